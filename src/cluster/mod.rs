@@ -1,0 +1,1 @@
+//! Membership, peer states and join rules.

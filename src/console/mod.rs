@@ -1,0 +1,5 @@
+//! Terminal I/O for setup, and the command line.
+
+pub mod cli;
+pub mod client;
+pub mod setup;

@@ -1,0 +1,1 @@
+//! ISAKMP as a state machine: a datagram or a timer in, actions out.

@@ -1,0 +1,5 @@
+//! The `tutti` binary: parse the role, call the library.
+
+fn main() -> std::process::ExitCode {
+    tutti::console::cli::main()
+}

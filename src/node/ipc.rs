@@ -1,0 +1,1 @@
+//! Length-prefixed serde messages over unix sockets, with SO_PEERCRED checks.

@@ -1,0 +1,1 @@
+//! One replication link between two peers: tokio around `replica::session`.

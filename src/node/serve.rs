@@ -1,0 +1,12 @@
+//! The `serve` role.
+
+use super::Dirs;
+
+/// Options of `tutti serve`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the role until it is stopped.
+pub fn run(_dirs: &Dirs, _args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    Err("not built yet".into())
+}

@@ -1,0 +1,1 @@
+//! Row-level multi-master replication as a state machine.

@@ -1,0 +1,1 @@
+//! Typed configuration with validation; unknown fields are refused.

@@ -1,0 +1,1 @@
+//! SQLite: schema, capture, apply. The only place that names rusqlite.

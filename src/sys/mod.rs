@@ -1,0 +1,1 @@
+//! The kernel: XFRM netlink, sockets, terminals. The only place with `unsafe`.

@@ -1,0 +1,202 @@
+//! What the roles say to each other about tunnels: `serve` to `ike`, and `ike` to `keyer`.
+//!
+//! Values only; the sockets that carry them (length-prefixed postcard) are in `node::ipc`.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Bytes that must not reach a log: `Debug` shows only their length.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+pub struct Secret(pub Vec<u8>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.0.len())
+    }
+}
+
+/// SHA-256 of a node certificate's DER.
+pub type CertDigest = [u8; 32];
+
+/// One other peer, as the cluster fields name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address, one of the Peer 1-3 IP address fields.
+    pub address: IpAddr,
+    /// The kernel's request id of all its SAs and policies: 7400 + field number (1 to 3).
+    pub reqid: u32,
+}
+
+/// The reqid that belongs to a Peer field, 1 to 3.
+pub fn reqid(field: u8) -> u32 {
+    7400 + u32::from(field)
+}
+
+/// The peer list without secrets: root renders it to `peers.json` in the run directory, where
+/// `keyer` reads it, and to nftables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerList {
+    /// This system's own address among the fields.
+    pub local: IpAddr,
+    /// The other peers, at most two.
+    pub peers: Vec<Peer>,
+}
+
+/// All that `ike` needs to know; each new one replaces the last, untouched tunnels stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Who we are and who the others are.
+    pub list: PeerList,
+    /// The cluster pre-shared key.
+    pub key: Secret,
+    /// Digest of this node's certificate, sent to authenticated peers.
+    pub certificate: CertDigest,
+}
+
+/// `serve` to `ike`. The connection stays open; replies are [`IkeEvent`]s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IkeRequest {
+    /// Sets the desired state; `None` takes all tunnels down (standalone).
+    Configure(Option<Desired>),
+    /// Asks for one [`IkeEvent::Status`] now.
+    Status,
+}
+
+/// `ike` to `serve`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IkeEvent {
+    /// All peers, sent on connecting, on every change and when asked.
+    Status(Vec<PeerStatus>),
+}
+
+/// One peer's tunnel, as `ike` sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The peer.
+    pub address: IpAddr,
+    /// Whether AH stands, and why not.
+    pub state: TunnelState,
+    /// Milliseconds since this state began.
+    pub for_ms: u64,
+    /// SPIs of the current AH pair, (inbound, outbound).
+    pub spis: Option<(u32, u32)>,
+    /// Established IKE SAs with this peer, and how often each kind was rekeyed.
+    pub rekeys: (u32, u32),
+}
+
+/// The state of one peer's tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TunnelState {
+    /// Nothing heard yet.
+    Connecting,
+    /// AH is up; the peer authenticated and named this certificate (`None`: not one of ours).
+    Up {
+        /// Digest of the peer's node certificate, authenticated by IKE.
+        certificate: Option<CertDigest>,
+    },
+    /// No answer on UDP 500.
+    NoAnswer,
+    /// Authentication failed: the keys differ.
+    AuthenticationFailed,
+    /// The peer answered, but shares no proposal with us.
+    NoProposal,
+    /// The peer does not list this system.
+    NotListed,
+    /// Anything else, in words.
+    Failed(String),
+}
+
+/// The AH integrity algorithms we key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Integrity {
+    /// AUTH_HMAC_SHA2_256_128 (RFC 4868).
+    HmacSha2_256_128,
+    /// AUTH_HMAC_SHA2_512_256 (RFC 4868).
+    HmacSha2_512_256,
+}
+
+/// One direction of an AH pair.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AhSa {
+    /// The peer it belongs to; must be in the peer list.
+    pub peer: IpAddr,
+    /// Security parameters index, above 255.
+    pub spi: u32,
+    /// Towards us (`true`) or towards the peer.
+    pub inbound: bool,
+    /// The algorithm; its truncation follows from it.
+    pub integrity: Integrity,
+    /// Key, 32 or 64 bytes by algorithm.
+    pub key: Secret,
+    /// 64-bit sequence numbers.
+    pub esn: bool,
+}
+
+/// `ike` to `keyer`; each is answered by one [`KeyerReply`], in order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyerRequest {
+    /// Reads the rendered peer list again and brings the policies into line.
+    Reload,
+    /// Installs one SA (an outbound one replaces the outbound SA of that peer atomically).
+    Install(AhSa),
+    /// Removes one SA.
+    Remove {
+        /// The peer it belongs to.
+        peer: IpAddr,
+        /// Its SPI.
+        spi: u32,
+        /// Its direction.
+        inbound: bool,
+    },
+    /// Counters of one peer's SAs.
+    Counters {
+        /// The peer.
+        peer: IpAddr,
+    },
+    /// Removes every SA of our reqids that is not named here (on start).
+    Retain(Vec<u32>),
+}
+
+/// `keyer` to `ike`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeyerReply {
+    /// Done.
+    Done,
+    /// Refused or failed, in words.
+    Failed(String),
+    /// Counters of the SAs of a peer.
+    Counters(Vec<SaCounters>),
+    /// Unasked: traffic to a peer found no SA.
+    Acquire {
+        /// The peer.
+        peer: IpAddr,
+    },
+    /// Unasked: a kernel lifetime ran out.
+    Expired {
+        /// The peer.
+        peer: IpAddr,
+        /// The SA's SPI.
+        spi: u32,
+    },
+}
+
+/// What the kernel counted on one SA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaCounters {
+    /// Security parameters index.
+    pub spi: u32,
+    /// Towards us.
+    pub inbound: bool,
+    /// Bytes carried.
+    pub bytes: u64,
+    /// Packets carried.
+    pub packets: u64,
+    /// Packets dropped as replays.
+    pub replays: u32,
+    /// Packets dropped for a wrong ICV.
+    pub integrity_failures: u32,
+}

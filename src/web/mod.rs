@@ -1,0 +1,1 @@
+//! HTTPS: pages, REST and static assets.

@@ -1,0 +1,1 @@
+//! ISAKMP messages and payloads (RFC 7296 section 3).

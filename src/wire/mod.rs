@@ -1,0 +1,4 @@
+//! Bytes to values and back: one file per structure, no I/O, no panic on any input.
+
+pub mod isakmp;
+pub mod replication;

@@ -1,0 +1,1 @@
+//! Replication frames between peers (inside TLS inside AH).
