@@ -62,10 +62,7 @@ impl TrafficSelector {
                 protocol: 0,
                 ports: (0, u16::MAX),
                 addresses: (first, last),
-            } => {
-                first.is_ipv4() == address.is_ipv4()
-                    && (first..=last).contains(&&address)
-            }
+            } => first.is_ipv4() == address.is_ipv4() && (first..=last).contains(&&address),
             _ => false,
         }
     }
