@@ -151,7 +151,7 @@ only_ipsec() {
 # tcp_crosses FROM TO ADDRESS [SECONDS]: a line sent from one arrives at the other.
 tcp_crosses() {
   local from=$1 to=$2 address=$3 line="hello-$RANDOM-$RANDOM" server result
-  on "$to" timeout "${4:-20}" nc -l "$address" 9000 > "/tmp/n/$to/received" &
+  ip netns exec "$to" timeout "${4:-20}" nc -l "$address" 9000 > "/tmp/n/$to/received" &
   server=$!
   until_true 10 sh -c "ip netns exec $to ss -Htln | grep -q :9000"
   echo "$line" | on "$from" timeout "${4:-20}" nc -N -w "${4:-20}" "$address" 9000
@@ -200,14 +200,15 @@ states() {
     > "$OUT/$1.states"
 }
 
-# in_background COMMAND: a TCP stream that writes numbered lines every 20 ms until told to end.
+# stream_start FROM TO ADDRESS: numbered datagrams every 10 ms until stream_end.
 stream_start() {
   local from=$1 to=$2 address=$3
-  on "$to" python3 "$LAB/stream.py" receive "$address" > "$OUT/stream-received" 2>&1 &
+  ip netns exec "$to" python3 "$LAB/stream.py" receive "$address" > "$OUT/stream-received" 2>&1 &
   echo $! > /tmp/n/stream.receiver
   until_true 20 sh -c "ip netns exec $to ss -Htln | grep -q :9001" || fail "no stream receiver"
-  on "$from" python3 "$LAB/stream.py" send "$address" > "$OUT/stream-sent" 2>&1 &
+  ip netns exec "$from" python3 "$LAB/stream.py" send "$address" > "$OUT/stream-sent" 2>&1 &
   echo $! > /tmp/n/stream.sender
+  until_true 20 grep -q started "$OUT/stream-sent" || fail "the sender did not start"
 }
 # stream_end: the sender stops; both must have seen the same number of lines, none missing.
 stream_end() {
