@@ -123,6 +123,31 @@ fn rekeys_that_cross_keep_one_pair() {
 }
 
 #[test]
+fn crossing_rekeys_of_the_ike_sa_keep_one_pair() {
+    for seed in seeds(200) {
+        let mut world = World::new(seed, Net::slow());
+        for side in 0..2 {
+            world.start(side, b"key");
+        }
+        world.run(40_000);
+        world.assert_one_pair();
+        for round in 0..4 {
+            world.rekey(0);
+            world.run(round * 97 * (seed % 5));
+            world.rekey(1);
+            world.run(500 * (seed % 11));
+        }
+        world.run(60_000);
+        world.assert_one_pair();
+        // It still lives: both sides hear each other for minutes.
+        let spis = world.spis(0);
+        world.run(200_000);
+        world.assert_one_pair();
+        assert_eq!(world.spis(0), spis, "seed {seed}");
+    }
+}
+
+#[test]
 fn a_restarted_peer_is_taken_back() {
     let mut world = World::new(5, Net::perfect());
     world.start(0, b"key");

@@ -164,6 +164,16 @@ impl Connection {
         }
     }
 
+    /// Rekeys IKE SA and children as soon as possible.
+    pub fn rekey(&mut self, now: u64) {
+        for session in self.sessions.iter_mut().filter(|s| s.is_current()) {
+            session.rekey_at = session.rekey_at.min(now);
+        }
+        for child in &mut self.children {
+            child.rekey_at = child.rekey_at.min(now);
+        }
+    }
+
     /// Handles a message for which [`Connection::owns`] holds.
     pub fn handle(&mut self, context: &mut Context<'_>, datagram: &[u8], message: &Message) {
         let header = message.header;
@@ -209,7 +219,7 @@ impl Connection {
         match purpose {
             Purpose::Authenticate | Purpose::Liveness => {}
             Purpose::DeleteChild(spi) => self.forget_child(spi),
-            Purpose::DeleteSa => self.sessions[at].closed = Some(context.now),
+            Purpose::DeleteSa => self.sessions[at].close(context.now),
             Purpose::RekeyChild {
                 old,
                 new,
@@ -240,13 +250,15 @@ impl Connection {
             child.held_until = child.held_until.filter(|&until| now < until);
         }
         self.prune_children(now);
-        for at in 0..self.sessions.len() {
-            if !self.retransmit(now, at) {
-                self.begin(context, at);
-            }
-        }
         self.sessions
             .retain(|s| s.closed.is_none_or(|since| now < since + CLOSED_MS));
+        for at in 0..self.sessions.len() {
+            self.retransmit(now, at);
+        }
+        // Only now: a request given up may let another IKE SA begin one.
+        for at in 0..self.sessions.len() {
+            self.begin(context, at);
+        }
     }
 
     /// The side that made a superseded child deletes it; this is for when it does not.
@@ -274,31 +286,30 @@ impl Connection {
         live().map(|c| c.born + SUPERSEDED_MS).max()
     }
 
-    /// Whether a request is outstanding; sends it again when due.
-    fn retransmit(&mut self, now: u64, at: usize) -> bool {
+    /// Sends the outstanding request again when due, or gives up.
+    fn retransmit(&mut self, now: u64, at: usize) {
         let session = &mut self.sessions[at];
-        if session.closed.is_some() {
-            return true;
-        }
         let current = session.is_current();
         let Some(waiting) = &mut session.in_flight else {
-            return false;
+            return;
         };
         if waiting.retry.exhausted(now) {
             if current && !matches!(waiting.purpose, Purpose::DeleteSa) {
                 self.silent = true;
             } else {
-                session.closed = Some(now);
+                session.close(now);
             }
         } else if waiting.retry.fire(now) {
             self.out.push_back(waiting.bytes.clone());
         }
-        true
     }
 
     fn begin(&mut self, context: &mut Context<'_>, at: usize) {
         let now = context.now;
         let session = &mut self.sessions[at];
+        if session.closed.is_some() || session.in_flight.is_some() {
+            return;
+        }
         if session
             .replaced
             .is_some_and(|since| now >= since + SUPERSEDED_MS)

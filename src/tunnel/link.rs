@@ -245,6 +245,13 @@ impl Link {
         }
     }
 
+    /// An operator wants fresh keys.
+    pub fn rekey(&mut self, now: u64) {
+        for connection in &mut self.connections {
+            connection.rekey(now);
+        }
+    }
+
     pub fn keyer_done(&mut self, question: &Question) {
         self.kernel.confirm(question);
     }

@@ -190,6 +190,15 @@ impl Tunnels {
         });
     }
 
+    /// Rekeys the IKE SA and the AH pair with one peer now, whatever their age.
+    pub fn rekey(&mut self, now: u64, peer: IpAddr) {
+        self.each_link(now, |link, context, _| {
+            if link.peer.address == peer {
+                link.rekey(context.now);
+            }
+        });
+    }
+
     /// Performs what is due; see [`Tunnels::poll_timeout`].
     pub fn handle_timeout(&mut self, now: u64) {
         self.each_link(now, |_, _, _| {});

@@ -195,6 +195,13 @@ impl World {
         self.sides[side].tunnels = None;
     }
 
+    /// Rekeys both kinds of SA now.
+    pub fn rekey(&mut self, side: usize) {
+        let now = self.now;
+        self.tunnels(side).rekey(now, address(1 - side));
+        self.pump(side);
+    }
+
     pub fn expire_both(&mut self, gap: u64) {
         for side in 0..2 {
             let Some(sa) = self.sides[side].kernel.outbound.clone() else {
