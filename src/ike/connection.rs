@@ -90,6 +90,11 @@ impl Connection {
         &self.low_nonce
     }
 
+    /// IKE SAs that may start exchanges; more than one only while a rekey crosses another.
+    pub fn ike_sas(&self) -> usize {
+        self.sessions.iter().filter(|s| s.is_current()).count()
+    }
+
     /// All AH pairs; each must be able to receive.
     pub fn children(&self) -> &[Child] {
         &self.children

@@ -76,6 +76,10 @@ impl Link {
             .reduce(|a, b| if loses(a, b) { b } else { a })
     }
 
+    pub fn ike_sas(&self) -> usize {
+        self.connections.iter().map(Connection::ike_sas).sum()
+    }
+
     pub fn status(&self, now: u64) -> PeerStatus {
         let child = self.chosen().and_then(Connection::outbound);
         PeerStatus {

@@ -224,6 +224,11 @@ impl Tunnels {
         self.links.iter().map(|link| link.status(now)).collect()
     }
 
+    /// How many IKE SAs stand with all peers; one each, but for moments.
+    pub fn ike_sas(&self) -> usize {
+        self.links.iter().map(Link::ike_sas).sum()
+    }
+
     /// Whether [`Tunnels::status`] differs from the last time this was asked, beyond its ages.
     pub fn status_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)

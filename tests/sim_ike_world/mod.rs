@@ -415,6 +415,8 @@ impl World {
             let state = self.state(side);
             assert!(matches!(state, TunnelState::Up { .. }), "{side}: {state:?}");
             let (a, b) = (&self.sides[side].kernel, &self.sides[1 - side].kernel);
+            let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+            assert_eq!(tunnels.ike_sas(), 1, "IKE SAs of side {side}");
             assert_eq!(a.inbound.len(), 1, "inbound SAs of side {side}");
             let out = a.outbound.as_ref().unwrap();
             let into = b
