@@ -39,6 +39,10 @@ pub(crate) struct Link {
     half_open: Vec<HalfOpen>,
     connections: Vec<Connection>,
     kernel: Kernel,
+    /// Where the answers of connections go.
+    reply_to: SocketAddr,
+    /// The answer that established a connection.
+    accepted: Option<Vec<u8>>,
     fault: Option<TunnelState>,
     state: TunnelState,
     since: u64,
@@ -57,6 +61,8 @@ impl Link {
             half_open: Vec::new(),
             connections: Vec::new(),
             kernel: Kernel::new(peer.address),
+            reply_to: SocketAddr::new(peer.address, PORT),
+            accepted: None,
             fault: None,
             state: TunnelState::Connecting,
             since: now,
@@ -109,7 +115,9 @@ impl Link {
         if let Some(at) = self.connections.iter().position(|c| c.owns(header)) {
             let connection = &mut self.connections[at];
             connection.handle(context, bytes, &message);
-            return drain(connection, outbox, from);
+            // What it says waits for what it wants in the kernel.
+            self.reply_to = from;
+            return;
         }
         if let Some(at) = self.half_open.iter().position(|h| h.owns(header)) {
             let half_open = self.half_open.swap_remove(at);
@@ -214,7 +222,8 @@ impl Link {
                 }
             }
             HalfOpenStep::Established(connection, bytes, initial_contact) => {
-                outbox.send(from, bytes);
+                self.reply_to = from;
+                self.accepted = Some(bytes);
                 if initial_contact {
                     // Only what stood before this exchange began (RFC 7296 section 2.4).
                     let began = connection.origin.began;
@@ -286,12 +295,6 @@ impl Link {
         }
         self.connections.clear();
         self.kernel.reconcile(0, outbox, &[], None);
-    }
-}
-
-fn drain(connection: &mut Connection, outbox: &mut Outbox, to: SocketAddr) {
-    while let Some(bytes) = connection.poll_transmit() {
-        outbox.send(to, bytes);
     }
 }
 

@@ -92,6 +92,9 @@ struct Side {
     tunnels: Option<Tunnels>,
     kernel: Kernel,
     lifetimes: Option<(u64, u64)>,
+    /// Requests to the keyer under way, by the time it performs them.
+    asked: BTreeMap<(u64, u64), KeyerRequest>,
+    requests: u64,
 }
 
 pub struct World {
@@ -99,6 +102,8 @@ pub struct World {
     pub net: Net,
     /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
     pub lossless: bool,
+    /// How long the keyer takes.
+    pub keyer_delay: u64,
     random: Seeded,
     sides: [Side; 2],
     /// Datagrams under way: (arrival, order) to (receiver, bytes).
@@ -122,11 +127,14 @@ impl World {
             tunnels: None,
             kernel: Kernel::default(),
             lifetimes: None,
+            asked: BTreeMap::new(),
+            requests: 0,
         };
         Self {
             now: 1_000,
             net,
             lossless: false,
+            keyer_delay: 0,
             random: Seeded::new(seed),
             sides: [side(), side()],
             wire: BTreeMap::new(),
@@ -193,6 +201,7 @@ impl World {
     /// The process dies without a word; start it again with [`World::start`].
     pub fn restart(&mut self, side: usize) {
         self.sides[side].tunnels = None;
+        self.sides[side].asked.clear();
     }
 
     /// Rekeys both kinds of SA now.
@@ -257,15 +266,32 @@ impl World {
         KeyerReply::Done
     }
 
+    fn serve_keyer(&mut self, side: usize) {
+        while let Some(entry) = self.sides[side].asked.first_entry()
+            && entry.key().0 <= self.now
+        {
+            let request = entry.remove();
+            let reply = self.keyer(side, request);
+            let now = self.now;
+            if let Some(tunnels) = &mut self.sides[side].tunnels {
+                tunnels.handle_keyer(now, reply);
+            }
+        }
+    }
+
     fn pump(&mut self, side: usize) {
-        let now = self.now;
         while let Some(tunnels) = &mut self.sides[side].tunnels {
-            if let Some(request) = tunnels.poll_keyer() {
-                let reply = self.keyer(side, request);
-                self.tunnels(side).handle_keyer(now, reply);
-            } else if let Some(transmit) = tunnels.poll_transmit() {
+            // Datagrams first: a slow keyer must not make a difference.
+            if let Some(transmit) = tunnels.poll_transmit() {
                 assert_eq!(transmit.to, socket(1 - side));
                 self.transmit(1 - side, transmit.bytes);
+            } else if let Some(request) = tunnels.poll_keyer() {
+                self.sides[side].requests += 1;
+                let due = (self.now + self.keyer_delay, self.sides[side].requests);
+                self.sides[side].asked.insert(due, request);
+                if self.keyer_delay == 0 {
+                    self.serve_keyer(side);
+                }
             } else {
                 break;
             }
@@ -305,11 +331,23 @@ impl World {
             let arrival = self.wire.keys().next().map(|(at, _)| *at);
             let timer = |side: &Side| side.tunnels.as_ref().and_then(Tunnels::poll_timeout);
             let timers = self.sides.iter().filter_map(timer).min();
-            let next = arrival.into_iter().chain(timers).min().unwrap_or(end);
+            let asked = |side: &Side| side.asked.keys().next().map(|(at, _)| *at);
+            let keyers = self.sides.iter().filter_map(asked).min();
+            let known = arrival.into_iter().chain(timers).chain(keyers);
+            let next = known.min();
+            let known_is_empty = next.is_none();
+            let next = next.unwrap_or(end);
             if next > end {
                 break;
             }
             self.now = self.now.max(next);
+            if keyers.is_some_and(|at| at <= self.now) {
+                for side in 0..2 {
+                    self.serve_keyer(side);
+                    self.pump(side);
+                }
+                continue;
+            }
             if let Some(entry) = self.wire.first_entry()
                 && entry.key().0 <= self.now
             {
@@ -332,7 +370,7 @@ impl World {
                     self.pump(side);
                 }
             }
-            if next == end && arrival.is_none() && timers.is_none() {
+            if next == end && known_is_empty {
                 break;
             }
         }

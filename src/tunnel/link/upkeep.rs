@@ -3,7 +3,7 @@
 
 use super::super::Outbox;
 use super::super::message::TunnelState;
-use super::{Attempt, BACKOFF_MS, Link, YIELD_MS, drain, loses};
+use super::{Attempt, BACKOFF_MS, Link, YIELD_MS, loses};
 use crate::ike::exchange::auth::HalfOpen;
 use crate::ike::exchange::init::Initiator;
 use crate::ike::{Child, Connection, Context, End, Refusal};
@@ -41,17 +41,30 @@ impl Link {
         self.half_open.retain(|h| now < h.expires());
         self.drive_attempt(context, outbox);
         self.settle(now);
-        let target = self.target();
         for connection in &mut self.connections {
             connection.advance(context);
-            drain(connection, outbox, target);
         }
         self.bury(context);
         if self.attempt.is_none() && self.chosen().is_none() && now >= self.attempt_at {
             self.initiate(context, outbox);
         }
         self.reconcile(now, outbox);
+        self.speak(outbox);
         self.judge(now);
+    }
+
+    /// Only after [`Link::reconcile`]: these datagrams may make the peer use a new SA.
+    fn speak(&mut self, outbox: &mut Outbox) {
+        let target = self.target();
+        let to = std::mem::replace(&mut self.reply_to, target);
+        if let Some(bytes) = self.accepted.take() {
+            outbox.send(to, bytes);
+        }
+        for connection in &mut self.connections {
+            while let Some(bytes) = connection.poll_transmit() {
+                outbox.send(to, bytes);
+            }
+        }
     }
 
     fn drive_attempt(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
