@@ -102,7 +102,7 @@ pub struct World {
     pub net: Net,
     /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
     pub lossless: bool,
-    /// How long the keyer takes.
+    /// How long the keyer takes at most.
     pub keyer_delay: u64,
     random: Seeded,
     sides: [Side; 2],
@@ -287,7 +287,11 @@ impl World {
                 self.transmit(1 - side, transmit.bytes);
             } else if let Some(request) = tunnels.poll_keyer() {
                 self.sides[side].requests += 1;
-                let due = (self.now + self.keyer_delay, self.sides[side].requests);
+                let delay = (self.random.next() >> 33) % (self.keyer_delay + 1);
+                // One after the other: none overtakes.
+                let last = self.sides[side].asked.keys().next_back();
+                let at = last.map_or(0, |(at, _)| *at).max(self.now + delay);
+                let due = (at, self.sides[side].requests);
                 self.sides[side].asked.insert(due, request);
                 if self.keyer_delay == 0 {
                     self.serve_keyer(side);
