@@ -1,1 +1,2 @@
 //! The kernel: XFRM netlink, sockets, terminals. The only place with `unsafe`.
+pub mod terminal;
