@@ -1,0 +1,1 @@
+//! One peer link as a state machine.
