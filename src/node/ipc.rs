@@ -1,7 +1,7 @@
 //! Messages between roles over unix sockets: u32 big-endian length, then postcard, at most 1 MiB.
 //!
-//! A socket lets anybody connect; who may speak is decided by SO_PEERCRED on the accepted
-//! connection, because the roles run as different users.
+//! The socket file's mode and group keep strangers out; which role may speak is decided by
+//! SO_PEERCRED on the accepted connection, because the roles run as different users.
 
 use std::io;
 use std::marker::PhantomData;
@@ -145,12 +145,19 @@ pub fn listen(path: &Path, mode: u32) -> Result<UnixListener, IpcError> {
 pub struct Allowed(Vec<u32>);
 
 impl Allowed {
-    /// Root, the user of this process, and these.
-    pub fn new(names: &[String]) -> Result<Self, String> {
-        let mut users = vec![0, crate::sys::user::own_user_id()];
-        for name in names {
-            let user = crate::sys::user::user_id(name);
-            users.push(user.ok_or_else(|| format!("there is no user {name}"))?);
+    /// Root, the user of this process, the role's usual client if this machine has that user, and
+    /// the users named, which must exist.
+    pub fn new(usual: &str, named: &[String]) -> Result<Self, String> {
+        use crate::sys::user;
+        let mut users = vec![0, user::own_user_id()];
+        users.extend(user::user_id(usual));
+        for name in named {
+            let found = user::user_id(name);
+            users.push(found.ok_or_else(|| format!("there is no user {name}"))?);
+        }
+        if user::in_user_namespace() {
+            // Other roles' users cannot be told apart here: the socket file's group decides.
+            users.push(user::UNMAPPED);
         }
         Ok(Self(users))
     }
@@ -186,8 +193,8 @@ mod tests {
     async fn messages_pass_in_both_directions() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("keyer.sock");
-        let listener = listen(&path, 0o666).unwrap();
-        let allowed = Allowed::new(&[]).unwrap();
+        let listener = listen(&path, 0o660).unwrap();
+        let allowed = Allowed::new("tutti-ike", &[]).unwrap();
         let (client, server) = tokio::join!(
             Connection::<KeyerRequest, KeyerReply>::connect(&path),
             accept::<KeyerReply, KeyerRequest>(&listener, &allowed),

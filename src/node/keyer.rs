@@ -20,7 +20,7 @@ const EVENTS: usize = 64;
 /// Options of `tutti keyer`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// User that `tutti ike` runs as; may be given more than once. Root is always allowed.
+    /// Another user that may ask, besides root and tutti-ike; may be given more than once.
     #[arg(long = "allow-user", value_name = "USER")]
     allow_users: Vec<String>,
 }
@@ -34,7 +34,7 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    let allowed = Allowed::new(&args.allow_users)?;
+    let allowed = Allowed::new("tutti-ike", &args.allow_users)?;
     let mut keyer = Keyer::new(dirs.run.join("peers.json"))?;
     keyer.reload()?;
     let keyer = Arc::new(Mutex::new(keyer));
@@ -44,7 +44,7 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     std::thread::Builder::new()
         .name("xfrm-events".into())
         .spawn(move || forward(&events, &whose, &to))?;
-    let listener = ipc::listen(&dirs.run.join("keyer.sock"), 0o666)?;
+    let listener = ipc::listen(&dirs.run.join("keyer.sock"), 0o660)?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     loop {
         let connection = ipc::accept(&listener, &allowed).await?;

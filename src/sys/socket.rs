@@ -1,13 +1,13 @@
 //! Sockets that std cannot make: inherited ones, and ones bound to an address that may come later.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrStorage, bind,
+    getsockname, listen, sendmsg, setsockopt, socket, sockopt,
 };
 
 /// The first inherited descriptor (sd_listen_fds(3)).
@@ -98,10 +98,7 @@ fn freebind(address: SocketAddr, kind: SockType) -> io::Result<OwnedFd> {
             ipv6_freebind(&fd)?;
         }
     }
-    bind(
-        std::os::fd::AsRawFd::as_raw_fd(&fd),
-        &SockaddrStorage::from(address),
-    )?;
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(fd)
 }
 
@@ -111,7 +108,7 @@ fn ipv6_freebind(fd: &OwnedFd) -> io::Result<()> {
     // SAFETY: the descriptor is open, and the option value is an int that outlives the call.
     let result = unsafe {
         libc::setsockopt(
-            std::os::fd::AsRawFd::as_raw_fd(fd),
+            fd.as_raw_fd(),
             libc::SOL_IPV6,
             libc::IPV6_FREEBIND,
             (&raw const on).cast(),
@@ -125,6 +122,49 @@ fn ipv6_freebind(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
+/// Sends a datagram that leaves from `local`, whatever wildcard the socket is bound to: an ISAKMP
+/// peer knows us by our address (RFC 7296 section 2.11). An IPv6 socket takes IPv4 addresses too.
+pub fn send_from(
+    socket: &impl AsRawFd,
+    local: IpAddr,
+    to: SocketAddr,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let fd = socket.as_raw_fd();
+    let mapped = |address: IpAddr| match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    let data = [IoSlice::new(bytes)];
+    let bound: SockaddrStorage = getsockname(fd)?;
+    let sent = if bound.as_sockaddr_in6().is_some() {
+        let info = libc::in6_pktinfo {
+            ipi6_addr: libc::in6_addr {
+                s6_addr: mapped(local).octets(),
+            },
+            ipi6_ifindex: 0,
+        };
+        let to = SockaddrStorage::from(SocketAddr::from((mapped(to.ip()), to.port())));
+        let control = [ControlMessage::Ipv6PacketInfo(&info)];
+        sendmsg(fd, &data, &control, MsgFlags::empty(), Some(&to))
+    } else {
+        let IpAddr::V4(source) = local else {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        };
+        let info = libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: libc::in_addr {
+                s_addr: u32::from(source).to_be(),
+            },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        let to = SockaddrStorage::from(to);
+        let control = [ControlMessage::Ipv4PacketInfo(&info)];
+        sendmsg(fd, &data, &control, MsgFlags::empty(), Some(&to))
+    };
+    sent.map(|_| ()).map_err(io::Error::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -133,6 +173,19 @@ mod tests {
     fn a_listener_can_wait_for_its_address() {
         for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
             listen_freebind(address.parse().unwrap()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_wildcard_socket_sends_from_the_address_we_name() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let to = receiver.local_addr().unwrap();
+        for wildcard in ["[::]:0", "0.0.0.0:0"] {
+            let sender = UdpSocket::bind(wildcard).unwrap();
+            let local = "127.0.0.7".parse().unwrap();
+            send_from(&sender, local, to, b"hello").unwrap();
+            let (_, from) = receiver.recv_from(&mut [0; 16]).unwrap();
+            assert_eq!(from.ip(), local);
         }
     }
 

@@ -151,11 +151,71 @@ only_ipsec() {
 # tcp_crosses FROM TO ADDRESS [SECONDS]: a line sent from one arrives at the other.
 tcp_crosses() {
   local from=$1 to=$2 address=$3 line="hello-$RANDOM-$RANDOM" server result
-  on "$to" timeout "${4:-20}" nc -l "$address" 9000 > "/tmp/n/$to/received" &
+  ip netns exec "$to" timeout "${4:-20}" nc -l "$address" 9000 > "/tmp/n/$to/received" &
   server=$!
   until_true 10 sh -c "ip netns exec $to ss -Htln | grep -q :9000"
   echo "$line" | on "$from" timeout "${4:-20}" nc -N -w "${4:-20}" "$address" 9000
   kill "$server" 2> /dev/null
   wait "$server" 2> /dev/null
   grep -q "$line" "/tmp/n/$to/received"
+}
+
+# firewall HOST V4|V6 HOST...: the appliance's rules for these peers, as `host` renders them.
+firewall() {
+  local host=$1 address=$2 other family
+  shift 2
+  [ "$address" = v6 ] && family=ip6 || family=ip
+  {
+    echo "table inet tutti"
+    echo "delete table inet tutti"
+    echo "table inet tutti {"
+    echo "  chain input { type filter hook input priority filter; policy accept;"
+    echo "    udp dport 500 accept"
+    echo "    meta l4proto { ah, icmp, ipv6-icmp } accept"
+    for other in "$@"; do
+      [ "$other" = "$host" ] && continue
+      echo "    $family saddr $($address "$other") tcp dport 4372" \
+        "ipsec in reqid $((7400 + $(number "$other"))) accept"
+      echo "    $family saddr $($address "$other") meta ipsec missing counter drop"
+    done
+    echo "    tcp dport 4372 drop"
+    echo "  }"
+    echo "  chain output { type filter hook output priority filter; policy accept;"
+    echo "    udp sport 500 accept"
+    echo "    meta l4proto { ah, icmp, ipv6-icmp } accept"
+    for other in "$@"; do
+      [ "$other" = "$host" ] && continue
+      echo "    $family daddr $($address "$other") rt ipsec missing counter drop"
+    done
+    echo "  }"
+    echo "}"
+  } > "/tmp/n/$host/rules.nft"
+  on "$host" nft -f "/tmp/n/$host/rules.nft" || fail "nft refused the rules of $host"
+}
+
+# states NAME: the kernel's SAs of all hosts, with keys, for icv.py.
+states() {
+  local host
+  for host in $(ip netns list | cut -d' ' -f1); do ip -n "$host" xfrm state; done \
+    > "$OUT/$1.states"
+}
+
+# stream_start FROM TO ADDRESS: numbered datagrams every 10 ms until stream_end.
+stream_start() {
+  local from=$1 to=$2 address=$3
+  ip netns exec "$to" python3 "$LAB/stream.py" receive "$address" > "$OUT/stream-received" 2>&1 &
+  echo $! > /tmp/n/stream.receiver
+  until_true 20 sh -c "ip netns exec $to ss -Htln | grep -q :9001" || fail "no stream receiver"
+  ip netns exec "$from" python3 "$LAB/stream.py" send "$address" > "$OUT/stream-sent" 2>&1 &
+  echo $! > /tmp/n/stream.sender
+  until_true 20 grep -q started "$OUT/stream-sent" || fail "the sender did not start"
+}
+# stream_end: the sender stops; both must have seen the same number of lines, none missing.
+stream_end() {
+  kill -TERM "$(cat /tmp/n/stream.sender)"
+  wait "$(cat /tmp/n/stream.sender)" || fail "the sender failed: $(cat "$OUT/stream-sent")"
+  wait "$(cat /tmp/n/stream.receiver)" ||
+    fail "the receiver failed: $(cat "$OUT/stream-received")"
+  [ "$(tail -1 "$OUT/stream-sent")" = "$(tail -1 "$OUT/stream-received")" ] ||
+    fail "sent $(tail -1 "$OUT/stream-sent"), received $(tail -1 "$OUT/stream-received")"
 }

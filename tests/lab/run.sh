@@ -68,6 +68,7 @@ if [ -x "$binary" ]; then
   strip -o "$work/job/bin/tutti" "$binary" 2> /dev/null || cp "$binary" "$work/job/bin/tutti"
 fi
 cp -r "$here" "$work/job/lab"
+cp "$here/../image/icv.py" "$work/job/lab/"
 echo "$timeout" > "$work/job/timeout"
 printf '%q ' "$@" > "$work/job/command"
 tar cf "$work/job.tar" -C "$work/job" .
