@@ -109,13 +109,16 @@ impl System {
     pub(super) fn complain(&self, found: &mut Complaints) {
         found.check("host_name", name::host(&self.host_name));
         found.check("domain_name", name::domain(&self.domain_name));
-        found.check("domain_name", name::full(&self.host_name, &self.domain_name));
+        found.check(
+            "domain_name",
+            name::full(&self.host_name, &self.domain_name),
+        );
         found.check("time_zone", name::time_zone(&self.time_zone));
         if let Some(interface) = &self.interface {
             found.check("interface", name::interface(interface));
         }
-        found.check("dns", dns(&self.dns));
-        found.check("ntp", ntp(&self.ntp));
+        found.check("dns_servers", dns(&self.dns_servers));
+        found.check("ntp_servers", ntp(&self.ntp_servers));
         match (&self.ipv4, self.protocol.has_v4()) {
             (Some(Addressing4::Static(fixed)), true) => static4(fixed, found),
             (Some(_), true) | (None, false) => {}

@@ -5,5 +5,6 @@
 
 #[allow(unsafe_code)]
 pub mod socket;
+pub mod terminal;
 pub mod user;
 pub mod xfrm;
