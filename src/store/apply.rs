@@ -79,6 +79,7 @@ impl Writer {
                 let latest = fresh.iter().map(|(transaction, _)| transaction.hlc).max();
                 self.hlc = self.hlc.max(latest.unwrap_or_default());
                 self.origins = origins;
+                self.publish();
                 Ok((self.frontier(), true))
             }
             Err(error) => {

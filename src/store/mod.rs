@@ -85,6 +85,7 @@ struct Inner {
     path: PathBuf,
     node: NodeId,
     writer: Mutex<Writer>,
+    frontier: writer::Published,
     readers: Mutex<Vec<Connection>>,
     /// Held for reading by readers, for writing while a snapshot is swapped in.
     swap: RwLock<()>,
@@ -119,12 +120,14 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let path = dir.join("replicated.db");
-        let writer = Writer::open(&path, node, incarnation, clock)?;
+        let frontier = writer::Published::default();
+        let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&frontier))?;
         Ok(Store {
             inner: Arc::new(Inner {
                 path,
                 node,
                 writer: Mutex::new(writer),
+                frontier,
                 readers: Mutex::default(),
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
@@ -256,12 +259,12 @@ impl Store {
 
     /// What this node has durably applied, per origin.
     pub fn frontier(&self) -> Frontier {
-        self.writer().frontier()
+        lock(&self.inner.frontier).clone()
     }
 
     /// How many origins and transactions this node holds, as `(origins, transactions)`.
     pub fn frontier_summary(&self) -> (usize, u64) {
-        let frontier = self.writer().frontier();
+        let frontier = self.frontier();
         let transactions = frontier.0.values().map(|position| position.seq).sum();
         (frontier.0.len(), transactions)
     }

@@ -1,7 +1,7 @@
 //! Snapshots: a staged copy for a joiner, and swapping one in.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
@@ -89,6 +89,16 @@ impl Store {
         self.inner.path.with_file_name("incoming.db")
     }
 
+    /// Writes a piece of an arriving snapshot; offset 0 starts it anew.
+    pub fn write_incoming(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.incoming_path();
+        let mut options = File::options();
+        options.write(true).create(true).truncate(offset == 0);
+        let mut file = io(&path, options.open(&path))?;
+        io(&path, file.seek(SeekFrom::Start(offset)))?;
+        io(&path, file.write_all(bytes))
+    }
+
     /// Verifies an arrived snapshot and swaps it in under a fresh incarnation. What was here is
     /// kept as `backup-<milliseconds>.db` in the same directory; its path is returned.
     pub fn swap_in(
@@ -132,7 +142,8 @@ impl Store {
         if let Some(directory) = inner.path.parent() {
             io(directory, File::open(directory).and_then(|d| d.sync_all()))?;
         }
-        *writer = Writer::open(&inner.path, inner.node, incarnation, clock)?;
+        let frontier = inner.frontier.clone();
+        *writer = Writer::open(&inner.path, inner.node, incarnation, clock, frontier)?;
         let migrations = lock(&inner.migrations).clone();
         let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
         writer.migrate(&migrations)?;

@@ -30,7 +30,12 @@ pub(super) struct Writer {
     node: NodeId,
     pub incarnation: Incarnation,
     pub clock: Clock,
+    /// The frontier, to be read without waiting for the writer.
+    published: Published,
 }
+
+/// A frontier that others may look at.
+pub(super) type Published = Arc<std::sync::Mutex<Frontier>>;
 
 /// Binds a value.
 pub(super) struct Bind<'a>(pub &'a Value);
@@ -156,6 +161,7 @@ impl Writer {
         node: NodeId,
         incarnation: Incarnation,
         clock: Clock,
+        published: Published,
     ) -> Result<Self, StoreError> {
         let capture: Shared = Arc::new(std::sync::Mutex::new(Capture::default()));
         let mut db = Connection::open(path)?;
@@ -179,14 +185,21 @@ impl Writer {
             node,
             incarnation,
             clock,
+            published,
         };
         writer.load_tables()?;
         settle::repair(&mut writer)?;
+        writer.publish();
         Ok(writer)
     }
 
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// Shows the frontier to everybody; called after each commit.
+    pub fn publish(&self) {
+        *lock(&self.published) = self.frontier();
     }
 
     pub fn frontier(&self) -> Frontier {
@@ -347,6 +360,7 @@ impl Writer {
         self.told = seen.filter(|seen| seen.0 != self.incarnation).collect();
         self.hlc = self.hlc.max(origins[&self.incarnation].hlc);
         self.origins = origins;
+        self.publish();
     }
 
     /// Returns the closure's value and whether anything replicated changed.
