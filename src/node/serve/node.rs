@@ -53,6 +53,8 @@ pub struct Node {
     pub changed: watch::Sender<u64>,
     /// Turns true to end the process for a restart.
     pub stop: watch::Sender<bool>,
+    /// Held by the one link on which this node adopts a cluster.
+    pub joining: tokio::sync::Mutex<()>,
     links: Mutex<HashMap<IpAddr, LinkState>>,
 }
 
@@ -125,6 +127,7 @@ impl Node {
             tunnels: watch::Sender::new(None),
             changed: watch::Sender::new(0),
             stop: watch::Sender::new(false),
+            joining: tokio::sync::Mutex::default(),
             links: Mutex::default(),
         })
     }
