@@ -97,9 +97,7 @@ image_packages() {
 image() {
     image_packages
     binary
-    step package-trees image/trees.sh "$CACHE"
-    step root-tree image/rootfs.sh "$CACHE"
-    step disk-image image/assemble.sh "$CACHE"
+    step disk-image image/build.sh
     ls -la "out/tutti-$VERSION-amd64.img" >&2
 }
 
