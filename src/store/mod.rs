@@ -25,6 +25,9 @@ mod snapshot;
 mod tokens;
 mod writer;
 
+pub mod administrators;
+pub mod local;
+
 pub use import::ImportReport;
 pub use inbox::ConflictRow;
 pub use log::Logged;

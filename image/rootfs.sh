@@ -1,0 +1,96 @@
+#!/bin/bash
+# Makes WORK/root from the base tree, rootfs/, systemd/ and the tutti binary, and WORK/boot with
+# the kernel and initrd that go with it. The initrd is cached by what went into it.
+# Usage: rootfs.sh BASE_TAR WORK CACHE VERSION   (TUTTI_BIN: the binary)
+set -euo pipefail
+umask 022
+base=${1:?base tree} work=${2:?work directory} cache=${3:?cache} version=${4:?version}
+here=$(dirname "$(readlink -f "$0")")
+top=$(dirname "$here")
+binary=${TUTTI_BIN:-$top/target/release/tutti}
+root=$work/root boot=$work/boot
+
+# A mount namespace of our own: what is mounted for chroot ends with us, however we end.
+if [ -z "${TUTTI_MOUNTS:-}" ]; then
+    exec env TUTTI_MOUNTS=own unshare --mount "$0" "$@"
+fi
+step() { echo "rootfs: $*" >&2; now=$*; }
+trap 'echo "rootfs: failed while: ${now:-starting}" >&2' ERR
+[ -x "$binary" ] || { echo "rootfs: no binary $binary: build it or set TUTTI_BIN" >&2; exit 1; }
+in_root() { chroot "$root" env LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+
+step "unpacking the base tree"
+rm -rf "$root" "$boot"
+mkdir -p "$root" "$boot"
+tar -xpf "$base" --xattrs --xattrs-include='*' -C "$root"
+cp -a --no-preserve=ownership "$top/rootfs/." "$root/"
+install -D -m 644 "$here/layout.sh" "$root/usr/lib/tutti/layout.sh"
+install -m 644 -t "$root/usr/lib/systemd/system" "$top"/systemd/*
+install -m 755 "$binary" "$root/usr/bin/tutti"
+mkdir -p "$root/data" "$root/efi"
+
+step "users, units, release"
+in_root systemd-sysusers
+in_root systemctl -q preset-all
+in_root systemctl -q enable tutti-console@tty1.service tutti-console@ttyS0.service
+in_root systemctl -q mask getty@tty1.service serial-getty@ttyS0.service \
+    systemd-firstboot.service ldconfig.service systemd-hwdb-update.service \
+    systemd-journal-catalog-update.service systemd-update-done.service \
+    systemd-networkd-persistent-storage.service systemd-network-generator.service \
+    systemd-hibernate-clear.service systemd-battery-check.service \
+    sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount \
+    sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount
+in_root systemctl -q set-default multi-user.target
+mkdir -p "$root/etc/systemd/system-generators"
+for generator in ssh gpt-auto cryptsetup hibernate-resume rc-local integritysetup veritysetup \
+    tpm2 sysv system-update run bless-boot; do
+    ln -sf /dev/null "$root/etc/systemd/system-generators/systemd-$generator-generator"
+done
+cat > "$root/usr/lib/os-release" <<R
+NAME="Tutti"
+ID=tutti
+ID_LIKE=debian
+PRETTY_NAME="Tutti $version"
+VERSION_ID="$version"
+R
+printf 'Tutti %s on \\n (\\l)\nAddress: \\4 \\6\n\n' "$version" > "$root/etc/issue"
+echo tutti > "$root/etc/hostname"
+printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 tutti\n' > "$root/etc/hosts"
+: > "$root/etc/machine-id"
+ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
+# Nobody logs in before setup has set a password.
+in_root passwd -q -l root
+
+step "initrd"
+kernel=$(ls "$root/usr/lib/modules")
+initrd=$cache/initrd-$(cd "$root" && { basename "$base"; cat usr/lib/tutti/layout.sh \
+    etc/initramfs-tools/hooks/tutti etc/initramfs-tools/conf.d/tutti.conf \
+    etc/initramfs-tools/scripts/*/tutti; } | sha256sum | cut -c1-16).img
+if [ ! -s "$initrd" ]; then
+    mount --bind /dev "$root/dev"
+    mount -t proc proc "$root/proc"
+    mount -t sysfs sys "$root/sys"
+    in_root mkinitramfs -o /boot/initrd.new "$kernel"
+    umount "$root/dev" "$root/proc" "$root/sys"
+    mv "$root/boot/initrd.new" "$initrd.new"
+    mv "$initrd.new" "$initrd"
+fi
+cp "$initrd" "$boot/initrd.img"
+cp "$root/boot/vmlinuz-$kernel" "$boot/vmlinuz"
+
+step "leaving out what an appliance never uses"
+rm -rf "$root"/boot/* "$root"/vmlinuz* "$root"/initrd.img* "$root"/usr/share/{man,info,locale}/*
+rm -rf "$root"/var/lib/apt/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/*
+rm -rf "$root"/var/lib/initramfs-tools "$root"/etc/initramfs-tools "$root"/etc/apt
+rm -rf "$root"/usr/lib/initramfs-tools "$root"/usr/share/initramfs-tools
+rm -rf "$root"/etc/ssh/ssh_host_* "$root"/usr/share/bug "$root"/usr/share/lintian
+modules=$root/usr/lib/modules/$kernel/kernel
+rm -rf "$modules"/drivers/gpu/drm/{amd,nouveau,radeon,i915,xe} "$modules"/{sound,net/bluetooth} \
+    "$modules"/drivers/{media,staging,infiniband,iio,bluetooth,isdn,net/wireless}
+in_root depmod "$kernel"
+
+step "the data partition's first content"
+mkdir -p "$root/usr/share/tutti" "$root/var/log/journal" "$root/var/lib/chrony"
+cp -a "$root/var" "$root/usr/share/tutti/var"
+rm -rf "$root/usr/share/tutti/var"/{cache,lib/dpkg,lib/apt,lib/systemd/deb-systemd*}
+mkdir -p "$root/usr/share/tutti/var/cache"
