@@ -30,6 +30,8 @@ enum Command {
     Host(host::Args),
     /// The first-boot wizard.
     Setup(console::setup::Args),
+    /// Shows the tunnel to each peer, as `ike` sees it.
+    Tunnels(console::tunnels::Args),
     #[command(flatten)]
     Client(console::client::Command),
 }
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(dirs, args),
         Command::Host(args) => host::run(dirs, args),
         Command::Setup(args) => console::setup::run(dirs, args),
+        Command::Tunnels(args) => console::tunnels::run(dirs, args),
         Command::Client(command) => console::client::run(dirs, command),
     };
     match result {

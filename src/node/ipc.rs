@@ -1,1 +1,226 @@
-//! Length-prefixed serde messages over unix sockets, with SO_PEERCRED checks.
+//! Messages between roles over unix sockets: u32 big-endian length, then postcard, at most 1 MiB.
+//!
+//! The socket file's mode and group keep strangers out; which role may speak is decided by
+//! SO_PEERCRED on the accepted connection, because the roles run as different users.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Longest message, without its length.
+const MAX_BYTES: usize = 1024 * 1024;
+
+/// Bytes of the length before each message.
+const LENGTH_BYTES: usize = 4;
+
+/// Why a message did not pass.
+#[derive(Debug, thiserror::Error)]
+pub enum IpcError {
+    /// The socket failed.
+    #[error("local socket: {0}")]
+    Io(#[from] io::Error),
+    /// The socket could not be made.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(PathBuf, #[source] io::Error),
+    /// Nobody listens there.
+    #[error("cannot reach {0}: {1}; is that role running?")]
+    Connect(PathBuf, #[source] io::Error),
+    /// The other side closed in the middle of a message.
+    #[error("the other role closed the connection in the middle of a message")]
+    Cut,
+    /// A length above 1 MiB.
+    #[error("a message of {0} bytes is longer than 1 MiB")]
+    TooLong(usize),
+    /// Bytes that are not the expected message; usually two different versions.
+    #[error("an unreadable message (do both roles have the same version?): {0}")]
+    Unreadable(#[from] postcard::Error),
+}
+
+/// A connection on which `Out` is sent and `In` received.
+pub struct Connection<Out, In> {
+    stream: UnixStream,
+    /// Bytes received and not yet decoded; wiped, as keys pass here.
+    received: Zeroizing<Vec<u8>>,
+    messages: PhantomData<fn(Out) -> In>,
+}
+
+impl<Out: Serialize, In: DeserializeOwned> Connection<Out, In> {
+    /// Wraps an accepted or connected stream.
+    pub fn new(stream: UnixStream) -> Self {
+        Self {
+            stream,
+            received: Zeroizing::new(Vec::with_capacity(4096)),
+            messages: PhantomData,
+        }
+    }
+
+    /// Connects to a role's socket.
+    pub async fn connect(path: &Path) -> Result<Self, IpcError> {
+        match UnixStream::connect(path).await {
+            Ok(stream) => Ok(Self::new(stream)),
+            Err(error) => Err(IpcError::Connect(path.to_owned(), error)),
+        }
+    }
+
+    /// The user at the other end.
+    pub fn peer_user(&self) -> Result<u32, IpcError> {
+        Ok(self.stream.peer_cred()?.uid())
+    }
+
+    /// Sends one message. Not to be dropped half-way: run it to its end.
+    pub async fn send(&mut self, message: &Out) -> Result<(), IpcError> {
+        let mut bytes = encode(message)?;
+        let result = self.stream.write_all(&bytes).await;
+        bytes.zeroize();
+        Ok(result?)
+    }
+
+    /// Receives one message, `None` at the end. May be dropped at any await and called again.
+    pub async fn recv(&mut self) -> Result<Option<In>, IpcError> {
+        loop {
+            if let Some(message) = decode(&mut self.received)? {
+                return Ok(Some(message));
+            }
+            if self.stream.read_buf(&mut *self.received).await? == 0 {
+                return match self.received.is_empty() {
+                    true => Ok(None),
+                    false => Err(IpcError::Cut),
+                };
+            }
+        }
+    }
+}
+
+fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, IpcError> {
+    let mut bytes = postcard::to_extend(message, vec![0; LENGTH_BYTES])?;
+    let length = bytes.len() - LENGTH_BYTES;
+    if length > MAX_BYTES {
+        return Err(IpcError::TooLong(length));
+    }
+    bytes[..LENGTH_BYTES].copy_from_slice(&(length as u32).to_be_bytes());
+    Ok(bytes)
+}
+
+/// Takes one whole message off the front, if it is all there.
+fn decode<T: DeserializeOwned>(received: &mut Vec<u8>) -> Result<Option<T>, IpcError> {
+    let Some(length) = received.first_chunk::<LENGTH_BYTES>() else {
+        return Ok(None);
+    };
+    let length = u32::from_be_bytes(*length) as usize;
+    if length > MAX_BYTES {
+        return Err(IpcError::TooLong(length));
+    }
+    let end = LENGTH_BYTES + length;
+    if received.len() < end {
+        received.reserve(end - received.len());
+        return Ok(None);
+    }
+    let message = postcard::from_bytes(&received[LENGTH_BYTES..end])?;
+    received.drain(..end);
+    Ok(Some(message))
+}
+
+/// Listens on a role's socket, replacing a stale one. `mode` is the socket file's.
+pub fn listen(path: &Path, mode: u32) -> Result<UnixListener, IpcError> {
+    let failed = |error| IpcError::Listen(path.to_owned(), error);
+    // Made beside its place and renamed, so that it never stands with other permissions.
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(format!(".{}", std::process::id()));
+    let fresh = PathBuf::from(fresh);
+    let _ = std::fs::remove_file(&fresh);
+    let listener = UnixListener::bind(&fresh).map_err(failed)?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    std::fs::rename(&fresh, path).map_err(failed)?;
+    Ok(listener)
+}
+
+/// The users whose word counts on a socket.
+#[derive(Clone, Debug, Default)]
+pub struct Allowed(Vec<u32>);
+
+impl Allowed {
+    /// Root, the user of this process, the role's usual client if this machine has that user, and
+    /// the users named, which must exist.
+    pub fn new(usual: &str, named: &[String]) -> Result<Self, String> {
+        use crate::sys::user;
+        let mut users = vec![0, user::own_user_id()];
+        users.extend(user::user_id(usual));
+        for name in named {
+            let found = user::user_id(name);
+            users.push(found.ok_or_else(|| format!("there is no user {name}"))?);
+        }
+        if user::in_user_namespace() {
+            // Other roles' users cannot be told apart here: the socket file's group decides.
+            users.push(user::UNMAPPED);
+        }
+        Ok(Self(users))
+    }
+
+    /// Whether this user may speak.
+    pub fn contains(&self, user: u32) -> bool {
+        self.0.contains(&user)
+    }
+}
+
+/// Waits for the next connection by an allowed user; others are closed and logged.
+pub async fn accept<Out: Serialize, In: DeserializeOwned>(
+    listener: &UnixListener,
+    allowed: &Allowed,
+) -> Result<Connection<Out, In>, IpcError> {
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let connection = Connection::new(stream);
+        let user = connection.peer_user()?;
+        if allowed.contains(user) {
+            return Ok(connection);
+        }
+        tracing::warn!("refused a local connection by user {user}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::message::{KeyerReply, KeyerRequest};
+
+    #[tokio::test]
+    async fn messages_pass_in_both_directions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyer.sock");
+        let listener = listen(&path, 0o660).unwrap();
+        let allowed = Allowed::new("tutti-ike", &[]).unwrap();
+        let (client, server) = tokio::join!(
+            Connection::<KeyerRequest, KeyerReply>::connect(&path),
+            accept::<KeyerReply, KeyerRequest>(&listener, &allowed),
+        );
+        let (mut client, mut server) = (client.unwrap(), server.unwrap());
+        client.send(&KeyerRequest::Retain(vec![300])).await.unwrap();
+        client.send(&KeyerRequest::Reload).await.unwrap();
+        let first = server.recv().await.unwrap();
+        assert_eq!(first, Some(KeyerRequest::Retain(vec![300])));
+        server.send(&KeyerReply::Done).await.unwrap();
+        assert_eq!(client.recv().await.unwrap(), Some(KeyerReply::Done));
+        drop(client);
+        assert_eq!(server.recv().await.unwrap(), Some(KeyerRequest::Reload));
+        assert_eq!(server.recv().await.unwrap(), None);
+    }
+
+    #[test]
+    fn a_partial_message_waits_and_a_huge_one_is_refused() {
+        let mut bytes = encode(&KeyerRequest::Retain(vec![1, 2, 3])).unwrap();
+        let last = bytes.pop().unwrap();
+        assert!(decode::<KeyerRequest>(&mut bytes).unwrap().is_none());
+        bytes.push(last);
+        assert!(decode::<KeyerRequest>(&mut bytes).unwrap().is_some());
+        assert!(bytes.is_empty());
+        let mut bytes = vec![0xff; 4];
+        let result = decode::<KeyerRequest>(&mut bytes);
+        assert!(matches!(result, Err(IpcError::TooLong(_))));
+    }
+}

@@ -1,1 +1,17 @@
-//! Typed configuration with validation; unknown fields are refused.
+//! Typed configuration of one system: its addresses, name, time and access.
+//!
+//! Values, their validation and their rendering into the files of the operating system; nothing
+//! here reads or writes one. Unknown fields are refused, and every complaint names the field and
+//! says what was expected.
+
+pub mod file;
+pub mod firewall;
+pub mod message;
+pub mod name;
+pub mod password;
+pub mod render;
+mod system;
+pub(crate) mod validate;
+
+pub use system::{Addressing4, Addressing6, Protocol, Static4, Static6, System};
+pub use validate::{Invalid, SettingsError};

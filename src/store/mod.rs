@@ -1,1 +1,334 @@
 //! SQLite: schema, capture, apply. The only place that names rusqlite.
+//!
+//! One writable connection, its pre-update hook set before anything else; readers have their own
+//! and never wait for it. Every call blocks: async callers use `spawn_blocking`.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::watch;
+
+use crate::replica::frontier::Frontier;
+use crate::replica::value::Value;
+use crate::replica::{Incarnation, NodeId};
+
+mod apply;
+mod capture;
+mod digest;
+mod import;
+mod inbox;
+mod log;
+mod schema;
+mod settle;
+mod snapshot;
+mod tokens;
+mod writer;
+
+pub mod administrators;
+pub mod local;
+
+pub use import::ImportReport;
+pub use inbox::ConflictRow;
+pub use log::Logged;
+pub use snapshot::Staged;
+pub use writer::Tx;
+
+use writer::Writer;
+
+/// Why a storage call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite said no; its words.
+    #[error("SQLite: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A table that cannot be replicated; says what to do instead.
+    #[error("{0}")]
+    Schema(String),
+    /// A statement that has no place in a transaction.
+    #[error("{0}")]
+    Statement(String),
+    /// The transaction is larger than a peer takes.
+    #[error("the transaction holds {size} bytes, at most {max} replicate; commit in smaller steps")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// A peer sent a transaction out of order or one that cannot be.
+    #[error("from a peer: {0}")]
+    Peer(String),
+    /// The database contradicts itself.
+    #[error("replicated.db is damaged: {0}")]
+    Damaged(String),
+    /// A caller's own refusal inside a transaction, which rolls it back.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What wall clock the store reads: milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The replicated database of one node. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    node: NodeId,
+    writer: Mutex<Writer>,
+    frontier: writer::Published,
+    readers: Mutex<Vec<Connection>>,
+    /// Held for reading by readers, for writing while a snapshot is swapped in.
+    swap: RwLock<()>,
+    changes: watch::Sender<u64>,
+    migrations: Mutex<Vec<String>>,
+}
+
+/// One replicated table, as shown to people.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: String,
+    /// How many rows are visible.
+    pub rows: u64,
+    /// Its replicated columns, in declaration order.
+    pub columns: Vec<String>,
+    /// Its primary key's columns.
+    pub key: Vec<String>,
+}
+
+impl Store {
+    /// Opens or creates `dir/replicated.db`. `incarnation` is 64 random bits, fresh each time.
+    pub fn open(dir: &Path, node: NodeId, incarnation: Incarnation) -> Result<Self, StoreError> {
+        Self::open_with_clock(dir, node, incarnation, Arc::new(wall_ms))
+    }
+
+    /// As [`Store::open`], with the wall clock given.
+    pub fn open_with_clock(
+        dir: &Path,
+        node: NodeId,
+        incarnation: Incarnation,
+        clock: Clock,
+    ) -> Result<Self, StoreError> {
+        let path = dir.join("replicated.db");
+        let frontier = writer::Published::default();
+        let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&frontier))?;
+        Ok(Store {
+            inner: Arc::new(Inner {
+                path,
+                node,
+                writer: Mutex::new(writer),
+                frontier,
+                readers: Mutex::default(),
+                swap: RwLock::default(),
+                changes: watch::Sender::new(0),
+                migrations: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The node this store belongs to.
+    pub fn node(&self) -> NodeId {
+        self.inner.node
+    }
+
+    /// The current incarnation (a snapshot swapped in changes it).
+    pub fn incarnation(&self) -> Incarnation {
+        self.writer().incarnation()
+    }
+
+    /// Creates the appliance's own replicated tables and indexes, where they are missing. The
+    /// same list runs on every node of one software version; it does not travel in the log.
+    pub fn migrate(&self, statements: &[&str]) -> Result<(), StoreError> {
+        self.writer().migrate(statements)?;
+        let mut known = lock(&self.inner.migrations);
+        for statement in statements {
+            if !known.iter().any(|old| old == statement) {
+                known.push((*statement).to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Declares an operator's table or index everywhere: one CREATE TABLE or CREATE INDEX.
+    pub fn declare(&self, sql: &str) -> Result<(), StoreError> {
+        self.writer().declare(sql)?;
+        self.bump();
+        Ok(())
+    }
+
+    /// Runs `work` in one transaction and commits it durably before returning. An error rolls
+    /// all of it back.
+    pub fn transact<T>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (value, changed) = self.writer().transact(work)?;
+        if changed {
+            self.bump();
+        }
+        Ok(value)
+    }
+
+    /// Runs `work` on one consistent state of the database, without waiting for writers.
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let _swap = self
+            .inner
+            .swap
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pooled = lock(&self.inner.readers).pop();
+        let connection = match pooled {
+            Some(connection) => connection,
+            None => self.open_reader()?,
+        };
+        connection.execute_batch("BEGIN")?;
+        let result = work(&Reader {
+            connection: &connection,
+        });
+        connection.execute_batch("ROLLBACK")?;
+        lock(&self.inner.readers).push(connection);
+        result
+    }
+
+    fn open_reader(&self) -> Result<Connection, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.inner.path, flags)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        Ok(connection)
+    }
+
+    /// The replicated tables, by name.
+    pub fn tables(&self) -> Result<Vec<TableInfo>, StoreError> {
+        let tables = self.writer().tables();
+        self.read(|reader| {
+            let info = |table: Arc<schema::Table>| {
+                let sql = format!("SELECT count(*) FROM {}", schema::quote(&table.name));
+                let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+                let rows = reader.connection.query_row(&sql, [], count)?;
+                Ok(TableInfo {
+                    name: table.name.clone(),
+                    rows: rows as u64,
+                    columns: table.columns.iter().map(|c| c.name.clone()).collect(),
+                    key: table.key_names(),
+                })
+            };
+            tables.into_iter().map(info).collect()
+        })
+    }
+
+    /// SHA-256 over all replicated rows in key order: equal where peers have converged.
+    pub fn digest(&self) -> Result<[u8; 32], StoreError> {
+        let tables = self.writer().tables();
+        self.read(|reader| digest::all(reader.connection, &tables))
+    }
+
+    /// The same over one table's rows.
+    pub fn table_digest(&self, name: &str) -> Result<[u8; 32], StoreError> {
+        let table = self.writer().table(name)?;
+        self.read(|reader| digest::table(reader.connection, &table))
+    }
+
+    /// Declares and loads every table of an SQLite file, parents first.
+    pub fn import(&self, path: &Path) -> Result<ImportReport, StoreError> {
+        import::import(self, path)
+    }
+
+    /// Bumps at every commit, local or applied.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// The newest entries of the conflict inbox.
+    pub fn conflicts(&self, limit: usize) -> Result<Vec<ConflictRow>, StoreError> {
+        let tables = self.writer().tables();
+        self.read(|reader| inbox::list(reader.connection, &tables, limit))
+    }
+
+    /// What this node has durably applied, per origin.
+    pub fn frontier(&self) -> Frontier {
+        lock(&self.inner.frontier).clone()
+    }
+
+    /// How many origins and transactions this node holds, as `(origins, transactions)`.
+    pub fn frontier_summary(&self) -> (usize, u64) {
+        let frontier = self.frontier();
+        let transactions = frontier.0.values().map(|position| position.seq).sum();
+        (frontier.0.len(), transactions)
+    }
+
+    /// Logged transactions beyond `frontier` from log position `from`, in an order that keeps
+    /// causality, up to about `max_bytes`; with the position to go on from.
+    pub fn log_after(
+        &self,
+        frontier: &Frontier,
+        from: i64,
+        max_bytes: usize,
+    ) -> Result<(Vec<Logged>, i64), StoreError> {
+        self.read(|reader| log::read_after(reader.connection, frontier, from, max_bytes))
+    }
+
+    /// The log position where reading for a peer at `frontier` starts.
+    pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
+        self.read(|reader| log::start(reader.connection, frontier))
+    }
+
+    /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
+    /// the frontier after it.
+    pub fn apply(&self, transactions: &[Vec<u8>]) -> Result<Frontier, StoreError> {
+        let (frontier, changed) = self.writer().apply(transactions)?;
+        if changed {
+            self.bump();
+        }
+        Ok(frontier)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        lock(&self.inner.writer)
+    }
+
+    fn bump(&self) {
+        self.inner.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Reads one consistent state.
+pub struct Reader<'a> {
+    connection: &'a Connection,
+}
+
+impl Reader<'_> {
+    /// The rows of a query.
+    pub fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
+        writer::query(self.connection, sql, params)
+    }
+}
+
+/// The machine's wall clock.
+fn wall_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
+/// A poisoned lock is taken over: SQLite rolled back whatever the panic interrupted.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

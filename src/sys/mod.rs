@@ -1,1 +1,10 @@
-//! The kernel: XFRM netlink, sockets, terminals. The only place with `unsafe`.
+//! The kernel: XFRM netlink, sockets, users. The only place with `unsafe`.
+//!
+//! Adapters only: values in, system calls out. Which peers may have what is decided by the
+//! callers in `node`; nothing here opens a file or keeps a key.
+
+#[allow(unsafe_code)]
+pub mod socket;
+pub mod terminal;
+pub mod user;
+pub mod xfrm;

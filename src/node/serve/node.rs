@@ -1,0 +1,294 @@
+//! The node's handle: what web, REST and the role's tasks share.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use crate::cluster::{
+    Change, Fields, LinkState, PeerState, Problem, Standing, Step, next_step, peer_state,
+};
+use crate::replica::ClusterId;
+use crate::store::{Store, StoreError, local::Local};
+use crate::tls::Identity;
+use crate::tunnel::message::{Desired, PeerStatus, Secret, TunnelState};
+
+/// This software's version, compared between peers.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The saved cluster fields with all that follows from them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Cluster {
+    /// Peer 1 to 3.
+    pub fields: Fields,
+    /// The cluster pre-shared key.
+    pub key: Option<Zeroizing<String>>,
+    /// The cluster we are a member of.
+    pub id: Option<ClusterId>,
+}
+
+/// Everything shared. Held in an `Arc`.
+pub struct Node {
+    /// The replicated database.
+    pub store: Store,
+    /// This machine's own values.
+    pub local: Local,
+    /// Certificate and key.
+    pub identity: Identity,
+    /// The system name.
+    pub name: String,
+    /// Our own addresses.
+    pub own: Vec<IpAddr>,
+    /// STATE/serve.
+    pub state: PathBuf,
+    /// The cluster as configured; tasks follow it.
+    pub cluster: watch::Sender<Cluster>,
+    /// What `ike` reports; `None` while it cannot be reached.
+    pub tunnels: watch::Sender<Option<Vec<PeerStatus>>>,
+    /// Bumps with every visible change, for pages that follow.
+    pub changed: watch::Sender<u64>,
+    /// Turns true to end the process for a restart.
+    pub stop: watch::Sender<bool>,
+    /// Held by the one link on which this node adopts a cluster.
+    pub joining: tokio::sync::Mutex<()>,
+    links: Mutex<HashMap<IpAddr, LinkState>>,
+}
+
+/// The cluster as pages, REST and the console show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterView {
+    /// `standalone`, `waiting` or `member`.
+    pub standing: &'static str,
+    /// The cluster id, hexadecimal.
+    pub id: Option<String>,
+    /// Whether a key is saved; the key itself is never shown.
+    pub key_set: bool,
+    /// The three fields.
+    pub peers: Vec<PeerView>,
+}
+
+/// One Peer field.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerView {
+    /// 1 to 3.
+    pub field: u8,
+    /// Its address; `None` is blank.
+    pub address: Option<IpAddr>,
+    /// Its state, if it has an address.
+    pub state: Option<PeerState>,
+    /// The peer's system name, once it said so.
+    pub name: Option<String>,
+    /// Whether AH stands to it.
+    pub tunnel: bool,
+    /// SPIs in and out, hexadecimal.
+    pub spis: Option<(String, String)>,
+    /// Round-trip in milliseconds.
+    pub round_trip_ms: Option<f64>,
+    /// Changes it still has to send or take.
+    pub behind: u64,
+    /// Why the last link ended.
+    pub error: Option<String>,
+}
+
+/// Why saving the cluster fields failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// Something typed stands against it.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Fields(Vec<Problem>),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Node {
+    /// Puts the parts together; the saved cluster is read from `local`.
+    pub fn new(
+        store: Store,
+        local: Local,
+        identity: Identity,
+        name: String,
+        own: Vec<IpAddr>,
+        state: PathBuf,
+    ) -> Result<Self, StoreError> {
+        let cluster = load(&local)?;
+        Ok(Self {
+            store,
+            local,
+            identity,
+            name,
+            own,
+            state,
+            cluster: watch::Sender::new(cluster),
+            tunnels: watch::Sender::new(None),
+            changed: watch::Sender::new(0),
+            stop: watch::Sender::new(false),
+            joining: tokio::sync::Mutex::default(),
+            links: Mutex::default(),
+        })
+    }
+
+    /// Judges and saves what an operator typed, and acts on it: founds, waits or leaves. Blocks.
+    pub fn save(&self, change: &Change) -> Result<(), SaveError> {
+        let old = self.cluster.borrow().clone();
+        let (fields, keyed) =
+            change.check(&self.own, old.key.is_some()).map_err(SaveError::Fields)?;
+        let key = match &change.key {
+            Some(key) if !key.is_empty() => Some(Zeroizing::new(key.clone())),
+            Some(_) => None,
+            None => old.key.clone(),
+        };
+        let mut new = Cluster { fields, key, id: old.id };
+        match next_step(&new.fields, keyed, &self.own, old.id) {
+            Step::Found => new.id = Some(random()),
+            Step::Leave => new = Cluster::default(),
+            Step::Stay(_) => {}
+        }
+        self.keep(&new)?;
+        let listed = new.fields.peers;
+        self.links().retain(|address, _| listed.contains(&Some(*address)));
+        self.cluster.send_replace(new);
+        self.touch();
+        Ok(())
+    }
+
+    /// Keeps the cluster id of the member we adopted from. Blocks.
+    pub fn adopted(&self, id: ClusterId) -> Result<(), StoreError> {
+        let mut new = self.cluster.borrow().clone();
+        new.id = Some(id);
+        self.keep(&new)?;
+        self.cluster.send_replace(new);
+        self.touch();
+        Ok(())
+    }
+
+    fn keep(&self, cluster: &Cluster) -> Result<(), StoreError> {
+        let fields = serde_json::to_vec(&cluster.fields).unwrap_or_default();
+        self.local.set(&[
+            ("cluster_fields", Some(&fields)),
+            ("cluster_key", cluster.key.as_ref().map(|key| key.as_bytes())),
+            ("cluster_id", cluster.id.as_ref().map(|id| &id[..])),
+        ])
+    }
+
+    /// What `ike` shall do.
+    pub fn desired(&self) -> Option<Desired> {
+        let cluster = self.cluster.borrow();
+        let key = cluster.key.as_ref()?;
+        Some(Desired {
+            list: cluster.fields.peer_list(&self.own)?,
+            key: Secret(key.as_bytes().to_vec()),
+            certificate: self.identity.digest(),
+        })
+    }
+
+    /// Where this node stands.
+    pub fn standing(&self) -> Standing {
+        let cluster = self.cluster.borrow();
+        match (cluster.id, cluster.fields.is_blank()) {
+            (Some(id), _) => Standing::Member(id),
+            (None, true) => Standing::Standalone,
+            (None, false) => Standing::Waiting,
+        }
+    }
+
+    /// Changes what is known about a link.
+    pub fn link(&self, peer: IpAddr, change: impl FnOnce(&mut LinkState)) {
+        change(self.links().entry(peer).or_default());
+        self.touch();
+    }
+
+    /// Tells followers that something visible changed.
+    pub fn touch(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    fn links(&self) -> MutexGuard<'_, HashMap<IpAddr, LinkState>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The whole cluster for a page.
+    pub fn view(&self) -> ClusterView {
+        let cluster = self.cluster.borrow().clone();
+        let standing = match self.standing() {
+            Standing::Standalone => "standalone",
+            Standing::Waiting => "waiting",
+            Standing::Member(_) => "member",
+        };
+        ClusterView {
+            standing,
+            id: cluster.id.map(|id| hex(&id)),
+            key_set: cluster.key.is_some(),
+            peers: (1..=3u8).map(|field| self.peer_view(field, &cluster)).collect(),
+        }
+    }
+
+    fn peer_view(&self, field: u8, cluster: &Cluster) -> PeerView {
+        let address = cluster.fields.peers[usize::from(field) - 1];
+        let mut view = PeerView {
+            field,
+            address,
+            state: None,
+            name: None,
+            tunnel: false,
+            spis: None,
+            round_trip_ms: None,
+            behind: 0,
+            error: None,
+        };
+        let Some(address) = address else { return view };
+        if self.own.contains(&address) {
+            view.state = Some(PeerState::this_system());
+            view.name = Some(self.name.clone());
+            return view;
+        }
+        let link = self.links().get(&address).cloned().unwrap_or_default();
+        let tunnels = self.tunnels.borrow();
+        let tunnel = match tunnels.as_ref() {
+            None => TunnelState::Failed("The tunnel service is not running".into()),
+            Some(list) => match list.iter().find(|status| status.address == address) {
+                None => TunnelState::Connecting,
+                Some(status) => {
+                    view.spis = status
+                        .spis
+                        .map(|(inbound, out)| (format!("{inbound:08x}"), format!("{out:08x}")));
+                    status.state.clone()
+                }
+            },
+        };
+        view.tunnel = matches!(tunnel, TunnelState::Up { .. });
+        view.state = Some(peer_state(&tunnel, &link, VERSION, cluster.id));
+        view.round_trip_ms = link.round_trip_us.map(|us| us as f64 / 1000.0);
+        view.behind = link.behind;
+        view.error = link.error.clone();
+        view.name = link.name;
+        view
+    }
+}
+
+fn load(local: &Local) -> Result<Cluster, StoreError> {
+    let fields = local.value("cluster_fields")?;
+    let key = local.value("cluster_key")?;
+    let id = local.value("cluster_id")?;
+    Ok(Cluster {
+        fields: fields.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default(),
+        key: key.and_then(|b| String::from_utf8(b.to_vec()).ok()).map(Zeroizing::new),
+        id: id.and_then(|bytes| bytes.as_slice().try_into().ok()),
+    })
+}
+
+/// Random bytes from the operating system; without them nothing here could be safe.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut out = [0; N];
+    getrandom::fill(&mut out).expect("the operating system gives random bytes");
+    out
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,100 @@
+//! Keeps `host` and `ike` told what the cluster fields say, and hears what the tunnels do.
+//!
+//! Order matters: the firewall and the peer list stand before `ike` may bring a tunnel up.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::node::Node;
+use crate::node::ipc::Connection;
+use crate::settings::message::{HostReply, HostRequest};
+use crate::tunnel::message::{IkeEvent, IkeRequest, PeerList};
+
+/// How long until the next attempt to reach another role.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Follows the cluster fields for ever.
+pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
+    let mut cluster = node.cluster.subscribe();
+    loop {
+        cluster.mark_unchanged();
+        let list = node.desired().map(|desired| desired.list);
+        if let Err(error) = tell_host(&run, list, no_host).await {
+            tracing::warn!("cannot set the peer list: {error}");
+            tokio::time::sleep(RETRY * 2).await;
+            continue;
+        }
+        if let Err(error) = drive_ike(&node, &run.join("ike.sock"), &mut cluster).await {
+            tracing::debug!("ike: {error}");
+            if node.tunnels.send_replace(None).is_some() {
+                tracing::warn!("lost the tunnel service: {error}");
+                node.touch();
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn tell_host(run: &Path, list: Option<PeerList>, no_host: bool) -> Result<(), Failure> {
+    let socket = run.join("host.sock");
+    if no_host && !socket.exists() {
+        return Ok(write_peers(&run.join("peers.json"), list.as_ref())?);
+    }
+    let mut host = Connection::<HostRequest, HostReply>::connect(&socket).await?;
+    host.send(&HostRequest::SetPeers(list)).await?;
+    match tokio::time::timeout(Duration::from_secs(30), host.recv()).await?? {
+        Some(HostReply::Done) => Ok(()),
+        Some(HostReply::Failed(why)) => Err(why.into()),
+        None => Err("the host role closed the connection".into()),
+    }
+}
+
+/// In the lab there is no host role; the file is then ours to write.
+fn write_peers(path: &Path, list: Option<&PeerList>) -> std::io::Result<()> {
+    let Some(list) = list else {
+        return match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    };
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, serde_json::to_vec_pretty(list)?)?;
+    std::fs::rename(fresh, path)
+}
+
+/// Configures `ike` and listens until the fields change (`Ok`) or the connection ends (`Err`).
+async fn drive_ike(
+    node: &Node,
+    socket: &Path,
+    cluster: &mut tokio::sync::watch::Receiver<super::node::Cluster>,
+) -> Result<(), Failure> {
+    let mut ike = Connection::<IkeRequest, IkeEvent>::connect(socket).await?;
+    let desired = node.desired();
+    let list = desired.as_ref().map(|desired| desired.list.clone());
+    ike.send(&IkeRequest::Configure(desired.clone())).await?;
+    loop {
+        tokio::select! {
+            event = ike.recv() => match event? {
+                Some(IkeEvent::Status(mut peers)) => {
+                    // A status sent before our configuration was taken may name former peers.
+                    peers.retain(|peer| list.as_ref().is_some_and(|list| {
+                        list.peers.iter().any(|listed| listed.address == peer.address)
+                    }));
+                    node.tunnels.send_replace(Some(peers));
+                    node.touch();
+                }
+                None => return Err("it closed the connection".into()),
+            },
+            changed = cluster.changed() => {
+                changed?;
+                // Adoption changes only our cluster id, which concerns neither role.
+                if node.desired() != desired {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}

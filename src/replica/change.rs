@@ -1,0 +1,94 @@
+//! One committed transaction as row changes: what the log holds and peers exchange verbatim.
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::{Hlc, Stamp};
+use super::value::Value;
+use super::{Incarnation, NodeId};
+
+/// The largest encoded transaction, in bytes; a larger one is refused where it is written.
+pub const MAX_TRANSACTION: usize = 16 << 20;
+
+/// One transaction of one origin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// The start of the node that wrote it.
+    pub origin: Incarnation,
+    /// Its number there, from 1 without a gap.
+    pub seq: u64,
+    /// When; the version of every cell it writes.
+    pub hlc: Hlc,
+    /// The node, told in the incarnation's first transaction only.
+    pub node: Option<NodeId>,
+    /// What the origin had applied of others, as far as it changed since its previous one.
+    pub deps: Vec<(Incarnation, u64)>,
+    /// What it did.
+    pub body: Body,
+}
+
+impl Transaction {
+    /// The version its writes carry.
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            hlc: self.hlc,
+            origin: self.origin,
+            seq: self.seq,
+        }
+    }
+
+    /// Its bytes, as logged and sent.
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).unwrap_or_default()
+    }
+
+    /// The transaction in `bytes`; `None` where they are none.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((transaction, [])) => Some(transaction),
+            _ => None,
+        }
+    }
+}
+
+/// What a transaction did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Body {
+    /// Wrote rows.
+    Rows(Vec<TableChange>),
+    /// Declared a table or an index.
+    Schema {
+        /// The CREATE statement.
+        sql: String,
+    },
+}
+
+/// The changes of one table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableChange {
+    /// Its name.
+    pub table: String,
+    /// Its changed rows.
+    pub rows: Vec<RowChange>,
+}
+
+/// What became of one row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RowChange {
+    /// The primary key's values, in key order.
+    pub key: Vec<Value>,
+    /// The row's generation after this change: odd alive, even deleted.
+    pub generation: u32,
+    /// The change.
+    pub write: RowWrite,
+}
+
+/// What was written to a row. Columns are numbered by their declaration, generated ones left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum RowWrite {
+    /// A new row, all its columns.
+    Insert(Vec<Value>),
+    /// Some columns of a living row.
+    Update(Vec<(u16, Value)>),
+    /// The row is gone.
+    Delete,
+}

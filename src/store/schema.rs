@@ -1,0 +1,283 @@
+//! What SQLite says about a table, and whether it can be replicated.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::StoreError;
+use super::tokens::{check_groups, tokens};
+
+/// A replicated column.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub name: String,
+    /// Its number in SQLite's table, generated columns counted.
+    pub index: i32,
+}
+
+/// A UNIQUE constraint or index.
+#[derive(Clone, Debug)]
+pub(super) struct Unique {
+    pub columns: Vec<usize>,
+}
+
+/// A FOREIGN KEY of this table.
+#[derive(Clone, Debug)]
+pub(super) struct ForeignKey {
+    pub columns: Vec<usize>,
+    pub parent: String,
+    pub parent_columns: Vec<String>,
+}
+
+/// A replicated table; columns are numbered without the generated ones.
+#[derive(Clone, Debug)]
+pub(super) struct Table {
+    pub id: i64,
+    pub name: String,
+    pub columns: Vec<Column>,
+    pub key: Vec<usize>,
+    /// Columns that merge as one cell.
+    pub groups: Vec<Vec<usize>>,
+    pub uniques: Vec<Unique>,
+    pub foreign: Vec<ForeignKey>,
+    /// Whether a FOREIGN KEY of another table points here.
+    pub is_parent: bool,
+    pub select: String,
+    pub replace: String,
+    pub delete: String,
+}
+
+impl Table {
+    /// The key's column names.
+    pub fn key_names(&self) -> Vec<String> {
+        let name = |&at: &usize| self.columns[at].name.clone();
+        self.key.iter().map(name).collect()
+    }
+
+    /// Whether a row's visibility depends on others.
+    pub fn is_constrained(&self) -> bool {
+        !self.uniques.is_empty() || !self.foreign.is_empty() || self.is_parent
+    }
+
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        let same = |column: &Column| column.name.eq_ignore_ascii_case(name);
+        self.columns.iter().position(same)
+    }
+
+    /// All columns that change with these.
+    pub fn tied(&self, changed: &mut Vec<usize>) {
+        for group in &self.groups {
+            if group.iter().any(|column| changed.contains(column)) {
+                changed.extend(group);
+            }
+        }
+        changed.sort_unstable();
+        changed.dedup();
+    }
+}
+
+/// An identifier as SQL takes it.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn refuse<T>(table: &str, what: &str) -> Result<T, StoreError> {
+    Err(StoreError::Schema(format!("table {table}: {what}")))
+}
+
+/// Reads a table from the database and refuses what cannot be replicated.
+pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, StoreError> {
+    let sql: Option<String> = db
+        .query_row(
+            "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
+            [name],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(sql) = sql else {
+        return refuse(name, "no such table");
+    };
+    let words = tokens(&sql);
+    if words.get(1).is_some_and(|token| token.is("virtual")) {
+        return refuse(
+            name,
+            "virtual tables do not replicate; declare an ordinary one",
+        );
+    }
+    if words.iter().any(|token| token.is("autoincrement")) {
+        return refuse(
+            name,
+            "AUTOINCREMENT would give one id to two rows; use INTEGER PRIMARY KEY without it and \
+             ids that peers cannot choose alike",
+        );
+    }
+    let (columns, key) = columns(db, name)?;
+    let mut table = Table {
+        id,
+        name: name.to_owned(),
+        groups: check_groups(
+            &sql,
+            &columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>(),
+        ),
+        columns,
+        key,
+        uniques: Vec::new(),
+        foreign: Vec::new(),
+        is_parent: false,
+        select: String::new(),
+        replace: String::new(),
+        delete: String::new(),
+    };
+    table.uniques = uniques(db, &table)?;
+    table.foreign = foreign(db, &table)?;
+    let tied = table.uniques.iter().map(|unique| &unique.columns);
+    let tied = tied.chain(table.foreign.iter().map(|key| &key.columns));
+    let tied: Vec<_> = tied.filter(|group| group.len() > 1).cloned().collect();
+    table.groups.extend(tied);
+    statements(&mut table);
+    Ok(table)
+}
+
+fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), StoreError> {
+    let mut statement =
+        db.prepare("SELECT cid, name, \"notnull\", pk, hidden, type FROM pragma_table_xinfo(?1)")?;
+    let mut rows = statement.query([name])?;
+    let (mut columns, mut key) = (Vec::new(), Vec::new());
+    while let Some(row) = rows.next()? {
+        let (notnull, pk, hidden): (bool, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        if hidden != 0 {
+            continue;
+        }
+        let kind: String = row.get(5)?;
+        if pk > 0 {
+            key.push((pk, columns.len(), notnull, kind));
+        }
+        columns.push(Column {
+            index: row.get(0)?,
+            name: row.get(1)?,
+        });
+    }
+    key.sort_unstable();
+    if key.is_empty() {
+        return refuse(
+            name,
+            "has no PRIMARY KEY; declare one, rows are known to peers by it",
+        );
+    }
+    // INTEGER PRIMARY KEY is the rowid and never NULL; all others allow NULL unless told.
+    let rowid = key.len() == 1 && key[0].3.eq_ignore_ascii_case("integer");
+    if !rowid && key.iter().any(|part| !part.2) {
+        return refuse(
+            name,
+            "its PRIMARY KEY allows NULL; add NOT NULL to each of its columns",
+        );
+    }
+    Ok((columns, key.into_iter().map(|part| part.1).collect()))
+}
+
+fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
+    let mut statement =
+        db.prepare("SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\"")?;
+    let list = statement.query_map([&table.name], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
+    let list: Vec<(String, String, bool)> = list.collect::<Result<_, _>>()?;
+    let mut uniques = Vec::new();
+    for (index, origin, partial) in list {
+        let mut statement =
+            db.prepare("SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key ORDER BY seqno")?;
+        let parts = statement.query_map([&index], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let parts: Vec<(Option<String>, String)> = parts.collect::<Result<_, _>>()?;
+        if parts.iter().any(|part| part.1 != "BINARY") {
+            return refuse(
+                &table.name,
+                "a PRIMARY KEY or UNIQUE with a collation other than BINARY does not replicate; \
+                 store a folded copy of the text and make that UNIQUE",
+            );
+        }
+        if origin == "pk" {
+            continue;
+        }
+        let at = |part: &(Option<String>, String)| table.column(part.0.as_deref()?);
+        let columns: Option<Vec<usize>> = parts.iter().map(at).collect();
+        match columns {
+            Some(columns) if !partial => uniques.push(Unique { columns }),
+            _ => {
+                return refuse(
+                    &table.name,
+                    "a partial UNIQUE index, or one over an expression, does not replicate yet; \
+                     use UNIQUE over plain columns",
+                );
+            }
+        }
+    }
+    Ok(uniques)
+}
+
+fn foreign(db: &Connection, table: &Table) -> Result<Vec<ForeignKey>, StoreError> {
+    let mut statement = db.prepare(
+        "SELECT id, \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?1) ORDER BY id, seq",
+    )?;
+    let mut rows = statement.query([&table.name])?;
+    let mut keys: Vec<(i64, ForeignKey)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (id, parent, from): (i64, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let to: Option<String> = row.get(3)?;
+        if keys.last().is_none_or(|last| last.0 != id) {
+            let key = ForeignKey {
+                columns: Vec::new(),
+                parent,
+                parent_columns: Vec::new(),
+            };
+            keys.push((id, key));
+        }
+        let (Some(column), Some(last)) = (table.column(&from), keys.last_mut()) else {
+            return refuse(
+                &table.name,
+                "a FOREIGN KEY on a generated column does not replicate",
+            );
+        };
+        last.1.columns.push(column);
+        last.1.parent_columns.extend(to);
+    }
+    Ok(keys.into_iter().map(|key| key.1).collect())
+}
+
+/// Fills in what needs all tables: implied parent columns and who is a parent.
+pub(super) fn link(tables: &mut [Table]) {
+    let keys: Vec<(String, Vec<String>)> = tables
+        .iter()
+        .map(|table| (table.name.clone(), table.key_names()))
+        .collect();
+    let mut parents: Vec<String> = Vec::new();
+    for table in tables.iter_mut() {
+        for key in &mut table.foreign {
+            let parent = keys.iter().find(|k| k.0.eq_ignore_ascii_case(&key.parent));
+            if let Some((name, columns)) = parent {
+                key.parent = name.clone();
+                if key.parent_columns.is_empty() {
+                    key.parent_columns = columns.clone();
+                }
+                parents.push(name.clone());
+            }
+        }
+    }
+    for table in tables {
+        table.is_parent = parents.contains(&table.name);
+    }
+}
+
+fn statements(table: &mut Table) {
+    let name = quote(&table.name);
+    let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
+    let list = columns.join(", ");
+    let marks = vec!["?"; columns.len()].join(", ");
+    let key: Vec<String> = table
+        .key
+        .iter()
+        .map(|&at| format!("{} = ?", columns[at]))
+        .collect();
+    let key = key.join(" AND ");
+    table.select = format!("SELECT {list} FROM {name} WHERE {key}");
+    table.replace = format!("REPLACE INTO {name} ({list}) VALUES ({marks})");
+    table.delete = format!("DELETE FROM {name} WHERE {key}");
+}

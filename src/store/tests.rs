@@ -1,0 +1,328 @@
+//! Two or three stores side by side, exchanging their logs by hand.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::replica::value::Value::{self, Integer, Null};
+
+pub(super) struct Peer {
+    pub store: Store,
+    _dir: TempDir,
+}
+
+pub(super) fn peer(number: u8) -> Peer {
+    let dir = tempfile::tempdir().unwrap();
+    let node = [number; 16];
+    // Same clock everywhere: ties are broken by the incarnation.
+    let store =
+        Store::open_with_clock(dir.path(), node, u64::from(number), Arc::new(|| 1_000)).unwrap();
+    Peer { store, _dir: dir }
+}
+
+pub(super) fn pull(to: &Peer, from: &Peer) {
+    let mut at = from.store.log_start(&to.store.frontier()).unwrap();
+    loop {
+        let (found, next) = from
+            .store
+            .log_after(&to.store.frontier(), at, 1 << 16)
+            .unwrap();
+        if found.is_empty() {
+            return;
+        }
+        let batch: Vec<Vec<u8>> = found.into_iter().map(|logged| logged.bytes).collect();
+        to.store.apply(&batch).unwrap();
+        at = next;
+    }
+}
+
+fn exchange(a: &Peer, b: &Peer) {
+    pull(a, b);
+    pull(b, a);
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+}
+
+fn run(peer: &Peer, sql: &str) {
+    peer.store.transact(|tx| tx.execute(sql, &[])).unwrap();
+}
+
+fn rows(peer: &Peer, sql: &str) -> Vec<Vec<Value>> {
+    peer.store.read(|reader| reader.query(sql, &[])).unwrap()
+}
+
+fn pair(sql: &[&str]) -> (Peer, Peer) {
+    let (a, b) = (peer(1), peer(2));
+    for statement in sql {
+        a.store.declare(statement).unwrap();
+    }
+    exchange(&a, &b);
+    (a, b)
+}
+
+const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
+
+#[test]
+fn a_row_written_at_one_peer_arrives_at_the_other() {
+    let (a, b) = pair(&[ITEM]);
+    run(
+        &a,
+        "INSERT INTO item VALUES (1, 'x', 2.5), (2, NULL, x'00ff')",
+    );
+    pull(&b, &a);
+    assert_eq!(
+        rows(&b, "SELECT * FROM item"),
+        rows(&a, "SELECT * FROM item")
+    );
+    run(&b, "UPDATE item SET a = 'y' WHERE id = 2");
+    run(&b, "DELETE FROM item WHERE id = 1");
+    exchange(&a, &b);
+    assert_eq!(
+        rows(&a, "SELECT id, a FROM item"),
+        vec![vec![Integer(2), "y".into()]]
+    );
+}
+
+#[test]
+fn two_columns_of_one_row_merge_and_one_column_conflicts() {
+    let (a, b) = pair(&[ITEM]);
+    run(&a, "INSERT INTO item VALUES (1, 0, 0)");
+    exchange(&a, &b);
+    run(&a, "UPDATE item SET a = 1");
+    run(&b, "UPDATE item SET b = 2");
+    exchange(&a, &b);
+    assert_eq!(
+        rows(&a, "SELECT a, b FROM item"),
+        vec![vec![Integer(1), Integer(2)]]
+    );
+    assert!(a.store.conflicts(10).unwrap().is_empty());
+    run(&a, "UPDATE item SET a = 10");
+    run(&b, "UPDATE item SET a = 20");
+    exchange(&a, &b);
+    let lost = a.store.conflicts(10).unwrap();
+    assert_eq!(lost, b.store.conflicts(10).unwrap());
+    assert_eq!(lost.len(), 1);
+    assert_eq!(lost[0].column, "a");
+    assert_eq!(rows(&a, "SELECT a FROM item"), vec![vec![Integer(20)]]);
+    assert_eq!(lost[0].value, vec![Integer(10)]);
+}
+
+#[test]
+fn a_delete_beats_an_update_which_goes_to_the_inbox() {
+    let (a, b) = pair(&[ITEM]);
+    run(&a, "INSERT INTO item VALUES (1, 0, 0)");
+    exchange(&a, &b);
+    run(&a, "DELETE FROM item");
+    run(&b, "UPDATE item SET a = 7");
+    exchange(&a, &b);
+    assert!(rows(&b, "SELECT * FROM item").is_empty());
+    let lost = b.store.conflicts(10).unwrap();
+    assert_eq!(lost, a.store.conflicts(10).unwrap());
+    assert_eq!(lost[0].value, vec![Integer(7)]);
+    run(&a, "INSERT INTO item VALUES (1, 8, 8)");
+    exchange(&a, &b);
+    assert_eq!(rows(&b, "SELECT a FROM item"), vec![vec![Integer(8)]]);
+}
+
+#[test]
+fn phantom_events_of_savepoints_and_aborted_statements_are_dropped() {
+    let (a, b) = pair(&["CREATE TABLE t(k TEXT NOT NULL PRIMARY KEY, u UNIQUE)"]);
+    run(&a, "INSERT INTO t VALUES ('kept', 1)");
+    let before = a.store.frontier();
+    let work = |tx: &mut Tx<'_>| {
+        tx.execute("SAVEPOINT s", &[])?;
+        tx.execute("INSERT INTO t VALUES ('phantom', 2)", &[])?;
+        tx.execute("UPDATE t SET u = 9 WHERE k = 'kept'", &[])?;
+        tx.execute("ROLLBACK TO s", &[])?;
+        tx.execute("RELEASE s", &[])?;
+        assert!(
+            tx.execute("INSERT INTO t VALUES ('x', 5), ('y', 1)", &[])
+                .is_err()
+        );
+        Ok(())
+    };
+    a.store.transact(work).unwrap();
+    assert_eq!(a.store.frontier(), before);
+    let error = a.store.transact(|tx| {
+        tx.execute("INSERT INTO t VALUES ('gone', 3)", &[])?;
+        Err::<(), _>(StoreError::Refused("no".into()))
+    });
+    assert!(error.is_err());
+    exchange(&a, &b);
+    assert_eq!(
+        rows(&b, "SELECT * FROM t"),
+        vec![vec!["kept".into(), Integer(1)]]
+    );
+}
+
+#[test]
+fn generated_columns_and_changed_keys_replicate_on_tables_without_rowid() {
+    let (a, b) = pair(&[
+        "CREATE TABLE w(a INTEGER NOT NULL, g AS (a * 2), b TEXT NOT NULL, s AS (b || 'x') STORED, \
+         PRIMARY KEY (b, a)) WITHOUT ROWID",
+    ]);
+    run(&a, "INSERT INTO w(a, b) VALUES (1, 'p'), (2, 'q')");
+    run(&a, "UPDATE w SET b = 'z' WHERE a = 1");
+    run(&a, "REPLACE INTO w(a, b) VALUES (2, 'q')");
+    exchange(&a, &b);
+    let expected = vec![
+        vec![Integer(2), Integer(4), "q".into(), "qx".into()],
+        vec![Integer(1), Integer(2), "z".into(), "zx".into()],
+    ];
+    assert_eq!(rows(&b, "SELECT * FROM w ORDER BY b"), expected);
+    run(&b, "DELETE FROM w");
+    exchange(&a, &b);
+    assert!(rows(&a, "SELECT * FROM w").is_empty());
+}
+
+#[test]
+fn unique_values_swap_and_one_of_two_claims_is_parked_until_the_other_goes() {
+    let (a, b) = pair(&["CREATE TABLE u(id INTEGER PRIMARY KEY, name TEXT UNIQUE, note)"]);
+    run(&a, "INSERT INTO u VALUES (1, 'a', 0), (2, 'b', 0)");
+    exchange(&a, &b);
+    let swap = |tx: &mut Tx<'_>| {
+        tx.execute("UPDATE u SET name = NULL WHERE id = 1", &[])?;
+        tx.execute("UPDATE u SET name = 'a' WHERE id = 2", &[])?;
+        tx.execute("UPDATE u SET name = 'b' WHERE id = 1", &[])
+    };
+    a.store.transact(swap).unwrap();
+    exchange(&a, &b);
+    run(&a, "INSERT INTO u VALUES (3, 'c', 'mine')");
+    run(&b, "INSERT INTO u VALUES (4, 'c', 'yours')");
+    exchange(&a, &b);
+    let visible = rows(&a, "SELECT id FROM u WHERE name = 'c'");
+    assert_eq!(visible, vec![vec![Integer(4)]]);
+    let parked = a.store.conflicts(10).unwrap();
+    assert_eq!(parked, b.store.conflicts(10).unwrap());
+    assert_eq!((parked.len(), parked[0].reason.as_str()), (1, "UNIQUE"));
+    run(&b, "UPDATE u SET name = 'd' WHERE id = 4");
+    assert_eq!(
+        rows(&b, "SELECT id FROM u WHERE name = 'c'"),
+        vec![vec![Integer(3)]]
+    );
+    exchange(&a, &b);
+    assert!(a.store.conflicts(10).unwrap().is_empty());
+}
+
+#[test]
+fn a_child_whose_parent_was_deleted_elsewhere_is_parked_and_comes_back() {
+    let (a, b) = pair(&[
+        "CREATE TABLE p(id INTEGER PRIMARY KEY, x)",
+        "CREATE TABLE c(id INTEGER PRIMARY KEY, p REFERENCES p ON DELETE CASCADE)",
+        "CREATE TABLE g(id INTEGER PRIMARY KEY, c REFERENCES c(id))",
+    ]);
+    run(&a, "INSERT INTO p VALUES (1, 0)");
+    exchange(&a, &b);
+    run(&a, "DELETE FROM p");
+    run(&b, "INSERT INTO c VALUES (5, 1)");
+    run(&b, "INSERT INTO g VALUES (6, 5)");
+    exchange(&a, &b);
+    assert!(rows(&b, "SELECT * FROM c").is_empty());
+    assert!(rows(&b, "SELECT * FROM g").is_empty());
+    assert_eq!(
+        a.store.conflicts(10).unwrap(),
+        b.store.conflicts(10).unwrap()
+    );
+    assert_eq!(a.store.conflicts(10).unwrap().len(), 2);
+    run(&a, "INSERT INTO p VALUES (1, 9)");
+    assert_eq!(
+        rows(&a, "SELECT * FROM g"),
+        vec![vec![Integer(6), Integer(5)]]
+    );
+    exchange(&a, &b);
+    assert!(b.store.conflicts(10).unwrap().is_empty());
+}
+
+#[test]
+fn triggers_and_cascades_fire_at_the_origin_only() {
+    let (a, b) = pair(&[
+        "CREATE TABLE p(id INTEGER PRIMARY KEY)",
+        "CREATE TABLE c(id INTEGER PRIMARY KEY, p REFERENCES p ON DELETE SET NULL)",
+    ]);
+    run(&a, "INSERT INTO p VALUES (1)");
+    run(&a, "INSERT INTO c VALUES (1, 1)");
+    run(&a, "DELETE FROM p");
+    exchange(&a, &b);
+    assert_eq!(rows(&b, "SELECT p FROM c"), vec![vec![Null]]);
+    assert!(b.store.conflicts(10).unwrap().is_empty());
+}
+
+#[test]
+fn tables_that_cannot_replicate_are_refused_with_advice() {
+    let a = peer(1);
+    for (sql, word) in [
+        (
+            "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT)",
+            "AUTOINCREMENT",
+        ),
+        ("CREATE TABLE t(a, b)", "PRIMARY KEY"),
+        ("CREATE TABLE t(a TEXT PRIMARY KEY)", "NOT NULL"),
+        (
+            "CREATE TABLE t(a TEXT NOT NULL COLLATE NOCASE PRIMARY KEY)",
+            "BINARY",
+        ),
+        ("DROP TABLE t", "CREATE TABLE"),
+    ] {
+        let error = a.store.declare(sql).unwrap_err().to_string();
+        assert!(error.contains(word), "{sql}: {error}");
+    }
+    assert!(a.store.tables().unwrap().is_empty());
+    let ddl = a.store.transact(|tx| tx.execute("CREATE TABLE x(a)", &[]));
+    assert!(ddl.is_err());
+}
+
+#[test]
+fn a_restart_keeps_rows_and_counts_on_under_a_new_incarnation() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |incarnation| Store::open(dir.path(), [1; 16], incarnation).unwrap();
+    let store = open(1);
+    store.migrate(&[ITEM]).unwrap();
+    store.migrate(&[ITEM]).unwrap();
+    store
+        .transact(|tx| tx.execute("INSERT INTO item VALUES (1, 1, 1)", &[]))
+        .unwrap();
+    let digest = store.digest().unwrap();
+    drop(store);
+    let store = open(2);
+    assert_eq!(store.digest().unwrap(), digest);
+    store
+        .transact(|tx| tx.execute("UPDATE item SET a = 2", &[]))
+        .unwrap();
+    assert_eq!((store.frontier().seq(1), store.frontier().seq(2)), (1, 1));
+}
+
+#[test]
+fn a_snapshot_is_swapped_in_and_the_old_rows_are_backed_up() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'a', 1)");
+    b.store
+        .declare("CREATE TABLE own(id INTEGER PRIMARY KEY)")
+        .unwrap();
+    let staged = a.store.stage_snapshot().unwrap();
+    let bytes = staged.read(0, staged.size as usize).unwrap();
+    std::fs::write(b.store.incoming_path(), &bytes[1..]).unwrap();
+    assert!(b.store.swap_in(staged.sha256, 77).is_err());
+    assert_eq!(b.store.tables().unwrap().len(), 1);
+    std::fs::write(b.store.incoming_path(), &bytes).unwrap();
+    let backup = b.store.swap_in(staged.sha256, 77).unwrap();
+    assert!(backup.exists());
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+    run(&b, "UPDATE item SET a = 'b'");
+    exchange(&a, &b);
+    assert_eq!(rows(&a, "SELECT a FROM item"), vec![vec!["b".into()]]);
+}
+
+#[test]
+fn out_of_order_and_unreadable_transactions_are_refused_whole() {
+    let (a, b) = pair(&[ITEM]);
+    run(&a, "INSERT INTO item VALUES (1, 1, 1)");
+    run(&a, "INSERT INTO item VALUES (2, 1, 1)");
+    let (found, _) = a.store.log_after(&b.store.frontier(), 0, 1 << 20).unwrap();
+    let error = b.store.apply(&[found[1].bytes.clone()]).unwrap_err();
+    assert!(matches!(error, StoreError::Peer(_)), "{error}");
+    let both = [found[0].bytes.clone(), vec![1, 2, 3]];
+    assert!(matches!(b.store.apply(&both), Err(StoreError::Peer(_))));
+    assert!(rows(&b, "SELECT * FROM item").is_empty());
+    let twice = [found[0].bytes.clone(), found[0].bytes.clone()];
+    b.store.apply(&twice).unwrap();
+    assert_eq!(rows(&b, "SELECT id FROM item"), vec![vec![Integer(1)]]);
+}

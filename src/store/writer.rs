@@ -1,0 +1,409 @@
+//! The one writable connection and everything that happens on it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ToSql};
+
+use super::capture::{self, Capture, Shared};
+use super::log::{self, Origins};
+use super::schema::{self, Table};
+use super::tokens::{Token, created, tokens};
+use super::{Clock, StoreError, lock, settle};
+use crate::replica::change::{Body, MAX_TRANSACTION, Transaction};
+use crate::replica::clock::{Hlc, Stamp};
+use crate::replica::frontier::Frontier;
+use crate::replica::value::Value;
+use crate::replica::{Incarnation, NodeId};
+
+/// Everything the writer knows.
+pub(super) struct Writer {
+    pub db: Connection,
+    pub capture: Shared,
+    pub tables: Vec<Arc<Table>>,
+    pub origins: Origins,
+    /// What our last transaction told of others.
+    told: BTreeMap<Incarnation, u64>,
+    pub hlc: Hlc,
+    node: NodeId,
+    pub incarnation: Incarnation,
+    pub clock: Clock,
+    /// The frontier, to be read without waiting for the writer.
+    published: Published,
+}
+
+/// A frontier that others may look at.
+pub(super) type Published = Arc<std::sync::Mutex<Frontier>>;
+
+/// Binds a value.
+pub(super) struct Bind<'a>(pub &'a Value);
+
+impl ToSql for Bind<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self.0 {
+            Value::Null => ValueRef::Null,
+            Value::Integer(value) => ValueRef::Integer(*value),
+            Value::Real(value) => ValueRef::Real(*value),
+            Value::Text(value) => ValueRef::Text(value.as_bytes()),
+            Value::Blob(value) => ValueRef::Blob(value),
+        }))
+    }
+}
+
+/// A value as SQLite holds it.
+pub(super) fn value(value: ValueRef<'_>) -> Result<Value, StoreError> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(value) => Value::Integer(value),
+        ValueRef::Real(value) => Value::Real(value),
+        ValueRef::Text(bytes) => Value::Text(String::from_utf8(bytes.to_vec()).map_err(|_| {
+            StoreError::Statement("text that is not UTF-8; store it as a BLOB".into())
+        })?),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    })
+}
+
+/// A row's first `width` values.
+pub(super) fn row_values(row: &rusqlite::Row<'_>, width: usize) -> Result<Vec<Value>, StoreError> {
+    (0..width).map(|at| value(row.get_ref(at)?)).collect()
+}
+
+/// The rows of a query.
+pub(super) fn query(
+    db: &Connection,
+    sql: &str,
+    params: &[Value],
+) -> Result<Vec<Vec<Value>>, StoreError> {
+    let mut statement = db.prepare_cached(sql)?;
+    let width = statement.column_count();
+    let mut rows = statement.query(rusqlite::params_from_iter(params.iter().map(Bind)))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(row_values(row, width)?);
+    }
+    Ok(found)
+}
+
+/// An open transaction.
+pub struct Tx<'a> {
+    db: &'a Connection,
+    /// The last statement found fine: a loop runs the same one again and again.
+    checked: String,
+}
+
+impl Tx<'_> {
+    /// Runs one statement that changes rows; returns how many it changed.
+    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
+        self.check(sql)?;
+        let mut statement = self.db.prepare_cached(sql)?;
+        Ok(statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)))?)
+    }
+
+    fn check(&mut self, sql: &str) -> Result<(), StoreError> {
+        if self.checked != sql {
+            allowed(sql)?;
+            sql.clone_into(&mut self.checked);
+        }
+        Ok(())
+    }
+
+    /// Checks foreign keys at COMMIT, not at each statement.
+    pub fn defer_foreign_keys(&mut self) -> Result<(), StoreError> {
+        Ok(self.db.execute_batch("PRAGMA defer_foreign_keys = ON")?)
+    }
+
+    /// The rows of a query, this transaction's own changes seen.
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.check(sql)?;
+        query(self.db, sql, params)
+    }
+}
+
+/// Refuses what would escape the transaction or change tables unseen.
+fn allowed(sql: &str) -> Result<(), StoreError> {
+    let words = tokens(sql);
+    let Some(Token::Word(first)) = words.first() else {
+        return Err(StoreError::Statement("an empty statement".into()));
+    };
+    let fine = [
+        "insert",
+        "update",
+        "delete",
+        "replace",
+        "select",
+        "with",
+        "values",
+        "savepoint",
+        "release",
+    ];
+    let lower = first.to_ascii_lowercase();
+    let rollback_to = lower == "rollback" && words.iter().any(|word| word.is("to"));
+    let engine = |word: &Token| word.name().is_some_and(|n| n.starts_with("_tutti_"));
+    if words.iter().any(engine) && lower != "select" {
+        return Err(StoreError::Statement(
+            "the engine's own tables are not written".into(),
+        ));
+    }
+    if fine.contains(&lower.as_str()) || rollback_to {
+        return Ok(());
+    }
+    Err(StoreError::Statement(format!(
+        "{} has no place in a transaction; tables and indexes are declared",
+        first.to_ascii_uppercase()
+    )))
+}
+
+impl Writer {
+    pub fn open(
+        path: &Path,
+        node: NodeId,
+        incarnation: Incarnation,
+        clock: Clock,
+        published: Published,
+    ) -> Result<Self, StoreError> {
+        let capture: Shared = Arc::new(std::sync::Mutex::new(Capture::default()));
+        let mut db = Connection::open(path)?;
+        capture::hook(&mut db, &capture)?;
+        db.busy_timeout(std::time::Duration::from_secs(10))?;
+        db.set_prepared_statement_cache_capacity(256);
+        db.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+             PRAGMA trusted_schema = OFF;",
+        )?;
+        log::create(&db)?;
+        let origins = log::load_origins(&db)?;
+        let hlc = origins.values().map(|origin| origin.hlc).max();
+        let mut writer = Writer {
+            db,
+            capture,
+            tables: Vec::new(),
+            origins,
+            told: BTreeMap::new(),
+            hlc: hlc.unwrap_or_default(),
+            node,
+            incarnation,
+            clock,
+            published,
+        };
+        writer.load_tables()?;
+        settle::repair(&mut writer)?;
+        writer.publish();
+        Ok(writer)
+    }
+
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Shows the frontier to everybody; called after each commit.
+    pub fn publish(&self) {
+        *lock(&self.published) = self.frontier();
+    }
+
+    pub fn frontier(&self) -> Frontier {
+        log::frontier(&self.origins)
+    }
+
+    pub fn tables(&self) -> Vec<Arc<Table>> {
+        self.tables.clone()
+    }
+
+    pub fn table(&self, name: &str) -> Result<Arc<Table>, StoreError> {
+        let found = self.tables.iter().find(|table| table.name == name);
+        found
+            .cloned()
+            .ok_or_else(|| StoreError::Schema(format!("table {name}: no such replicated table")))
+    }
+
+    pub fn load_tables(&mut self) -> Result<(), StoreError> {
+        let mut statement = self
+            .db
+            .prepare("SELECT id, name FROM _tutti_table ORDER BY name")?;
+        let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let names: Vec<(i64, String)> = names.collect::<Result<_, _>>()?;
+        drop(statement);
+        let inspected = names
+            .iter()
+            .map(|(id, name)| schema::inspect(&self.db, *id, name));
+        let mut tables: Vec<Table> = inspected.collect::<Result<_, _>>()?;
+        schema::link(&mut tables);
+        self.tables = tables.into_iter().map(Arc::new).collect();
+        lock(&self.capture).set_tables(&self.tables);
+        Ok(())
+    }
+
+    /// Runs `work` between BEGIN and COMMIT; any error rolls back.
+    pub fn atomically<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        let result = work(self).and_then(|value| {
+            self.db.execute_batch("COMMIT")?;
+            Ok(value)
+        });
+        if result.is_err() && !self.db.is_autocommit() {
+            self.db.execute_batch("ROLLBACK")?;
+        }
+        result
+    }
+
+    /// Creates a table or index, refusing what cannot be replicated. `false`: it was there.
+    pub fn create(&mut self, sql: &str) -> Result<bool, StoreError> {
+        let Some(made) = created(sql) else {
+            return Err(StoreError::Schema(
+                "one CREATE TABLE, CREATE INDEX or CREATE UNIQUE INDEX is declared at a time"
+                    .into(),
+            ));
+        };
+        if made.name.starts_with("_tutti_") || made.name.starts_with("sqlite_") {
+            return Err(StoreError::Schema(format!(
+                "the name {} is reserved",
+                made.name
+            )));
+        }
+        let there: Option<String> = {
+            let sql = "SELECT sql FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE";
+            let mut statement = self.db.prepare_cached(sql)?;
+            let mut rows = statement.query([&made.name])?;
+            rows.next()?.map(|row| row.get(0)).transpose()?
+        };
+        if let Some(there) = there {
+            let body = |sql: &str| {
+                tokens(sql)
+                    .into_iter()
+                    .skip_while(|t| *t != Token::Sign('('))
+            };
+            if body(&there).eq(body(sql.trim_end().trim_end_matches(';'))) {
+                return Ok(false);
+            }
+            return Err(StoreError::Schema(format!(
+                "{} {} exists with another definition; choose another name",
+                made.kind, made.name
+            )));
+        }
+        self.db.execute_batch(sql)?;
+        if made.kind == "table" {
+            schema::inspect(&self.db, 0, &made.name)?;
+            self.db
+                .execute("INSERT INTO _tutti_table(name) VALUES (?)", [&made.name])?;
+        }
+        Ok(true)
+    }
+
+    pub fn migrate(&mut self, statements: &[&str]) -> Result<(), StoreError> {
+        let result = self.atomically(|writer| {
+            for sql in statements {
+                writer.create(sql)?;
+            }
+            writer.load_tables()
+        });
+        self.after_schema(result)
+    }
+
+    pub fn declare(&mut self, sql: &str) -> Result<(), StoreError> {
+        let result = self.atomically(|writer| {
+            if !writer.create(sql)? {
+                return Ok(None);
+            }
+            writer.load_tables()?;
+            let hlc = writer.hlc.tick((writer.clock)());
+            let body = Body::Schema {
+                sql: sql.to_owned(),
+            };
+            Ok(Some(writer.log_own(hlc, body)?))
+        });
+        let result = result.map(|origins| {
+            if let Some(origins) = origins {
+                self.committed(origins);
+            }
+        });
+        self.after_schema(result)
+    }
+
+    /// A failed schema change must not leave tables behind that were rolled back.
+    fn after_schema<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.is_err() {
+            self.load_tables()?;
+        }
+        result
+    }
+
+    /// Logs our next transaction; returns the origins after it.
+    fn log_own(&mut self, hlc: Hlc, body: Body) -> Result<Origins, StoreError> {
+        let next = log::next(
+            &self.origins,
+            &self.told,
+            self.incarnation,
+            self.node,
+            hlc,
+            body,
+        );
+        let bytes = next.encode();
+        if bytes.len() > MAX_TRANSACTION {
+            return Err(StoreError::TooLarge {
+                size: bytes.len(),
+                max: MAX_TRANSACTION,
+            });
+        }
+        let mut origins = self.origins.clone();
+        log::append(&self.db, &mut origins, &next, &bytes)?;
+        Ok(origins)
+    }
+
+    fn committed(&mut self, origins: Origins) {
+        let seen = origins
+            .iter()
+            .map(|(id, origin)| (*id, origin.position.seq));
+        self.told = seen.filter(|seen| seen.0 != self.incarnation).collect();
+        self.hlc = self.hlc.max(origins[&self.incarnation].hlc);
+        self.origins = origins;
+        self.publish();
+    }
+
+    /// Returns the closure's value and whether anything replicated changed.
+    pub fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<(T, bool), StoreError> {
+        let result = self.atomically(|writer| {
+            lock(&writer.capture).begin();
+            let value = work(&mut Tx {
+                db: &writer.db,
+                checked: String::new(),
+            })?;
+            let hlc = writer.hlc.tick((writer.clock)());
+            let stamp = Stamp {
+                hlc,
+                origin: writer.incarnation,
+                seq: writer
+                    .origins
+                    .get(&writer.incarnation)
+                    .map_or(0, |o| o.position.seq)
+                    + 1,
+            };
+            let changes = capture::collect(&writer.db, &writer.capture, stamp)?;
+            if changes.is_empty() {
+                return Ok((value, None));
+            }
+            let origins = writer.log_own(hlc, Body::Rows(changes))?;
+            Ok((value, Some(origins)))
+        });
+        lock(&self.capture).end();
+        let (value, origins) = result?;
+        let changed = origins.is_some();
+        if let Some(origins) = origins {
+            self.committed(origins);
+            settle::repair(self)?;
+        }
+        Ok((value, changed))
+    }
+}
+
+/// For applying: the transactions decoded once.
+pub(super) fn decode(bytes: &[u8]) -> Result<Transaction, StoreError> {
+    Transaction::decode(bytes)
+        .ok_or_else(|| StoreError::Peer("a transaction that cannot be read".into()))
+}

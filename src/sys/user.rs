@@ -1,0 +1,28 @@
+//! Users of this machine by name, for the SO_PEERCRED checks on local sockets.
+
+use nix::unistd::{Uid, User};
+
+/// The user id of a name or of a decimal number; `None` when there is no such user.
+pub fn user_id(name: &str) -> Option<u32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
+    User::from_name(name)
+        .ok()
+        .flatten()
+        .map(|user| user.uid.as_raw())
+}
+
+/// The user that this process runs as.
+pub fn own_user_id() -> u32 {
+    Uid::effective().as_raw()
+}
+
+/// The user id that a user namespace shows for users it does not map (user_namespaces(7)).
+pub const UNMAPPED: u32 = 65534;
+
+/// Whether this process sees only some of the machine's users (systemd's `PrivateUsers=`).
+pub fn in_user_namespace() -> bool {
+    let whole = ["0", "0", "4294967295"];
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(whole))
+}

@@ -1,0 +1,221 @@
+# Sourced by scenarios inside the lab guest: hosts as network namespaces on one bridge, our nodes
+# and strongSwan in them, and waits that end on the event.
+#
+# Hosts are named a, b, c ... with 10.0.0.1, .2, .3 ... and fd00::1, ::2, ::3 ... on eth0. A node's
+# directories are /tmp/n/HOST/{run,state}. Needs: ah4, ah6 and xfrm_user (the guest loads them).
+
+set -u
+KEY=labpsk-0123456789abcdef0123456789abcdef
+: "${OUT:=/out}"
+mkdir -p "$OUT"
+
+fail() { echo "    $*"; exit 1; }
+
+# hosts NAME...: a bridge, and a namespace with one interface for each.
+hosts() {
+  local host number=1
+  ip link add br0 type bridge stp_state 0 forward_delay 0
+  ip link set br0 up
+  for host in "$@"; do
+    ip netns add "$host"
+    ip link add "v$host" type veth peer name eth0 netns "$host"
+    ip link set "v$host" master br0 up
+    ip -n "$host" link set lo up
+    ip -n "$host" addr add "10.0.0.$number/24" dev eth0
+    ip -n "$host" addr add "fd00::$number/64" dev eth0 nodad
+    ip -n "$host" link set eth0 up
+    mkdir -p "/tmp/n/$host/run" "/tmp/n/$host/state"
+    number=$((number + 1))
+  done
+}
+
+# Each scenario begins from nothing: its own processes ended, all namespaces gone.
+clean() {
+  local pid host
+  for pid in $(jobs -p); do kill -9 "$pid" 2> /dev/null; done
+  for host in $(ip netns list | cut -d' ' -f1); do
+    for pid in $(ip netns pids "$host"); do kill -9 "$pid" 2> /dev/null; done
+    ip netns del "$host"
+  done
+  wait 2> /dev/null
+  ip link del br0 2> /dev/null
+  rm -rf /tmp/n
+}
+
+on() { local host=$1; shift; ip netns exec "$host" "$@"; }
+number() { case $1 in a) echo 1 ;; b) echo 2 ;; c) echo 3 ;; d) echo 4 ;; *) echo 9 ;; esac; }
+v4() { echo "10.0.0.$(number "$1")"; }
+v6() { echo "fd00::$(number "$1")"; }
+
+# until_true SECONDS COMMAND...: tries until it succeeds. Limits are generous: guests are slow.
+until_true() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" > /dev/null 2>&1; do
+    [ $SECONDS -lt $end ] || return 1
+    sleep 0.1
+  done
+}
+
+# peers_json HOST V4|V6 HOST...: the rendered peer list of the first, with the others as peers.
+peers_json() {
+  local host=$1 address=$2 other list=
+  shift 2
+  for other in "$@"; do
+    [ "$other" = "$host" ] && continue
+    list="$list${list:+,}{\"address\":\"$($address "$other")\",\"reqid\":$((7400 + $(number "$other")))}"
+  done
+  echo "{\"local\":\"$($address "$host")\",\"peers\":[$list]}" > "/tmp/n/$host/run/peers.json"
+}
+
+# role HOST ROLE [ARGUMENT...]: starts one role; its log is $OUT/HOST-ROLE.log, its pid kept.
+role() {
+  local host=$1 role=$2
+  shift 2
+  ip netns exec "$host" tutti --run "/tmp/n/$host/run" --state "/tmp/n/$host/state" \
+    "$role" "$@" >> "$OUT/$host-$role.log" 2>&1 &
+  echo $! > "/tmp/n/$host/$role.pid"
+}
+role_pid() { cat "/tmp/n/$1/$2.pid"; }
+tutti_on() { local host=$1; shift; on "$host" tutti --run "/tmp/n/$host/run" --state "/tmp/n/$host/state" "$@"; }
+
+# kill_role HOST ROLE [SIGNAL]
+kill_role() {
+  kill "-${3:-TERM}" "$(role_pid "$1" "$2")"
+  wait "$(role_pid "$1" "$2")" 2> /dev/null
+}
+
+start_keyer() {
+  role "$1" keyer
+  until_true 20 test -S "/tmp/n/$1/run/keyer.sock" || fail "keyer on $1 did not start"
+}
+
+# desired HOST V4|V6 KEY HOST...: what serve would tell ike, as a file.
+desired() {
+  local host=$1 address=$2 key=$3 other
+  shift 3
+  {
+    echo "local = \"$($address "$host")\""
+    echo "key = \"$key\""
+    echo "certificate = \"$(printf "%064x" "$(number "$host")")\""
+    for other in "$@"; do
+      [ "$other" = "$host" ] && continue
+      printf '[[peer]]\nfield = %d\naddress = "%s"\n' "$(number "$other")" "$($address "$other")"
+    done
+  } > "/tmp/n/$host/desired.toml"
+  chmod 600 "/tmp/n/$host/desired.toml"
+}
+
+# start_tunnels HOST V4|V6 KEY HOST...: keyer and ike without serve.
+start_tunnels() {
+  peers_json "$1" "$2" "${@:4}"
+  desired "$@"
+  start_keyer "$1"
+  role "$1" ike --desired "/tmp/n/$1/desired.toml"
+}
+
+# tunnel_state HOST ADDRESS: the state word that `tutti tunnels` prints for that peer.
+tunnel_state() {
+  tutti_on "$1" tunnels --json | python3 -c '
+import json, sys
+for peer in json.load(sys.stdin):
+    if peer["address"] == sys.argv[1]:
+        state = peer["state"]
+        print(state if isinstance(state, str) else next(iter(state)))' "$2"
+}
+has_state() { [ "$(tunnel_state "$1" "$2")" = "$3" ]; }
+
+# capture NAME: everything on the bridge, into $OUT/NAME.pcap.
+capture() {
+  tcpdump -i br0 -U -s 0 -w "$OUT/$1.pcap" > /dev/null 2> "$OUT/$1.tcpdump" &
+  echo $! > /tmp/n/capture.pid
+  until_true 20 grep -q listening "$OUT/$1.tcpdump" || fail "tcpdump did not start"
+}
+end_capture() {
+  sleep 0.5
+  kill -INT "$(cat /tmp/n/capture.pid)" 2> /dev/null
+  wait "$(cat /tmp/n/capture.pid)" 2> /dev/null
+}
+
+# only_ipsec NAME: fails if the capture holds anything but UDP 500, AH, ARP, ICMP, ICMPv6, or no AH.
+only_ipsec() {
+  local clear ah
+  # An IPv6 hop-by-hop header precedes multicast listener reports.
+  clear=$(tcpdump -nr "$OUT/$1.pcap" 'not (arp or ip proto 51 or ip6 proto 51 or
+    (udp and src port 500 and dst port 500) or icmp or icmp6 or ip6 proto 0)' 2> /dev/null)
+  [ -z "$clear" ] || { echo "$clear" | head -5; fail "packets in clear on the wire"; }
+  ah=$(tcpdump -nr "$OUT/$1.pcap" 'ip proto 51 or ip6 proto 51' 2> /dev/null | wc -l)
+  [ "$ah" -gt 0 ] || fail "no AH on the wire"
+}
+
+# tcp_crosses FROM TO ADDRESS [SECONDS]: a line sent from one arrives at the other.
+tcp_crosses() {
+  local from=$1 to=$2 address=$3 line="hello-$RANDOM-$RANDOM" server result
+  ip netns exec "$to" timeout "${4:-20}" nc -l "$address" 9000 > "/tmp/n/$to/received" &
+  server=$!
+  until_true 10 sh -c "ip netns exec $to ss -Htln | grep -q :9000"
+  echo "$line" | on "$from" timeout "${4:-20}" nc -N -w "${4:-20}" "$address" 9000
+  kill "$server" 2> /dev/null
+  wait "$server" 2> /dev/null
+  grep -q "$line" "/tmp/n/$to/received"
+}
+
+# firewall HOST V4|V6 HOST...: the appliance's rules for these peers, as `host` renders them.
+firewall() {
+  local host=$1 address=$2 other family
+  shift 2
+  [ "$address" = v6 ] && family=ip6 || family=ip
+  {
+    echo "table inet tutti"
+    echo "delete table inet tutti"
+    echo "table inet tutti {"
+    echo "  chain input { type filter hook input priority filter; policy accept;"
+    echo "    udp dport 500 accept"
+    echo "    meta l4proto { ah, icmp, ipv6-icmp } accept"
+    for other in "$@"; do
+      [ "$other" = "$host" ] && continue
+      echo "    $family saddr $($address "$other") tcp dport 4372" \
+        "ipsec in reqid $((7400 + $(number "$other"))) accept"
+      echo "    $family saddr $($address "$other") meta ipsec missing counter drop"
+    done
+    echo "    tcp dport 4372 drop"
+    echo "  }"
+    echo "  chain output { type filter hook output priority filter; policy accept;"
+    echo "    udp sport 500 accept"
+    echo "    meta l4proto { ah, icmp, ipv6-icmp } accept"
+    for other in "$@"; do
+      [ "$other" = "$host" ] && continue
+      echo "    $family daddr $($address "$other") rt ipsec missing counter drop"
+    done
+    echo "  }"
+    echo "}"
+  } > "/tmp/n/$host/rules.nft"
+  on "$host" nft -f "/tmp/n/$host/rules.nft" || fail "nft refused the rules of $host"
+}
+
+# states NAME: the kernel's SAs of all hosts, with keys, for icv.py.
+states() {
+  local host
+  for host in $(ip netns list | cut -d' ' -f1); do ip -n "$host" xfrm state; done \
+    > "$OUT/$1.states"
+}
+
+# stream_start FROM TO ADDRESS: numbered datagrams every 10 ms until stream_end.
+stream_start() {
+  local from=$1 to=$2 address=$3
+  ip netns exec "$to" python3 "$LAB/stream.py" receive "$address" > "$OUT/stream-received" 2>&1 &
+  echo $! > /tmp/n/stream.receiver
+  until_true 20 sh -c "ip netns exec $to ss -Htln | grep -q :9001" || fail "no stream receiver"
+  ip netns exec "$from" python3 "$LAB/stream.py" send "$address" > "$OUT/stream-sent" 2>&1 &
+  echo $! > /tmp/n/stream.sender
+  until_true 20 grep -q started "$OUT/stream-sent" || fail "the sender did not start"
+}
+# stream_end: the sender stops; both must have seen the same number of lines, none missing.
+stream_end() {
+  kill -TERM "$(cat /tmp/n/stream.sender)"
+  wait "$(cat /tmp/n/stream.sender)" || fail "the sender failed: $(cat "$OUT/stream-sent")"
+  wait "$(cat /tmp/n/stream.receiver)" ||
+    fail "the receiver failed: $(cat "$OUT/stream-received")"
+  [ "$(tail -1 "$OUT/stream-sent")" = "$(tail -1 "$OUT/stream-received")" ] ||
+    fail "sent $(tail -1 "$OUT/stream-sent"), received $(tail -1 "$OUT/stream-received")"
+}

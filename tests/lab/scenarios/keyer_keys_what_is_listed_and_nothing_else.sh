@@ -1,0 +1,36 @@
+# keyer installs AH between two listed peers, a TCP stream crosses as protocol 51 alone, and a
+# request for anybody else is refused. SAs and policies outlive keyer; leaving the list ends them.
+hosts a b
+one=$(printf '11%.0s' $(seq 32)) two=$(printf '22%.0s' $(seq 32))
+for host in a b; do
+  peers_json $host v4 a b
+  start_keyer $host
+done
+[ "$(ip -n a xfrm policy | grep -c '^src')" = 6 ] || fail "not six policies on a"
+ask() { local host=$1; shift; "$LAB/keyer.py" "/tmp/n/$host/run/keyer.sock" "$@"; }
+
+capture static
+tcp_crosses a b 10.0.0.2 3 && fail "a stream crossed without any SA"
+# The larval state of that attempt must not stand in the way.
+ask a install 10.0.0.2 0x1001 out "$one" || fail "outbound SA on a"
+ask a install 10.0.0.2 0x1002 in "$two" || fail "inbound SA on a"
+ask b install 10.0.0.1 0x1001 in "$one" || fail "inbound SA on b"
+ask b install 10.0.0.1 0x1002 out "$two" || fail "outbound SA on b"
+ip -n a xfrm state
+tcp_crosses a b 10.0.0.2 || fail "no stream through AH"
+ip netns exec a ping -c1 -W5 10.0.0.2 > /dev/null || fail "ICMP does not pass"
+end_capture
+only_ipsec static
+
+ask a install 10.0.0.9 0x1003 out "$one" && fail "keyed a peer that is not listed"
+ask a install 10.0.0.2 255 out "$one" && fail "took a reserved SPI"
+ask a install 10.0.0.2 0x2001 out "$one" || fail "second outbound SA"
+[ "$(ip -n a xfrm state | grep -c '^src 10.0.0.1 dst 10.0.0.2')" = 1 ] || fail "two outbound SAs"
+
+kill_role a keyer KILL
+[ "$(ip -n a xfrm policy | grep -c '^src')" = 6 ] || fail "policies went with keyer"
+ip -n a xfrm state | grep -q 0x00002001 || fail "SAs went with keyer"
+start_keyer a
+rm /tmp/n/a/run/peers.json
+ask a reload || fail "reload"
+[ -z "$(ip -n a xfrm policy)$(ip -n a xfrm state)" ] || fail "something stayed after leaving"

@@ -1,0 +1,18 @@
+# strongSwan starts the exchange (we have not heard of it before) and AH comes up both ways.
+. "$LAB/strongswan.sh"
+hosts a b
+charon b
+swan_peer b v4 "$KEY" a
+# Ours may also initiate to its listed peer: keep it from reaching b until b has begun.
+on b nft 'table ip hold { chain in { type filter hook input priority 0;
+  udp dport 500 ct state new ip saddr 10.0.0.1 drop; } }'
+start_tunnels a v4 "$KEY" a b
+until_true 20 test -S /tmp/n/a/run/ike.sock || fail "ike did not start"
+swan b --initiate --child ah --timeout 30 > "$OUT/initiate" 2>&1 ||
+  { cat "$OUT/initiate"; fail "strongSwan could not initiate"; }
+until_true 40 has_state a 10.0.0.2 Up || fail "not up: $(tutti_on a tunnels)"
+swan b --list-sas
+swan b --list-sas | grep -q 'TRANSPORT, AH:HMAC_SHA2_256_128/ESN' || fail "not the AH we want"
+tcp_crosses a b 10.0.0.2 || fail "no TCP from us to strongSwan"
+tcp_crosses b a 10.0.0.1 || fail "no TCP from strongSwan to us"
+[ "$(ip -n a xfrm state | grep -c '^src 10.0.0.1 dst')" = 1 ] || fail "not one outbound SA"

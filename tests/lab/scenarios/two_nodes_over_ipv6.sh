@@ -1,0 +1,15 @@
+# The same on IPv6, where neighbour discovery must pass in clear or IKE never starts.
+hosts a b
+capture wire
+for host in a b; do
+  firewall $host v6 a b
+  start_tunnels $host v6 "$KEY" a b
+done
+for pair in "a fd00::2" "b fd00::1"; do
+  until_true 40 has_state $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
+done
+tcp_crosses a b fd00::2 || fail "no TCP from a to b"
+states wire
+end_capture
+only_ipsec wire
+python3 "$LAB/icv.py" "$OUT/wire.pcap" "$OUT/wire.states" || fail "a wrong ICV"

@@ -1,0 +1,52 @@
+#!/usr/bin/python3
+"""A stream of numbered UDP datagrams between two hosts; UDP, because TCP would hide a loss.
+
+  stream.py send ADDRESS       until SIGTERM, then prints how many
+  stream.py receive ADDRESS    until the sender says it ended, prints how many arrived
+
+The last datagram (repeated, so that it arrives) carries the count.
+"""
+
+import signal
+import socket
+import sys
+import time
+
+PORT = 9001
+mode, address = sys.argv[1:]
+family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+if mode == "receive":
+    # A TCP listener only says that we are ready.
+    ready = socket.create_server((address, PORT), family=family)
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.bind((address, PORT))
+        seen = set()
+        while True:
+            data = sock.recv(2048).decode()
+            if data.startswith("end "):
+                print(len(seen))
+                missing = sorted(set(range(int(data[4:]))) - seen)
+                sys.exit(f"missing: {missing}" if missing else 0)
+            seen.add(int(data))
+else:
+    running = True
+
+    def stop(*_):
+        global running
+        running = False
+
+    signal.signal(signal.SIGTERM, stop)
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        count = 0
+        while running:
+            sock.sendto(str(count).encode(), (address, PORT))
+            count += 1
+            if count == 1:
+                print("started", flush=True)
+            time.sleep(0.01)
+        time.sleep(1)
+        for _ in range(5):
+            sock.sendto(f"end {count}".encode(), (address, PORT))
+            time.sleep(0.1)
+    print(count)
