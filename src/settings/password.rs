@@ -77,7 +77,9 @@ pub fn check_argon2id(text: &str) -> Result<(), String> {
         && (1..=64).contains(&passes)
         && (1..=16).contains(&lanes);
     if costs.next().is_some() || !bounded {
-        return Err(format!("{expected}, m at most 262144, t at most 64, p at most 16"));
+        return Err(format!(
+            "{expected}, m at most 262144, t at most 64, p at most 16"
+        ));
     }
     Ok(())
 }
@@ -107,7 +109,14 @@ mod tests {
     #[test]
     fn passwords() {
         assert_eq!(check("blue-Harbour-41-cello", "admin"), Ok(()));
-        for text in ["", "short", "password12", "aaaaaaaaaaaa", "admintutti1", "q w e r\nt y u i"] {
+        for text in [
+            "",
+            "short",
+            "password12",
+            "aaaaaaaaaaaa",
+            "admintutti1",
+            "q w e r\nt y u i",
+        ] {
             assert!(check(text, "admin").is_err(), "{text:?}");
         }
         assert!(check(&"xK9-".repeat(40), "root").is_err());
@@ -128,7 +137,13 @@ mod tests {
             assert!(check_argon2id(&ARGON2.replace(from, to)).is_err(), "{to}");
         }
         assert_eq!(check_crypt("$6$saltsalt$abcdefghijklmnop./"), Ok(()));
-        for text in ["", "!", "x", "$6$salt:0:0$aaaaaaaaaaaaaaaaa", "$1$saltsalt$aaaaaaaaaaaaaa"] {
+        for text in [
+            "",
+            "!",
+            "x",
+            "$6$salt:0:0$aaaaaaaaaaaaaaaaa",
+            "$1$saltsalt$aaaaaaaaaaaaaa",
+        ] {
             assert!(check_crypt(text).is_err(), "{text:?}");
         }
     }

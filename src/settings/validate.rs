@@ -109,7 +109,10 @@ impl System {
     pub(super) fn complain(&self, found: &mut Complaints) {
         found.check("host_name", name::host(&self.host_name));
         found.check("domain_name", name::domain(&self.domain_name));
-        found.check("domain_name", name::full(&self.host_name, &self.domain_name));
+        found.check(
+            "domain_name",
+            name::full(&self.host_name, &self.domain_name),
+        );
         found.check("time_zone", name::time_zone(&self.time_zone));
         if let Some(interface) = &self.interface {
             found.check("interface", name::interface(interface));
