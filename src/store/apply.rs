@@ -12,6 +12,7 @@ use super::capture::{Row, current};
 use super::log::{self, Origins};
 use super::schema::Table;
 use super::settle::Settle;
+use super::shown::Changed;
 use super::writer::{Bind, Writer, decode};
 use super::{StoreError, inbox};
 use crate::replica::change::{Body, RowChange, RowWrite, TableChange, Transaction};
@@ -74,12 +75,13 @@ impl Writer {
             settle.run(&writer.db, &writer.tables)?;
             Ok(origins)
         });
+        let mut names = Vec::new();
         match result {
             Ok(origins) => {
                 let latest = fresh.iter().map(|(transaction, _)| transaction.hlc).max();
                 self.hlc = self.hlc.max(latest.unwrap_or_default());
                 self.origins = origins;
-                self.publish();
+                self.publish(&changed(&fresh, &mut names));
                 Ok((self.frontier(), true))
             }
             Err(error) => {
@@ -169,6 +171,17 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Which tables a batch may change.
+fn changed<'a>(batch: &[(Transaction, &Vec<u8>)], names: &'a mut Vec<String>) -> Changed<'a> {
+    for (transaction, _) in batch {
+        match &transaction.body {
+            Body::Rows(tables) => names.extend(tables.iter().map(|change| change.table.clone())),
+            Body::Schema { .. } => return Changed::All,
+        }
+    }
+    Changed::Tables(names)
 }
 
 /// Whether a change has the table's shape.
