@@ -61,6 +61,7 @@ impl Writer {
             let mut settle = Settle::default();
             for (transaction, bytes) in &fresh {
                 check_order(&origins, transaction)?;
+                check_clock((writer.clock)(), transaction)?;
                 log::append(&writer.db, &mut origins, transaction, bytes)?;
                 match &transaction.body {
                     Body::Rows(changes) => {
@@ -217,6 +218,21 @@ fn check_order(origins: &Origins, transaction: &Transaction) -> Result<(), Store
             "a transaction that depends on {dep:016x}:{needed}, which is not here yet"
         ))),
     }
+}
+
+/// How far ahead of our wall clock a stamp may be, in milliseconds.
+const MAX_AHEAD_MS: u64 = 60_000;
+
+/// Refuses a stamp from the future: it waits at the peer, and never moves our clock.
+fn check_clock(wall_ms: u64, transaction: &Transaction) -> Result<(), StoreError> {
+    let ahead = transaction.hlc.millis().saturating_sub(wall_ms);
+    if ahead <= MAX_AHEAD_MS {
+        return Ok(());
+    }
+    Err(StoreError::Peer(format!(
+        "a transaction stamped {} s in the future waits; check the time of both systems",
+        ahead / 1_000
+    )))
 }
 
 /// Whether the arriving transaction had seen a version.
