@@ -143,7 +143,7 @@ async fn every_page_renders_for_an_administrator() {
         ("/status/tables/note", "Add a row"),
         ("/status/conflicts", "No conflicts"),
         ("/system/clustering", "Cluster pre-shared key"),
-        ("/maintenance/restart", "<button>Restart</button>"),
+        ("/maintenance/restart", ">Restart</button>"),
         ("/account/password", "Current password"),
     ] {
         let (status, _, page) = site.get(path, &cookie).await;
