@@ -1,1 +1,117 @@
-//! ISAKMP as a state machine: a datagram or a timer in, actions out.
+//! ISAKMP as a state machine: a datagram or a timer in, actions out (RFC 7296).
+//!
+//! Nothing here touches a socket, a clock or the operating system's randomness: time and
+//! [`Random`] are arguments. States are types: [`exchange::init::Initiator`] becomes
+//! [`exchange::auth::Authenticating`] becomes a [`Connection`]; on the other side
+//! [`exchange::auth::HalfOpen`] becomes a [`Connection`].
+
+pub mod auth;
+pub mod child;
+pub mod cipher;
+pub mod connection;
+pub mod cookie;
+pub mod exchange;
+pub mod keys;
+pub mod proposal;
+pub mod retransmit;
+pub mod session;
+
+use std::net::IpAddr;
+
+use zeroize::Zeroizing;
+
+pub use child::Child;
+pub use connection::{Connection, End};
+
+/// Where nonces, SPIs and private keys come from.
+pub trait Random {
+    /// Fills `out` with bytes nobody can predict.
+    fn fill(&mut self, out: &mut [u8]);
+}
+
+/// How long SAs live before they are rekeyed, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// An AH pair.
+    pub child_ms: u64,
+    /// An IKE SA.
+    pub ike_ms: u64,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            child_ms: 3_600_000,
+            ike_ms: 14_400_000,
+        }
+    }
+}
+
+/// What this system proves itself with.
+pub struct Credentials {
+    /// The cluster pre-shared key.
+    pub key: Zeroizing<Vec<u8>>,
+    /// SHA-256 of the node certificate.
+    pub certificate: [u8; 32],
+}
+
+/// All that a step of the state machine needs from outside.
+pub struct Context<'a> {
+    /// Milliseconds, monotonic.
+    pub now: u64,
+    /// Randomness.
+    pub random: &'a mut dyn Random,
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's address.
+    pub remote: IpAddr,
+    /// Key and certificate digest.
+    pub credentials: &'a Credentials,
+    /// When to rekey.
+    pub lifetimes: Lifetimes,
+}
+
+impl Context<'_> {
+    /// `N` random bytes.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut out = [0; N];
+        self.random.fill(&mut out);
+        out
+    }
+
+    /// A random IKE SPI, never zero.
+    pub fn ike_spi(&mut self) -> u64 {
+        u64::from_be_bytes(self.bytes()).max(1)
+    }
+
+    /// A random AH SPI; those below 256 are reserved (RFC 4302 section 2.4).
+    pub fn ah_spi(&mut self) -> u32 {
+        u32::from_be_bytes(self.bytes()).max(0x1_0000)
+    }
+
+    /// `base` plus up to a quarter, so that two systems do not stay in step.
+    pub fn jitter(&mut self, base: u64) -> u64 {
+        let share = u64::from(u16::from_be_bytes(self.bytes()));
+        base + base * share / (4 * 65_536)
+    }
+}
+
+/// Why no tunnel came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The peer did not answer.
+    #[error("no answer on UDP 500")]
+    NoAnswer,
+    /// The keys differ.
+    #[error("authentication failed: the cluster keys differ")]
+    AuthenticationFailed,
+    /// Nothing in common.
+    #[error("no common proposal")]
+    NoProposal,
+    /// The peer does not list us.
+    #[error("the peer does not list this system")]
+    NotListed,
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}

@@ -1,6 +1,312 @@
 //! The peer tunnel manager: desired peers in, IKE endpoints driven, AH SAs and policies out.
 //!
 //! Pure: it never touches a socket, the kernel or a clock. `tutti ike` drives it, `tutti keyer`
-//! performs what it decides.
+//! performs what it decides. Whatever happens, each listed peer ends with one IKE SA and one AH
+//! pair, or with a state that says why not, and is tried again for ever.
 
+mod kernel;
+mod link;
 pub mod message;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+
+use zeroize::Zeroizing;
+
+use crate::ike::cookie::Cookies;
+use crate::ike::{Context, Credentials, Lifetimes, Random};
+use crate::wire::isakmp::Header;
+use kernel::Question;
+use link::Link;
+use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
+
+/// UDP port of ISAKMP.
+pub const PORT: u16 = 500;
+/// A datagram larger than this is nobody's honest message.
+const MAX_DATAGRAM: usize = 8_192;
+/// Three fields, one of them ours; a few more do no harm.
+const MAX_PEERS: usize = 8;
+
+/// A datagram to send from our address, port 500.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// The UDP payload.
+    pub bytes: Vec<u8>,
+}
+
+/// Datagrams that may wait for the keyer; retransmission makes good what is dropped.
+const MAX_WAITING: usize = 256;
+
+/// Datagrams and keyer requests that wait to be fetched.
+///
+/// A datagram leaves only after the inbound SAs asked for before it are in the kernel: it may be
+/// what makes the peer send on them.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    /// With the number of answers each waits for.
+    transmits: VecDeque<(u64, Transmit)>,
+    requests: VecDeque<KeyerRequest>,
+    questions: VecDeque<Question>,
+    answered: u64,
+    barriers: BTreeMap<IpAddr, u64>,
+}
+
+impl Outbox {
+    fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+        if self.transmits.len() >= MAX_WAITING {
+            self.transmits.pop_front();
+        }
+        let barrier = self.barriers.get(&to.ip()).copied().unwrap_or(0);
+        self.transmits.push_back((barrier, Transmit { to, bytes }));
+    }
+
+    fn ask(&mut self, request: KeyerRequest, question: Question) {
+        self.requests.push_back(request);
+        self.questions.push_back(question);
+        if let Question::Install {
+            peer,
+            inbound: true,
+            ..
+        } = question
+        {
+            let asked = self.answered + self.questions.len() as u64;
+            self.barriers.insert(peer, asked);
+        }
+    }
+
+    fn answer(&mut self) -> Option<Question> {
+        let question = self.questions.pop_front()?;
+        self.answered += 1;
+        Some(question)
+    }
+
+    fn transmit(&mut self) -> Option<Transmit> {
+        let ready = |(barrier, _): &(u64, Transmit)| *barrier <= self.answered;
+        let at = self.transmits.iter().position(ready)?;
+        self.transmits.remove(at).map(|(_, transmit)| transmit)
+    }
+}
+
+/// All tunnels of this system. Times are milliseconds of one monotonic clock.
+pub struct Tunnels {
+    random: Box<dyn Random + Send>,
+    cookies: Cookies,
+    lifetimes: Lifetimes,
+    desired: Option<Desired>,
+    credentials: Credentials,
+    links: Vec<Link>,
+    outbox: Outbox,
+    started: bool,
+    reported: Vec<Shown>,
+    changed: bool,
+}
+
+type Shown = (IpAddr, message::TunnelState, Option<(u32, u32)>, (u32, u32));
+
+impl Tunnels {
+    /// No peers yet.
+    pub fn new(mut random: Box<dyn Random + Send>) -> Self {
+        let mut secret = Zeroizing::new([0; 32]);
+        random.fill(secret.as_mut());
+        Self {
+            cookies: Cookies::new(&secret),
+            random,
+            lifetimes: Lifetimes::default(),
+            desired: None,
+            credentials: Credentials {
+                key: Zeroizing::default(),
+                certificate: [0; 32],
+            },
+            links: Vec::new(),
+            outbox: Outbox::default(),
+            started: false,
+            reported: Vec::new(),
+            changed: false,
+        }
+    }
+
+    /// Sets how long SAs made from now on live; children at least 10 s, IKE SAs 20 s.
+    pub fn set_lifetimes(&mut self, child_ms: u64, ike_ms: u64) {
+        self.lifetimes = Lifetimes {
+            child_ms: child_ms.max(10_000),
+            ike_ms: ike_ms.max(20_000),
+        };
+    }
+
+    /// Brings the tunnels into line with `desired`; those that need no change stay. `None` takes
+    /// all down.
+    pub fn configure(&mut self, now: u64, desired: Option<Desired>) {
+        // Whoever we are and prove changed: no tunnel is still what it claims.
+        let same = match (&self.desired, &desired) {
+            (Some(old), Some(new)) => {
+                old.list.local == new.list.local
+                    && old.key == new.key
+                    && old.certificate == new.certificate
+            }
+            _ => false,
+        };
+        let listed = |link: &Link| {
+            let list = desired.as_ref().map(|d| &d.list);
+            list.is_some_and(|list| list.peers.contains(&link.peer))
+        };
+        // Removals go first: after the reload, the keyer knows these peers no longer.
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            self.links.drain(..).partition(|link| same && listed(link));
+        self.links = kept;
+        for mut link in dropped {
+            link.take_down(&mut self.outbox);
+        }
+        self.outbox.ask(KeyerRequest::Reload, Question::Reload);
+        if !self.started {
+            self.started = true;
+            let nothing = KeyerRequest::Retain(Vec::new());
+            self.outbox.ask(nothing, Question::Other);
+        }
+        if let Some(desired) = &desired {
+            self.credentials = Credentials {
+                key: Zeroizing::new(desired.key.0.clone()),
+                certificate: desired.certificate,
+            };
+            let local = desired.list.local;
+            for peer in desired.list.peers.iter().take(MAX_PEERS) {
+                let known = self.links.iter().any(|l| l.peer.address == peer.address);
+                if !known && peer.address != local {
+                    self.links.push(Link::new(now, *peer, local));
+                }
+            }
+        } else {
+            self.credentials.key = Zeroizing::default();
+        }
+        self.desired = desired;
+        self.each_link(now, |_, _, _| {});
+    }
+
+    /// Handles a datagram that came to UDP 500.
+    pub fn handle_datagram(&mut self, now: u64, from: SocketAddr, bytes: &[u8]) {
+        if bytes.len() > MAX_DATAGRAM {
+            return;
+        }
+        let Ok((header, _)) = Header::parse(bytes) else {
+            return;
+        };
+        let cookies = Cookies::clone(&self.cookies);
+        self.each_link(now, |link, context, outbox| {
+            if link.peer.address == from.ip().to_canonical() {
+                link.handle(context, outbox, &cookies, from, (&header, bytes));
+            }
+        });
+    }
+
+    /// Handles an answer of the keyer, in the order of the requests, or an event.
+    pub fn handle_keyer(&mut self, now: u64, event: KeyerReply) {
+        let address = match &event {
+            KeyerReply::Acquire { peer } | KeyerReply::Expired { peer, .. } => Some(*peer),
+            _ => None,
+        };
+        let question = match address {
+            Some(_) => None,
+            None => self.outbox.answer(),
+        };
+        self.each_link(now, |link, context, _| match (&event, &question) {
+            (KeyerReply::Acquire { peer }, _) if *peer == link.peer.address => {
+                link.acquire(context.now);
+            }
+            (KeyerReply::Expired { peer, spi }, _) if *peer == link.peer.address => {
+                link.expire(context.now, *spi);
+            }
+            (KeyerReply::Failed(text), Some(question)) => {
+                link.keyer_failed(context, question, text);
+            }
+            (_, Some(question)) => link.keyer_done(question),
+            _ => {}
+        });
+    }
+
+    /// Rekeys the IKE SA and the AH pair with one peer now, whatever their age.
+    pub fn rekey(&mut self, now: u64, peer: IpAddr) {
+        self.each_link(now, |link, context, _| {
+            if link.peer.address == peer {
+                link.rekey(context.now);
+            }
+        });
+    }
+
+    /// Performs what is due; see [`Tunnels::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: u64) {
+        self.each_link(now, |_, _, _| {});
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.outbox.transmit()
+    }
+
+    /// The next request to the keyer.
+    pub fn poll_keyer(&mut self) -> Option<KeyerRequest> {
+        self.outbox.requests.pop_front()
+    }
+
+    /// When [`Tunnels::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.links.iter().filter_map(Link::due).min()
+    }
+
+    /// Every listed peer's tunnel.
+    pub fn status(&self, now: u64) -> Vec<PeerStatus> {
+        self.links.iter().map(|link| link.status(now)).collect()
+    }
+
+    /// How many IKE SAs stand with all peers; one each, but for moments.
+    pub fn ike_sas(&self) -> usize {
+        self.links.iter().map(Link::ike_sas).sum()
+    }
+
+    /// Whether [`Tunnels::status`] differs from the last time this was asked, beyond its ages.
+    pub fn status_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    fn each_link(
+        &mut self,
+        now: u64,
+        mut act: impl FnMut(&mut Link, &mut Context<'_>, &mut Outbox),
+    ) {
+        let Some(desired) = &self.desired else {
+            return self.note_changes(now);
+        };
+        for link in &mut self.links {
+            let mut context = Context {
+                now,
+                random: self.random.as_mut(),
+                local: desired.list.local,
+                remote: link.peer.address,
+                credentials: &self.credentials,
+                lifetimes: self.lifetimes,
+            };
+            act(link, &mut context, &mut self.outbox);
+            link.advance(&mut context, &mut self.outbox);
+        }
+        self.note_changes(now);
+    }
+
+    fn note_changes(&mut self, now: u64) {
+        let shown: Vec<Shown> = self
+            .links
+            .iter()
+            .map(|link| link.status(now))
+            .map(|s| (s.address, s.state, s.spis, s.rekeys))
+            .collect();
+        if shown != self.reported {
+            self.reported = shown;
+            self.changed = true;
+        }
+    }
+}
+
+impl Secret {
+    fn of(key: &[u8]) -> Self {
+        Secret(key.to_vec())
+    }
+}

@@ -29,19 +29,6 @@ hosts() {
   done
 }
 
-# Each scenario begins from nothing: its own processes ended, all namespaces gone.
-clean() {
-  local pid host
-  for pid in $(jobs -p); do kill -9 "$pid" 2> /dev/null; done
-  for host in $(ip netns list | cut -d' ' -f1); do
-    for pid in $(ip netns pids "$host"); do kill -9 "$pid" 2> /dev/null; done
-    ip netns del "$host"
-  done
-  wait 2> /dev/null
-  ip link del br0 2> /dev/null
-  rm -rf /tmp/n
-}
-
 on() { local host=$1; shift; ip netns exec "$host" "$@"; }
 number() { case $1 in a) echo 1 ;; b) echo 2 ;; c) echo 3 ;; d) echo 4 ;; *) echo 9 ;; esac; }
 v4() { echo "10.0.0.$(number "$1")"; }
@@ -98,6 +85,7 @@ desired() {
     echo "local = \"$($address "$host")\""
     echo "key = \"$key\""
     echo "certificate = \"$(printf "%064x" "$(number "$host")")\""
+    [ -z "${LIFETIMES:-}" ] || echo "lifetimes = [$LIFETIMES]"
     for other in "$@"; do
       [ "$other" = "$host" ] && continue
       printf '[[peer]]\nfield = %d\naddress = "%s"\n' "$(number "$other")" "$($address "$other")"
@@ -151,7 +139,7 @@ only_ipsec() {
 # tcp_crosses FROM TO ADDRESS [SECONDS]: a line sent from one arrives at the other.
 tcp_crosses() {
   local from=$1 to=$2 address=$3 line="hello-$RANDOM-$RANDOM" server result
-  on "$to" timeout "${4:-20}" nc -l "$address" 9000 > "/tmp/n/$to/received" &
+  ip netns exec "$to" timeout "${4:-20}" nc -l "$address" 9000 > "/tmp/n/$to/received" &
   server=$!
   until_true 10 sh -c "ip netns exec $to ss -Htln | grep -q :9000"
   echo "$line" | on "$from" timeout "${4:-20}" nc -N -w "${4:-20}" "$address" 9000
@@ -200,14 +188,15 @@ states() {
     > "$OUT/$1.states"
 }
 
-# in_background COMMAND: a TCP stream that writes numbered lines every 20 ms until told to end.
+# stream_start FROM TO ADDRESS: numbered datagrams every 10 ms until stream_end.
 stream_start() {
   local from=$1 to=$2 address=$3
-  on "$to" python3 "$LAB/stream.py" receive "$address" > "$OUT/stream-received" 2>&1 &
+  ip netns exec "$to" python3 "$LAB/stream.py" receive "$address" > "$OUT/stream-received" 2>&1 &
   echo $! > /tmp/n/stream.receiver
   until_true 20 sh -c "ip netns exec $to ss -Htln | grep -q :9001" || fail "no stream receiver"
-  on "$from" python3 "$LAB/stream.py" send "$address" > "$OUT/stream-sent" 2>&1 &
+  ip netns exec "$from" python3 "$LAB/stream.py" send "$address" > "$OUT/stream-sent" 2>&1 &
   echo $! > /tmp/n/stream.sender
+  until_true 20 grep -q started "$OUT/stream-sent" || fail "the sender did not start"
 }
 # stream_end: the sender stops; both must have seen the same number of lines, none missing.
 stream_end() {

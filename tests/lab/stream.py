@@ -42,6 +42,8 @@ else:
         while running:
             sock.sendto(str(count).encode(), (address, PORT))
             count += 1
+            if count == 1:
+                print("started", flush=True)
             time.sleep(0.01)
         time.sleep(1)
         for _ in range(5):

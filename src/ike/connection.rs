@@ -1,0 +1,384 @@
+//! An established connection with a peer: its IKE SA (several while one replaces another) and
+//! the AH pairs made under it (RFC 7296 sections 2.4, 2.8 and 1.3-1.4).
+//!
+//! Children belong to the connection rather than to one IKE SA, because a rekeyed IKE SA
+//! inherits them. What the kernel shall hold follows from [`Connection::children`] and
+//! [`Connection::outbound`]; the tunnel manager brings it into line.
+
+use std::collections::VecDeque;
+
+use super::child::{Child, rekey_at};
+use super::session::{InFlight, Incoming, Purpose, Session};
+use super::{Context, Refusal};
+use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
+
+/// The peer is asked for a sign of life after this silence.
+const LIVENESS_MS: u64 = 6_000;
+/// The side that must delete a superseded SA gets this long before the other does it.
+const SUPERSEDED_MS: u64 = 10_000;
+/// A deleted IKE SA repeats its last answer for this long.
+const CLOSED_MS: u64 = 5_000;
+/// An IKE SA without AH pair is of no use.
+const CHILDLESS_MS: u64 = 5_000;
+/// More than two rekeys at once need.
+pub(super) const MAX_CHILDREN: usize = 6;
+pub(super) const MAX_SESSIONS: usize = 6;
+
+/// How a connection came to be.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// When its IKE_SA_INIT was sent or received.
+    pub began: u64,
+    /// Whether we sent it.
+    pub initiator: bool,
+    /// Digest of the peer's node certificate, if it sent one.
+    pub certificate: Option<[u8; 32]>,
+}
+
+/// Why a connection is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A request stayed without answer.
+    Silent,
+    /// One side deleted it, the peer perhaps with a reason.
+    Closed(Option<Refusal>),
+}
+
+/// An established connection.
+pub struct Connection {
+    /// How it came to be.
+    pub origin: Origin,
+    /// When the peer had authenticated.
+    pub established: u64,
+    /// How often IKE SA and child were rekeyed.
+    pub rekeys: (u32, u32),
+    pub(super) sessions: Vec<Session>,
+    pub(super) children: Vec<Child>,
+    pub(super) failure: Option<Refusal>,
+    low_nonce: Vec<u8>,
+    heard: u64,
+    childless_since: Option<u64>,
+    silent: bool,
+    out: VecDeque<Vec<u8>>,
+}
+
+impl Connection {
+    pub(super) fn new(
+        context: &mut Context<'_>,
+        mut session: Session,
+        child: Option<Child>,
+        origin: Origin,
+    ) -> Self {
+        session.rekey_at = rekey_at(context, context.lifetimes.ike_ms, origin.initiator);
+        Self {
+            origin,
+            established: context.now,
+            rekeys: (0, 0),
+            low_nonce: session.low_nonce.clone(),
+            sessions: vec![session],
+            children: child.into_iter().collect(),
+            failure: None,
+            heard: context.now,
+            childless_since: None,
+            silent: false,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// The lower nonce of its first exchange; decides between two that crossed.
+    pub fn low_nonce(&self) -> &[u8] {
+        &self.low_nonce
+    }
+
+    /// IKE SAs that may start exchanges; more than one only while a rekey crosses another.
+    pub fn ike_sas(&self) -> usize {
+        self.sessions.iter().filter(|s| s.is_current()).count()
+    }
+
+    /// All AH pairs; each must be able to receive.
+    pub fn children(&self) -> &[Child] {
+        &self.children
+    }
+
+    /// The AH pair that carries our traffic.
+    pub fn outbound(&self) -> Option<&Child> {
+        let usable = |c: &&Child| !c.delete && c.held_until.is_none();
+        let newest = self.children.iter().rev();
+        newest
+            .clone()
+            .find(usable)
+            .or_else(|| newest.clone().next())
+    }
+
+    /// Whether it is over.
+    pub fn ended(&self) -> Option<End> {
+        if self.silent {
+            return Some(End::Silent);
+        }
+        let over = self.sessions.iter().all(|s| s.closed.is_some());
+        over.then(|| End::Closed(self.failure.clone()))
+    }
+
+    /// Whether nothing of it remains to be done.
+    pub fn is_spent(&self) -> bool {
+        self.silent || self.sessions.is_empty()
+    }
+
+    /// Whether it is over or about to be.
+    pub fn is_closing(&self) -> bool {
+        let mut open = self.sessions.iter().filter(|s| s.closed.is_none());
+        self.silent || open.all(Session::is_deleting)
+    }
+
+    /// Deletes it politely.
+    pub fn close(&mut self) {
+        for session in &mut self.sessions {
+            session.delete |= session.closed.is_none() && !session.is_deleting();
+        }
+    }
+
+    /// The farewell of a connection that is dropped at once, without waiting for an answer.
+    pub fn abandon(&mut self) -> Vec<Vec<u8>> {
+        let payloads = [Payload::Delete(Delete::ike())];
+        let open = self.sessions.iter_mut().filter(|s| s.closed.is_none());
+        open.map(|s| s.farewell(&payloads)).collect()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.out.pop_front()
+    }
+
+    /// Whether a message with this header is for one of its IKE SAs.
+    pub fn owns(&self, header: &Header) -> bool {
+        self.sessions.iter().any(|s| s.owns(header))
+    }
+
+    /// Whether we are the responder of an IKE SA with this initiator's SPI.
+    pub fn knows_initiator(&self, spi_i: u64) -> bool {
+        self.sessions
+            .iter()
+            .any(|s| !s.initiator && s.spi_i == spi_i)
+    }
+
+    /// Rekeys the child with this inbound or outbound SPI as soon as possible.
+    pub fn expire(&mut self, now: u64, spi: u32) {
+        let ours = |c: &&mut Child| c.spi_in == spi || c.spi_out == spi;
+        if let Some(child) = self.children.iter_mut().find(ours) {
+            child.rekey_at = child.rekey_at.min(now);
+        }
+    }
+
+    /// Rekeys IKE SA and children as soon as possible.
+    pub fn rekey(&mut self, now: u64) {
+        for session in self.sessions.iter_mut().filter(|s| s.is_current()) {
+            session.rekey_at = session.rekey_at.min(now);
+        }
+        for child in &mut self.children {
+            child.rekey_at = child.rekey_at.min(now);
+        }
+    }
+
+    /// Handles a message for which [`Connection::owns`] holds.
+    pub fn handle(&mut self, context: &mut Context<'_>, datagram: &[u8], message: &Message) {
+        let header = message.header;
+        let Some(at) = self.sessions.iter().position(|s| s.owns(&header)) else {
+            return;
+        };
+        if header.response {
+            if let Some((waiting, opened)) = self.sessions[at].answer(datagram, message) {
+                self.heard = context.now;
+                match opened {
+                    Ok(payloads) => self.answered(context, at, waiting.purpose, &payloads),
+                    // An answer we cannot read leaves the two sides with different states.
+                    Err(_) => self.sessions[at].delete = true,
+                }
+            }
+        } else {
+            match self.sessions[at].receive(datagram, message) {
+                Incoming::Dropped => {}
+                // No sign of life: anybody can replay it.
+                Incoming::Again(bytes) => self.out.push_back(bytes),
+                Incoming::Fresh(_) if self.sessions[at].closed.is_some() => {}
+                Incoming::Fresh(opened) => {
+                    self.heard = context.now;
+                    let answer = match opened {
+                        Ok(payloads) => self.requested(context, at, header.exchange, &payloads),
+                        Err(error) => self.unreadable(at, error),
+                    };
+                    let bytes = self.sessions[at].respond(header.exchange, &answer);
+                    self.out.push_back(bytes);
+                }
+            }
+        }
+        self.advance(context);
+    }
+
+    fn answered(
+        &mut self,
+        context: &mut Context<'_>,
+        at: usize,
+        purpose: Purpose,
+        payloads: &[Payload],
+    ) {
+        match purpose {
+            Purpose::Authenticate | Purpose::Liveness => {}
+            Purpose::DeleteChild(spi) => self.forget_child(spi),
+            Purpose::DeleteSa => self.sessions[at].close(context.now),
+            Purpose::RekeyChild {
+                old,
+                new,
+                nonce,
+                collision,
+            } => self.child_rekeyed(context, at, (old, new), &nonce, collision, payloads),
+            Purpose::RekeySa {
+                exchange,
+                spi,
+                nonce,
+                collision,
+            } => self.sa_rekeyed(context, at, (&exchange, spi, &nonce), collision, payloads),
+        }
+    }
+
+    /// Removes a child; what was held back for its sake may now send.
+    pub(super) fn forget_child(&mut self, spi_in: u32) {
+        self.children.retain(|c| c.spi_in != spi_in);
+        for child in &mut self.children {
+            child.held_until = None;
+        }
+    }
+
+    /// Performs what time demands, and starts the next exchange where none is under way.
+    pub fn advance(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        for child in &mut self.children {
+            child.held_until = child.held_until.filter(|&until| now < until);
+        }
+        self.prune_children(now);
+        self.sessions
+            .retain(|s| s.closed.is_none_or(|since| now < since + CLOSED_MS));
+        for at in 0..self.sessions.len() {
+            self.retransmit(now, at);
+        }
+        // Only now: a request given up may let another IKE SA begin one.
+        for at in 0..self.sessions.len() {
+            self.begin(context, at);
+        }
+    }
+
+    /// The side that made a superseded child deletes it; this is for when it does not.
+    fn prune_children(&mut self, now: u64) {
+        if self.duplicates_at().is_some_and(|at| at <= now) {
+            let live = self.children.iter_mut().filter(|c| !c.delete);
+            let mut oldest_first: Vec<_> = live.collect();
+            oldest_first.pop();
+            for child in oldest_first {
+                child.delete = true;
+            }
+        }
+        if !self.children.is_empty() {
+            self.childless_since = None;
+        } else if now >= *self.childless_since.get_or_insert(now) + CHILDLESS_MS {
+            self.close();
+        }
+    }
+
+    fn duplicates_at(&self) -> Option<u64> {
+        let live = || self.children.iter().filter(|c| !c.delete);
+        if live().count() < 2 {
+            return None;
+        }
+        live().map(|c| c.born + SUPERSEDED_MS).max()
+    }
+
+    /// Sends the outstanding request again when due, or gives up.
+    fn retransmit(&mut self, now: u64, at: usize) {
+        let session = &mut self.sessions[at];
+        let current = session.is_current();
+        let Some(waiting) = &mut session.in_flight else {
+            return;
+        };
+        if waiting.retry.exhausted(now) {
+            if current && !matches!(waiting.purpose, Purpose::DeleteSa) {
+                self.silent = true;
+            } else {
+                session.close(now);
+            }
+        } else if waiting.retry.fire(now) {
+            self.out.push_back(waiting.bytes.clone());
+        }
+    }
+
+    fn begin(&mut self, context: &mut Context<'_>, at: usize) {
+        let now = context.now;
+        let session = &mut self.sessions[at];
+        if session.closed.is_some() || session.in_flight.is_some() {
+            return;
+        }
+        if session
+            .replaced
+            .is_some_and(|since| now >= since + SUPERSEDED_MS)
+        {
+            session.delete = true;
+        }
+        let (exchange, payloads, purpose) = if session.delete {
+            let payloads = vec![Payload::Delete(Delete::ike())];
+            session.delete = false;
+            (exchange::INFORMATIONAL, payloads, Purpose::DeleteSa)
+        } else if Some(at) != self.idle() {
+            return;
+        } else if let Some(child) = self.children.iter().find(|c| c.delete) {
+            let payloads = vec![Payload::Delete(Delete::ah(child.spi_in))];
+            let purpose = Purpose::DeleteChild(child.spi_in);
+            (exchange::INFORMATIONAL, payloads, purpose)
+        } else if self.sessions[at].rekey_at <= now {
+            let (payloads, purpose) = self.rekey_sa(context);
+            (exchange::CREATE_CHILD_SA, payloads, purpose)
+        } else if let Some(old) = self.children.iter().position(|c| c.rekey_at <= now) {
+            let (payloads, purpose) = self.rekey_child(context, old);
+            (exchange::CREATE_CHILD_SA, payloads, purpose)
+        } else if now >= self.heard + LIVENESS_MS {
+            (exchange::INFORMATIONAL, Vec::new(), Purpose::Liveness)
+        } else {
+            return;
+        };
+        let bytes = self.sessions[at].request(now, exchange, &payloads, purpose);
+        self.out.push_back(bytes);
+    }
+
+    /// The IKE SA that may start an exchange now.
+    fn idle(&self) -> Option<usize> {
+        let rekeying = self.sessions.iter().any(|s| is_rekeying(&s.in_flight));
+        let current = self.sessions.iter().rposition(Session::is_current)?;
+        (!rekeying && self.sessions[current].in_flight.is_none()).then_some(current)
+    }
+
+    /// When [`Connection::advance`] wants to be called.
+    pub fn due(&self) -> Option<u64> {
+        let mut times: Vec<u64> = Vec::new();
+        for session in &self.sessions {
+            match (&session.in_flight, session.closed) {
+                (_, Some(since)) => times.push(since + CLOSED_MS),
+                (Some(waiting), None) => times.push(waiting.retry.due()),
+                (None, None) => times.extend(session.replaced.map(|t| t + SUPERSEDED_MS)),
+            }
+        }
+        times.extend(self.duplicates_at());
+        times.extend(self.children.iter().filter_map(|c| c.held_until));
+        if self.children.is_empty() && !self.is_closing() {
+            times.extend(self.childless_since.map(|since| since + CHILDLESS_MS));
+        }
+        if let Some(at) = self.idle() {
+            times.push(self.heard + LIVENESS_MS);
+            times.push(self.sessions[at].rekey_at);
+            times.extend(self.children.iter().map(|c| c.rekey_at));
+        }
+        times.into_iter().min()
+    }
+}
+
+/// Whether the outstanding request replaces its IKE SA.
+pub(super) fn is_rekeying(in_flight: &Option<InFlight>) -> bool {
+    let purpose = in_flight.as_ref().map(|waiting| &waiting.purpose);
+    matches!(purpose, Some(Purpose::RekeySa { .. }))
+}

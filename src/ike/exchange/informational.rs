@@ -1,0 +1,72 @@
+//! INFORMATIONAL (RFC 7296 section 1.4): liveness, deletes, errors; and the dispatch of all
+//! requests inside an established IKE SA.
+
+use super::{Parts, complaint, notify};
+use crate::ike::cipher::OpenError;
+use crate::ike::connection::Connection;
+use crate::ike::{Context, Refusal};
+use crate::wire::isakmp::notify::kind;
+use crate::wire::isakmp::{Delete, Payload, WireError, exchange, protocol};
+
+impl Connection {
+    /// Handles an authentic request; the answer's payloads.
+    pub(in crate::ike) fn requested(
+        &mut self,
+        context: &mut Context<'_>,
+        at: usize,
+        exchange: u8,
+        payloads: &[Payload],
+    ) -> Vec<Payload> {
+        let parts = Parts::of(payloads);
+        match exchange {
+            exchange::INFORMATIONAL => self.informed(context, at, &parts),
+            exchange::CREATE_CHILD_SA => self.create_child(context, at, &parts),
+            _ => vec![notify(kind::INVALID_SYNTAX, &[])],
+        }
+    }
+
+    /// An authentic request that does not parse ends the IKE SA (section 2.21.3), unless it only
+    /// holds a critical payload from the future.
+    pub(in crate::ike) fn unreadable(&mut self, at: usize, error: OpenError) -> Vec<Payload> {
+        let error = match error {
+            OpenError::Content(error) => error,
+            OpenError::Forged => return Vec::new(),
+        };
+        if !matches!(error, WireError::Critical(_)) {
+            self.sessions[at].delete = true;
+        }
+        vec![complaint(error)]
+    }
+
+    fn informed(&mut self, context: &Context<'_>, at: usize, parts: &Parts<'_>) -> Vec<Payload> {
+        if parts.notify(kind::AUTHENTICATION_FAILED).is_some() {
+            self.failure = Some(Refusal::AuthenticationFailed);
+        }
+        if parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
+            self.sessions[at].close(context.now);
+            return Vec::new();
+        }
+        let mut ours = Vec::new();
+        let named = parts.deletes.iter().filter(|d| d.protocol == protocol::AH);
+        for spi in named.flat_map(|d| &d.spis) {
+            let theirs = |c: &&crate::ike::Child| c.spi_out.to_be_bytes() == spi.as_slice();
+            let Some(child) = self.children.iter().find(theirs) else {
+                continue;
+            };
+            // A delete of ours under way has named it already (section 1.4.1).
+            if !child.delete {
+                ours.push(child.spi_in.to_be_bytes().to_vec());
+            }
+            let spi_in = child.spi_in;
+            self.forget_child(spi_in);
+        }
+        if ours.is_empty() {
+            return Vec::new();
+        }
+        vec![Payload::Delete(Delete {
+            protocol: protocol::AH,
+            spi_size: 4,
+            spis: ours,
+        })]
+    }
+}

@@ -1,0 +1,97 @@
+//! The exchanges of IKEv2, one file each (RFC 7296 section 1).
+
+pub mod auth;
+pub(crate) mod create_child;
+pub(crate) mod informational;
+pub mod init;
+#[cfg(test)]
+mod tests;
+
+use crate::wire::isakmp::notify::kind;
+use crate::wire::isakmp::{Notify, Payload, Proposal, TrafficSelector, WireError};
+
+use super::Context;
+
+/// The payloads of a message by what they are for; the last of a kind counts.
+#[derive(Default)]
+pub(crate) struct Parts<'a> {
+    pub sa: Option<&'a [Proposal]>,
+    pub ke: Option<&'a crate::wire::isakmp::KeyExchange>,
+    pub nonce: Option<&'a [u8]>,
+    pub id_i: Option<&'a crate::wire::isakmp::Identification>,
+    pub id_r: Option<&'a crate::wire::isakmp::Identification>,
+    pub auth: Option<&'a crate::wire::isakmp::Auth>,
+    pub ts_i: Option<&'a [TrafficSelector]>,
+    pub ts_r: Option<&'a [TrafficSelector]>,
+    pub notifies: Vec<&'a Notify>,
+    pub deletes: Vec<&'a crate::wire::isakmp::Delete>,
+}
+
+impl<'a> Parts<'a> {
+    pub fn of(payloads: &'a [Payload]) -> Self {
+        let mut parts = Parts::default();
+        for payload in payloads {
+            match payload {
+                Payload::Sa(sa) => parts.sa = Some(sa),
+                Payload::Ke(ke) => parts.ke = Some(ke),
+                Payload::Nonce(nonce) => parts.nonce = Some(nonce),
+                Payload::IdI(id) => parts.id_i = Some(id),
+                Payload::IdR(id) => parts.id_r = Some(id),
+                Payload::Auth(auth) => parts.auth = Some(auth),
+                Payload::TsI(ts) => parts.ts_i = Some(ts),
+                Payload::TsR(ts) => parts.ts_r = Some(ts),
+                Payload::Notify(notify) => parts.notifies.push(notify),
+                Payload::Delete(delete) => parts.deletes.push(delete),
+                Payload::Encrypted(_) | Payload::Other { .. } => {}
+            }
+        }
+        parts
+    }
+
+    pub fn notify(&self, kind: u16) -> Option<&'a Notify> {
+        self.notifies.iter().find(|n| n.kind == kind).copied()
+    }
+
+    pub fn error(&self) -> Option<u16> {
+        self.notifies.iter().find(|n| n.is_error()).map(|n| n.kind)
+    }
+}
+
+/// A notify payload about the message as a whole.
+pub(crate) fn notify(kind: u16, data: &[u8]) -> Payload {
+    Payload::Notify(Notify::new(kind, data.to_vec()))
+}
+
+/// The answer to an authentic request that does not parse (section 2.21.3).
+pub(crate) fn complaint(error: WireError) -> Payload {
+    match error {
+        WireError::Critical(payload) => notify(kind::UNSUPPORTED_CRITICAL_PAYLOAD, &[payload]),
+        _ => notify(kind::INVALID_SYNTAX, &[]),
+    }
+}
+
+/// The selectors of an exchange: all traffic between the two addresses.
+pub(crate) fn selectors(context: &Context<'_>, initiator: bool) -> [Payload; 2] {
+    let (i, r) = if initiator {
+        (context.local, context.remote)
+    } else {
+        (context.remote, context.local)
+    };
+    [
+        Payload::TsI(vec![TrafficSelector::host(i)]),
+        Payload::TsR(vec![TrafficSelector::host(r)]),
+    ]
+}
+
+/// Whether the selectors a peer offers let us have [`selectors`].
+pub(crate) fn selectors_cover(context: &Context<'_>, parts: &Parts<'_>, initiator: bool) -> bool {
+    let (i, r) = if initiator {
+        (context.local, context.remote)
+    } else {
+        (context.remote, context.local)
+    };
+    let covers = |offered: Option<&[TrafficSelector]>, address| {
+        offered.is_some_and(|all| all.iter().any(|ts| ts.covers(address)))
+    };
+    covers(parts.ts_i, i) && covers(parts.ts_r, r)
+}

@@ -1,0 +1,159 @@
+//! What the kernel holds for one peer, and how it is brought into line: inbound before outbound,
+//! one outbound SA at a time, old inbound SAs linger while packets are still under way.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::Outbox;
+use super::message::{AhSa, Integrity, KeyerRequest, Secret};
+use crate::ike::Child;
+
+/// How long a replaced inbound SA still receives.
+const LINGER_MS: u64 = 2_000;
+
+/// What an answer of the keyer is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Reload,
+    Install {
+        peer: IpAddr,
+        spi: u32,
+        inbound: bool,
+    },
+    Other,
+}
+
+/// The SAs of one peer, as asked for.
+pub(crate) struct Kernel {
+    peer: IpAddr,
+    /// Inbound SPIs, with the time of removal for those that linger.
+    inbound: BTreeMap<u32, Option<u64>>,
+    outbound: Option<u32>,
+    /// Whether an outbound SA was ever confirmed since the last time there was none.
+    pub carrying: bool,
+}
+
+impl Kernel {
+    pub fn new(peer: IpAddr) -> Self {
+        Self {
+            peer,
+            inbound: BTreeMap::new(),
+            outbound: None,
+            carrying: false,
+        }
+    }
+
+    fn install(&self, outbox: &mut Outbox, child: &Child, inbound: bool) {
+        let (spi, key) = if inbound {
+            (child.spi_in, &child.key_in)
+        } else {
+            (child.spi_out, &child.key_out)
+        };
+        let request = KeyerRequest::Install(AhSa {
+            peer: self.peer,
+            spi,
+            inbound,
+            integrity: Integrity::HmacSha2_256_128,
+            key: Secret::of(key),
+            esn: child.esn,
+        });
+        let peer = self.peer;
+        outbox.ask(request, Question::Install { peer, spi, inbound });
+    }
+
+    fn remove(&self, outbox: &mut Outbox, spi: u32, inbound: bool) {
+        let peer = self.peer;
+        let request = KeyerRequest::Remove { peer, spi, inbound };
+        outbox.ask(request, Question::Other);
+    }
+
+    /// Makes the kernel hold `children` inbound and `outbound` outbound.
+    pub fn reconcile(
+        &mut self,
+        now: u64,
+        outbox: &mut Outbox,
+        children: &[&Child],
+        outbound: Option<&Child>,
+    ) {
+        for child in children {
+            match self.inbound.get_mut(&child.spi_in) {
+                Some(lingers) => *lingers = None,
+                None => {
+                    self.install(outbox, child, true);
+                    self.inbound.insert(child.spi_in, None);
+                }
+            }
+        }
+        let wanted = outbound.map(|child| child.spi_out);
+        if wanted != self.outbound {
+            match (outbound, self.outbound) {
+                (Some(child), _) => self.install(outbox, child, false),
+                (None, Some(old)) => self.remove(outbox, old, false),
+                (None, None) => {}
+            }
+            self.outbound = wanted;
+            self.carrying &= wanted.is_some();
+        }
+        let linger = if children.is_empty() { 0 } else { LINGER_MS };
+        let mut gone = Vec::new();
+        for (&spi, lingers) in &mut self.inbound {
+            if !children.iter().any(|c| c.spi_in == spi) {
+                let until = *lingers.get_or_insert(now + linger);
+                if until.min(now + linger) <= now {
+                    gone.push(spi);
+                }
+            }
+        }
+        for spi in gone {
+            self.inbound.remove(&spi);
+            self.remove(outbox, spi, true);
+        }
+    }
+
+    /// The keyer installed what was asked.
+    pub fn confirm(&mut self, question: &Question) {
+        if let Question::Install {
+            peer,
+            spi,
+            inbound: false,
+        } = question
+            && *peer == self.peer
+            && Some(*spi) == self.outbound
+        {
+            self.carrying = true;
+        }
+    }
+
+    /// Whether `question` was about an SA that is still wanted.
+    pub fn concerns(&self, question: &Question) -> bool {
+        match question {
+            Question::Install { peer, spi, inbound } if *peer == self.peer => {
+                if *inbound {
+                    self.inbound.get(spi) == Some(&None)
+                } else {
+                    self.outbound == Some(*spi)
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// The keyer could not install what was asked: it is not there to be removed.
+    pub fn forget(&mut self, question: &Question) {
+        if let Question::Install { peer, spi, inbound } = question
+            && *peer == self.peer
+        {
+            if *inbound {
+                self.inbound.remove(spi);
+            } else if self.outbound == Some(*spi) {
+                self.outbound = None;
+                self.carrying = false;
+            }
+        }
+    }
+
+    /// When a lingering SA goes.
+    pub fn due(&self) -> Option<u64> {
+        self.inbound.values().filter_map(|lingers| *lingers).min()
+    }
+}

@@ -1,0 +1,317 @@
+//! The tunnel to one peer: datagrams to the state they belong to. What time demands, and what is
+//! shown, is in [`upkeep`].
+
+mod upkeep;
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::kernel::{Kernel, Question};
+use super::message::{Peer, PeerStatus, TunnelState};
+use super::{Outbox, PORT};
+use crate::ike::cookie::Cookies;
+use crate::ike::exchange::auth::{AuthStep, Authenticating, HalfOpen, HalfOpenStep};
+use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
+use crate::ike::{Connection, Context, Refusal};
+use crate::wire::isakmp::{Header, Message, exchange};
+
+/// The higher address lets the lower one initiate.
+const YIELD_MS: u64 = 1_500;
+/// Pauses between attempts; the last repeats.
+const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
+/// Half-open SAs before cookies are asked for, and at most, per listed address.
+const COOKIES_FROM: usize = 3;
+const MAX_HALF_OPEN: usize = 8;
+/// Connections with one peer at a time; honest ones are two for a moment.
+const MAX_CONNECTIONS: usize = 6;
+
+enum Attempt {
+    Init(Box<Initiator>),
+    Auth(Box<Authenticating>),
+}
+
+/// The tunnel to one peer.
+pub(crate) struct Link {
+    pub peer: Peer,
+    yields: bool,
+    attempt: Option<Attempt>,
+    attempt_at: u64,
+    failures: usize,
+    half_open: Vec<HalfOpen>,
+    connections: Vec<Connection>,
+    kernel: Kernel,
+    /// Where the answers of connections go.
+    reply_to: SocketAddr,
+    /// The answer that established a connection.
+    accepted: Option<Vec<u8>>,
+    fault: Option<TunnelState>,
+    state: TunnelState,
+    since: u64,
+    rekeys: (u32, u32),
+}
+
+impl Link {
+    pub fn new(now: u64, peer: Peer, local: IpAddr) -> Self {
+        let yields = local > peer.address;
+        Self {
+            peer,
+            yields,
+            attempt: None,
+            attempt_at: now + if yields { YIELD_MS } else { 0 },
+            failures: 0,
+            half_open: Vec::new(),
+            connections: Vec::new(),
+            kernel: Kernel::new(peer.address),
+            reply_to: SocketAddr::new(peer.address, PORT),
+            accepted: None,
+            fault: None,
+            state: TunnelState::Connecting,
+            since: now,
+            rekeys: (0, 0),
+        }
+    }
+
+    fn target(&self) -> SocketAddr {
+        SocketAddr::new(self.peer.address, PORT)
+    }
+
+    /// The connection that carries the traffic.
+    fn chosen(&self) -> Option<&Connection> {
+        self.connections
+            .iter()
+            .filter(|c| !c.is_closing())
+            .reduce(|a, b| if loses(a, b) { b } else { a })
+    }
+
+    pub fn ike_sas(&self) -> usize {
+        self.connections.iter().map(Connection::ike_sas).sum()
+    }
+
+    pub fn status(&self, now: u64) -> PeerStatus {
+        let child = self.chosen().and_then(Connection::outbound);
+        PeerStatus {
+            address: self.peer.address,
+            state: self.state.clone(),
+            for_ms: now.saturating_sub(self.since),
+            spis: child.map(|c| (c.spi_in, c.spi_out)),
+            rekeys: self.rekeys,
+        }
+    }
+
+    /// Handles a datagram from the peer's address.
+    pub fn handle(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        cookies: &Cookies,
+        from: SocketAddr,
+        (header, bytes): (&Header, &[u8]),
+    ) {
+        if header.exchange == exchange::IKE_SA_INIT && !header.response {
+            return self.first_request(context, outbox, cookies, from, (header, bytes));
+        }
+        let Ok(message) = Message::parse(bytes) else {
+            return;
+        };
+        if let Some(at) = self.connections.iter().position(|c| c.owns(header)) {
+            let connection = &mut self.connections[at];
+            connection.handle(context, bytes, &message);
+            // What it says waits for what it wants in the kernel.
+            self.reply_to = from;
+            return;
+        }
+        if let Some(at) = self.half_open.iter().position(|h| h.owns(header)) {
+            let half_open = self.half_open.swap_remove(at);
+            let step = Box::new(half_open).receive(context, bytes, &message);
+            return self.half_open_step(context.now, outbox, from, step);
+        }
+        match self.attempt.take() {
+            Some(Attempt::Init(initiator)) if initiator.owns(header) => {
+                let step = initiator.receive(context, bytes, &message);
+                self.init_step(outbox, step);
+            }
+            Some(Attempt::Auth(authenticating)) if authenticating.owns(header) => {
+                let step = authenticating.receive(context, bytes, &message);
+                self.auth_step(context, outbox, step);
+            }
+            other => self.attempt = other,
+        }
+    }
+
+    fn first_request(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        cookies: &Cookies,
+        from: SocketAddr,
+        (header, bytes): (&Header, &[u8]),
+    ) {
+        if let Some(answer) = self.half_open.iter().find_map(|h| h.repeat(bytes)) {
+            return outbox.send(from, answer);
+        }
+        let known = |c: &Connection| c.knows_initiator(header.spi_i);
+        if self.connections.iter().any(known) {
+            return;
+        }
+        let cookies = (self.half_open.len() >= COOKIES_FROM).then_some(cookies);
+        match init::respond(context, bytes, cookies) {
+            Answer::Ignore => {}
+            Answer::Refuse(answer, refusal) => {
+                outbox.send(from, answer);
+                if let Some(refusal) = refusal {
+                    self.blame(&refusal);
+                }
+            }
+            Answer::Open(half_open, answer) => {
+                if self.half_open.len() >= MAX_HALF_OPEN {
+                    self.half_open.remove(0);
+                }
+                self.half_open.push(*half_open);
+                outbox.send(from, answer);
+            }
+        }
+    }
+
+    fn init_step(&mut self, outbox: &mut Outbox, step: InitStep) {
+        let target = self.target();
+        self.attempt = Some(match step {
+            InitStep::Ignored(initiator) => Attempt::Init(initiator),
+            InitStep::Again(initiator, bytes) => {
+                outbox.send(target, bytes);
+                Attempt::Init(initiator)
+            }
+            InitStep::Hint(initiator, refusal) => {
+                self.blame(&refusal);
+                Attempt::Init(initiator)
+            }
+            InitStep::Next(authenticating, bytes) => {
+                outbox.send(target, bytes);
+                Attempt::Auth(authenticating)
+            }
+        });
+    }
+
+    fn auth_step(&mut self, context: &mut Context<'_>, outbox: &mut Outbox, step: AuthStep) {
+        match step {
+            AuthStep::Ignored(authenticating) => {
+                self.attempt = Some(Attempt::Auth(authenticating));
+            }
+            AuthStep::Failed(refusal, farewell) => {
+                if let Some(bytes) = farewell {
+                    outbox.send(self.target(), bytes);
+                }
+                self.failed(context, &refusal);
+            }
+            AuthStep::Established(connection) => self.adopt(*connection),
+        }
+    }
+
+    fn half_open_step(
+        &mut self,
+        now: u64,
+        outbox: &mut Outbox,
+        from: SocketAddr,
+        step: HalfOpenStep,
+    ) {
+        match step {
+            HalfOpenStep::Ignored(half_open) => self.half_open.push(*half_open),
+            HalfOpenStep::Reply(half_open, bytes, refusal) => {
+                self.half_open.push(*half_open);
+                outbox.send(from, bytes);
+                if let Some(refusal) = refusal {
+                    self.blame(&refusal);
+                }
+            }
+            HalfOpenStep::Established(connection, bytes, initial_contact) => {
+                self.reply_to = from;
+                self.accepted = Some(bytes);
+                if initial_contact {
+                    // Only what stood before this exchange began (RFC 7296 section 2.4).
+                    let began = connection.origin.began;
+                    self.connections.retain(|c| c.established > began);
+                }
+                // An attempt that is not authenticating yet has become pointless.
+                if let Some(Attempt::Init(_)) = self.attempt {
+                    self.attempt = None;
+                }
+                self.attempt_at = now;
+                self.adopt(*connection);
+            }
+        }
+    }
+
+    fn adopt(&mut self, connection: Connection) {
+        if self.connections.len() >= MAX_CONNECTIONS {
+            self.connections.remove(0);
+        }
+        self.connections.push(connection);
+    }
+
+    /// Traffic waits: do not sleep through a back-off.
+    pub fn acquire(&mut self, now: u64) {
+        self.attempt_at = self.attempt_at.min(now + BACKOFF_MS[0]);
+    }
+
+    /// The kernel says that an SA's time is over.
+    pub fn expire(&mut self, now: u64, spi: u32) {
+        for connection in &mut self.connections {
+            connection.expire(now, spi);
+        }
+    }
+
+    /// An operator wants fresh keys.
+    pub fn rekey(&mut self, now: u64) {
+        for connection in &mut self.connections {
+            connection.rekey(now);
+        }
+    }
+
+    pub fn keyer_done(&mut self, question: &Question) {
+        self.kernel.confirm(question);
+    }
+
+    pub fn keyer_failed(&mut self, context: &mut Context<'_>, question: &Question, text: &str) {
+        if *question == Question::Reload && self.state != TunnelState::Connecting {
+            return;
+        }
+        let wanted = self.kernel.concerns(question);
+        self.kernel.forget(question);
+        if wanted {
+            for connection in &mut self.connections {
+                connection.close();
+            }
+            self.failed(context, &Refusal::Other(format!("keyer: {text}")));
+        } else if *question == Question::Reload {
+            self.fault = Some(TunnelState::Failed(format!("keyer: {text}")));
+        }
+    }
+
+    /// Deletes everything at once, with a farewell nobody waits for.
+    pub fn take_down(&mut self, outbox: &mut Outbox) {
+        let target = self.target();
+        for connection in &mut self.connections {
+            for bytes in connection.abandon() {
+                outbox.send(target, bytes);
+            }
+        }
+        self.connections.clear();
+        self.kernel.reconcile(0, outbox, &[], None);
+    }
+}
+
+/// Whether `a` gives way to `b`. Crossing initiations: the lowest nonce loses, so that both
+/// sides decide alike; otherwise the newer one stands for what the peer remembers.
+fn loses(a: &Connection, b: &Connection) -> bool {
+    let crossed = a.origin.began < b.established && b.origin.began < a.established;
+    if crossed {
+        a.low_nonce() < b.low_nonce()
+    } else {
+        a.established <= b.established
+    }
+}
+
+impl TunnelState {
+    /// Whether AH stands.
+    pub fn is_up(&self) -> bool {
+        matches!(self, TunnelState::Up { .. })
+    }
+}

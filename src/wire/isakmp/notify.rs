@@ -1,0 +1,100 @@
+//! Notify payload (RFC 7296 section 3.10).
+//!
+//! ```text
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! |  Protocol ID  |   SPI Size    |      Notify Message Type      |
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ~                Security Parameter Index (SPI)                 ~
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ~                       Notification Data                       ~
+//! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//! ```
+
+use super::{WireError, protocol};
+use crate::wire::reader::Reader;
+
+/// Notify message types that we send or understand.
+pub mod kind {
+    /// An unknown payload was marked critical.
+    pub const UNSUPPORTED_CRITICAL_PAYLOAD: u16 = 1;
+    /// The message does not parse.
+    pub const INVALID_SYNTAX: u16 = 7;
+    /// No proposal is acceptable.
+    pub const NO_PROPOSAL_CHOSEN: u16 = 14;
+    /// Another Diffie-Hellman group is wanted.
+    pub const INVALID_KE_PAYLOAD: u16 = 17;
+    /// The AUTH payload does not verify.
+    pub const AUTHENTICATION_FAILED: u16 = 24;
+    /// No traffic selector is acceptable.
+    pub const TS_UNACCEPTABLE: u16 = 38;
+    /// A collision of exchanges: try again later (RFC 7296 section 2.25).
+    pub const TEMPORARY_FAILURE: u16 = 43;
+    /// The child SA to be rekeyed does not exist.
+    pub const CHILD_SA_NOT_FOUND: u16 = 44;
+    /// Status types start here; everything below is an error.
+    pub const FIRST_STATUS: u16 = 16384;
+    /// The sender has no other IKE SA with the receiver.
+    pub const INITIAL_CONTACT: u16 = 16384;
+    /// Stateless cookie.
+    pub const COOKIE: u16 = 16390;
+    /// Transport instead of tunnel mode.
+    pub const USE_TRANSPORT_MODE: u16 = 16391;
+    /// The SA that a new one replaces.
+    pub const REKEY_SA: u16 = 16393;
+    /// Private: SHA-256 of the sender's node certificate, in IKE_AUTH both ways.
+    pub const NODE_CERTIFICATE: u16 = 41180;
+    /// Private: the sender does not list the receiver among its peers.
+    pub const NOT_LISTED: u16 = 41181;
+}
+
+/// A notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notify {
+    /// The protocol of `spi`, else 0.
+    pub protocol: u8,
+    /// The SA it is about, else empty.
+    pub spi: Vec<u8>,
+    /// See [`kind`].
+    pub kind: u16,
+    /// Data by type.
+    pub data: Vec<u8>,
+}
+
+impl Notify {
+    /// A notify about the message as a whole.
+    pub fn new(kind: u16, data: Vec<u8>) -> Self {
+        Self {
+            protocol: protocol::NONE,
+            spi: Vec::new(),
+            kind,
+            data,
+        }
+    }
+
+    /// Whether it reports an error.
+    pub fn is_error(&self) -> bool {
+        self.kind < kind::FIRST_STATUS
+    }
+
+    pub(super) fn parse(body: &[u8]) -> Result<Self, WireError> {
+        let mut r = Reader::new(body);
+        let protocol = r.u8()?;
+        let spi_size = usize::from(r.u8()?);
+        let kind = r.u16()?;
+        let spi = r.take(spi_size)?.to_vec();
+        let data = r.rest().to_vec();
+        Ok(Self {
+            protocol,
+            spi,
+            kind,
+            data,
+        })
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&[self.protocol, self.spi.len() as u8]);
+        out.extend_from_slice(&self.kind.to_be_bytes());
+        out.extend_from_slice(&self.spi);
+        out.extend_from_slice(&self.data);
+    }
+}

@@ -1,0 +1,243 @@
+//! Two tunnel managers in virtual time: whatever the network does to their datagrams, they end
+//! with one IKE SA and one AH pair, or say why not.
+
+#![allow(clippy::unwrap_used)]
+
+mod sim_ike_world;
+
+use sim_ike_world::{Net, World};
+use tutti::tunnel::message::TunnelState;
+
+/// `TUTTI_SEEDS=20` searches twenty times as many histories.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("TUTTI_SEEDS")
+        .ok()
+        .and_then(|n| n.parse::<u64>().ok());
+    0..count * times.unwrap_or(1)
+}
+
+#[test]
+fn a_tunnel_comes_up_and_both_kernels_agree() {
+    let mut world = World::new(1, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(2_000);
+    world.assert_one_pair();
+    for side in 0..2 {
+        let digest = [1 - side as u8; 32];
+        assert_eq!(
+            world.state(side),
+            TunnelState::Up {
+                certificate: Some(digest)
+            }
+        );
+    }
+}
+
+#[test]
+fn a_tunnel_comes_up_through_loss_duplication_and_reordering() {
+    for seed in seeds(300) {
+        let mut world = World::new(seed, Net::bad());
+        world.start(0, b"key");
+        world.start(1, b"key");
+        world.run_until_up(180_000);
+        world.net = Net::perfect();
+        world.run(60_000);
+        world.assert_one_pair();
+    }
+}
+
+#[test]
+fn crossing_initiations_end_with_one_pair() {
+    for seed in seeds(300) {
+        // Long and uneven delays make the two attempts overlap in every way.
+        let mut world = World::new(seed, Net::slow());
+        world.start(0, b"key");
+        world.run(seed % 300 * 10);
+        world.start(1, b"key");
+        world.run(40_000);
+        world.assert_one_pair();
+        assert_eq!(world.sas_installed_now(0), 2);
+    }
+}
+
+#[test]
+fn different_keys_show_as_such_and_install_nothing() {
+    let mut world = World::new(3, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"another key");
+    world.run(60_000);
+    for side in 0..2 {
+        assert_eq!(world.state(side), TunnelState::AuthenticationFailed);
+        assert_eq!(world.installs(side), 0);
+    }
+    // The right key makes it good by itself.
+    world.start(1, b"key");
+    world.run(30_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn rekeys_of_both_kinds_keep_one_pair() {
+    for seed in seeds(40) {
+        let mut world = World::new(seed, if seed < 5 { Net::perfect() } else { Net::bad() });
+        for side in 0..2 {
+            world.lifetimes(side, 20_000, 45_000);
+            world.start(side, b"key");
+        }
+        world.run_until_up(180_000);
+        world.lossless = seed < 5;
+        world.keyer_delay = 30 * (seed % 3);
+        let first = world.spis(0);
+        world.run(300_000);
+        world.net = Net::perfect();
+        world.run(60_000);
+        world.run_until_single();
+        world.assert_one_pair();
+        assert_ne!(world.spis(0), first, "seed {seed}");
+        if seed < 5 {
+            let (ike, child) = world.rekeys(0);
+            assert!(ike >= 5 && child >= 10, "{ike} {child}");
+        }
+    }
+}
+
+#[test]
+fn rekeys_that_cross_keep_one_pair() {
+    for seed in seeds(200) {
+        let mut world = World::new(seed, Net::slow());
+        for side in 0..2 {
+            world.lifetimes(side, 1_000_000, 4_000_000);
+            world.start(side, b"key");
+        }
+        world.run(40_000);
+        world.assert_one_pair();
+        let before = world.spis(0);
+        for round in 0..4 {
+            world.expire_both(round * 53 * (seed % 7));
+            world.run(1_000);
+        }
+        world.run(40_000);
+        world.assert_one_pair();
+        assert_ne!(world.spis(0), before);
+    }
+}
+
+#[test]
+fn crossing_rekeys_of_the_ike_sa_keep_one_pair() {
+    for seed in seeds(200) {
+        let mut world = World::new(seed, Net::slow());
+        for side in 0..2 {
+            world.start(side, b"key");
+        }
+        world.run(40_000);
+        world.assert_one_pair();
+        for round in 0..4 {
+            world.rekey(0);
+            world.run(round * 97 * (seed % 5));
+            world.rekey(1);
+            world.run(500 * (seed % 11));
+        }
+        world.run(60_000);
+        world.assert_one_pair();
+        // It still lives: both sides hear each other for minutes.
+        let spis = world.spis(0);
+        world.run(200_000);
+        world.assert_one_pair();
+        assert_eq!(world.spis(0), spis, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_restarted_peer_is_taken_back() {
+    let mut world = World::new(5, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(5_000);
+    for side in [0, 1, 1, 0] {
+        world.restart(side);
+        world.start(side, b"key");
+        world.run(8_000);
+        world.assert_one_pair();
+    }
+}
+
+#[test]
+fn a_dead_peer_shows_as_no_answer_and_its_return_as_up() {
+    let mut world = World::new(6, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(5_000);
+    world.restart(1);
+    world.run(22_000);
+    assert_eq!(world.state(0), TunnelState::NoAnswer);
+    assert_eq!(world.sas_installed_now(0), 0);
+    world.run(600_000);
+    assert_eq!(world.state(0), TunnelState::NoAnswer);
+    world.start(1, b"key");
+    world.run(10_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn standalone_deletes_politely() {
+    let mut world = World::new(7, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(5_000);
+    world.standalone(1);
+    world.run(1_000);
+    assert_eq!(world.sas_installed_now(0), 0);
+    assert_eq!(world.sas_installed_now(1), 0);
+    assert!(!matches!(world.state(0), TunnelState::Up { .. }));
+}
+
+#[test]
+fn an_altered_byte_never_establishes_anything_wrong() {
+    for target in 0..4 {
+        let length = World::handshake_lengths()[target];
+        for at in 0..length {
+            let mut world = World::new(8, Net::perfect());
+            world.net.alter = Some((target, at));
+            world.start(0, b"key");
+            world.start(1, b"key");
+            world.run(1_000);
+            world.assert_agreement();
+            world.run(60_000);
+            world.assert_one_pair();
+        }
+    }
+}
+
+#[test]
+fn garbage_is_dropped() {
+    let mut world = World::new(9, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.garbage(20_000);
+    world.run(60_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn a_flood_of_first_requests_cannot_keep_the_peer_out() {
+    let mut world = World::new(10, Net::perfect());
+    world.start(1, b"key");
+    world.flood_first_requests(0, 1, 500);
+    world.start(0, b"key");
+    world.run(5_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn a_failing_keyer_is_named_and_tried_again() {
+    let mut world = World::new(11, Net::perfect());
+    world.keyer_fails(0, true);
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(10_000);
+    assert!(matches!(world.state(0), TunnelState::Failed(_)));
+    world.keyer_fails(0, false);
+    world.run(40_000);
+    world.assert_one_pair();
+}

@@ -1,0 +1,511 @@
+//! A world of two tunnel managers, two model kernels and a network that loses, repeats, delays
+//! and alters datagrams; one seed gives one history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use tutti::ike::Random;
+use tutti::tunnel::Tunnels;
+use tutti::tunnel::message::{
+    AhSa, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Secret, TunnelState, reqid,
+};
+
+/// xorshift64*: small, seeded, good enough for a simulation.
+#[derive(Clone)]
+pub struct Seeded(u64);
+
+impl Seeded {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        (self.next() >> 33) % 100 < percent
+    }
+}
+
+impl Random for Seeded {
+    fn fill(&mut self, out: &mut [u8]) {
+        for byte in out {
+            *byte = (self.next() >> 56) as u8;
+        }
+    }
+}
+
+/// What the network does, in per cent and milliseconds.
+#[derive(Clone)]
+pub struct Net {
+    pub loss: u64,
+    pub duplicate: u64,
+    pub delay: (u64, u64),
+    /// Flips a bit of byte `.1` of the `.0`th datagram.
+    pub alter: Option<(usize, usize)>,
+}
+
+impl Net {
+    pub fn perfect() -> Self {
+        Self {
+            loss: 0,
+            duplicate: 0,
+            delay: (1, 1),
+            alter: None,
+        }
+    }
+
+    pub fn bad() -> Self {
+        Self {
+            loss: 20,
+            duplicate: 20,
+            delay: (1, 400),
+            alter: None,
+        }
+    }
+
+    pub fn slow() -> Self {
+        Self {
+            loss: 5,
+            duplicate: 10,
+            delay: (50, 1_500),
+            alter: None,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Kernel {
+    inbound: BTreeMap<u32, AhSa>,
+    outbound: Option<AhSa>,
+    installs: usize,
+    fails: bool,
+    /// Failed once, so removals may name what was never installed.
+    lenient: bool,
+}
+
+struct Side {
+    tunnels: Option<Tunnels>,
+    kernel: Kernel,
+    lifetimes: Option<(u64, u64)>,
+    /// Requests to the keyer under way, by the time it performs them.
+    asked: BTreeMap<(u64, u64), KeyerRequest>,
+    requests: u64,
+}
+
+pub struct World {
+    pub now: u64,
+    pub net: Net,
+    /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
+    pub lossless: bool,
+    /// How long the keyer takes at most.
+    pub keyer_delay: u64,
+    random: Seeded,
+    sides: [Side; 2],
+    /// Datagrams under way: (arrival, order) to (receiver, bytes).
+    wire: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
+    sent: u64,
+    lengths: Vec<usize>,
+    used_keys: BTreeSet<Vec<u8>>,
+}
+
+fn address(side: usize) -> IpAddr {
+    [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])][side]
+}
+
+fn socket(side: usize) -> SocketAddr {
+    SocketAddr::new(address(side), 500)
+}
+
+impl World {
+    pub fn new(seed: u64, net: Net) -> Self {
+        let side = || Side {
+            tunnels: None,
+            kernel: Kernel::default(),
+            lifetimes: None,
+            asked: BTreeMap::new(),
+            requests: 0,
+        };
+        Self {
+            now: 1_000,
+            net,
+            lossless: false,
+            keyer_delay: 0,
+            random: Seeded::new(seed),
+            sides: [side(), side()],
+            wire: BTreeMap::new(),
+            sent: 0,
+            lengths: Vec::new(),
+            used_keys: BTreeSet::new(),
+        }
+    }
+
+    /// Sizes of the four messages of an undisturbed handshake.
+    pub fn handshake_lengths() -> Vec<usize> {
+        let mut world = World::new(8, Net::perfect());
+        world.start(0, b"key");
+        world.start(1, b"key");
+        world.run(1_000);
+        assert_eq!(world.lengths.len(), 4);
+        world.lengths
+    }
+
+    pub fn lifetimes(&mut self, side: usize, child_ms: u64, ike_ms: u64) {
+        self.sides[side].lifetimes = Some((child_ms, ike_ms));
+    }
+
+    pub fn keyer_fails(&mut self, side: usize, fails: bool) {
+        self.sides[side].kernel.fails = fails;
+    }
+
+    fn tunnels(&mut self, side: usize) -> &mut Tunnels {
+        let random = Seeded::new(self.random.next());
+        let lifetimes = self.sides[side].lifetimes;
+        self.sides[side].tunnels.get_or_insert_with(|| {
+            let mut tunnels = Tunnels::new(Box::new(random));
+            if let Some((child, ike)) = lifetimes {
+                tunnels.set_lifetimes(child, ike);
+            }
+            tunnels
+        })
+    }
+
+    /// Configures a side; its process is started if it does not run.
+    pub fn start(&mut self, side: usize, key: &[u8]) {
+        let now = self.now;
+        let desired = Desired {
+            list: PeerList {
+                local: address(side),
+                peers: vec![Peer {
+                    address: address(1 - side),
+                    reqid: reqid(2 - side as u8),
+                }],
+            },
+            key: Secret(key.to_vec()),
+            certificate: [side as u8; 32],
+        };
+        self.tunnels(side).configure(now, Some(desired));
+        self.pump(side);
+    }
+
+    pub fn standalone(&mut self, side: usize) {
+        let now = self.now;
+        self.tunnels(side).configure(now, None);
+        self.pump(side);
+    }
+
+    /// The process dies without a word; start it again with [`World::start`].
+    pub fn restart(&mut self, side: usize) {
+        self.sides[side].tunnels = None;
+        self.sides[side].asked.clear();
+    }
+
+    /// Rekeys both kinds of SA now.
+    pub fn rekey(&mut self, side: usize) {
+        let now = self.now;
+        self.tunnels(side).rekey(now, address(1 - side));
+        self.pump(side);
+    }
+
+    pub fn expire_both(&mut self, gap: u64) {
+        for side in 0..2 {
+            let Some(sa) = self.sides[side].kernel.outbound.clone() else {
+                continue;
+            };
+            let event = KeyerReply::Expired {
+                peer: address(1 - side),
+                spi: sa.spi,
+            };
+            let now = self.now;
+            self.tunnels(side).handle_keyer(now, event);
+            self.pump(side);
+            if side == 0 {
+                self.run(gap);
+            }
+        }
+    }
+
+    fn keyer(&mut self, side: usize, request: KeyerRequest) -> KeyerReply {
+        let kernel = &mut self.sides[side].kernel;
+        match request {
+            KeyerRequest::Install(_) if kernel.fails => {
+                kernel.lenient = true;
+                return KeyerReply::Failed("no".to_string());
+            }
+            KeyerRequest::Install(sa) => {
+                kernel.installs += 1;
+                assert!(sa.spi > 255 && sa.key.0.len() == 32);
+                if sa.inbound {
+                    assert!(kernel.inbound.insert(sa.spi, sa).is_none());
+                } else {
+                    // No key ever carries two outbound SAs' lifetimes unless put back.
+                    self.used_keys.insert(sa.key.0.clone());
+                    kernel.outbound = Some(sa);
+                }
+            }
+            KeyerRequest::Remove { spi, inbound, .. } => {
+                if kernel.lenient {
+                    kernel.inbound.remove(&spi);
+                    kernel.outbound = kernel.outbound.take().filter(|sa| sa.spi != spi);
+                } else if inbound {
+                    assert!(kernel.inbound.remove(&spi).is_some());
+                } else {
+                    assert_eq!(kernel.outbound.take().map(|sa| sa.spi), Some(spi));
+                }
+            }
+            KeyerRequest::Retain(spis) => {
+                kernel.inbound.retain(|spi, _| spis.contains(spi));
+                kernel.outbound = kernel.outbound.take().filter(|sa| spis.contains(&sa.spi));
+            }
+            KeyerRequest::Reload | KeyerRequest::Counters { .. } => {}
+        }
+        KeyerReply::Done
+    }
+
+    fn serve_keyer(&mut self, side: usize) {
+        while let Some(entry) = self.sides[side].asked.first_entry()
+            && entry.key().0 <= self.now
+        {
+            let request = entry.remove();
+            let reply = self.keyer(side, request);
+            let now = self.now;
+            if let Some(tunnels) = &mut self.sides[side].tunnels {
+                tunnels.handle_keyer(now, reply);
+            }
+        }
+    }
+
+    fn pump(&mut self, side: usize) {
+        while let Some(tunnels) = &mut self.sides[side].tunnels {
+            // Datagrams first: a slow keyer must not make a difference.
+            if let Some(transmit) = tunnels.poll_transmit() {
+                assert_eq!(transmit.to, socket(1 - side));
+                self.transmit(1 - side, transmit.bytes);
+            } else if let Some(request) = tunnels.poll_keyer() {
+                self.sides[side].requests += 1;
+                let delay = (self.random.next() >> 33) % (self.keyer_delay + 1);
+                // One after the other: none overtakes.
+                let last = self.sides[side].asked.keys().next_back();
+                let at = last.map_or(0, |(at, _)| *at).max(self.now + delay);
+                let due = (at, self.sides[side].requests);
+                self.sides[side].asked.insert(due, request);
+                if self.keyer_delay == 0 {
+                    self.serve_keyer(side);
+                }
+            } else {
+                break;
+            }
+        }
+    }
+
+    fn transmit(&mut self, to: usize, mut bytes: Vec<u8>) {
+        self.lengths.push(bytes.len());
+        if let Some((datagram, at)) = self.net.alter
+            && datagram as u64 == self.sent
+        {
+            bytes[at] ^= 1 << (self.random.next() >> 61);
+        }
+        self.sent += 1;
+        let copies = 1 + u64::from(self.random.chance(self.net.duplicate));
+        for _ in 0..copies {
+            if !self.random.chance(self.net.loss) {
+                let (least, most) = self.net.delay;
+                let delay = least + (self.random.next() >> 33) % (most - least + 1);
+                let key = (self.now + delay, self.random.next());
+                self.wire.insert(key, (to, bytes.clone()));
+            }
+        }
+    }
+
+    /// Lets `ms` pass.
+    pub fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        let mut steps = 0;
+        loop {
+            steps += 1;
+            if self.lossless {
+                self.assert_lossless();
+            }
+            self.assert_agreement();
+            assert!(steps < 1_000_000, "the world does not come to rest");
+            let arrival = self.wire.keys().next().map(|(at, _)| *at);
+            let timer = |side: &Side| side.tunnels.as_ref().and_then(Tunnels::poll_timeout);
+            let timers = self.sides.iter().filter_map(timer).min();
+            let asked = |side: &Side| side.asked.keys().next().map(|(at, _)| *at);
+            let keyers = self.sides.iter().filter_map(asked).min();
+            let known = arrival.into_iter().chain(timers).chain(keyers);
+            let next = known.min();
+            let known_is_empty = next.is_none();
+            let next = next.unwrap_or(end);
+            if next > end {
+                break;
+            }
+            self.now = self.now.max(next);
+            if keyers.is_some_and(|at| at <= self.now) {
+                for side in 0..2 {
+                    self.serve_keyer(side);
+                    self.pump(side);
+                }
+                continue;
+            }
+            if let Some(entry) = self.wire.first_entry()
+                && entry.key().0 <= self.now
+            {
+                let (to, bytes) = entry.remove();
+                let now = self.now;
+                if let Some(tunnels) = &mut self.sides[to].tunnels {
+                    tunnels.handle_datagram(now, socket(1 - to), &bytes);
+                }
+                self.pump(to);
+                continue;
+            }
+            let now = self.now;
+            for side in 0..2 {
+                if let Some(tunnels) = &mut self.sides[side].tunnels
+                    && tunnels.poll_timeout().is_some_and(|at| at <= now)
+                {
+                    tunnels.handle_timeout(now);
+                    let again = tunnels.poll_timeout();
+                    assert!(again.is_none_or(|at| at > now), "timer stuck at {now}");
+                    self.pump(side);
+                }
+            }
+            if next == end && known_is_empty {
+                break;
+            }
+        }
+        self.now = end;
+    }
+
+    pub fn run_until_up(&mut self, limit_ms: u64) {
+        let end = self.now + limit_ms;
+        while self.now < end {
+            self.run(500);
+            if (0..2).all(|s| matches!(self.state(s), TunnelState::Up { .. })) {
+                return;
+            }
+        }
+        panic!("not up: {:?} {:?}", self.state(0), self.state(1));
+    }
+
+    /// Waits out a rekey that happens to be under way.
+    pub fn run_until_single(&mut self) {
+        for _ in 0..100 {
+            if self.sides.iter().all(|s| s.kernel.inbound.len() == 1) {
+                return;
+            }
+            self.run(100);
+        }
+    }
+
+    pub fn state(&self, side: usize) -> TunnelState {
+        let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+        let status = tunnels.status(self.now);
+        status
+            .first()
+            .map_or(TunnelState::Connecting, |s| s.state.clone())
+    }
+
+    pub fn spis(&self, side: usize) -> Option<(u32, u32)> {
+        let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+        tunnels.status(self.now)[0].spis
+    }
+
+    pub fn rekeys(&self, side: usize) -> (u32, u32) {
+        let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+        tunnels.status(self.now)[0].rekeys
+    }
+
+    pub fn installs(&self, side: usize) -> usize {
+        self.sides[side].kernel.installs
+    }
+
+    pub fn sas_installed_now(&self, side: usize) -> usize {
+        let kernel = &self.sides[side].kernel;
+        kernel.inbound.len() + usize::from(kernel.outbound.is_some())
+    }
+
+    /// Whatever is installed on both sides fits together.
+    pub fn assert_agreement(&self) {
+        for side in 0..2 {
+            let (a, b) = (&self.sides[side].kernel, &self.sides[1 - side].kernel);
+            if let Some(out) = &a.outbound
+                && let Some(into) = b.inbound.get(&out.spi)
+            {
+                assert_eq!(out.key, into.key);
+                assert_eq!(out.esn, into.esn);
+            }
+        }
+    }
+
+    /// Every outbound SA is received by the other side.
+    fn assert_lossless(&self) {
+        self.assert_agreement();
+        for side in 0..2 {
+            let out = self.sides[side].kernel.outbound.as_ref().unwrap();
+            assert!(self.sides[1 - side].kernel.inbound.contains_key(&out.spi));
+        }
+    }
+
+    /// Exactly one AH pair, the same on both sides, and both say so.
+    pub fn assert_one_pair(&self) {
+        for side in 0..2 {
+            let state = self.state(side);
+            assert!(matches!(state, TunnelState::Up { .. }), "{side}: {state:?}");
+            let (a, b) = (&self.sides[side].kernel, &self.sides[1 - side].kernel);
+            let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+            assert_eq!(tunnels.ike_sas(), 1, "IKE SAs of side {side}");
+            assert_eq!(a.inbound.len(), 1, "inbound SAs of side {side}");
+            let out = a.outbound.as_ref().unwrap();
+            let into = b
+                .inbound
+                .get(&out.spi)
+                .expect("the outbound SA is received");
+            assert_eq!((&out.key, out.esn), (&into.key, into.esn));
+            assert!(out.esn);
+            let (inbound, outbound) = self.spis(side).unwrap();
+            assert_eq!(outbound, out.spi);
+            assert!(a.inbound.contains_key(&inbound));
+        }
+    }
+
+    /// Random bytes, many behind a header that looks right.
+    pub fn garbage(&mut self, datagrams: usize) {
+        for n in 0..datagrams {
+            let mut bytes = vec![0; (self.random.next() >> 56) as usize];
+            self.random.fill(&mut bytes);
+            let length = bytes.len() as u32;
+            if n % 4 != 0 && bytes.len() >= 28 {
+                bytes[16] = 33 + bytes[16] % 16;
+                bytes[17] = 0x20;
+                bytes[18] = 34 + bytes[18] % 4;
+                bytes[20..24].copy_from_slice(&[0; 4]);
+                bytes[24..28].copy_from_slice(&length.to_be_bytes());
+            }
+            if n % 8 == 1 && bytes.len() >= 28 {
+                bytes[8..16].copy_from_slice(&[0; 8]);
+                bytes[19] = 8;
+            }
+            let (side, now) = (n % 2, self.now);
+            self.tunnels(side)
+                .handle_datagram(now, socket(1 - side), &bytes);
+            self.pump(side);
+        }
+    }
+
+    /// Spoofed first requests of `from` to `to`.
+    pub fn flood_first_requests(&mut self, from: usize, to: usize, count: usize) {
+        for _ in 0..count {
+            let mut stranger = World::new(self.random.next(), Net::perfect());
+            stranger.start(from, b"stranger");
+            let (_, bytes) = stranger.wire.values().next().cloned().unwrap();
+            let now = self.now;
+            self.tunnels(to).handle_datagram(now, socket(from), &bytes);
+            while self.tunnels(to).poll_transmit().is_some() {}
+        }
+    }
+}
