@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long)]
     console: bool,
     /// Take the systemd credential `tutti.setup`, if there is one and nothing was set up yet.
-    /// To be run before `tutti host --render` and before the network: it starts nothing.
+    /// Best run before `tutti host` and before the network.
     #[arg(long)]
     unattended: bool,
     /// Show name, addresses and URL.
@@ -104,6 +104,10 @@ pub fn unattended(place: &Place, credentials: Option<&Path>) -> Result<(), Setup
         .map_err(SetupError::Credential)?;
     let setup = SetupFile::from_toml(&text)?;
     first_boot::complete(place, &setup, Source::Unattended, false)?;
+    if let Err(error) = first_boot::apply(place, &setup.system) {
+        // Kept and rendered all the same: what has not started yet finds it.
+        tracing::warn!(%error, "not everything is in force before a restart");
+    }
     tracing::info!(
         name = setup.system.host_name,
         "set up by the credential {CREDENTIAL}"
@@ -125,7 +129,7 @@ fn console(place: &Place, again: bool) -> Result<(), SetupError> {
     'over: loop {
         say("\nTutti first-boot setup\n")?;
         say("Enter takes the answer in [brackets], \"<\" goes back, Ctrl-D starts over.\n\n")?;
-        let mut wizard = Wizard::new(zones(&place.path("usr/share/zoneinfo/tzdata.zi")));
+        let mut wizard = Wizard::new(zones(&place.path("usr/share/zoneinfo")));
         loop {
             let question = wizard.question();
             let line = match ask(place, &question, again)? {
@@ -176,7 +180,7 @@ fn say(text: &str) -> io::Result<()> {
 
 fn ask(place: &Place, question: &Question, again: bool) -> Result<Line, SetupError> {
     if !question.help.is_empty() {
-        say(&format!("{}\n", question.help))?;
+        say(&format!("\n{}\n", question.help))?;
     }
     let default = question.default.as_ref();
     let default = default.map_or(String::new(), |d| format!(" [{d}]"));
@@ -211,9 +215,10 @@ fn read_byte(byte: &mut [u8; 1]) -> io::Result<usize> {
     fs::File::from(file).read(byte)
 }
 
-/// The names in the zone database's compact form: `Z name ...` and `L target name`.
-fn zones(path: &Path) -> Vec<String> {
-    let text = fs::read_to_string(path).unwrap_or_default();
+/// The names in the zone database's compact form, `Z name ...` and `L target name`, as far as
+/// their files are installed.
+fn zones(dir: &Path) -> Vec<String> {
+    let text = fs::read_to_string(dir.join("tzdata.zi")).unwrap_or_default();
     let name = |line: &str| {
         let mut words = line.split(' ');
         match words.next()? {
@@ -223,6 +228,7 @@ fn zones(path: &Path) -> Vec<String> {
         }
     };
     let mut found: Vec<String> = text.lines().filter_map(name).collect();
+    found.retain(|name| dir.join(name).is_file());
     if !found.is_empty() {
         found.push("UTC".into());
     }

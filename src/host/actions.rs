@@ -4,31 +4,44 @@ use std::process::Command;
 
 use super::{HostError, Place};
 use crate::settings::System;
+use crate::sys::terminal;
 
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
+const NO_BLOCK: &str = "--no-block";
 /// Loads the rendered firewall, in one transaction.
 pub const FIREWALL: &[&str] = &["/usr/sbin/nft", "-f", "/etc/nftables.conf"];
-const NETWORK: &[&str] = &["/usr/bin/networkctl", "reload"];
+// None of these waits: the unattended setup runs while the system still starts, where waiting for
+// a service that waits for us would never end. Services not started yet find the files.
+const NETWORK: &[&str] = &[
+    SYSTEMCTL,
+    NO_BLOCK,
+    "try-restart",
+    "systemd-networkd.service",
+];
 const NAMES: &[&str] = &[
-    "/usr/bin/systemctl",
+    SYSTEMCTL,
+    NO_BLOCK,
     "try-restart",
     "systemd-resolved.service",
 ];
-const TIME: &[&str] = &["/usr/bin/systemctl", "try-restart", "chrony.service"];
-const SSH_ON: &[&str] = &["/usr/bin/systemctl", "--no-block", "start", "ssh.service"];
-const SSH_OFF: &[&str] = &["/usr/bin/systemctl", "stop", "ssh.service"];
+const TIME: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "chrony.service"];
+const SSH_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "start", "ssh.service"];
+const SSH_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "ssh.service"];
+/// Restarts `serve`, if it runs.
+pub const SERVE: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "tutti-serve.service"];
 /// Restarts the other roles.
 pub const RESTART: &[&str] = &[
-    "/usr/bin/systemctl",
-    "--no-block",
+    SYSTEMCTL,
+    NO_BLOCK,
     "restart",
     "tutti-keyer.service",
     "tutti-ike.service",
     "tutti-serve.service",
 ];
 /// Restarts the machine.
-pub const REBOOT: &[&str] = &["/usr/bin/systemctl", "--no-block", "reboot"];
+pub const REBOOT: &[&str] = &[SYSTEMCTL, NO_BLOCK, "reboot"];
 /// Switches the machine off.
-pub const POWER_OFF: &[&str] = &["/usr/bin/systemctl", "--no-block", "poweroff"];
+pub const POWER_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "poweroff"];
 
 /// Runs one command; below another root than `/`, none.
 pub fn command(place: &Place, argv: &[&str]) -> Result<(), HostError> {
@@ -71,10 +84,5 @@ pub fn apply(place: &Place, system: &System) -> Result<(), HostError> {
 
 /// Tells the kernel its host name; systemd read the file before it was rendered.
 pub fn set_host_name(system: &System) -> Result<(), HostError> {
-    let path = std::path::Path::new("/proc/sys/kernel/hostname");
-    std::fs::write(path, &system.host_name).map_err(|source| HostError::File {
-        what: "write",
-        path: path.into(),
-        source,
-    })
+    terminal::set_host_name(&system.host_name).map_err(HostError::HostName)
 }

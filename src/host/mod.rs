@@ -72,6 +72,9 @@ pub enum HostError {
     /// No time zone of that name on this system.
     #[error("there is no time zone {0} on this system")]
     NoTimeZone(String),
+    /// The kernel did not take the host name.
+    #[error("cannot set the host name: {0}")]
+    HostName(std::io::Error),
     /// A password could not be hashed.
     #[error("cannot hash the password: {0}")]
     Hash(String),

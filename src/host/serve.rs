@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 
 use super::keep::{self, Kept};
 use super::{HostError, Place, actions};
-use crate::node::ipc::{self, Connection};
+use crate::node::ipc::{self, Allowed};
 use crate::settings::message::{HostReply, HostRequest};
 
 /// The user that may ask besides root.
@@ -24,7 +24,8 @@ pub fn run(place: &Place) -> Result<(), HostError> {
         .build()
         .map_err(|e| socket(e.to_string()))?;
     super::place::make_dir(&place.run)?;
-    let allowed = place.user(SERVE).map(|(uid, _)| uid);
+    start(place);
+    let allowed = Allowed::new(SERVE, &[]).map_err(&socket)?;
     runtime.block_on(async {
         // Anybody may connect; who may ask is decided on the accepted connection.
         let listener = ipc::listen(&path, 0o666).map_err(|e| socket(e.to_string()))?;
@@ -32,27 +33,36 @@ pub fn run(place: &Place) -> Result<(), HostError> {
         tracing::info!(socket = %path.display(), "host role ready");
         let turn = Arc::new(Mutex::new(()));
         loop {
-            let (stream, _) = listener.accept().await.map_err(|e| socket(e.to_string()))?;
+            let accepted = ipc::accept(&listener, &allowed).await;
+            let mut connection = accepted.map_err(|e| socket(e.to_string()))?;
             let (place, turn) = (place.clone(), Arc::clone(&turn));
             tokio::spawn(async move {
-                let mut connection = Connection::<HostReply, HostRequest>::new(stream);
-                let user = match connection.peer_user() {
-                    Ok(user) if user == 0 || Some(user) == allowed => user,
-                    other => {
-                        tracing::warn!(?other, "a user that may not ask was turned away");
-                        return;
-                    }
-                };
                 if let Err(error) = converse(&mut connection, &place, &turn).await {
-                    tracing::warn!(user, %error, "a host connection ended");
+                    tracing::warn!(%error, "a host connection ended");
                 }
             });
         }
     })
 }
 
+/// Brings files, firewall and host name into line with what is kept, before anybody asks. What
+/// fails is told and leaves the role running: it is also what can put it right.
+fn start(place: &Place) {
+    let rendered = Kept::load(place).and_then(|kept| {
+        keep::render(place, &kept)?;
+        let loaded = actions::command(place, actions::FIREWALL);
+        match &kept.system {
+            Some(system) if place.is_this_system() => loaded.and(actions::set_host_name(system)),
+            _ => loaded,
+        }
+    });
+    if let Err(error) = rendered {
+        tracing::error!(%error, "the kept settings are not all in force");
+    }
+}
+
 async fn converse(
-    connection: &mut Connection<HostReply, HostRequest>,
+    connection: &mut ipc::Connection<HostReply, HostRequest>,
     place: &Place,
     turn: &Mutex<()>,
 ) -> Result<(), ipc::IpcError> {

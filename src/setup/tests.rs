@@ -250,7 +250,9 @@ fn questions_fit_a_dumb_terminal() {
 
 proptest! {
     #[test]
-    fn any_answers_are_taken_or_refused(lines in prop::collection::vec(".{0,40}|<|dhcp|both|none|1.2.3.4|24", 0..60)) {
+    fn any_answers_are_taken_or_refused(
+        lines in prop::collection::vec(".{0,40}|<|dhcp|both|none|1.2.3.4|24", 0..60)
+    ) {
         let mut wizard = wizard();
         for line in lines {
             match wizard.answer(&line) {

@@ -1,4 +1,5 @@
-//! The terminal of the console: hidden typing, waiting for input, and the machine's addresses.
+//! The terminal of the console: hidden typing, waiting for input, and the machine's
+//! addresses and name.
 
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -65,4 +66,9 @@ pub fn addresses() -> std::io::Result<Vec<IpAddr>> {
         }
     }
     Ok(found)
+}
+
+/// Sets the kernel's host name.
+pub fn set_host_name(name: &str) -> std::io::Result<()> {
+    Ok(nix::unistd::sethostname(name)?)
 }
