@@ -76,7 +76,7 @@ pub(super) fn import(store: &Store, path: &Path) -> Result<ImportReport, StoreEr
 }
 
 fn load(store: &Store, file: &Connection, name: &str) -> Result<u64, StoreError> {
-    let table = store.writer().table(name)?;
+    let table = store.table(name)?.0;
     let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
     let list = columns.join(", ");
     let marks = vec!["?"; columns.len()].join(", ");

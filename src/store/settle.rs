@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::apply::{place, remove};
 use super::capture::{Row, current};
 use super::schema::{ForeignKey, Table, quote};
+use super::shown::Changed;
 use super::writer::{Bind, Writer, query};
 use super::{StoreError, log};
 use crate::replica::clock::Stamp;
@@ -46,7 +47,9 @@ pub(super) fn repair(writer: &mut Writer) -> Result<(), StoreError> {
             ..Settle::default()
         };
         settle.run(&writer.db, &writer.tables)
-    })
+    })?;
+    writer.publish(&Changed::All);
+    Ok(())
 }
 
 impl Settle {

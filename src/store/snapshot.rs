@@ -163,8 +163,8 @@ impl Store {
         writer.db = Connection::open_in_memory()?;
         let swapped = replace(&incoming, &inner.path);
         // Whether or not it worked: whatever is there now is opened again.
-        let frontier = inner.frontier.clone();
-        *writer = Writer::open(&inner.path, inner.node, incarnation, clock, frontier)?;
+        let shown = inner.shown.clone();
+        *writer = Writer::open(&inner.path, inner.node, incarnation, clock, shown)?;
         swapped?;
         let migrations = lock(&inner.migrations).clone();
         let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
