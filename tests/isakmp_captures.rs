@@ -1,6 +1,8 @@
 //! Every IKEv2 message that strongSwan sent in the captures parses, and re-encodes to the same
 //! bytes.
 
+#![allow(clippy::unwrap_used)]
+
 use tutti::wire::isakmp::{Message, WireError, payload};
 
 /// UDP port 500 payloads of a pcap file (Ethernet, little-endian, IPv4 without options).

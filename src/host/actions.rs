@@ -27,6 +27,8 @@ const NAMES: &[&str] = &[
 const TIME: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "chrony.service"];
 const SSH_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "start", "ssh.service"];
 const SSH_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "ssh.service"];
+/// Restarts `serve`, if it runs.
+pub const SERVE: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "tutti-serve.service"];
 /// Restarts the other roles.
 pub const RESTART: &[&str] = &[
     SYSTEMCTL,

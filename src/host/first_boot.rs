@@ -70,7 +70,9 @@ pub fn complete(
 
 /// Brings the running system into line after [`complete`].
 pub fn apply(place: &Place, system: &System) -> Result<(), HostError> {
-    actions::apply(place, system)
+    let applied = actions::apply(place, system);
+    // A running `serve` takes its first administrator at its start.
+    applied.and(actions::command(place, actions::SERVE))
 }
 
 /// Writes a secret file for `serve`.

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::Dirs;
+use crate::cluster::Change;
+use crate::settings::file::ClusterFields;
 use crate::store::administrators::{self, Administrator};
 use crate::store::{Store, local::Local};
 use crate::tls::Identity;
@@ -53,10 +55,15 @@ pub struct Args {
 
 type Failure = Box<dyn std::error::Error>;
 
+/// Notes that administrators leave each other: the simplest table that every system has.
+const NOTES: &str = "CREATE TABLE note (id TEXT PRIMARY KEY NOT NULL, text TEXT)";
+
 /// Runs the role until it is stopped.
 pub fn run(dirs: &Dirs, args: Args) -> Result<(), Failure> {
     let node = Arc::new(open(dirs, &args)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let restart = runtime.block_on(run_tasks(node, dirs, args))?;
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     if restart {
@@ -100,11 +107,16 @@ async fn follow_store(node: Arc<Node>) {
 
 fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
     let state = dirs.state.join("serve");
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&state)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&state)?;
     let local = Local::open(&state.join("local.db"))?;
     let name = match &args.name {
         Some(name) => name.clone(),
-        None => std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned(),
+        None => std::fs::read_to_string("/proc/sys/kernel/hostname")?
+            .trim()
+            .to_owned(),
     };
     let own = match args.address.is_empty() {
         false => args.address.clone(),
@@ -113,14 +125,44 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
     let node_id = node_id(&local)?;
     let identity = identity(&local, &name, &own)?;
     let store = Store::open(&state, node_id, u64::from_be_bytes(random()))?;
-    store.migrate(&[administrators::TABLE])?;
+    store.migrate(&[administrators::TABLE, NOTES])?;
     first_administrator(&store, &state)?;
-    Ok(Node::new(store, local, identity, name, own, state)?)
+    let node = Node::new(store, local, identity, name, own, state)?;
+    first_cluster(&node)?;
+    Ok(node)
+}
+
+/// Setup may leave cluster fields too; they are taken once, and only by a standalone system.
+fn first_cluster(node: &Node) -> Result<(), Failure> {
+    let path = node.state.join("initial-cluster.json");
+    let text = match std::fs::read(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        text => Zeroizing::new(text?),
+    };
+    let fields: ClusterFields = serde_json::from_slice(&text)?;
+    if node.cluster.borrow().fields.is_blank() {
+        let mut peers: [String; 3] = Default::default();
+        for (peer, address) in peers.iter_mut().zip(&fields.peers) {
+            *peer = address.to_string();
+        }
+        let change = Change {
+            key: Some(fields.key.0.clone()),
+            peers,
+        };
+        if let Err(error) = node.save(&change) {
+            tracing::error!("the cluster fields of the first boot were refused: {error}");
+        }
+    }
+    std::fs::remove_file(&path)?;
+    Ok(())
 }
 
 fn node_id(local: &Local) -> Result<[u8; 16], Failure> {
     if let Some(saved) = local.value("node_id")? {
-        return Ok(saved.as_slice().try_into().map_err(|_| "local.db: a damaged node id")?);
+        return Ok(saved
+            .as_slice()
+            .try_into()
+            .map_err(|_| "local.db: a damaged node id")?);
     }
     let fresh: [u8; 16] = random();
     local.set(&[("node_id", Some(&fresh))])?;
@@ -129,7 +171,10 @@ fn node_id(local: &Local) -> Result<[u8; 16], Failure> {
 
 fn identity(local: &Local, name: &str, own: &[IpAddr]) -> Result<Identity, Failure> {
     if let (Some(certificate), Some(key)) = (local.value("certificate")?, local.value("key")?) {
-        return Ok(Identity { certificate: certificate.to_vec(), key: Zeroizing::new(key.to_vec()) });
+        return Ok(Identity {
+            certificate: certificate.to_vec(),
+            key: Zeroizing::new(key.to_vec()),
+        });
     }
     let mut names = vec![name.to_owned()];
     names.extend(own.iter().map(ToString::to_string));

@@ -161,7 +161,9 @@ impl Writer {
             Some(row) if plain => place(&self.db, table, &row)?,
             None if plain => remove(&self.db, table, &change.key)?,
             new => {
-                remove(&self.db, table, &change.key)?;
+                if visible.is_some() {
+                    remove(&self.db, table, &change.key)?;
+                }
                 settle.changed(&self.db, table, key, visible, new)?;
             }
         }

@@ -123,6 +123,7 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let path = dir.join("replicated.db");
+        snapshot::sweep(&path);
         let frontier = writer::Published::default();
         let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&frontier))?;
         Ok(Store {

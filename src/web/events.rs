@@ -51,5 +51,9 @@ pub async fn stream(State(web): State<Web>) -> Response {
             tokio::time::sleep(PACE).await;
         }
     });
-    ([(header::CONTENT_TYPE, "text/event-stream")], Body::new(Lines(receiver))).into_response()
+    (
+        [(header::CONTENT_TYPE, "text/event-stream")],
+        Body::new(Lines(receiver)),
+    )
+        .into_response()
 }

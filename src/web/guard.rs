@@ -19,8 +19,6 @@ pub struct Caller {
     pub name: String,
     /// The token that this session's forms carry; empty without a session.
     pub csrf: String,
-    /// Whether it came by the local socket.
-    pub local: bool,
 }
 
 /// Longest form that is looked into for its token.
@@ -30,14 +28,25 @@ const FORM_MAX: usize = super::BODY_MAX;
 pub async fn require(State(web): State<Web>, request: Request, next: Next) -> Response {
     let api = request.uri().path().starts_with("/api/");
     let Some(origin) = request.extensions().get::<Origin>().copied() else {
-        return refuse(StatusCode::INTERNAL_SERVER_ERROR, "a request without an origin");
+        return refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "a request without an origin",
+        );
     };
     if let Origin::Local(user) = origin {
         if user != 0 && user != crate::sys::user::own_user_id() {
             return refuse(StatusCode::FORBIDDEN, "only root may use the local socket");
         }
         let name = format!("local user {user}");
-        return pass(request, next, Caller { name, csrf: String::new(), local: true }).await;
+        return pass(
+            request,
+            next,
+            Caller {
+                name,
+                csrf: String::new(),
+            },
+        )
+        .await;
     }
     let safe = matches!(*request.method(), Method::GET | Method::HEAD);
     if !safe && from_elsewhere(request.headers()) {
@@ -49,7 +58,10 @@ pub async fn require(State(web): State<Web>, request: Request, next: Next) -> Re
                 refuse(StatusCode::FORBIDDEN, "this account may only read")
             }
             Verdict::Welcome(who) => {
-                let caller = Caller { name: who.name, csrf: String::new(), local: false };
+                let caller = Caller {
+                    name: who.name,
+                    csrf: String::new(),
+                };
                 pass(request, next, caller).await
             }
             Verdict::Wrong => challenge("the name or the password is wrong"),
@@ -72,13 +84,20 @@ async fn by_session(web: Web, request: Request, next: Next, api: bool, safe: boo
     let work = tokio::task::spawn_blocking(move || administrators::find(&node.store, &name));
     let who = work.await.ok().and_then(Result::ok).flatten();
     let Some(who) = who.filter(|who| who.hash == session.hash) else {
-        return if api { challenge("log in again") } else { Redirect::to("/login").into_response() };
+        return if api {
+            challenge("log in again")
+        } else {
+            Redirect::to("/login").into_response()
+        };
     };
     let path = request.uri().path();
     if who.change_password && !api && path != "/account/password" && path != "/events" {
         return Redirect::to("/account/password").into_response();
     }
-    let caller = Caller { name: who.name, csrf: session.csrf, local: false };
+    let caller = Caller {
+        name: who.name,
+        csrf: session.csrf,
+    };
     if safe {
         return pass(request, next, caller).await;
     }
@@ -90,14 +109,22 @@ async fn by_session(web: Web, request: Request, next: Next, api: bool, safe: boo
         Err(response) => return response,
     };
     if !session::same(&token, &caller.csrf) {
-        return refuse(StatusCode::FORBIDDEN, "the form is too old; load the page again");
+        return refuse(
+            StatusCode::FORBIDDEN,
+            "the form is too old; load the page again",
+        );
     }
     pass(request, next, caller).await
 }
 
 async fn pass(mut request: Request, next: Next, caller: Caller) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        tracing::info!("{} {} by {}", request.method(), request.uri().path(), caller.name);
+        tracing::info!(
+            "{} {} by {}",
+            request.method(),
+            request.uri().path(),
+            caller.name
+        );
     }
     request.extensions_mut().insert(caller);
     next.run(request).await
@@ -111,7 +138,10 @@ async fn token(request: Request) -> Result<(Request, String), Response> {
     }
     let (parts, body) = request.into_parts();
     let Ok(bytes) = axum::body::to_bytes(body, FORM_MAX).await else {
-        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the request is too large"));
+        return Err(refuse(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the request is too large",
+        ));
     };
     let token = bytes
         .split(|byte| *byte == b'&')
@@ -123,7 +153,9 @@ async fn token(request: Request) -> Result<(Request, String), Response> {
 
 /// Browsers say where a request was made; programs say nothing.
 fn from_elsewhere(headers: &HeaderMap) -> bool {
-    let site = headers.get("sec-fetch-site").and_then(|value| value.to_str().ok());
+    let site = headers
+        .get("sec-fetch-site")
+        .and_then(|value| value.to_str().ok());
     site.is_some_and(|site| site != "same-origin" && site != "none")
 }
 
@@ -167,8 +199,16 @@ pub fn refuse(status: StatusCode, why: &str) -> Response {
 }
 
 fn challenge(why: &str) -> Response {
-    let realm = [(header::WWW_AUTHENTICATE, "Basic realm=\"Tutti\", charset=\"UTF-8\"")];
-    (StatusCode::UNAUTHORIZED, realm, Json(json!({ "error": why }))).into_response()
+    let realm = [(
+        header::WWW_AUTHENTICATE,
+        "Basic realm=\"Tutti\", charset=\"UTF-8\"",
+    )];
+    (
+        StatusCode::UNAUTHORIZED,
+        realm,
+        Json(json!({ "error": why })),
+    )
+        .into_response()
 }
 
 #[cfg(test)]
@@ -178,7 +218,10 @@ mod tests {
     #[test]
     fn basic_credentials_are_read() {
         let mut headers = HeaderMap::new();
-        headers.insert(header::AUTHORIZATION, "Basic YWRtaW46cGE6c3M=".parse().unwrap());
+        headers.insert(
+            header::AUTHORIZATION,
+            "Basic YWRtaW46cGE6c3M=".parse().unwrap(),
+        );
         assert_eq!(basic(&headers), Some(("admin".into(), "pa:ss".into())));
         headers.insert(header::AUTHORIZATION, "Basic !!".parse().unwrap());
         assert_eq!(basic(&headers), None);

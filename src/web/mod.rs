@@ -95,9 +95,15 @@ async fn headers(mut response: Response) -> Response {
              img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
         ),
     );
-    all.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    all.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     all.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
-    all.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    all.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
     all.insert(
         header::STRICT_TRANSPORT_SECURITY,
         HeaderValue::from_static("max-age=31536000"),

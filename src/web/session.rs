@@ -96,15 +96,20 @@ impl Sessions {
 
     /// How long this source must wait before its next guess.
     fn wait(&self, origin: Origin) -> Option<Duration> {
-        let Origin::Remote(address) = origin else { return None };
+        let Origin::Remote(address) = origin else {
+            return None;
+        };
         let (count, last) = *lock(&self.failed).get(&address)?;
         let doublings = count.checked_sub(FREE_GUESSES)?.min(16);
         let wait = Duration::from_secs(1 << doublings).min(WAIT_MAX);
-        wait.checked_sub(last.elapsed()).filter(|left| !left.is_zero())
+        wait.checked_sub(last.elapsed())
+            .filter(|left| !left.is_zero())
     }
 
     fn guessed(&self, origin: Origin, right: bool) {
-        let Origin::Remote(address) = origin else { return };
+        let Origin::Remote(address) = origin else {
+            return;
+        };
         let mut failed = lock(&self.failed);
         if right {
             failed.remove(&address);
@@ -168,14 +173,17 @@ fn verify(node: &Node, name: &str, password: &str) -> Option<Administrator> {
     let who = administrators::find(&node.store, name).ok().flatten();
     let hash = who.as_ref().map_or(NOBODY, |who| who.hash.as_str());
     let parsed = PasswordHash::new(hash).ok()?;
-    let right = Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok();
+    let right = Argon2::default()
+        .verify_password(password.as_bytes(), &parsed)
+        .is_ok();
     who.filter(|_| right)
 }
 
 /// The argon2id hash of a password, in PHC form.
 pub fn hash(password: &str) -> Result<String, String> {
     let hash = Argon2::default().hash_password(password.as_bytes());
-    hash.map(|hash| hash.to_string()).map_err(|error| error.to_string())
+    hash.map(|hash| hash.to_string())
+        .map_err(|error| error.to_string())
 }
 
 /// The routes that need no session.
@@ -208,12 +216,18 @@ async fn login(
 ) -> Response {
     match check(&web, origin, form.name, form.password).await {
         Verdict::Welcome(who) => {
-            let target = if who.change_password { "/account/password" } else { "/" };
+            let target = if who.change_password {
+                "/account/password"
+            } else {
+                "/"
+            };
             (set_cookie(&web.sessions.begin(&who)), Redirect::to(target)).into_response()
         }
-        Verdict::Wrong => {
-            login_page(&web, "The name or the password is wrong.", StatusCode::UNAUTHORIZED)
-        }
+        Verdict::Wrong => login_page(
+            &web,
+            "The name or the password is wrong.",
+            StatusCode::UNAUTHORIZED,
+        ),
         Verdict::Wait(left) => {
             let seconds = left.as_secs() + 1;
             let text = format!("Too many wrong attempts. Try again in {seconds} s.");
@@ -223,7 +237,10 @@ async fn login(
 }
 
 fn set_cookie(token: &str) -> [(header::HeaderName, String); 1] {
-    [(header::SET_COOKIE, format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Strict"))]
+    [(
+        header::SET_COOKIE,
+        format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Strict"),
+    )]
 }
 
 async fn api_login(

@@ -72,7 +72,7 @@ impl Link {
         random: &mut Random,
     ) -> Result<Vec<usize>, String> {
         let mut committed = Vec::new();
-        for at in 0..2 {
+        for (at, store) in stores.into_iter().enumerate() {
             let Some(ends) = &mut self.ends else {
                 return Ok(committed);
             };
@@ -98,7 +98,7 @@ impl Link {
                 let result = end.session.handle_frame(now, frame);
                 result.map_err(|error| error.to_string())?;
             }
-            if end.work(stores[at], now, random)? {
+            if end.work(store, now, random)? {
                 committed.push(self.nodes[at]);
             }
         }

@@ -32,6 +32,25 @@ struct World {
     counter: u64,
     written: HashSet<String>,
     superseded: HashSet<String>,
+    /// A disk lost or went back: acknowledged writes that had not left the node may be gone.
+    lossy: bool,
+    /// Old copies of nodes' files, to be restored.
+    backups: Vec<(usize, TempDir)>,
+}
+
+/// Copies a node's files as they lie there, as a cut of power would leave them.
+fn copy(from: &Path, to: &Path, wal_bytes: Option<u64>) {
+    for name in ["replicated.db", "replicated.db-wal"] {
+        if from.join(name).exists() {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+    let wal = to.join("replicated.db-wal");
+    if let (Some(bytes), true) = (wal_bytes, wal.exists()) {
+        let file = std::fs::File::options().write(true).open(wal).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(length.saturating_sub(bytes)).unwrap();
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -76,6 +95,8 @@ impl World {
             counter: 0,
             written: HashSet::new(),
             superseded: HashSet::new(),
+            lossy: false,
+            backups: Vec::new(),
         };
         for _ in 0..3 {
             world.nodes.push(Node {
@@ -136,6 +157,13 @@ impl World {
                 }
             }
             3 => self.crash(link, later),
+            6 if self.random.one_in(4) => self.lose(link, later),
+            7 => {
+                let to = directory();
+                copy(self.nodes[link].dir.path(), to.path(), None);
+                self.backups.push((link, to));
+            }
+            8 if self.random.one_in(4) => self.restore(later),
             4 => {
                 let skew = self.random.below(4_000) as i64 - 2_000;
                 self.nodes[link].skew_ms = skew;
@@ -149,8 +177,33 @@ impl World {
         }
     }
 
+    /// The process dies and starts again, on its files as they are.
     fn crash(&mut self, node: usize, later: u64) {
+        let to = directory();
+        copy(self.nodes[node].dir.path(), to.path(), None);
+        self.reopen(node, to, later);
+    }
+
+    /// Power fails and the disk had lied: the end of the WAL is gone.
+    fn lose(&mut self, node: usize, later: u64) {
+        let to = directory();
+        let bytes = self.random.below(40_000);
+        copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
+        self.lossy = true;
+        self.reopen(node, to, later);
+    }
+
+    /// An old copy of a node's files is put back.
+    fn restore(&mut self, later: u64) {
+        if let Some((node, to)) = self.backups.pop() {
+            self.lossy = true;
+            self.reopen(node, to, later);
+        }
+    }
+
+    fn reopen(&mut self, node: usize, dir: TempDir, later: u64) {
         self.nodes[node].store = None;
+        self.nodes[node].dir = dir;
         for link in self
             .links
             .iter_mut()
@@ -260,7 +313,7 @@ impl World {
             }
         }
         for token in &self.written {
-            let kept = known.contains(token) || self.superseded.contains(token);
+            let kept = self.lossy || known.contains(token) || self.superseded.contains(token);
             assert!(kept, "{token} was acknowledged and is lost");
         }
     }

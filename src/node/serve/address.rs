@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// All addresses that peers could use: no loopback, no link-local.
 pub fn own() -> std::io::Result<Vec<IpAddr>> {
-    let mut out = ipv4(&std::fs::read_to_string("/proc/net/fib_trie")?);
+    let mut out = ipv4(&std::fs::read_to_string("/proc/self/net/fib_trie")?);
     // Absent where IPv6 is switched off.
-    if let Ok(text) = std::fs::read_to_string("/proc/net/if_inet6") {
+    if let Ok(text) = std::fs::read_to_string("/proc/self/net/if_inet6") {
         out.extend(ipv6(&text));
     }
     Ok(out)

@@ -69,7 +69,9 @@ async fn serve_https(
     places: Arc<Semaphore>,
 ) {
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
         let Ok((stream, from)) = listener.accept().await else {
             // Out of descriptors: wait for some to be closed.
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -88,12 +90,16 @@ async fn serve_https(
 
 async fn serve_local(listener: UnixListener, router: Router, places: Arc<Semaphore>) {
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let Ok(user) = stream.peer_cred().map(|cred| cred.uid()) else { continue };
+        let Ok(user) = stream.peer_cred().map(|cred| cred.uid()) else {
+            continue;
+        };
         let router = router.clone();
         tokio::spawn(async move {
             let _place = place;
@@ -123,7 +129,9 @@ where
 
 async fn serve_http(listener: TcpListener, places: Arc<Semaphore>) {
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
@@ -144,16 +152,30 @@ async fn serve_http(listener: TcpListener, places: Arc<Semaphore>) {
 }
 
 fn redirect(request: &Request<hyper::body::Incoming>) -> Response<Body> {
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok());
     // The host is the caller's own word; only its name part is used, and only if it looks like one.
-    let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, port)| {
-        if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
-    }));
+    let name = host.map(|host| {
+        host.rsplit_once(':').map_or(host, |(name, port)| {
+            if port.bytes().all(|b| b.is_ascii_digit()) {
+                name
+            } else {
+                host
+            }
+        })
+    });
     let fine = |name: &&str| {
-        name.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)) && !name.is_empty()
+        name.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b))
+            && !name.is_empty()
     };
     let mut response = Response::new(Body::empty());
-    match name.filter(fine).and_then(|name| format!("https://{name}/").parse().ok()) {
+    match name
+        .filter(fine)
+        .and_then(|name| format!("https://{name}/").parse().ok())
+    {
         Some(location) => {
             *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
             response.headers_mut().insert(header::LOCATION, location);

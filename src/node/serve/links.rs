@@ -64,7 +64,10 @@ fn start(node: &Arc<Node>, list: &PeerList, port: u16) -> Vec<JoinHandle<()>> {
 /// The certificate that `ike` authenticated for this peer, while its tunnel stands.
 fn pin(node: &Node, peer: IpAddr) -> Option<CertDigest> {
     let tunnels = node.tunnels.borrow();
-    let status = tunnels.as_ref()?.iter().find(|status| status.address == peer)?;
+    let status = tunnels
+        .as_ref()?
+        .iter()
+        .find(|status| status.address == peer)?;
     match status.state {
         TunnelState::Up { certificate } => certificate,
         _ => None,
@@ -118,12 +121,18 @@ async fn dial_once(
 ) -> Result<(), Failure> {
     let config = tls::dial_config(&node.identity, pin)?;
     let stream = tokio::time::timeout(OPEN, async {
-        let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        let socket = if peer.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
         socket.bind(SocketAddr::new(local, 0))?;
         let stream = socket.connect(SocketAddr::new(peer, port)).await?;
         stream.set_nodelay(true)?;
         // The name is not looked at: the pin is.
-        TlsConnector::from(config).connect(peer.into(), stream).await
+        TlsConnector::from(config)
+            .connect(peer.into(), stream)
+            .await
     })
     .await
     .map_err(|_| "no answer on the replication port")??;
@@ -148,7 +157,12 @@ async fn accept(node: Arc<Node>, list: PeerList, port: u16) {
         };
         let from = from.ip().to_canonical();
         let dials = |peer: &&crate::tunnel::message::Peer| peer.address == from;
-        if list.peers.iter().find(dials).is_none_or(|peer| peer.address >= list.local) {
+        if list
+            .peers
+            .iter()
+            .find(dials)
+            .is_none_or(|peer| peer.address >= list.local)
+        {
             tracing::warn!("refused a replication link from {from}: not a peer that dials us");
             continue;
         }
@@ -219,25 +233,28 @@ where
     };
     let id = config.cluster;
     if id.is_some() {
-        joining = None;
+        drop(joining.take());
     }
     let (sender, mut events) = mpsc::channel(64);
     let link = link::run(stream, node.store.clone(), config, sender);
     tokio::pin!(link);
     loop {
         tokio::select! {
+            // What a link still said before it ended counts, so events go first.
             biased;
-            result = &mut link => return Ok(result?),
             Some(event) = events.recv() => {
                 if let LinkEvent::Hello { cluster: None, .. } = &event
                     && id.is_none()
                 {
                     return Err("that peer has no cluster yet either".into());
                 }
-                if let LinkEvent::Adopted { .. } = &event {
-                    joining = None;
-                }
                 note(node, peer, event).await?;
+            }
+            result = &mut link => {
+                while let Ok(event) = events.try_recv() {
+                    note(node, peer, event).await?;
+                }
+                return Ok(result?);
             }
             () = other_cluster(&mut cluster, id) => {
                 return Err("our cluster changed; greeting again".into());
@@ -265,7 +282,12 @@ async fn other_cluster(
 
 async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Failure> {
     match event {
-        LinkEvent::Hello { name, version, cluster, .. } => node.link(peer, |link| {
+        LinkEvent::Hello {
+            name,
+            version,
+            cluster,
+            ..
+        } => node.link(peer, |link| {
             link.error = None;
             link.name = Some(name);
             link.version = Some(version);
@@ -290,7 +312,10 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
             link.live = true;
             link.behind = behind;
         }),
-        LinkEvent::RoundTrip { us, clock_offset_ms } => node.link(peer, |link| {
+        LinkEvent::RoundTrip {
+            us,
+            clock_offset_ms,
+        } => node.link(peer, |link| {
             link.round_trip_us = Some(us);
             link.clock_offset_ms = clock_offset_ms;
         }),
