@@ -3,6 +3,7 @@
 # and dnsmasq for time and names, tcpdump on the wire. Touches nothing of this machine but
 # the namespace, out/demo and three ports on loopback.
 # Usage: demo.sh start [IMAGE] | boot [IMAGE] (without clustering) | stop
+#        demo.sh power-off N | power-on N    (hard, as a cut cable; N is 1 to 3)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 out=${TUTTI_OUT:-$(dirname "$here")/out}
@@ -26,6 +27,15 @@ running() {
     local pid start
     read -r pid start < "$1"
     [ "$(cut -d ' ' -f 22 "/proc/$pid/stat" 2>/dev/null)" = "$start" ]
+}
+
+power_off() {
+    local file=$demo/peer$1.pid pid
+    [ -e "$file" ] && running "$file" || die "peer $1 is not running"
+    read -r pid _ < "$file"
+    kill -9 "$pid"
+    while running "$file"; do sleep 0.1; done
+    rm "$file"
 }
 
 stop() {
@@ -103,6 +113,11 @@ machine() {
     qemu-img create -q -f qcow2 -F raw -b "$(readlink -f "$image")" "$dir/disk.qcow2" 6G
     printf 'io.systemd.credential.binary:tutti.setup=%s' "$(setup_file "$n" | base64 -w 0)" \
         > "$dir/smbios"
+    power_on "$n"
+}
+
+power_on() {
+    local n=$1 dir=$demo/peer$1
     run "peer$n" ip netns exec $ns qemu-system-x86_64 -name "tutti-peer$n" -machine q35 \
         -accel tcg,thread=multi -cpu max,-cx16,-la57 -smp 2 -m 512 -nodefaults -display none \
         -vga std -qmp "unix:$dir/qmp.sock,server=on,wait=off" \
@@ -166,5 +181,7 @@ boot)
     report
     ;;
 stop) stop ;;
-*) die "usage: demo.sh start|boot [IMAGE] | stop" ;;
+power-off) power_off "${2:?which peer}" ;;
+power-on) power_on "${2:?which peer}" ;;
+*) die "usage: demo.sh start|boot [IMAGE] | stop | power-off N | power-on N" ;;
 esac
