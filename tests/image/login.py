@@ -58,6 +58,5 @@ class Console:
     def run(self, command: str, timeout: float = 180) -> str:
         """Runs one command line; returns what it printed, without its surrounding blanks."""
         self.type(f"{{ {command}; }} 2>&1; printf 'end-%s\\n' of\r")
-        self.expect("(?s)^", 1)
         found = self.expect(r"(?s)(.*?)end-of\n", timeout)
         return found.group(1).strip()
