@@ -97,7 +97,7 @@ dns_servers = ["10.99.0.1"]
 ntp_servers = ["10.99.0.1"]
 time_zone = "UTC"
 ssh = false
-admin_password = "$(cat "$demo/admin-password")"
+admin_password = "$(cat "$demo/first-password")"
 root_password = "$(cat "$demo/root-password")"
 
 [ipv4.static]
@@ -143,7 +143,8 @@ start() {
     rm -rf "$demo"
     mkdir -p "$demo"
     chmod 700 "$demo"
-    (umask 077 && secret > "$demo/admin-password" && secret > "$demo/root-password" &&
+    (umask 077 && secret > "$demo/first-password" && secret > "$demo/admin-password" &&
+         secret > "$demo/root-password" &&
         secret > "$demo/cluster-key")
     echo "demo: network, time, names, capture"
     network

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Clusters the demo's three appliances in the guide's order, through REST.
 
-    demo_cluster.py DIRECTORY    (as demo.sh left it: admin-password, cluster-key)
+    demo_cluster.py DIRECTORY    (as demo.sh left it: first-password, admin-password, cluster-key)
 
-The initial peer founds the cluster alone; each further peer is first entered on the existing
+The password of the set-up file counts as default, so it is changed first. The initial peer founds the cluster alone; each further peer is first entered on the existing
 ones, then told of them itself, and is waited for until every peer says it is active.
 """
 
@@ -37,6 +37,9 @@ class Peer:
     def __init__(self, number: int, password: str):
         self.number = number
         self.url = f"https://127.0.0.1:{PORTS[number - 1]}"
+        self.log_in(password)
+
+    def log_in(self, password: str) -> None:
         login = base64.b64encode(f"admin:{password}".encode()).decode()
         self.headers = {"Authorization": f"Basic {login}", "Content-Type": "application/json"}
 
@@ -82,11 +85,14 @@ class Peer:
 
 
 def main(directory: Path) -> None:
+    first = (directory / "first-password").read_text().strip()
     password = (directory / "admin-password").read_text().strip()
     key = (directory / "cluster-key").read_text().strip()
-    peers = [Peer(number, password) for number in (1, 2, 3)]
+    peers = [Peer(number, first) for number in (1, 2, 3)]
     for peer in peers:
         peer.wait("answers", peer.answers, BOOT_S)
+        peer.call("PUT", "/password", {"password": password})
+        peer.log_in(password)
     for count in (1, 2, 3):
         for peer in peers[:count]:
             peer.set_cluster(key, count)
