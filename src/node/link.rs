@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -159,12 +159,32 @@ async fn write_frame<S: AsyncWrite>(
     Ok(stream)
 }
 
+/// Sends what is left, for a peer that is going to be refused.
+async fn farewell<S: AsyncWrite>(
+    writing: Option<Pinned<'_, Result<WriteHalf<S>, std::io::Error>>>,
+    idle: Option<WriteHalf<S>>,
+    frames: VecDeque<Frame>,
+) -> Result<(), std::io::Error> {
+    let mut stream = match (writing, idle) {
+        (Some(writing), _) => writing.await?,
+        (None, Some(idle)) => idle,
+        (None, None) => return Ok(()),
+    };
+    for frame in frames {
+        stream = write_frame(stream, frame).await?;
+    }
+    stream.shutdown().await
+}
+
 async fn maybe<T>(future: Option<&mut (impl Future<Output = T> + Unpin)>) -> T {
     match future {
         Some(future) => future.await,
         None => pending().await,
     }
 }
+
+/// How long a refused peer may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 struct Link {
     store: Store,
@@ -326,7 +346,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 None => idle_writer = Some(writer),
             }
         }
-        let due = began + std::time::Duration::from_micros(link.session.poll_timeout());
+        let due = began + Duration::from_micros(link.session.poll_timeout());
         tokio::select! {
             result = maybe(reading.as_mut()) => {
                 reading = None;
@@ -335,6 +355,10 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 let result = link.session.handle_frame(link.now(), frame);
                 if let Err(error) = result {
                     link.act();
+                    // Our hello may still be on its way: it tells the peer why, too.
+                    let frames = std::mem::take(&mut link.outgoing);
+                    let farewell = farewell(writing, idle_writer, frames);
+                    let _ = tokio::time::timeout(FAREWELL, farewell).await;
                     return Err(error.into());
                 }
             }

@@ -112,12 +112,10 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
         .mode(0o700)
         .create(&state)?;
     let local = Local::open(&state.join("local.db"))?;
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => std::fs::read_to_string("/proc/sys/kernel/hostname")?
-            .trim()
-            .to_owned(),
-    };
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(crate::sys::name::host_name);
     let own = match args.address.is_empty() {
         false => args.address.clone(),
         true => address::own()?,

@@ -62,6 +62,39 @@ fn sha256(path: &Path) -> Result<[u8; 32], StoreError> {
     Ok(out)
 }
 
+/// Puts `incoming` in the place of a database that nobody has open.
+fn replace(incoming: &Path, path: &Path) -> Result<(), StoreError> {
+    for suffix in ["-wal", "-shm"] {
+        let mut old = path.to_owned().into_os_string();
+        old.push(suffix);
+        match fs::remove_file(&old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return io(Path::new(&old), Err(error));
+            }
+            _ => {}
+        }
+    }
+    io(incoming, fs::rename(incoming, path))?;
+    match path.parent() {
+        Some(directory) => io(directory, File::open(directory).and_then(|d| d.sync_all())),
+        None => Ok(()),
+    }
+}
+
+/// Removes what staged snapshots of an earlier life left behind.
+pub(super) fn sweep(path: &Path) {
+    let Some(entries) = path.parent().and_then(|d| fs::read_dir(d).ok()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snapshot-") && name.contains(".db") || name == "incoming.db" {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 impl Store {
     /// Stages a copy of everything replicated, the log included, beside the database.
     pub fn stage_snapshot(&self) -> Result<Staged, StoreError> {
@@ -128,22 +161,11 @@ impl Store {
             .execute("VACUUM INTO ?", [&*backup.to_string_lossy()])?;
         // SQLite must have let go of the old file before its name is reused.
         writer.db = Connection::open_in_memory()?;
-        for suffix in ["-wal", "-shm"] {
-            let mut old = inner.path.clone().into_os_string();
-            old.push(suffix);
-            match fs::remove_file(&old) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return io(Path::new(&old), Err(error));
-                }
-                _ => {}
-            }
-        }
-        io(&incoming, fs::rename(&incoming, &inner.path))?;
-        if let Some(directory) = inner.path.parent() {
-            io(directory, File::open(directory).and_then(|d| d.sync_all()))?;
-        }
-        let frontier = inner.frontier.clone();
-        *writer = Writer::open(&inner.path, inner.node, incarnation, clock, frontier)?;
+        let swapped = replace(&incoming, &inner.path);
+        // Whether or not it worked: whatever is there now is opened again.
+        let shown = inner.shown.clone();
+        *writer = Writer::open(&inner.path, inner.node, incarnation, clock, shown)?;
+        swapped?;
         let migrations = lock(&inner.migrations).clone();
         let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
         writer.migrate(&migrations)?;

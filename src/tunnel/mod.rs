@@ -188,12 +188,16 @@ impl Tunnels {
         if bytes.len() > MAX_DATAGRAM {
             return;
         }
-        let Ok((header, _)) = Header::parse(bytes) else {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        // Strangers cost one comparison.
+        let listed = self.links.iter().any(|l| l.peer.address == from.ip());
+        let header = Header::parse(bytes);
+        let (true, Ok((header, _))) = (listed, header) else {
             return;
         };
         let cookies = Cookies::clone(&self.cookies);
         self.each_link(now, |link, context, outbox| {
-            if link.peer.address == from.ip().to_canonical() {
+            if link.peer.address == from.ip() {
                 link.handle(context, outbox, &cookies, from, (&header, bytes));
             }
         });

@@ -8,9 +8,11 @@ const refresh = async () => {
     const now = fresh.getElementById(old.id);
     if (now && now.innerHTML !== old.innerHTML) {
       old.innerHTML = now.innerHTML;
-      old.classList.remove("fresh");
-      void old.offsetWidth;
-      old.classList.add("fresh");
+      if (!("quiet" in old.dataset)) {
+        old.classList.remove("fresh");
+        void old.offsetWidth;
+        old.classList.add("fresh");
+      }
     }
   }
 };

@@ -12,6 +12,8 @@ mod picture;
 mod rows;
 mod session;
 mod tables_page;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -82,11 +82,12 @@ fn link(svg: &mut String, a: (i32, i32), b: (i32, i32), peer: &PeerView) {
     );
     let (x, y) = ((a.0 + b.0) / 2, (a.1 + b.1) / 2);
     let label = match (peer.tunnel, peer.round_trip_ms) {
+        (true, Some(ms)) if ms < 0.1 => "AH \u{b7} &lt; 0.1 ms".to_owned(),
         (true, Some(ms)) => format!("AH \u{b7} {ms:.1} ms"),
         (true, None) => "AH".to_owned(),
         (false, _) => "no tunnel".to_owned(),
     };
-    let width = 16 + 8 * label.chars().count() as i32;
+    let width = 16 + 8 * label.replace("&lt;", "<").chars().count() as i32;
     let _ = write!(
         svg,
         "<rect class=\"tag\" x=\"{}\" y=\"{}\" width=\"{width}\" height=\"24\" rx=\"12\"/>\

@@ -47,9 +47,19 @@ mod tests {
 
     #[test]
     fn only_addresses_of_this_system_that_others_can_reach() {
-        let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 192.0.2.0\n        /24 link UNICAST\n     \
-                    |-- 192.0.2.11\n        /32 host LOCAL\n     |-- 127.0.0.1\n        \
-                    /32 host LOCAL\n     |-- 192.0.2.255\n        /32 link BROADCAST\n";
+        let trie = [
+            "Local:",
+            "  +-- 0.0.0.0/0 3 0 5",
+            "     |-- 192.0.2.0",
+            "        /24 link UNICAST",
+            "     |-- 192.0.2.11",
+            "        /32 host LOCAL",
+            "     |-- 127.0.0.1",
+            "        /32 host LOCAL",
+            "     |-- 192.0.2.255",
+            "        /32 link BROADCAST",
+        ];
+        let trie = &trie.join("\n");
         assert_eq!(ipv4(trie), vec!["192.0.2.11".parse::<IpAddr>().unwrap()]);
         let inet6 = "00000000000000000000000000000001 01 80 10 80 lo\n\
                      20010db8000000000000000000000011 02 40 00 80 eth0\n\

@@ -240,7 +240,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_decode_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..99)) {
+        fn any_bytes_decode_without_a_panic(
+            bytes in proptest::collection::vec(any::<u8>(), 0..99),
+        ) {
             let _ = Frame::decode(&bytes);
         }
     }
