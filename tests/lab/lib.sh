@@ -9,6 +9,9 @@ KEY=labpsk-0123456789abcdef0123456789abcdef
 : "${OUT:=/out}"
 mkdir -p "$OUT"
 
+# mark WORDS: how far the scenario has come, with its seconds.
+mark() { echo "[$SECONDS s] $*"; }
+
 fail() { echo "    $*"; exit 1; }
 
 # hosts NAME...: a bridge, and a namespace with one interface for each.
