@@ -9,5 +9,5 @@ cd "$here"
 names=("$@")
 # The longest first, so that the others fill the time beside it.
 [ ${#names[@]} -gt 0 ] || names=(scenarios/three_*.sh $(ls scenarios/*.sh | grep -v /three_))
-exec ./run.sh --timeout 900 --out "${TUTTI_LAB_OUT:-$here/../../out/lab}" -- \
+exec ./run.sh --timeout 1500 --out "${TUTTI_LAB_OUT:-$here/../../out/lab}" -- \
   lab/inside.sh "${names[@]}"
