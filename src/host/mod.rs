@@ -1,12 +1,103 @@
 //! The `host` role: a closed list of typed host actions, run as root.
+//!
+//! It keeps the settings and the peers under its own state directory, renders them into the files
+//! of the operating system, and runs fixed commands with fixed arguments. Nothing that came from
+//! outside ever reaches a shell or an argument.
+
+mod actions;
+pub mod first_boot;
+mod keep;
+mod place;
+mod serve;
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+pub use keep::{Kept, is_configured, render, store_peers, store_system};
+pub use place::Place;
 
 use crate::node::Dirs;
+use crate::settings::SettingsError;
 
 /// Options of `tutti host`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Render everything from the kept settings once, before the network is up, and exit.
+    #[arg(long)]
+    render: bool,
+    /// Write below this directory instead of `/`, and run no command.
+    #[arg(long, default_value = "/")]
+    root: PathBuf,
+}
 
-/// Runs the role until it is stopped.
-pub fn run(_dirs: &Dirs, _args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    Err("not built yet".into())
+/// Why a host action failed.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// A file could not be read or written.
+    #[error("cannot {what} {}: {source}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The settings are not acceptable.
+    #[error("the settings in {}: {source}", path.display())]
+    Kept {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: SettingsError,
+    },
+    /// The settings asked for are not acceptable.
+    #[error("settings refused: {0}")]
+    Refused(#[from] SettingsError),
+    /// The peers are not acceptable.
+    #[error("peers refused: {0}")]
+    Peers(String),
+    /// A command failed.
+    #[error("{command}: {reason}")]
+    Command {
+        /// Its words.
+        command: String,
+        /// Its exit and the end of its output.
+        reason: String,
+    },
+    /// This system was set up before.
+    #[error("this system is set up already; `tutti setup --again` changes it")]
+    AlreadySetUp,
+    /// No time zone of that name on this system.
+    #[error("there is no time zone {0} on this system")]
+    NoTimeZone(String),
+    /// The kernel did not take the host name.
+    #[error("cannot set the host name: {0}")]
+    HostName(std::io::Error),
+    /// A password could not be hashed.
+    #[error("cannot hash the password: {0}")]
+    Hash(String),
+    /// The socket failed.
+    #[error("the socket {}: {reason}", path.display())]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
+}
+
+/// Runs the role until it is stopped, or renders once.
+pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    let place = Place::new(args.root, dirs);
+    if args.render {
+        let kept = Kept::load(&place)?;
+        render(&place, &kept)?;
+        if let (Some(system), true) = (&kept.system, place.is_this_system()) {
+            actions::set_host_name(system)?;
+        }
+        return Ok(());
+    }
+    Ok(serve::run(&place)?)
 }

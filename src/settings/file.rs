@@ -1,1 +1,192 @@
-//! x
+//! The file of an unattended first boot: the settings, the passwords, and optionally a cluster.
+//!
+//! Its text is hostile input (a firmware string, a volume): bounded, and refused as a whole for
+//! any unknown or unacceptable field. What it complains of never repeats a secret.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::password::{self, Password};
+use super::validate::Complaints;
+use super::{Addressing4, Addressing6, Protocol, SettingsError, System, name, system};
+
+/// The largest such file, in bytes.
+pub const SIZE_MAX: usize = 32 * 1024;
+/// The fewest and the most bytes of a cluster key; `serve` estimates its strength.
+const KEY: std::ops::RangeInclusive<usize> = 16..=256;
+
+/// All that a first boot needs to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetupFile {
+    /// The settings.
+    pub system: System,
+    /// The web administrator's password.
+    pub admin: Credential,
+    /// The console's and SSH's root password.
+    pub root: Credential,
+    /// The cluster to found or to join.
+    pub cluster: Option<ClusterFields>,
+}
+
+/// A password, or its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// In clear, to be hashed and forgotten.
+    Plain(Password),
+    /// argon2id (administrator) or crypt (root).
+    Hash(Password),
+}
+
+/// The cluster fields of a first boot; also what `serve` finds in `initial-cluster.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterFields {
+    /// The cluster pre-shared key.
+    pub key: Password,
+    /// Peer 1 to 3 IP address, in order, without trailing blanks.
+    pub peers: Vec<IpAddr>,
+}
+
+impl ClusterFields {
+    /// Checks key and peers.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let mut found = Complaints::default();
+        self.complain(&mut found);
+        found.finish()
+    }
+
+    fn complain(&self, found: &mut Complaints) {
+        found.check("cluster.key", key(&self.key.0));
+        found.check("cluster.peers", peers(&self.peers));
+    }
+}
+
+/// Checks the shape of a cluster key.
+pub fn key(text: &str) -> Result<(), String> {
+    if KEY.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(());
+    }
+    Err("a key of 16 to 256 letters, digits and signs, without blanks".into())
+}
+
+/// Checks the Peer 1-3 fields.
+pub fn peers(peers: &[IpAddr]) -> Result<(), String> {
+    let different: BTreeSet<_> = peers.iter().collect();
+    let fine = (1..=3).contains(&peers.len())
+        && different.len() == peers.len()
+        && peers.iter().all(|p| name::is_server_address(*p));
+    if fine {
+        return Ok(());
+    }
+    Err("one to three different peer addresses".into())
+}
+
+/// The file's fields as they lie there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    protocol: Protocol,
+    interface: Option<String>,
+    host_name: String,
+    #[serde(default)]
+    domain_name: String,
+    #[serde(default)]
+    dns_servers: Vec<IpAddr>,
+    #[serde(default)]
+    ntp_servers: Vec<String>,
+    #[serde(default = "system::utc")]
+    time_zone: String,
+    #[serde(default)]
+    ssh: bool,
+    ipv4: Option<Addressing4>,
+    ipv6: Option<Addressing6>,
+    admin_password: Option<Password>,
+    admin_password_hash: Option<Password>,
+    root_password: Option<Password>,
+    root_password_hash: Option<Password>,
+    cluster: Option<ClusterFields>,
+}
+
+impl SetupFile {
+    /// Reads and validates the file's text.
+    pub fn from_toml(text: &str) -> Result<Self, SettingsError> {
+        if text.len() > SIZE_MAX {
+            return Err(SettingsError::TooLarge(SIZE_MAX));
+        }
+        let raw: Raw =
+            toml::from_str(text).map_err(|error| SettingsError::from_toml(text, &error))?;
+        let mut found = Complaints::default();
+        let admin = credential(
+            ("admin_password", raw.admin_password),
+            ("admin_password_hash", raw.admin_password_hash),
+            &mut found,
+        );
+        let root = credential(
+            ("root_password", raw.root_password),
+            ("root_password_hash", raw.root_password_hash),
+            &mut found,
+        );
+        let system = System {
+            protocol: raw.protocol,
+            interface: raw.interface,
+            host_name: raw.host_name,
+            domain_name: raw.domain_name,
+            dns_servers: raw.dns_servers,
+            ntp_servers: raw.ntp_servers,
+            time_zone: raw.time_zone,
+            ssh: raw.ssh,
+            ipv4: raw.ipv4,
+            ipv6: raw.ipv6,
+        };
+        system.complain(&mut found);
+        if let Some(cluster) = &raw.cluster {
+            cluster.complain(&mut found);
+        }
+        found.finish()?;
+        let file = Self {
+            system,
+            admin,
+            root,
+            cluster: raw.cluster,
+        };
+        file.validate()?;
+        Ok(file)
+    }
+
+    /// Checks every field, alone and together.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let mut found = Complaints::default();
+        self.system.complain(&mut found);
+        match &self.admin {
+            Credential::Plain(p) => found.check("admin_password", password::check(&p.0, "admin")),
+            Credential::Hash(p) => {
+                found.check("admin_password_hash", password::check_argon2id(&p.0));
+            }
+        }
+        match &self.root {
+            Credential::Plain(p) => found.check("root_password", password::check(&p.0, "root")),
+            Credential::Hash(p) => found.check("root_password_hash", password::check_crypt(&p.0)),
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.complain(&mut found);
+        }
+        found.finish()
+    }
+}
+
+fn credential(
+    (field, plain): (&str, Option<Password>),
+    (hash_field, hash): (&str, Option<Password>),
+    found: &mut Complaints,
+) -> Credential {
+    match (plain, hash) {
+        (Some(plain), None) => Credential::Plain(plain),
+        (None, Some(hash)) => Credential::Hash(hash),
+        _ => {
+            found.add(field, format!("either this or {hash_field}"));
+            Credential::Plain(Password(String::new()))
+        }
+    }
+}

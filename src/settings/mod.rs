@@ -11,7 +11,7 @@ pub mod name;
 pub mod password;
 pub mod render;
 mod system;
-mod validate;
+pub(crate) mod validate;
 
 pub use system::{Addressing4, Addressing6, Protocol, Static4, Static6, System};
 pub use validate::{Invalid, SettingsError};

@@ -114,7 +114,7 @@ mod tests {
             "short",
             "password12",
             "aaaaaaaaaaaa",
-            "admintutti1",
+            "admin12345",
             "q w e r\nt y u i",
         ] {
             assert!(check(text, "admin").is_err(), "{text:?}");

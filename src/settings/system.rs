@@ -90,10 +90,10 @@ pub struct System {
     pub domain_name: String,
     /// Name servers, at most five; empty with DHCP: the lease's.
     #[serde(default)]
-    pub dns: Vec<IpAddr>,
+    pub dns_servers: Vec<IpAddr>,
     /// NTP servers by name or address, at most five.
     #[serde(default)]
-    pub ntp: Vec<String>,
+    pub ntp_servers: Vec<String>,
     /// Name in the zone database, as `Europe/Oslo`.
     #[serde(default = "utc")]
     pub time_zone: String,

@@ -60,12 +60,17 @@ impl SettingsError {
         let before = text.get(..start).unwrap_or("");
         let line = before.matches('\n').count() + 1;
         let content = text.lines().nth(line - 1).unwrap_or("");
-        let missing = error.message().starts_with("missing field");
-        let what = if !missing && ["password", "key"].iter().any(|s| content.contains(s)) {
-            "expected a text between quotation marks".into()
-        } else {
-            let message: String = error.message().chars().take(200).collect();
-            message.replace('\n', " ")
+        let message: String = error.message().chars().take(200).collect();
+        let message = message.replace('\n', " ");
+        let missing = message.starts_with("missing field");
+        let secret = !missing && ["password", "key"].iter().any(|s| content.contains(s));
+        let what = match message.split_once(", expected ") {
+            _ if secret => "expected a text between quotation marks".into(),
+            // What stands before it repeats the value.
+            Some((_, expected)) if message.starts_with("invalid") => {
+                format!("expected {expected}")
+            }
+            _ => message,
         };
         Self::Unreadable { line, what }
     }
@@ -117,8 +122,8 @@ impl System {
         if let Some(interface) = &self.interface {
             found.check("interface", name::interface(interface));
         }
-        found.check("dns", dns(&self.dns));
-        found.check("ntp", ntp(&self.ntp));
+        found.check("dns_servers", dns(&self.dns_servers));
+        found.check("ntp_servers", ntp(&self.ntp_servers));
         match (&self.ipv4, self.protocol.has_v4()) {
             (Some(Addressing4::Static(fixed)), true) => static4(fixed, found),
             (Some(_), true) | (None, false) => {}

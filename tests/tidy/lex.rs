@@ -1,5 +1,7 @@
 //! Just enough of Rust's lexical grammar to tell names from comments, strings and lifetimes.
 
+use std::collections::BTreeSet;
+
 /// One identifier or one punctuation character (`::` is one token), with its line from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -9,16 +11,26 @@ pub struct Token {
 
 /// The tokens of a source text; comments, literals and lifetimes leave none.
 pub fn tokens(source: &str) -> Vec<Token> {
+    lex(source).found
+}
+
+/// The lines that a raw string touches.
+pub fn raw_string_lines(source: &str) -> BTreeSet<usize> {
+    lex(source).raw
+}
+
+fn lex(source: &str) -> Lexer {
     let mut lexer = Lexer {
         chars: source.chars().collect(),
         at: 0,
         line: 1,
         found: Vec::new(),
+        raw: BTreeSet::new(),
     };
     while lexer.at < lexer.chars.len() {
         lexer.step();
     }
-    lexer.found
+    lexer
 }
 
 struct Lexer {
@@ -26,6 +38,7 @@ struct Lexer {
     at: usize,
     line: usize,
     found: Vec<Token>,
+    raw: BTreeSet<usize>,
 }
 
 impl Lexer {
@@ -156,9 +169,11 @@ impl Lexer {
     }
 
     fn raw_string(&mut self, hashes: usize) {
+        let first = self.line;
         self.skip(hashes + 1);
         while self.at < self.chars.len() {
             if self.peek(0) == '"' && (1..=hashes).all(|n| self.peek(n) == '#') {
+                self.raw.extend(first..=self.line);
                 return self.skip(hashes + 1);
             }
             self.advance();

@@ -1,6 +1,6 @@
 //! The rules themselves, over one file's text; pure, so that planted breaches can test them.
 
-use super::lex::{Token, tokens};
+use super::lex::{Token, raw_string_lines, tokens};
 
 /// Modules without I/O, clock, tokio or randomness of their own.
 const CORE: &[&str] = &[
@@ -102,17 +102,13 @@ fn lines(file: &str, text: &str, complain: &mut dyn FnMut(usize, String)) {
     }
     // The rules and their planted breaches spell out what they forbid.
     let itself = file.starts_with("tests/tidy");
-    let mut raw = false;
+    let raw = raw_string_lines(text);
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
         let columns = line.chars().count();
-        let opens = line.contains("r\"") || line.contains("r#\"");
-        raw = (raw || opens) && !(line.contains("\"#") && !opens);
-        if file.starts_with("src/") && columns > COLUMNS && !line.contains("://") && !raw {
+        let excused = line.contains("://") || raw.contains(&number);
+        if file.starts_with("src/") && columns > COLUMNS && !excused {
             complain(number, format!("{columns} columns, at most {COLUMNS}"));
-        }
-        if line.contains("r\"") {
-            raw = false;
         }
         if itself {
             continue;

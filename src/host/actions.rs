@@ -1,0 +1,88 @@
+//! The commands behind each request: fixed programs with fixed arguments, never a shell.
+
+use std::process::Command;
+
+use super::{HostError, Place};
+use crate::settings::System;
+use crate::sys::terminal;
+
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
+const NO_BLOCK: &str = "--no-block";
+/// Loads the rendered firewall, in one transaction.
+pub const FIREWALL: &[&str] = &["/usr/sbin/nft", "-f", "/etc/nftables.conf"];
+// None of these waits: the unattended setup runs while the system still starts, where waiting for
+// a service that waits for us would never end. Services not started yet find the files.
+const NETWORK: &[&str] = &[
+    SYSTEMCTL,
+    NO_BLOCK,
+    "try-restart",
+    "systemd-networkd.service",
+];
+const NAMES: &[&str] = &[
+    SYSTEMCTL,
+    NO_BLOCK,
+    "try-restart",
+    "systemd-resolved.service",
+];
+const TIME: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "chrony.service"];
+const SSH_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "start", "ssh.service"];
+const SSH_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "ssh.service"];
+/// Restarts `serve`, if it runs.
+pub const SERVE: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "tutti-serve.service"];
+/// Restarts the other roles.
+pub const RESTART: &[&str] = &[
+    SYSTEMCTL,
+    NO_BLOCK,
+    "restart",
+    "tutti-keyer.service",
+    "tutti-ike.service",
+    "tutti-serve.service",
+];
+/// Restarts the machine.
+pub const REBOOT: &[&str] = &[SYSTEMCTL, NO_BLOCK, "reboot"];
+/// Switches the machine off.
+pub const POWER_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "poweroff"];
+
+/// Runs one command; below another root than `/`, none.
+pub fn command(place: &Place, argv: &[&str]) -> Result<(), HostError> {
+    if !place.is_this_system() {
+        return Ok(());
+    }
+    let failed = |reason: String| HostError::Command {
+        command: argv.join(" "),
+        reason,
+    };
+    let output = Command::new(argv[0])
+        .args(&argv[1..])
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .output()
+        .map_err(|e| failed(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.trim().lines().last().unwrap_or("");
+    Err(failed(format!("{}; {last}", output.status)))
+}
+
+/// Brings the running system into line with the rendered files. The firewall comes first, and
+/// every step is tried; the first failure is told.
+pub fn apply(place: &Place, system: &System) -> Result<(), HostError> {
+    if !place.is_this_system() {
+        return Ok(());
+    }
+    let ssh = if system.ssh { SSH_ON } else { SSH_OFF };
+    let mut result = command(place, FIREWALL);
+    result = result.and(set_host_name(system));
+    for argv in [NETWORK, NAMES, TIME, ssh] {
+        let done = command(place, argv);
+        result = result.and(done);
+    }
+    result
+}
+
+/// Tells the kernel its host name; systemd read the file before it was rendered.
+pub fn set_host_name(system: &System) -> Result<(), HostError> {
+    terminal::set_host_name(&system.host_name).map_err(HostError::HostName)
+}

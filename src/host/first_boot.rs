@@ -1,0 +1,136 @@
+//! The end of a first boot: what the wizard or an unattended file said becomes kept state.
+//!
+//! The settings are written last: their presence says that this system is set up, so that an
+//! interrupted setup is simply done again.
+
+use argon2::Argon2;
+use argon2::password_hash::PasswordHasher as _;
+use serde::Serialize;
+
+use super::keep::{self, Kept};
+use super::place::{self, Mode, Place};
+use super::{HostError, actions, is_configured};
+use crate::settings::System;
+use crate::settings::file::{Credential, SetupFile};
+
+/// The user whose files these are.
+const SERVE: &str = "tutti-serve";
+
+/// The first web administrator, for `serve` to take into its database.
+#[derive(Serialize)]
+struct InitialAdmin<'a> {
+    name: &'a str,
+    hash: &'a str,
+    /// Counts as a default password until it is changed.
+    default: bool,
+}
+
+/// Where the answers came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A person at a console typed them.
+    Console,
+    /// A file that others may have read: its passwords count as default.
+    Unattended,
+}
+
+/// Keeps and renders a whole setup. `again` allows it on a system that is set up already.
+pub fn complete(
+    place: &Place,
+    setup: &SetupFile,
+    source: Source,
+    again: bool,
+) -> Result<(), HostError> {
+    if is_configured(place) && !again {
+        return Err(HostError::AlreadySetUp);
+    }
+    setup.validate()?;
+    let admin = match &setup.admin {
+        Credential::Hash(hash) => hash.0.clone(),
+        Credential::Plain(plain) => admin_hash(plain.0.as_bytes())?,
+    };
+    let root = match &setup.root {
+        Credential::Hash(hash) => hash.0.clone(),
+        Credential::Plain(plain) => root_hash(plain.0.as_bytes())?,
+    };
+    let admin = InitialAdmin {
+        name: "admin",
+        hash: &admin,
+        default: source == Source::Unattended,
+    };
+    let owner = place.user(SERVE);
+    give(place, "initial-admin.json", &admin, owner)?;
+    if let Some(cluster) = &setup.cluster {
+        give(place, "initial-cluster.json", cluster, owner)?;
+    }
+    keep::store_root_password(place, &root)?;
+    keep::store_system(place, &setup.system)?;
+    keep::render(place, &Kept::load(place)?)
+}
+
+/// Brings the running system into line after [`complete`].
+pub fn apply(place: &Place, system: &System) -> Result<(), HostError> {
+    let applied = actions::apply(place, system);
+    // A running `serve` takes its first administrator at its start.
+    applied.and(actions::command(place, actions::SERVE))
+}
+
+/// Writes a secret file for `serve`.
+fn give(
+    place: &Place,
+    name: &str,
+    value: &impl Serialize,
+    owner: Option<(u32, u32)>,
+) -> Result<(), HostError> {
+    let path = place.served(name);
+    let new = !place.state.join("serve").exists();
+    let text = serde_json::to_string(value).map_err(|e| HostError::File {
+        what: "write",
+        path: path.clone(),
+        source: e.into(),
+    })?;
+    place::write(&path, text.as_bytes(), Mode::Secret, owner)?;
+    if let (true, Some((uid, gid)), Some(dir)) = (new, owner, path.parent()) {
+        std::os::unix::fs::chown(dir, Some(uid), Some(gid)).map_err(|source| HostError::File {
+            what: "give away",
+            path: dir.into(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// argon2id as the web's administrators have it, with the crate's recommended costs.
+fn admin_hash(password: &[u8]) -> Result<String, HostError> {
+    Argon2::default()
+        .hash_password(password)
+        .map(|hash| hash.to_string())
+        .map_err(|e| HostError::Hash(e.to_string()))
+}
+
+/// SHA-512 crypt, which every libcrypt knows.
+fn root_hash(password: &[u8]) -> Result<String, HostError> {
+    use sha_crypt::{PasswordHasher as _, ShaCrypt};
+
+    let mut salt = [0u8; 12];
+    getrandom::fill(&mut salt).map_err(|e| HostError::Hash(e.to_string()))?;
+    ShaCrypt::SHA512
+        .hash_password_with_salt(password, &salt)
+        .map(|hash| hash.as_str().to_owned())
+        .map_err(|e| HostError::Hash(e.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::password::{check_argon2id, check_crypt};
+
+    #[test]
+    fn hashes_are_what_validation_accepts() {
+        let admin = admin_hash(b"blue-Harbour-41-cello").expect("a hash");
+        assert_eq!(check_argon2id(&admin), Ok(()), "{admin}");
+        let root = root_hash(b"blue-Harbour-41-cello").expect("a hash");
+        assert_eq!(check_crypt(&root), Ok(()), "{root}");
+        assert_ne!(root, root_hash(b"blue-Harbour-41-cello").expect("a hash"));
+    }
+}

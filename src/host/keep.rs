@@ -1,0 +1,211 @@
+//! What the host role keeps (settings, peers, the root password's hash) and what it renders.
+
+use super::HostError;
+use super::place::{self, Mode, Place};
+use crate::settings::render::{Content, File, files, firewall};
+use crate::settings::{System, name, password};
+use crate::tunnel::message::{PeerList, reqid};
+
+const LIMIT: u64 = 64 * 1024;
+
+/// Everything kept.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// The settings; `None` before the first setup.
+    pub system: Option<System>,
+    /// The peers; `None`: standalone.
+    pub peers: Option<PeerList>,
+    /// The root password's crypt hash.
+    root_password: Option<String>,
+}
+
+/// Whether this system was set up.
+pub fn is_configured(place: &Place) -> bool {
+    place.kept("settings.toml").exists()
+}
+
+impl Kept {
+    /// Reads everything kept. What cannot be read is an error, never an absence: rendering a
+    /// member as a standalone system would open its firewall.
+    pub fn load(place: &Place) -> Result<Self, HostError> {
+        let path = place.kept("settings.toml");
+        let system = match place::read(&path, LIMIT)? {
+            None => None,
+            Some(text) => {
+                Some(System::from_toml(&text).map_err(|source| HostError::Kept { path, source })?)
+            }
+        };
+        let path = place.kept("peers.json");
+        let peers = match place::read(&path, LIMIT)? {
+            None => None,
+            Some(text) => {
+                let list: PeerList = serde_json::from_str(&text)
+                    .map_err(|e| HostError::Peers(format!("{}: {e}", path.display())))?;
+                check_peers(&list)?;
+                Some(list)
+            }
+        };
+        let root_password = place::read(&place.kept("root-password"), LIMIT)?
+            .map(|text| text.trim().to_owned())
+            .filter(|hash| password::check_crypt(hash).is_ok());
+        Ok(Self {
+            system,
+            peers,
+            root_password,
+        })
+    }
+}
+
+/// Checks a peer list as root does, whoever asks.
+fn check_peers(list: &PeerList) -> Result<(), HostError> {
+    let refused = |what: &str| Err(HostError::Peers(what.into()));
+    if list.peers.len() > 2 {
+        return refused("expected at most two other peers");
+    }
+    let mut addresses = vec![list.local];
+    addresses.extend(list.peers.iter().map(|p| p.address));
+    if !addresses.iter().all(|a| name::is_server_address(*a)) {
+        return refused("expected addresses of single systems");
+    }
+    let mut reqids: Vec<u32> = list.peers.iter().map(|p| p.reqid).collect();
+    if !reqids.iter().all(|id| (reqid(1)..=reqid(3)).contains(id)) {
+        return refused("expected the request ids of the fields Peer 1 to Peer 3");
+    }
+    let (all, others) = (addresses.len(), reqids.len());
+    addresses.sort();
+    addresses.dedup();
+    reqids.sort_unstable();
+    reqids.dedup();
+    if addresses.len() != all || reqids.len() != others {
+        return refused("expected different addresses and request ids");
+    }
+    Ok(())
+}
+
+/// Validates and keeps the settings; nothing is rendered yet.
+pub fn store_system(place: &Place, system: &System) -> Result<(), HostError> {
+    system.validate()?;
+    let zone = format!("usr/share/zoneinfo/{}", system.time_zone);
+    // UTC needs no file: without one the C library falls back to it.
+    let named = system.time_zone != "UTC" && place.is_this_system();
+    if named && !place.path(&zone).is_file() {
+        return Err(HostError::NoTimeZone(system.time_zone.clone()));
+    }
+    let text = system.to_toml()?;
+    let path = place.kept("settings.toml");
+    place::write(&path, text.as_bytes(), Mode::Secret, None)
+}
+
+/// Validates and keeps the peers; nothing is rendered yet.
+pub fn store_peers(place: &Place, peers: Option<&PeerList>) -> Result<(), HostError> {
+    let path = place.kept("peers.json");
+    let Some(list) = peers else {
+        return place::remove(&path);
+    };
+    check_peers(list)?;
+    place::write(&path, json(list)?.as_bytes(), Mode::Secret, None)
+}
+
+fn json(list: &PeerList) -> Result<String, HostError> {
+    serde_json::to_string(list).map_err(|e| HostError::Peers(e.to_string()))
+}
+
+/// Keeps the root password's crypt hash.
+pub fn store_root_password(place: &Place, hash: &str) -> Result<(), HostError> {
+    let path = place.kept("root-password");
+    place::write(&path, hash.as_bytes(), Mode::Secret, None)
+}
+
+/// Writes every file that follows from what is kept. Files already right are left alone, so that
+/// an interrupted rendering is completed by the next.
+pub fn render(place: &Place, kept: &Kept) -> Result<(), HostError> {
+    let peers = kept.peers.as_ref();
+    // The firewall first: whatever fails afterwards, it stands.
+    put(place, &firewall(kept.system.as_ref(), peers))?;
+    let list = place.run.join("peers.json");
+    match peers {
+        Some(peers) => place::write(&list, json(peers)?.as_bytes(), Mode::Public, None)?,
+        None => place::remove(&list)?,
+    }
+    if let Some(system) = &kept.system {
+        for file in files(system, peers) {
+            put(place, &file)?;
+        }
+    }
+    match &kept.root_password {
+        Some(hash) => set_root_password(place, hash),
+        None => Ok(()),
+    }
+}
+
+fn put(place: &Place, file: &File) -> Result<(), HostError> {
+    let path = place.path(file.path);
+    match &file.content {
+        None => place::remove(&path),
+        Some(Content::Link(target)) => place::link(&path, target),
+        Some(Content::Text(text)) => {
+            let same = place::read(&path, LIMIT).is_ok_and(|old| old.as_deref() == Some(text));
+            if same {
+                return Ok(());
+            }
+            place::write(&path, text.as_bytes(), Mode::Public, None)
+        }
+    }
+}
+
+/// Puts a hash into the shadow file, which lies on a volatile overlay and is rendered each boot.
+fn set_root_password(place: &Place, hash: &str) -> Result<(), HostError> {
+    use std::os::unix::fs::MetadataExt;
+
+    let path = place.path("etc/shadow");
+    let Some(old) = place::read(&path, LIMIT)? else {
+        let text = format!("root:{hash}:20000:0:99999:7:::\n");
+        return place::write(&path, text.as_bytes(), Mode::Secret, None);
+    };
+    let new = with_root_password(&old, hash);
+    if new == old {
+        return Ok(());
+    }
+    let (bits, owner) = match std::fs::metadata(&path) {
+        Ok(meta) => (meta.mode() & 0o640, Some((meta.uid(), meta.gid()))),
+        Err(_) => (0o600, None),
+    };
+    place::write_with(&path, new.as_bytes(), bits, owner)
+}
+
+/// The shadow file's text with root's hash replaced, or root's line added (shadow(5)).
+fn with_root_password(shadow: &str, hash: &str) -> String {
+    let mut found = false;
+    let mut text = String::new();
+    for line in shadow.lines() {
+        let mut fields: Vec<&str> = line.split(':').collect();
+        if fields.first() == Some(&"root") && fields.len() > 1 {
+            found = true;
+            fields[1] = hash;
+        }
+        text += &fields.join(":");
+        text += "\n";
+    }
+    if !found {
+        text = format!("root:{hash}:20000:0:99999:7:::\n{text}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_s_hash_changes() {
+        let shadow = "root:*:19000:0:99999:7:::\nrooty:!:1:::::\nchrony:!:19000::::::\n";
+        assert_eq!(
+            with_root_password(shadow, "$6$s$h"),
+            "root:$6$s$h:19000:0:99999:7:::\nrooty:!:1:::::\nchrony:!:19000::::::\n"
+        );
+        assert_eq!(
+            with_root_password("a:!::\n", "$6$s$h"),
+            "root:$6$s$h:20000:0:99999:7:::\na:!::\n"
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! The host role over its socket, below a directory of its own: typed requests in, files out.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use tutti::node::ipc::Connection;
+use tutti::settings::System;
+use tutti::settings::message::{HostReply, HostRequest};
+use tutti::tunnel::message::{Peer, PeerList, reqid};
+
+struct Role(Child);
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(dir: &Path) -> Role {
+    let child = Command::new(env!("CARGO_BIN_EXE_tutti"))
+        .args(["host", "--root"])
+        .arg(dir.join("root"))
+        .arg("--run")
+        .arg(dir.join("run"))
+        .arg("--state")
+        .arg(dir.join("state"))
+        .spawn();
+    Role(child.expect("tutti runs"))
+}
+
+async fn connect(dir: &Path) -> Connection<HostRequest, HostReply> {
+    loop {
+        match Connection::connect(&dir.join("run/host.sock")).await {
+            Ok(connection) => return connection,
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn ask(to: &mut Connection<HostRequest, HostReply>, request: HostRequest) -> HostReply {
+    to.send(&request).await.expect("sent");
+    to.recv().await.expect("received").expect("a reply")
+}
+
+fn settings(name: &str) -> System {
+    let text = format!("protocol = 'ipv4'\nhost_name = '{name}'\nipv4 = 'dhcp'\n");
+    System::from_toml(&text).expect("fine settings")
+}
+
+#[tokio::test]
+async fn settings_and_peers_are_kept_and_rendered() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let role = start(dir.path());
+    let mut host = connect(dir.path()).await;
+    let rules = || fs::read_to_string(dir.path().join("root/etc/nftables.conf"));
+
+    assert_eq!(
+        ask(&mut host, HostRequest::Apply(settings("one"))).await,
+        HostReply::Done
+    );
+    let name = fs::read_to_string(dir.path().join("root/etc/hostname"));
+    assert_eq!(name.expect("rendered"), "one\n");
+
+    let list = PeerList {
+        local: [10, 9, 0, 11].into(),
+        peers: vec![Peer {
+            address: [10, 9, 0, 12].into(),
+            reqid: reqid(2),
+        }],
+    };
+    let set = HostRequest::SetPeers(Some(list.clone()));
+    assert_eq!(ask(&mut host, set).await, HostReply::Done);
+    assert!(rules().expect("rendered").contains("10.9.0.12"));
+    let told = fs::read_to_string(dir.path().join("run/peers.json")).expect("rendered");
+    assert_eq!(serde_json::from_str::<PeerList>(&told).expect("JSON"), list);
+
+    // The role was killed; the next one renders the same again.
+    drop(host);
+    drop(role);
+    fs::remove_dir_all(dir.path().join("run")).expect("removed");
+    let _role = start(dir.path());
+    let mut host = connect(dir.path()).await;
+    assert!(dir.path().join("run/peers.json").exists());
+
+    assert_eq!(
+        ask(&mut host, HostRequest::SetPeers(None)).await,
+        HostReply::Done
+    );
+    assert!(!rules().expect("rendered").contains("10.9.0.12"));
+    assert!(!dir.path().join("run/peers.json").exists());
+    assert!(!dir.path().join("state/host/peers.json").exists());
+}
+
+#[tokio::test]
+async fn what_is_not_acceptable_is_refused_and_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _role = start(dir.path());
+    let mut host = connect(dir.path()).await;
+    assert_eq!(
+        ask(&mut host, HostRequest::Apply(settings("one"))).await,
+        HostReply::Done
+    );
+    let evil = System {
+        host_name: "a\n[Network]".into(),
+        ..settings("two")
+    };
+    let reply = ask(&mut host, HostRequest::Apply(evil)).await;
+    assert!(matches!(reply, HostReply::Failed(why) if why.contains("host_name")));
+    let peer = |last, reqid| Peer {
+        address: [10, 9, 0, last].into(),
+        reqid,
+    };
+    for peers in [
+        vec![peer(12, 1)],
+        vec![peer(11, 7402)],
+        vec![peer(12, 7402), peer(13, 7402)],
+        vec![peer(12, 7401), peer(13, 7402), peer(14, 7403)],
+    ] {
+        let list = PeerList {
+            local: [10, 9, 0, 11].into(),
+            peers,
+        };
+        let reply = ask(&mut host, HostRequest::SetPeers(Some(list))).await;
+        assert!(matches!(reply, HostReply::Failed(why) if why.contains("expected")));
+    }
+    let kept = fs::read_to_string(dir.path().join("state/host/settings.toml"));
+    assert!(kept.expect("kept").contains("\"one\""));
+    assert!(!dir.path().join("state/host/peers.json").exists());
+}

@@ -1,0 +1,104 @@
+//! The wizard on a real (pseudo) terminal: passwords are not shown while they are typed, and
+//! Ctrl-D starts over.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use nix::pty::openpty;
+
+/// The person's side of the terminal.
+struct Person {
+    line: File,
+    seen: String,
+    child: Child,
+}
+
+impl Person {
+    fn new(dir: &Path) -> Self {
+        let pty = openpty(None, None).expect("a pseudo terminal");
+        let side = || Stdio::from(pty.slave.try_clone().expect("cloned"));
+        let child = Command::new(env!("CARGO_BIN_EXE_tutti"))
+            .args(["setup", "--console", "--root"])
+            .arg(dir.join("root"))
+            .arg("--run")
+            .arg(dir.join("run"))
+            .arg("--state")
+            .arg(dir.join("state"))
+            .stdin(side())
+            .stdout(side())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("tutti runs");
+        Self {
+            line: pty.master.into(),
+            seen: String::new(),
+            child,
+        }
+    }
+
+    /// Reads on until the text appears after what was waited for last.
+    fn wait_for(&mut self, text: &str) {
+        let mut some = [0; 512];
+        while !self.seen.contains(text) {
+            let count = self.line.read(&mut some).unwrap_or(0);
+            assert!(count > 0, "{text:?} never came: {}", self.seen);
+            self.seen += &String::from_utf8_lossy(&some[..count]);
+        }
+    }
+
+    fn answer(&mut self, prompt: &str, text: &str) {
+        self.seen.clear();
+        self.line.write_all(text.as_bytes()).expect("typed");
+        self.wait_for(prompt);
+    }
+}
+
+#[test]
+fn passwords_are_hidden_and_ctrl_d_starts_over() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut person = Person::new(dir.path());
+    person.wait_for("[ipv4]: ");
+    person.answer("[static]: ", "both\n");
+    assert!(person.seen.contains("both"), "what is no secret is shown");
+    person.answer("[ipv4]: ", "\u{4}");
+    assert!(person.seen.contains("Starting over"), "{}", person.seen);
+    for (prompt, text) in [
+        ("[static]: ", "\n"),
+        ("[none]: ", "dhcp\n"),
+        ("Host name: ", "\n"),
+        ("Domain name", "one\n"),
+        ("NTP servers", "\n"),
+        ("[UTC]: ", "\n"),
+        ("(web): ", "\n"),
+        ("again: ", "blue-Harbour-41-cello\n"),
+        ("(console): ", "blue-Harbour-41-cello\n"),
+        ("again: ", "seven Quiet 5 turbines\n"),
+        ("SSH on", "seven Quiet 5 turbines\n"),
+    ] {
+        person.answer(prompt, text);
+        assert!(!person.seen.contains("cello") && !person.seen.contains("Quiet"));
+    }
+    person.answer("cluster now", "no\n");
+    assert!(
+        person.seen.contains("no"),
+        "shown again after the passwords"
+    );
+    person.answer("go back: ", "\n");
+    person.answer("Tutti ", "apply\n");
+    assert!(person.child.wait().expect("ends").success());
+    assert!(dir.path().join("state/host/settings.toml").exists());
+}
+
+#[test]
+fn the_other_console_notices_that_the_system_was_set_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut person = Person::new(dir.path());
+    person.wait_for("[ipv4]: ");
+    std::fs::create_dir_all(dir.path().join("state/host")).expect("made");
+    let text = "protocol = 'ipv4'\nhost_name = 'one'\nipv4 = 'dhcp'\n";
+    std::fs::write(dir.path().join("state/host/settings.toml"), text).expect("written");
+    person.wait_for("set up on another console");
+    assert!(person.child.wait().expect("ends").success());
+}
