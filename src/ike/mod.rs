@@ -15,6 +15,8 @@ pub mod keys;
 pub mod proposal;
 pub mod retransmit;
 pub mod session;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 

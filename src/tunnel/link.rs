@@ -234,6 +234,9 @@ impl Link {
                     self.attempt = None;
                 }
                 self.attempt_at = now;
+                if connection.children().is_empty() {
+                    self.blame(&Refusal::NoProposal);
+                }
                 self.adopt(*connection);
             }
         }

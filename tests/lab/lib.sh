@@ -207,3 +207,50 @@ stream_end() {
   [ "$(tail -1 "$OUT/stream-sent")" = "$(tail -1 "$OUT/stream-received")" ] ||
     fail "sent $(tail -1 "$OUT/stream-sent"), received $(tail -1 "$OUT/stream-received")"
 }
+
+# start_node HOST V4|V6: a whole appliance without systemd: host (with an /etc of its own and the
+# real rules), keyer, ike, serve. Its name is peer-HOST. start_roles alone starts it again.
+start_node() {
+  local host=$1 state=/tmp/n/$1/state
+  mkdir -p "$state/host"
+  cp -a /etc "/tmp/n/$host/etc"
+  printf 'protocol = "both"\nhost_name = "peer-%s"\nipv4 = "dhcp"\nipv6 = "dhcp"\n' "$host" \
+    > "$state/host/settings.toml"
+  start_roles "$@"
+}
+start_roles() {
+  local host=$1 dir=/tmp/n/$1
+  rm -f "$dir"/run/*.sock
+  ip netns exec "$host" unshare --uts sh -c "mount --bind $dir/etc /etc
+    exec tutti --run $dir/run --state $dir/state host" >> "$OUT/$host-host.log" 2>&1 &
+  echo $! > "$dir/host.pid"
+  until_true 30 test -S "$dir/run/host.sock" || fail "host on $host did not start"
+  start_keyer "$host"
+  role "$host" ike
+  role "$host" serve --name "peer-$host" --address "$($2 "$host")"
+  until_true 60 tutti_on "$host" status || fail "serve on $host does not answer"
+}
+# kill_node HOST: as a power cut would end its processes; what the kernel holds goes with it.
+kill_node() {
+  local role
+  for role in serve ike keyer host; do kill_role "$1" $role KILL; done
+  ip -n "$1" xfrm state flush
+  ip -n "$1" xfrm policy flush
+}
+# cluster_set HOST KEY PEER1 [PEER2 [PEER3]]
+cluster_set() {
+  local host=$1 key=$2
+  shift 2
+  echo -n "$key" > "/tmp/n/$host/key"
+  tutti_on "$host" cluster set --key-file "/tmp/n/$host/key" \
+    --peer1 "$1" --peer2 "${2:-}" --peer3 "${3:-}" || fail "cluster set on $host"
+}
+# peers_say HOST TEXT [COUNT]: `tutti peers` has the text in that many lines.
+peers_say() { [ "$(tutti_on "$1" peers | grep -c "$2")" -ge "${3:-1}" ]; }
+rows_say() { tutti_on "$1" tables show note | grep -q "$2"; }
+digest_of() { tutti_on "$1" tables digest; }
+same_digests() {
+  local first host
+  first=$(digest_of "$1") || return 1
+  for host in "$@"; do [ "$(digest_of "$host")" = "$first" ] || return 1; done
+}
