@@ -205,9 +205,10 @@ fn ask(place: &Place, question: &Question, again: bool) -> Result<Line, SetupErr
     }
     let default = question.default.as_ref();
     let default = default.map_or(String::new(), |d| format!(" [{d}]"));
-    say(&format!("{}{default}: ", question.prompt))?;
     let input = io::stdin();
+    // Before the prompt: whoever answers it at once must be neither shown nor flushed away.
     let _hidden = question.secret.then(|| Hidden::new(input.as_fd()));
+    say(&format!("{}{default}: ", question.prompt))?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(LINE_MAX));
     loop {
         if !wait_readable(&input, 1000)? {
