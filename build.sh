@@ -97,9 +97,7 @@ image_packages() {
 image() {
     image_packages
     binary
-    step package-trees image/trees.sh "$CACHE"
-    step root-tree image/rootfs.sh "$CACHE"
-    step disk-image image/assemble.sh "$CACHE"
+    step disk-image image/build.sh
     ls -la "out/tutti-$VERSION-amd64.img" >&2
 }
 
@@ -171,6 +169,8 @@ suite_lab() {
 suite_image() {
     image
     check image-boots tests/image/all.sh
+    packages dnsmasq-base tcpdump tshark python3-scapy chromium chromium-driver fonts-dejavu-core
+    check three-images tests/image/cluster.sh
 }
 
 run_tests() {
@@ -208,7 +208,7 @@ case "${1:-image}" in
         if [ "${1:-}" = --stop ]; then
             image/demo.sh stop
         else
-            packages dnsmasq-base chrony tcpdump socat curl jq
+            packages dnsmasq-base tcpdump socat
             image
             image/demo.sh start
         fi

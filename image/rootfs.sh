@@ -53,7 +53,7 @@ ID_LIKE=debian
 PRETTY_NAME="Tutti $version"
 VERSION_ID="$version"
 R
-printf 'Tutti %s on \\n (\\l)\nAddress: \\4 \\6\n\n' "$version" > "$root/etc/issue"
+printf 'Tutti %s on \\n (\\l)\nAddress: \\4\n\n' "$version" > "$root/etc/issue"
 echo tutti > "$root/etc/hostname"
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 tutti\n' > "$root/etc/hosts"
 : > "$root/etc/machine-id"

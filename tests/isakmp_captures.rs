@@ -1,7 +1,10 @@
 //! Every IKEv2 message that strongSwan sent in the captures parses, and re-encodes to the same
 //! bytes.
 
-use tutti::wire::isakmp::{Message, WireError, payload};
+#![allow(clippy::unwrap_used)]
+
+use ring::hmac;
+use tutti::wire::isakmp::{Message, Payload, WireError, payload};
 
 /// UDP port 500 payloads of a pcap file (Ethernet, little-endian, IPv4 without options).
 fn isakmp_datagrams(name: &str) -> Vec<Vec<u8>> {
@@ -47,6 +50,33 @@ fn every_captured_ikev2_message_survives_a_round_trip() {
         }
         assert_eq!(counted, (v2, v1), "{file}");
     }
+}
+
+/// SK_ai and SK_ar of the IKEv2 part of `ss-keys.pcap`, from its tshark key table.
+const SK_A: [&str; 2] = [
+    "107a1cbd13800cd46ff52b09949da9ab02962f0f4b3269f77a2bf0988230607d",
+    "b027f30b707d8398eb246eb30205d3eaa178d6514c0c830f9dad38ce8c5178b3",
+];
+
+#[test]
+fn the_checksums_of_captured_encrypted_messages_verify() {
+    let mut verified = 0;
+    for datagram in isakmp_datagrams("ss-keys.pcap") {
+        let Ok(message) = Message::parse(&datagram) else {
+            continue;
+        };
+        let Some(Payload::Encrypted(sk)) = message.payloads.last() else {
+            continue;
+        };
+        let key = SK_A[usize::from(!message.header.from_initiator)];
+        let bytes = (0..32).map(|n| u8::from_str_radix(&key[2 * n..2 * n + 2], 16).unwrap());
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes.collect::<Vec<u8>>());
+        let (covered, icv) = datagram.split_at(datagram.len() - 16);
+        assert_eq!(hmac::sign(&key, covered).as_ref()[..16], *icv);
+        assert!(sk.body.ends_with(icv));
+        verified += 1;
+    }
+    assert_eq!(verified, 4);
 }
 
 #[test]

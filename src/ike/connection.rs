@@ -7,8 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::keys::Key;
-use super::proposal::Ah;
+use super::child::{Child, rekey_at};
 use super::session::{InFlight, Incoming, Purpose, Session};
 use super::{Context, Refusal};
 use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
@@ -24,64 +23,6 @@ const CHILDLESS_MS: u64 = 5_000;
 /// More than two rekeys at once need.
 pub(super) const MAX_CHILDREN: usize = 6;
 pub(super) const MAX_SESSIONS: usize = 6;
-
-/// One AH pair.
-pub struct Child {
-    /// Our inbound SPI.
-    pub spi_in: u32,
-    /// The peer's inbound SPI.
-    pub spi_out: u32,
-    /// Key of the traffic towards us.
-    pub key_in: Key,
-    /// Key of the traffic towards the peer.
-    pub key_out: Key,
-    /// 64-bit sequence numbers.
-    pub esn: bool,
-    pub(super) born: u64,
-    pub(super) rekey_at: u64,
-    /// Not for outbound traffic yet: the peer may not have installed it.
-    pub(super) held_until: Option<u64>,
-    /// To be deleted by us.
-    pub(super) delete: bool,
-    /// Lowest nonce of the exchange that made it.
-    pub(super) low_nonce: Vec<u8>,
-}
-
-impl Child {
-    /// From an agreement; `keys` is KEYMAT, initiator's traffic first.
-    pub(super) fn new(
-        context: &mut Context<'_>,
-        spi_in: u32,
-        ah: Ah,
-        keys: (Key, Key),
-        initiator: bool,
-    ) -> Self {
-        let (key_out, key_in) = if initiator { keys } else { (keys.1, keys.0) };
-        Self {
-            spi_in,
-            spi_out: ah.spi,
-            key_in,
-            key_out,
-            esn: ah.esn,
-            born: context.now,
-            rekey_at: rekey_at(context, context.lifetimes.child_ms, initiator),
-            held_until: None,
-            delete: false,
-            low_nonce: Vec::new(),
-        }
-    }
-}
-
-/// The initiator of an SA rekeys it first, so that rekeys seldom cross.
-pub(super) fn rekey_at(context: &mut Context<'_>, lifetime_ms: u64, initiator: bool) -> u64 {
-    let fifth = lifetime_ms / 5;
-    let base = if initiator {
-        4 * fifth
-    } else {
-        lifetime_ms + fifth
-    };
-    context.now + context.jitter(base)
-}
 
 /// How a connection came to be.
 #[derive(Clone, Debug)]
@@ -147,6 +88,11 @@ impl Connection {
     /// The lower nonce of its first exchange; decides between two that crossed.
     pub fn low_nonce(&self) -> &[u8] {
         &self.low_nonce
+    }
+
+    /// IKE SAs that may start exchanges; more than one only while a rekey crosses another.
+    pub fn ike_sas(&self) -> usize {
+        self.sessions.iter().filter(|s| s.is_current()).count()
     }
 
     /// All AH pairs; each must be able to receive.
@@ -223,6 +169,16 @@ impl Connection {
         }
     }
 
+    /// Rekeys IKE SA and children as soon as possible.
+    pub fn rekey(&mut self, now: u64) {
+        for session in self.sessions.iter_mut().filter(|s| s.is_current()) {
+            session.rekey_at = session.rekey_at.min(now);
+        }
+        for child in &mut self.children {
+            child.rekey_at = child.rekey_at.min(now);
+        }
+    }
+
     /// Handles a message for which [`Connection::owns`] holds.
     pub fn handle(&mut self, context: &mut Context<'_>, datagram: &[u8], message: &Message) {
         let header = message.header;
@@ -268,7 +224,7 @@ impl Connection {
         match purpose {
             Purpose::Authenticate | Purpose::Liveness => {}
             Purpose::DeleteChild(spi) => self.forget_child(spi),
-            Purpose::DeleteSa => self.sessions[at].closed = Some(context.now),
+            Purpose::DeleteSa => self.sessions[at].close(context.now),
             Purpose::RekeyChild {
                 old,
                 new,
@@ -299,13 +255,15 @@ impl Connection {
             child.held_until = child.held_until.filter(|&until| now < until);
         }
         self.prune_children(now);
-        for at in 0..self.sessions.len() {
-            if !self.retransmit(now, at) {
-                self.begin(context, at);
-            }
-        }
         self.sessions
             .retain(|s| s.closed.is_none_or(|since| now < since + CLOSED_MS));
+        for at in 0..self.sessions.len() {
+            self.retransmit(now, at);
+        }
+        // Only now: a request given up may let another IKE SA begin one.
+        for at in 0..self.sessions.len() {
+            self.begin(context, at);
+        }
     }
 
     /// The side that made a superseded child deletes it; this is for when it does not.
@@ -333,31 +291,30 @@ impl Connection {
         live().map(|c| c.born + SUPERSEDED_MS).max()
     }
 
-    /// Whether a request is outstanding; sends it again when due.
-    fn retransmit(&mut self, now: u64, at: usize) -> bool {
+    /// Sends the outstanding request again when due, or gives up.
+    fn retransmit(&mut self, now: u64, at: usize) {
         let session = &mut self.sessions[at];
-        if session.closed.is_some() {
-            return true;
-        }
         let current = session.is_current();
         let Some(waiting) = &mut session.in_flight else {
-            return false;
+            return;
         };
         if waiting.retry.exhausted(now) {
             if current && !matches!(waiting.purpose, Purpose::DeleteSa) {
                 self.silent = true;
             } else {
-                session.closed = Some(now);
+                session.close(now);
             }
         } else if waiting.retry.fire(now) {
             self.out.push_back(waiting.bytes.clone());
         }
-        true
     }
 
     fn begin(&mut self, context: &mut Context<'_>, at: usize) {
         let now = context.now;
         let session = &mut self.sessions[at];
+        if session.closed.is_some() || session.in_flight.is_some() {
+            return;
+        }
         if session
             .replaced
             .is_some_and(|since| now >= since + SUPERSEDED_MS)

@@ -6,6 +6,7 @@
 //! [`exchange::auth::HalfOpen`] becomes a [`Connection`].
 
 pub mod auth;
+pub mod child;
 pub mod cipher;
 pub mod connection;
 pub mod cookie;
@@ -19,7 +20,8 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-pub use connection::{Child, Connection, End};
+pub use child::Child;
+pub use connection::{Connection, End};
 
 /// Where nonces, SPIs and private keys come from.
 pub trait Random {

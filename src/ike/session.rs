@@ -211,6 +211,13 @@ impl Session {
         self.reply.clone()
     }
 
+    /// Ends it; a request still outstanding will not be answered any more.
+    pub fn close(&mut self, now: u64) {
+        self.closed = Some(now);
+        self.in_flight = None;
+        self.delete = false;
+    }
+
     /// Whether it may start exchanges.
     pub fn is_current(&self) -> bool {
         self.closed.is_none() && self.replaced.is_none() && !self.is_deleting()

@@ -59,7 +59,11 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let (publish, status) = watch::channel(Vec::new());
     let mut node = Ike::new(dirs.run.join("keyer.sock"), publish)?;
     if let Some(path) = &args.desired {
-        node.configure(Some(read_desired(path)?));
+        let (desired, lifetimes) = read_desired(path)?;
+        if let Some([child, ike]) = lifetimes {
+            node.tunnels.set_lifetimes(child * 1000, ike * 1000);
+        }
+        node.configure(Some(desired));
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let accepting = async {
@@ -212,7 +216,12 @@ impl Ike {
                 self.lose_keyer(&error.to_string());
             }
         }
-        while let Some(transmit) = self.tunnels.poll_transmit() {
+        // What a datagram promises must stand first: a peer that hears of an SA before our kernel
+        // has it, or of a deletion before our kernel stopped sending, loses packets.
+        while self.outstanding == 0 {
+            let Some(transmit) = self.tunnels.poll_transmit() else {
+                break;
+            };
             if let Err(error) = self.transmit(transmit.to, &transmit.bytes).await {
                 // Retransmission covers it; a route may still be missing at boot.
                 tracing::debug!("cannot send to {}: {error}", transmit.to);
@@ -339,6 +348,8 @@ struct DesiredFile {
     certificate: String,
     #[serde(default)]
     peer: Vec<PeerField>,
+    /// Seconds until AH and IKE SAs are rekeyed, instead of the defaults.
+    lifetimes: Option<[u64; 2]>,
 }
 
 #[derive(serde::Deserialize)]
@@ -349,7 +360,7 @@ struct PeerField {
     address: IpAddr,
 }
 
-fn read_desired(path: &Path) -> Result<Desired, String> {
+fn read_desired(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
     let wrong = |reason: String| format!("{}: {reason}", path.display());
     let metadata = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
     if metadata.permissions().mode() & 0o077 != 0 {
@@ -365,14 +376,15 @@ fn read_desired(path: &Path) -> Result<Desired, String> {
         address: peer.address,
         reqid: reqid(peer.field),
     });
-    Ok(Desired {
+    let desired = Desired {
         list: PeerList {
             local: file.local,
             peers: peers.collect(),
         },
         key: Secret(file.key.into_bytes()),
         certificate,
-    })
+    };
+    Ok((desired, file.lifetimes))
 }
 
 fn digest(hex: &str) -> Option<[u8; 32]> {
@@ -402,7 +414,7 @@ mod tests {
         std::fs::set_permissions(&path, mode(0o644)).unwrap();
         assert!(read_desired(&path).is_err());
         std::fs::set_permissions(&path, mode(0o600)).unwrap();
-        let desired = read_desired(&path).unwrap();
+        let (desired, _) = read_desired(&path).unwrap();
         assert_eq!(desired.list.peers[0].reqid, 7402);
         assert_eq!(desired.certificate, [10; 32]);
     }

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 
@@ -16,6 +17,10 @@ use crate::tunnel::message::{AhSa, Integrity, KeyerReply, KeyerRequest, Peer, Pe
 
 /// Acquires and expiries that a slow client may lag behind by; more are dropped.
 const EVENTS: usize = 64;
+
+/// How long a replaced outbound SA stays: packets that had chosen it still leave under it, where a
+/// removed one would make the kernel drop them (EINVAL to the sender).
+const OUTBOUND_GRACE: Duration = Duration::from_millis(50);
 
 /// Options of `tutti keyer`.
 #[derive(Clone, Debug, clap::Args)]
@@ -168,17 +173,21 @@ impl Keyer {
 
     fn install(&mut self, sa: &AhSa) -> Result<(), Refusal> {
         let (list, peer) = permit(self.list.as_ref(), sa)?;
-        let (local, earlier) = (list.local, xfrm::installed(&mut self.xfrm)?);
+        let local = list.local;
+        // Of two outbound SAs the kernel takes the younger by wall clock, which may step: never
+        // leave two. The new one stands first, so no packet finds none.
+        let replaced = |old: &xfrm::InstalledSa| {
+            let same_way = old.source == local && old.destination == peer.address;
+            !sa.inbound && same_way && is_ours(old.reqid) && old.spi != 0
+        };
+        let mut earlier = xfrm::installed(&mut self.xfrm)?;
+        earlier.retain(replaced);
         xfrm::install(&mut self.xfrm, local, peer.reqid, sa)?;
-        if !sa.inbound {
-            // Of two outbound SAs the kernel takes the younger by wall clock, which may step:
-            // never leave two. The new one stands first, so no packet finds none.
-            for old in earlier {
-                let same_way = old.source == local && old.destination == peer.address;
-                if same_way && is_ours(old.reqid) && old.spi != 0 && old.spi != sa.spi {
-                    xfrm::remove(&mut self.xfrm, old.destination, old.spi)?;
-                }
-            }
+        if !earlier.is_empty() {
+            std::thread::sleep(OUTBOUND_GRACE);
+        }
+        for old in earlier {
+            xfrm::remove(&mut self.xfrm, old.destination, old.spi)?;
         }
         Ok(())
     }

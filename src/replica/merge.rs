@@ -110,7 +110,9 @@ pub fn merge(
             }
         }
         RowWrite::Insert(_) => {
-            let mut decision = same_generation(local, 0..width, stamp, covers);
+            // Either two peers inserted one key, or the origin wrote over a row that was parked
+            // there and that nobody saw: what it held is kept in both cases.
+            let mut decision = same_generation(local, 0..width, stamp, |_| false);
             if stamp > local.row {
                 // Two inserts of one generation: the record is the same whichever came first.
                 let clock = &decision.clock;

@@ -1,1 +1,539 @@
-//! One peer link as a state machine.
+//! One peer link as a state machine: hello, catch-up, live stream, acknowledgement, snapshot.
+//!
+//! Pure: frames and results go in, [`Action`]s come out; the shell (`node::link`, or the
+//! simulator) carries them out in order and reports back. Memory is bounded: at most
+//! [`WINDOW`] bytes are under way, whatever the backlog.
+
+use std::collections::VecDeque;
+
+use super::frontier::Frontier;
+use super::{ClusterId, Incarnation, NodeId};
+use crate::wire::replication::{Frame, Hello, PROTOCOL};
+
+/// How many bytes may be sent and not yet acknowledged.
+pub const WINDOW: usize = 4 << 20;
+/// About how many bytes of transactions go into one frame.
+pub const BATCH: usize = 256 << 10;
+/// How many bytes of a snapshot go into one frame.
+pub const CHUNK: usize = 256 << 10;
+/// How often a ping is sent, in milliseconds.
+pub const PING_MS: u64 = 1_000;
+/// After how much silence a link counts as cut, in milliseconds. A peer that stages or swaps in
+/// a snapshot answers nothing meanwhile.
+pub const SILENCE_MS: u64 = 30_000;
+
+/// What this side is.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Our name, to be shown.
+    pub name: String,
+    /// Our software version.
+    pub version: String,
+    /// Our node.
+    pub node: NodeId,
+    /// Our present incarnation.
+    pub incarnation: Incarnation,
+    /// The cluster we are a member of.
+    pub cluster: Option<ClusterId>,
+    /// What we have durably applied.
+    pub frontier: Frontier,
+}
+
+/// The two clocks, passed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic microseconds.
+    pub us: u64,
+    /// Wall clock, milliseconds since 1970.
+    pub wall_ms: u64,
+}
+
+/// What the shell does for the session, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Send it.
+    Send(Frame),
+    /// Apply these durably; report with [`Session::applied`].
+    Apply(Vec<Vec<u8>>),
+    /// Read the log for a peer at `frontier` from `position` (`None`: find out where to start);
+    /// report with [`Session::read`].
+    Read {
+        /// What the peer has or was sent.
+        frontier: Frontier,
+        /// Where to read on.
+        position: Option<i64>,
+    },
+    /// Stage a snapshot; report with [`Session::staged`].
+    Stage,
+    /// Read a piece of the staged snapshot; report with [`Session::chunk`].
+    ReadChunk {
+        /// From where.
+        offset: u64,
+    },
+    /// Write a piece of the arriving snapshot; 0 starts it anew.
+    WriteChunk {
+        /// Where it belongs.
+        offset: u64,
+        /// The piece.
+        bytes: Vec<u8>,
+    },
+    /// Verify the arrived snapshot and swap it in; the link ends after it.
+    SwapIn {
+        /// What it must hash to.
+        sha256: [u8; 32],
+        /// The cluster it belongs to.
+        cluster: ClusterId,
+    },
+    /// Tell the node.
+    Event(Event),
+}
+
+/// What a session tells the node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The peer has said who it is.
+    Hello {
+        /// Its name.
+        name: String,
+        /// Its node.
+        node: NodeId,
+        /// Its software version.
+        version: String,
+        /// Its cluster.
+        cluster: Option<ClusterId>,
+    },
+    /// A snapshot is arriving.
+    Joining {
+        /// How much of it, 0 to 100.
+        percent: u8,
+    },
+    /// Transactions are being exchanged that were committed before the link was up.
+    CatchingUp {
+        /// How many are still missing here.
+        changes: u64,
+    },
+    /// Both stream as they commit.
+    Live {
+        /// How many of ours the peer has not acknowledged.
+        behind: u64,
+    },
+    /// A ping was answered.
+    RoundTrip {
+        /// Microseconds there and back.
+        us: u64,
+        /// How far the peer's wall clock is ahead of ours, in milliseconds.
+        clock_offset_ms: i64,
+    },
+}
+
+/// Why a session ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// It is a member of another cluster.
+    #[error("the peer belongs to another cluster")]
+    OtherCluster,
+    /// Neither side has a cluster.
+    #[error("neither side is a member of a cluster yet; one has to found it")]
+    NoCluster,
+    /// Software versions differ.
+    #[error("the peer runs version {theirs}, this system {ours}: they do not replicate")]
+    Version {
+        /// Ours.
+        ours: String,
+        /// Theirs.
+        theirs: String,
+    },
+    /// Both claim to be the same machine.
+    #[error("the peer has this system's own node id: one is a copy of the other")]
+    SameNode,
+    /// An origin's history differs between the two.
+    #[error("histories of origin {origin:016x} differ at {seq}: one side was restored or copied")]
+    Fork {
+        /// Which origin.
+        origin: Incarnation,
+        /// At which transaction.
+        seq: u64,
+    },
+    /// A frame that has no place now.
+    #[error("an unexpected frame: {0}")]
+    Unexpected(&'static str),
+    /// Nothing was heard for [`SILENCE_MS`].
+    #[error("nothing was heard from the peer for {} s", SILENCE_MS / 1000)]
+    Silence,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    /// Our hello is out, theirs is awaited.
+    Greeting,
+    /// Transactions flow.
+    Streaming,
+    /// They join: the staged snapshot's size, and what was sent and acknowledged of it.
+    Donating { size: u64, sent: u64, acked: u64 },
+    /// We join: what arrives.
+    Joining {
+        cluster: ClusterId,
+        size: u64,
+        sha256: [u8; 32],
+        at: u64,
+    },
+    /// They may ask for a snapshot.
+    AwaitingRequest,
+}
+
+/// One link's session.
+#[derive(Debug)]
+pub struct Session {
+    local: Local,
+    state: State,
+    /// What the peer has durably, by its own word.
+    acked: Frontier,
+    /// What it has or was sent.
+    sent: Frontier,
+    /// What it had when the link came up: beyond what we have, that is our catch-up.
+    target: Frontier,
+    position: Option<i64>,
+    reading: bool,
+    /// More may be in the log than was read.
+    pending: bool,
+    applying: usize,
+    in_flight: VecDeque<(Frontier, usize)>,
+    last_heard_us: u64,
+    last_ping_us: u64,
+    actions: VecDeque<Action>,
+}
+
+impl Session {
+    /// Starts a session: its first action sends our hello.
+    pub fn new(now: Now, local: Local) -> Self {
+        let hello = Frame::Hello(Hello {
+            protocol: PROTOCOL,
+            cluster: local.cluster,
+            node: local.node,
+            incarnation: local.incarnation,
+            name: local.name.clone(),
+            version: local.version.clone(),
+            frontier: local.frontier.to_wire(),
+        });
+        Session {
+            local,
+            state: State::Greeting,
+            acked: Frontier::default(),
+            sent: Frontier::default(),
+            target: Frontier::default(),
+            position: None,
+            reading: false,
+            pending: true,
+            applying: 0,
+            in_flight: VecDeque::new(),
+            last_heard_us: now.us,
+            last_ping_us: now.us,
+            actions: VecDeque::from([Action::Send(hello)]),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Whether more frames may be read: false while much is waiting to be applied.
+    pub fn wants_frames(&self) -> bool {
+        self.applying < 4
+    }
+
+    /// When [`Session::handle_timeout`] is due, in monotonic microseconds.
+    pub fn poll_timeout(&self) -> u64 {
+        let ping = self.last_ping_us + PING_MS * 1_000;
+        ping.min(self.last_heard_us + SILENCE_MS * 1_000)
+    }
+
+    /// Sends a ping when due, ends a silent link.
+    pub fn handle_timeout(&mut self, now: Now) -> Result<(), SessionError> {
+        if !self.wants_frames() {
+            // Nothing is read while the disk is behind: that silence is ours.
+            self.last_heard_us = now.us;
+        }
+        if now.us >= self.last_heard_us + SILENCE_MS * 1_000 {
+            return Err(SessionError::Silence);
+        }
+        if now.us >= self.last_ping_us + PING_MS * 1_000 {
+            self.last_ping_us = now.us;
+            if self.state != State::Greeting {
+                self.send(Frame::Ping { sent_us: now.us });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a frame.
+    pub fn handle_frame(&mut self, now: Now, frame: Frame) -> Result<(), SessionError> {
+        self.last_heard_us = now.us;
+        match frame {
+            Frame::Hello(hello) => self.hello(hello),
+            _ if self.state == State::Greeting => {
+                Err(SessionError::Unexpected("something before the hello"))
+            }
+            Frame::Ping { sent_us } => {
+                let wall_ms = now.wall_ms;
+                self.send(Frame::Pong { sent_us, wall_ms });
+                Ok(())
+            }
+            Frame::Pong { sent_us, wall_ms } => {
+                let us = now.us.saturating_sub(sent_us);
+                let middle = now.wall_ms as i64 - (us / 2_000) as i64;
+                self.actions.push_back(Action::Event(Event::RoundTrip {
+                    us,
+                    clock_offset_ms: (wall_ms as i64).saturating_sub(middle),
+                }));
+                Ok(())
+            }
+            Frame::Transactions(list) if self.state == State::Streaming => {
+                self.applying += 1;
+                self.actions.push_back(Action::Apply(list));
+                Ok(())
+            }
+            Frame::Ack(frontier) if self.state == State::Streaming => {
+                self.acknowledged(Frontier::from_wire(&frontier));
+                Ok(())
+            }
+            other => self.snapshot_frame(other),
+        }
+    }
+
+    fn send(&mut self, frame: Frame) {
+        self.actions.push_back(Action::Send(frame));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.actions.push_back(Action::Event(event));
+    }
+
+    fn hello(&mut self, hello: Hello) -> Result<(), SessionError> {
+        if self.state != State::Greeting {
+            return Err(SessionError::Unexpected("a second hello"));
+        }
+        self.event(Event::Hello {
+            name: hello.name.clone(),
+            node: hello.node,
+            version: hello.version.clone(),
+            cluster: hello.cluster,
+        });
+        if hello.node == self.local.node {
+            return Err(SessionError::SameNode);
+        }
+        if hello.version != self.local.version || hello.protocol != PROTOCOL {
+            return Err(SessionError::Version {
+                ours: self.local.version.clone(),
+                theirs: hello.version,
+            });
+        }
+        match (self.local.cluster, hello.cluster) {
+            (None, None) => return Err(SessionError::NoCluster),
+            (Some(ours), Some(theirs)) if ours != theirs => return Err(SessionError::OtherCluster),
+            (None, Some(cluster)) => {
+                self.state = State::Joining {
+                    cluster,
+                    size: 0,
+                    sha256: [0; 32],
+                    at: 0,
+                };
+                self.send(Frame::SnapshotRequest);
+                self.event(Event::Joining { percent: 0 });
+                return Ok(());
+            }
+            (Some(_), None) => {
+                self.state = State::AwaitingRequest;
+                return Ok(());
+            }
+            (Some(_), Some(_)) => {}
+        }
+        self.target = Frontier::from_wire(&hello.frontier);
+        for (origin, theirs) in &self.target.0 {
+            let ours = self.local.frontier.0.get(origin);
+            if ours.is_some_and(|ours| ours.seq == theirs.seq && ours.chain != theirs.chain) {
+                return Err(SessionError::Fork {
+                    origin: *origin,
+                    seq: theirs.seq,
+                });
+            }
+        }
+        self.acked = self.target.clone();
+        self.sent = self.target.clone();
+        self.state = State::Streaming;
+        self.progress();
+        self.read_more();
+        Ok(())
+    }
+
+    fn progress(&mut self) {
+        let changes = self.local.frontier.missing(&self.target);
+        let behind = self.acked.missing(&self.local.frontier);
+        self.event(if changes > 0 {
+            Event::CatchingUp { changes }
+        } else {
+            Event::Live { behind }
+        });
+    }
+
+    /// Our store committed something, ours or another peer's.
+    pub fn committed(&mut self, frontier: Frontier) {
+        self.local.frontier.advance(&frontier);
+        self.pending = true;
+        self.read_more();
+    }
+
+    fn read_more(&mut self) {
+        let under_way: usize = self.in_flight.iter().map(|batch| batch.1).sum();
+        let free = under_way < WINDOW;
+        if self.state == State::Streaming && self.pending && !self.reading && free {
+            self.reading = true;
+            self.pending = false;
+            self.actions.push_back(Action::Read {
+                frontier: self.sent.clone(),
+                position: self.position,
+            });
+        }
+    }
+
+    /// What was read from the log, as (origin, sequence, bytes), and where to read on.
+    pub fn read(&mut self, found: Vec<(Incarnation, u64, Vec<u8>)>, position: i64) {
+        self.reading = false;
+        self.position = Some(position);
+        // The peer may have told meanwhile that it has them from elsewhere.
+        let news = found
+            .into_iter()
+            .filter(|(o, seq, _)| !self.acked.covers(*o, *seq));
+        let news: Vec<_> = news.collect();
+        if !news.is_empty() {
+            let mut end = Frontier::default();
+            for (origin, seq, _) in &news {
+                end.0.entry(*origin).or_default().seq = *seq;
+            }
+            self.sent.advance(&end);
+            let size = news.iter().map(|n| n.2.len()).sum();
+            self.in_flight.push_back((end, size));
+            let list = news.into_iter().map(|n| n.2).collect();
+            self.send(Frame::Transactions(list));
+            self.pending = true;
+        }
+        self.read_more();
+    }
+
+    /// A batch was applied durably; `frontier` is ours after it.
+    pub fn applied(&mut self, frontier: Frontier) {
+        self.applying = self.applying.saturating_sub(1);
+        self.local.frontier.advance(&frontier);
+        self.send(Frame::Ack(frontier.to_wire()));
+        self.progress();
+        self.pending = true;
+        self.read_more();
+    }
+
+    fn acknowledged(&mut self, frontier: Frontier) {
+        self.acked.advance(&frontier);
+        self.sent.advance(&frontier);
+        let acked = &self.acked;
+        let done = |end: &Frontier| end.0.iter().all(|(o, p)| acked.covers(*o, p.seq));
+        while self.in_flight.front().is_some_and(|batch| done(&batch.0)) {
+            self.in_flight.pop_front();
+        }
+        self.progress();
+        self.read_more();
+    }
+
+    fn snapshot_frame(&mut self, frame: Frame) -> Result<(), SessionError> {
+        match (frame, &mut self.state) {
+            (Frame::SnapshotRequest, State::AwaitingRequest) => {
+                self.actions.push_back(Action::Stage);
+                Ok(())
+            }
+            (Frame::SnapshotAck { offset }, State::Donating { sent, acked, .. }) => {
+                if offset > *sent {
+                    return Err(SessionError::Unexpected("an acknowledgement of the future"));
+                }
+                *acked = (*acked).max(offset);
+                self.donate();
+                Ok(())
+            }
+            (
+                Frame::SnapshotBegin { size, sha256 },
+                State::Joining {
+                    size: s, sha256: h, ..
+                },
+            ) => {
+                if *s != 0 || size == 0 {
+                    return Err(SessionError::Unexpected("a snapshot's beginning"));
+                }
+                (*s, *h) = (size, sha256);
+                Ok(())
+            }
+            (Frame::SnapshotChunk { offset, bytes }, State::Joining { .. }) => {
+                self.chunk_arrived(offset, bytes)
+            }
+            _ => Err(SessionError::Unexpected("a frame of another state")),
+        }
+    }
+
+    fn chunk_arrived(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), SessionError> {
+        let State::Joining {
+            cluster,
+            size,
+            sha256,
+            at,
+        } = &mut self.state
+        else {
+            return Err(SessionError::Unexpected("a piece of a snapshot"));
+        };
+        let end = offset + bytes.len() as u64;
+        if offset != *at || bytes.is_empty() || end > *size {
+            return Err(SessionError::Unexpected(
+                "a piece of a snapshot that does not fit",
+            ));
+        }
+        *at = end;
+        let percent = (end * 100 / *size) as u8;
+        let swap = (end == *size).then_some(Action::SwapIn {
+            sha256: *sha256,
+            cluster: *cluster,
+        });
+        self.actions.push_back(Action::WriteChunk { offset, bytes });
+        self.send(Frame::SnapshotAck { offset: end });
+        self.event(Event::Joining { percent });
+        self.actions.extend(swap);
+        Ok(())
+    }
+
+    /// A snapshot was staged.
+    pub fn staged(&mut self, size: u64, sha256: [u8; 32]) {
+        self.state = State::Donating {
+            size,
+            sent: 0,
+            acked: 0,
+        };
+        self.send(Frame::SnapshotBegin { size, sha256 });
+        self.donate();
+    }
+
+    /// Asks for the next piece, while the window has room and none is asked for.
+    fn donate(&mut self) {
+        if let State::Donating { size, sent, acked } = self.state
+            && sent < size
+            && sent - acked < WINDOW as u64
+            && !self.reading
+        {
+            self.reading = true;
+            self.actions.push_back(Action::ReadChunk { offset: sent });
+        }
+    }
+
+    /// A piece of the staged snapshot was read.
+    pub fn chunk(&mut self, offset: u64, bytes: Vec<u8>) {
+        self.reading = false;
+        if let State::Donating { sent, .. } = &mut self.state {
+            *sent = offset + bytes.len() as u64;
+            self.send(Frame::SnapshotChunk { offset, bytes });
+            self.donate();
+        }
+    }
+}

@@ -40,7 +40,9 @@ pub fn find(store: &Store, name: &str) -> Result<Option<Administrator>, StoreErr
 
 /// How many there are.
 pub fn count(store: &Store) -> Result<usize, StoreError> {
-    Ok(store.read(|reader| reader.query("SELECT name FROM administrator", &[]))?.len())
+    Ok(store
+        .read(|reader| reader.query("SELECT name FROM administrator", &[]))?
+        .len())
 }
 
 /// Adds or replaces one.
@@ -63,9 +65,17 @@ pub fn put(store: &Store, who: &Administrator) -> Result<(), StoreError> {
 
 fn from_row(row: Vec<Value>) -> Option<Administrator> {
     match <[Value; 4]>::try_from(row).ok()? {
-        [Value::Text(name), Value::Text(hash), Value::Text(role), Value::Integer(change)] => {
-            Some(Administrator { name, hash, role, change_password: change != 0 })
-        }
+        [
+            Value::Text(name),
+            Value::Text(hash),
+            Value::Text(role),
+            Value::Integer(change),
+        ] => Some(Administrator {
+            name,
+            hash,
+            role,
+            change_password: change != 0,
+        }),
         _ => None,
     }
 }

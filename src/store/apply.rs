@@ -12,6 +12,7 @@ use super::capture::{Row, current};
 use super::log::{self, Origins};
 use super::schema::Table;
 use super::settle::Settle;
+use super::shown::Changed;
 use super::writer::{Bind, Writer, decode};
 use super::{StoreError, inbox};
 use crate::replica::change::{Body, RowChange, RowWrite, TableChange, Transaction};
@@ -60,6 +61,7 @@ impl Writer {
             let mut settle = Settle::default();
             for (transaction, bytes) in &fresh {
                 check_order(&origins, transaction)?;
+                check_clock((writer.clock)(), transaction)?;
                 log::append(&writer.db, &mut origins, transaction, bytes)?;
                 match &transaction.body {
                     Body::Rows(changes) => {
@@ -74,11 +76,13 @@ impl Writer {
             settle.run(&writer.db, &writer.tables)?;
             Ok(origins)
         });
+        let mut names = Vec::new();
         match result {
             Ok(origins) => {
                 let latest = fresh.iter().map(|(transaction, _)| transaction.hlc).max();
                 self.hlc = self.hlc.max(latest.unwrap_or_default());
                 self.origins = origins;
+                self.publish(&changed(&fresh, &mut names));
                 Ok((self.frontier(), true))
             }
             Err(error) => {
@@ -160,12 +164,25 @@ impl Writer {
             Some(row) if plain => place(&self.db, table, &row)?,
             None if plain => remove(&self.db, table, &change.key)?,
             new => {
-                remove(&self.db, table, &change.key)?;
+                if visible.is_some() {
+                    remove(&self.db, table, &change.key)?;
+                }
                 settle.changed(&self.db, table, key, visible, new)?;
             }
         }
         Ok(())
     }
+}
+
+/// Which tables a batch may change.
+fn changed<'a>(batch: &[(Transaction, &Vec<u8>)], names: &'a mut Vec<String>) -> Changed<'a> {
+    for (transaction, _) in batch {
+        match &transaction.body {
+            Body::Rows(tables) => names.extend(tables.iter().map(|change| change.table.clone())),
+            Body::Schema { .. } => return Changed::All,
+        }
+    }
+    Changed::Tables(names)
 }
 
 /// Whether a change has the table's shape.
@@ -201,6 +218,21 @@ fn check_order(origins: &Origins, transaction: &Transaction) -> Result<(), Store
             "a transaction that depends on {dep:016x}:{needed}, which is not here yet"
         ))),
     }
+}
+
+/// How far ahead of our wall clock a stamp may be, in milliseconds.
+const MAX_AHEAD_MS: u64 = 60_000;
+
+/// Refuses a stamp from the future: it waits at the peer, and never moves our clock.
+fn check_clock(wall_ms: u64, transaction: &Transaction) -> Result<(), StoreError> {
+    let ahead = transaction.hlc.millis().saturating_sub(wall_ms);
+    if ahead <= MAX_AHEAD_MS {
+        return Ok(());
+    }
+    Err(StoreError::Peer(format!(
+        "a transaction stamped {} s in the future waits; check the time of both systems",
+        ahead / 1_000
+    )))
 }
 
 /// Whether the arriving transaction had seen a version.

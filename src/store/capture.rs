@@ -13,7 +13,7 @@ use rusqlite::types::ValueRef;
 
 use super::schema::Table;
 use super::writer::{row_values, value};
-use super::{StoreError, lock, log};
+use super::{StoreError, inbox, lock, log, settle};
 use crate::replica::change::{RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::value::{Value, encode_key};
@@ -198,18 +198,39 @@ fn change(
     };
     let encoded = encode_key(&key);
     let clock = log::load_clock(db, table.id, &encoded)?;
+    if let (RowWrite::Insert(row), Some(clock)) = (&write, &clock) {
+        overwrite_parked(db, &table, &encoded, row, clock, stamp)?;
+    }
     let clock = advance(clock, &write, stamp);
     log::save_clock(db, table.id, &encoded, &clock)?;
-    if matches!(write, RowWrite::Insert(_)) {
-        // A parked row of this key is overwritten by the new one.
-        db.prepare_cached("DELETE FROM _tutti_hidden WHERE tbl = ? AND key = ?")?
-            .execute(rusqlite::params![table.id, encoded])?;
-    }
     Ok(Some(RowChange {
         key,
         generation: clock.generation,
         write,
     }))
+}
+
+/// A parked row is invisible to writers: what an insert writes over goes to the inbox.
+fn overwrite_parked(
+    db: &Connection,
+    table: &Table,
+    key: &[u8],
+    row: &Row,
+    clock: &RowClock,
+    stamp: Stamp,
+) -> Result<(), StoreError> {
+    let Some(parked) = settle::parked(db, table.id, key)? else {
+        return Ok(());
+    };
+    for (at, column) in table.columns.iter().enumerate() {
+        if parked.get(at) != row.get(at)
+            && let Some(value) = parked.get(at)
+        {
+            let loser = clock.column(at as u16);
+            inbox::record(db, &table.name, key, &column.name, stamp, loser, value)?;
+        }
+    }
+    settle::unpark(db, table.id, key)
 }
 
 fn advance(clock: Option<RowClock>, write: &RowWrite, stamp: Stamp) -> RowClock {

@@ -23,7 +23,8 @@ pub struct ImportReport {
 fn ordered(file: &Connection) -> Result<Vec<(String, String)>, StoreError> {
     let mut statement = file.prepare(
         "SELECT name, sql FROM sqlite_schema \
-         WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+         WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+         AND name NOT LIKE '\\_tutti\\_%' ESCAPE '\\' ORDER BY name",
     )?;
     let all = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mut left: Vec<(String, String)> = all.collect::<Result<_, _>>()?;
@@ -63,8 +64,10 @@ pub(super) fn import(store: &Store, path: &Path) -> Result<ImportReport, StoreEr
         let rows = load(store, &file, &name)?;
         report.tables.push((name, rows));
     }
-    let mut statement =
-        file.prepare("SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL")?;
+    let mut statement = file.prepare(
+        "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL \
+         AND name NOT LIKE '\\_tutti\\_%' ESCAPE '\\'",
+    )?;
     let indexes = statement.query_map([], |row| row.get(0))?;
     for sql in indexes.collect::<Result<Vec<String>, _>>()? {
         store.declare(&sql)?;
@@ -73,7 +76,7 @@ pub(super) fn import(store: &Store, path: &Path) -> Result<ImportReport, StoreEr
 }
 
 fn load(store: &Store, file: &Connection, name: &str) -> Result<u64, StoreError> {
-    let table = store.writer().table(name)?;
+    let table = store.table(name)?.0;
     let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
     let list = columns.join(", ");
     let marks = vec!["?"; columns.len()].join(", ");

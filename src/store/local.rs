@@ -27,28 +27,41 @@ impl Local {
             .append(true)
             .mode(0o600)
             .open(path)
-            .map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
+            .map_err(|source| StoreError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
         let connection = Connection::open(path)?;
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
              CREATE TABLE IF NOT EXISTS local (name TEXT PRIMARY KEY, value BLOB NOT NULL)
              STRICT, WITHOUT ROWID;",
         )?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+        })
     }
 
     /// Reads one value.
     pub fn value(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let value: Option<Vec<u8>> = connection
-            .query_row("SELECT value FROM local WHERE name = ?1", [name], |row| row.get(0))
+            .query_row("SELECT value FROM local WHERE name = ?1", [name], |row| {
+                row.get(0)
+            })
             .optional()?;
         Ok(value.map(Zeroizing::new))
     }
 
     /// Sets several values at once, durably; `None` deletes.
     pub fn set(&self, values: &[(&str, Option<&[u8]>)]) -> Result<(), StoreError> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = self
+            .connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let transaction = connection.transaction()?;
         for (name, value) in values {
             match value {

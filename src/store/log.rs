@@ -147,6 +147,7 @@ pub(super) fn start(db: &Connection, frontier: &Frontier) -> Result<i64, StoreEr
         let lacking: Option<i64> =
             statement.query_row(params![sqlite(*origin), seq], |row| row.get(0))?;
         first = first.min(lacking.unwrap_or(i64::MAX));
+        same_history(db, *origin, frontier)?;
     }
     let end: i64 = db.query_row(
         "SELECT coalesce(max(position), 0) FROM _tutti_log",
@@ -154,6 +155,30 @@ pub(super) fn start(db: &Connection, frontier: &Frontier) -> Result<i64, StoreEr
         |r| r.get(0),
     )?;
     Ok(first.min(end + 1))
+}
+
+/// Refuses a peer whose history of an origin is not a part of ours.
+fn same_history(
+    db: &Connection,
+    origin: Incarnation,
+    frontier: &Frontier,
+) -> Result<(), StoreError> {
+    let Some(theirs) = frontier.0.get(&origin) else {
+        return Ok(());
+    };
+    let ours: Option<[u8; 32]> = db
+        .prepare_cached("SELECT chain FROM _tutti_log WHERE origin = ? AND seq = ?")?
+        .query_row(params![sqlite(origin), sqlite(theirs.seq)], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if ours.is_some_and(|ours| ours != theirs.chain) {
+        return Err(StoreError::Peer(format!(
+            "another history of origin {origin:016x} at {}: one side was tampered with",
+            theirs.seq
+        )));
+    }
+    Ok(())
 }
 
 pub(super) fn read_after(

@@ -21,9 +21,13 @@ mod inbox;
 mod log;
 mod schema;
 mod settle;
+mod shown;
 mod snapshot;
 mod tokens;
 mod writer;
+
+pub mod administrators;
+pub mod local;
 
 pub use import::ImportReport;
 pub use inbox::ConflictRow;
@@ -85,6 +89,9 @@ struct Inner {
     path: PathBuf,
     node: NodeId,
     writer: Mutex<Writer>,
+    shown: shown::Shared,
+    digests: shown::Cache<[u8; 32]>,
+    counts: shown::Cache<u64>,
     readers: Mutex<Vec<Connection>>,
     /// Held for reading by readers, for writing while a snapshot is swapped in.
     swap: RwLock<()>,
@@ -119,12 +126,17 @@ impl Store {
         clock: Clock,
     ) -> Result<Self, StoreError> {
         let path = dir.join("replicated.db");
-        let writer = Writer::open(&path, node, incarnation, clock)?;
+        snapshot::sweep(&path);
+        let shown = shown::Shared::default();
+        let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&shown))?;
         Ok(Store {
             inner: Arc::new(Inner {
                 path,
                 node,
                 writer: Mutex::new(writer),
+                shown,
+                digests: shown::Cache::default(),
+                counts: shown::Cache::default(),
                 readers: Mutex::default(),
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
@@ -140,7 +152,7 @@ impl Store {
 
     /// The current incarnation (a snapshot swapped in changes it).
     pub fn incarnation(&self) -> Incarnation {
-        self.writer().incarnation()
+        lock(&self.inner.shown).incarnation
     }
 
     /// Creates the appliance's own replicated tables and indexes, where they are missing. The
@@ -209,15 +221,14 @@ impl Store {
 
     /// The replicated tables, by name.
     pub fn tables(&self) -> Result<Vec<TableInfo>, StoreError> {
-        let tables = self.writer().tables();
+        let tables = lock(&self.inner.shown).versioned();
         self.read(|reader| {
-            let info = |table: Arc<schema::Table>| {
-                let sql = format!("SELECT count(*) FROM {}", schema::quote(&table.name));
-                let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
-                let rows = reader.connection.query_row(&sql, [], count)?;
+            let info = |(table, version): (Arc<schema::Table>, u64)| {
+                let count = || schema::count(reader.connection, &table);
+                let rows = self.inner.counts.value(&table, version, count)?;
                 Ok(TableInfo {
                     name: table.name.clone(),
-                    rows: rows as u64,
+                    rows,
                     columns: table.columns.iter().map(|c| c.name.clone()).collect(),
                     key: table.key_names(),
                 })
@@ -226,16 +237,33 @@ impl Store {
         })
     }
 
+    fn table(&self, name: &str) -> Result<(Arc<schema::Table>, u64), StoreError> {
+        let tables = lock(&self.inner.shown).versioned();
+        let found = tables.into_iter().find(|(table, _)| table.name == name);
+        found.ok_or_else(|| StoreError::Schema(format!("table {name}: no such replicated table")))
+    }
+
     /// SHA-256 over all replicated rows in key order: equal where peers have converged.
     pub fn digest(&self) -> Result<[u8; 32], StoreError> {
-        let tables = self.writer().tables();
-        self.read(|reader| digest::all(reader.connection, &tables))
+        let tables = lock(&self.inner.shown).versioned();
+        self.read(|reader| {
+            let one = |(table, version): &(Arc<schema::Table>, u64)| {
+                let compute = || digest::table(reader.connection, table);
+                let digest = self.inner.digests.value(table, *version, compute)?;
+                Ok((table.name.clone(), digest))
+            };
+            let digests: Result<Vec<_>, StoreError> = tables.iter().map(one).collect();
+            Ok(digest::all(digests?))
+        })
     }
 
     /// The same over one table's rows.
     pub fn table_digest(&self, name: &str) -> Result<[u8; 32], StoreError> {
-        let table = self.writer().table(name)?;
-        self.read(|reader| digest::table(reader.connection, &table))
+        let (table, version) = self.table(name)?;
+        self.read(|reader| {
+            let compute = || digest::table(reader.connection, &table);
+            self.inner.digests.value(&table, version, compute)
+        })
     }
 
     /// Declares and loads every table of an SQLite file, parents first.
@@ -250,18 +278,18 @@ impl Store {
 
     /// The newest entries of the conflict inbox.
     pub fn conflicts(&self, limit: usize) -> Result<Vec<ConflictRow>, StoreError> {
-        let tables = self.writer().tables();
+        let tables = lock(&self.inner.shown).tables.clone();
         self.read(|reader| inbox::list(reader.connection, &tables, limit))
     }
 
     /// What this node has durably applied, per origin.
     pub fn frontier(&self) -> Frontier {
-        self.writer().frontier()
+        lock(&self.inner.shown).frontier.clone()
     }
 
     /// How many origins and transactions this node holds, as `(origins, transactions)`.
     pub fn frontier_summary(&self) -> (usize, u64) {
-        let frontier = self.writer().frontier();
+        let frontier = self.frontier();
         let transactions = frontier.0.values().map(|position| position.seq).sum();
         (frontier.0.len(), transactions)
     }

@@ -242,6 +242,13 @@ fn foreign(db: &Connection, table: &Table) -> Result<Vec<ForeignKey>, StoreError
     Ok(keys.into_iter().map(|key| key.1).collect())
 }
 
+/// How many rows are visible.
+pub(super) fn count(db: &Connection, table: &Table) -> Result<u64, StoreError> {
+    let sql = format!("SELECT count(*) FROM {}", quote(&table.name));
+    let rows: i64 = db.query_row(&sql, [], |row| row.get(0))?;
+    Ok(rows as u64)
+}
+
 /// Fills in what needs all tables: implied parent columns and who is a parent.
 pub(super) fn link(tables: &mut [Table]) {
     let keys: Vec<(String, Vec<String>)> = tables

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::apply::{place, remove};
 use super::capture::{Row, current};
 use super::schema::{ForeignKey, Table, quote};
+use super::shown::Changed;
 use super::writer::{Bind, Writer, query};
 use super::{StoreError, log};
 use crate::replica::clock::Stamp;
@@ -46,7 +47,9 @@ pub(super) fn repair(writer: &mut Writer) -> Result<(), StoreError> {
             ..Settle::default()
         };
         settle.run(&writer.db, &writer.tables)
-    })
+    })?;
+    writer.publish(&Changed::All);
+    Ok(())
 }
 
 impl Settle {
@@ -60,11 +63,7 @@ impl Settle {
         if let Some((_, row)) = self.pending.get(&(table.id, key.to_vec())) {
             return Ok(Some(row.clone()));
         }
-        let parked: Option<Vec<u8>> = db
-            .prepare_cached("SELECT row FROM _tutti_hidden WHERE tbl = ? AND key = ?")?
-            .query_row(params![table.id, key], |row| row.get(0))
-            .optional()?;
-        Ok(parked.as_deref().and_then(decode))
+        parked(db, table.id, key)
     }
 
     /// Notes a row's new merged content; it is no longer in its table.
@@ -222,7 +221,16 @@ fn park(db: &Connection, name: &RowName, row: &Row, reason: &str) -> Result<(), 
     Ok(())
 }
 
-fn unpark(db: &Connection, table: i64, key: &[u8]) -> Result<(), StoreError> {
+/// A parked row.
+pub(super) fn parked(db: &Connection, table: i64, key: &[u8]) -> Result<Option<Row>, StoreError> {
+    let row: Option<Vec<u8>> = db
+        .prepare_cached("SELECT row FROM _tutti_hidden WHERE tbl = ? AND key = ?")?
+        .query_row(params![table, key], |row| row.get(0))
+        .optional()?;
+    Ok(row.as_deref().and_then(decode))
+}
+
+pub(super) fn unpark(db: &Connection, table: i64, key: &[u8]) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM _tutti_hidden WHERE tbl = ? AND key = ?")?
         .execute(params![table, key])?;
     Ok(())

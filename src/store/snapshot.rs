@@ -1,7 +1,7 @@
 //! Snapshots: a staged copy for a joiner, and swapping one in.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
@@ -62,6 +62,39 @@ fn sha256(path: &Path) -> Result<[u8; 32], StoreError> {
     Ok(out)
 }
 
+/// Puts `incoming` in the place of a database that nobody has open.
+fn replace(incoming: &Path, path: &Path) -> Result<(), StoreError> {
+    for suffix in ["-wal", "-shm"] {
+        let mut old = path.to_owned().into_os_string();
+        old.push(suffix);
+        match fs::remove_file(&old) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return io(Path::new(&old), Err(error));
+            }
+            _ => {}
+        }
+    }
+    io(incoming, fs::rename(incoming, path))?;
+    match path.parent() {
+        Some(directory) => io(directory, File::open(directory).and_then(|d| d.sync_all())),
+        None => Ok(()),
+    }
+}
+
+/// Removes what staged snapshots of an earlier life left behind.
+pub(super) fn sweep(path: &Path) {
+    let Some(entries) = path.parent().and_then(|d| fs::read_dir(d).ok()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snapshot-") && name.contains(".db") || name == "incoming.db" {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 impl Store {
     /// Stages a copy of everything replicated, the log included, beside the database.
     pub fn stage_snapshot(&self) -> Result<Staged, StoreError> {
@@ -87,6 +120,16 @@ impl Store {
     /// Where an arriving snapshot is written.
     pub fn incoming_path(&self) -> PathBuf {
         self.inner.path.with_file_name("incoming.db")
+    }
+
+    /// Writes a piece of an arriving snapshot; offset 0 starts it anew.
+    pub fn write_incoming(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.incoming_path();
+        let mut options = File::options();
+        options.write(true).create(true).truncate(offset == 0);
+        let mut file = io(&path, options.open(&path))?;
+        io(&path, file.seek(SeekFrom::Start(offset)))?;
+        io(&path, file.write_all(bytes))
     }
 
     /// Verifies an arrived snapshot and swaps it in under a fresh incarnation. What was here is
@@ -118,21 +161,11 @@ impl Store {
             .execute("VACUUM INTO ?", [&*backup.to_string_lossy()])?;
         // SQLite must have let go of the old file before its name is reused.
         writer.db = Connection::open_in_memory()?;
-        for suffix in ["-wal", "-shm"] {
-            let mut old = inner.path.clone().into_os_string();
-            old.push(suffix);
-            match fs::remove_file(&old) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return io(Path::new(&old), Err(error));
-                }
-                _ => {}
-            }
-        }
-        io(&incoming, fs::rename(&incoming, &inner.path))?;
-        if let Some(directory) = inner.path.parent() {
-            io(directory, File::open(directory).and_then(|d| d.sync_all()))?;
-        }
-        *writer = Writer::open(&inner.path, inner.node, incarnation, clock)?;
+        let swapped = replace(&incoming, &inner.path);
+        // Whether or not it worked: whatever is there now is opened again.
+        let shown = inner.shown.clone();
+        *writer = Writer::open(&inner.path, inner.node, incarnation, clock, shown)?;
+        swapped?;
         let migrations = lock(&inner.migrations).clone();
         let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
         writer.migrate(&migrations)?;

@@ -312,6 +312,33 @@ fn a_snapshot_is_swapped_in_and_the_old_rows_are_backed_up() {
 }
 
 #[test]
+fn a_stamp_from_the_future_waits_and_does_not_move_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let future = Arc::new(|| 4_000_000_000_000);
+    let a = Store::open_with_clock(dir.path(), [1; 16], 1, future).unwrap();
+    a.declare(ITEM).unwrap();
+    let b = peer(2);
+    let (found, _) = a.log_after(&b.store.frontier(), 0, 1 << 20).unwrap();
+    let error = b.store.apply(&[found[0].bytes.clone()]).unwrap_err();
+    assert!(error.to_string().contains("in the future"), "{error}");
+    b.store.declare(ITEM).unwrap();
+    let (own, _) = b.store.log_after(&Frontier::default(), 0, 1 << 20).unwrap();
+    let own = crate::replica::change::Transaction::decode(&own[0].bytes).unwrap();
+    assert_eq!(own.hlc.millis(), 1_000);
+}
+
+#[test]
+fn another_history_of_an_origin_is_refused() {
+    let (a, b) = (peer(1), peer(1));
+    a.store.declare(ITEM).unwrap();
+    b.store
+        .declare("CREATE TABLE other(id INTEGER PRIMARY KEY)")
+        .unwrap();
+    let error = a.store.log_start(&b.store.frontier()).unwrap_err();
+    assert!(error.to_string().contains("another history"), "{error}");
+}
+
+#[test]
 fn out_of_order_and_unreadable_transactions_are_refused_whole() {
     let (a, b) = pair(&[ITEM]);
     run(&a, "INSERT INTO item VALUES (1, 1, 1)");

@@ -10,6 +10,7 @@ use rusqlite::{Connection, ToSql};
 use super::capture::{self, Capture, Shared};
 use super::log::{self, Origins};
 use super::schema::{self, Table};
+use super::shown::{self, Changed};
 use super::tokens::{Token, created, tokens};
 use super::{Clock, StoreError, lock, settle};
 use crate::replica::change::{Body, MAX_TRANSACTION, Transaction};
@@ -30,6 +31,7 @@ pub(super) struct Writer {
     node: NodeId,
     pub incarnation: Incarnation,
     pub clock: Clock,
+    shown: shown::Shared,
 }
 
 /// Binds a value.
@@ -156,6 +158,7 @@ impl Writer {
         node: NodeId,
         incarnation: Incarnation,
         clock: Clock,
+        shown: shown::Shared,
     ) -> Result<Self, StoreError> {
         let capture: Shared = Arc::new(std::sync::Mutex::new(Capture::default()));
         let mut db = Connection::open(path)?;
@@ -179,29 +182,25 @@ impl Writer {
             node,
             incarnation,
             clock,
+            shown,
         };
         writer.load_tables()?;
         settle::repair(&mut writer)?;
+        writer.publish(&Changed::All);
         Ok(writer)
     }
 
-    pub fn incarnation(&self) -> Incarnation {
-        self.incarnation
+    /// Shows the present state to everybody; called after each commit.
+    pub fn publish(&self, changed: &Changed<'_>) {
+        let mut shown = lock(&self.shown);
+        shown.incarnation = self.incarnation;
+        shown.frontier = self.frontier();
+        shown.tables.clone_from(&self.tables);
+        shown.commit(changed);
     }
 
     pub fn frontier(&self) -> Frontier {
         log::frontier(&self.origins)
-    }
-
-    pub fn tables(&self) -> Vec<Arc<Table>> {
-        self.tables.clone()
-    }
-
-    pub fn table(&self, name: &str) -> Result<Arc<Table>, StoreError> {
-        let found = self.tables.iter().find(|table| table.name == name);
-        found
-            .cloned()
-            .ok_or_else(|| StoreError::Schema(format!("table {name}: no such replicated table")))
     }
 
     pub fn load_tables(&mut self) -> Result<(), StoreError> {
@@ -304,7 +303,7 @@ impl Writer {
         });
         let result = result.map(|origins| {
             if let Some(origins) = origins {
-                self.committed(origins);
+                self.committed(origins, &Changed::All);
             }
         });
         self.after_schema(result)
@@ -315,6 +314,7 @@ impl Writer {
         if result.is_err() {
             self.load_tables()?;
         }
+        self.publish(&Changed::All);
         result
     }
 
@@ -340,13 +340,14 @@ impl Writer {
         Ok(origins)
     }
 
-    fn committed(&mut self, origins: Origins) {
+    fn committed(&mut self, origins: Origins, changed: &Changed<'_>) {
         let seen = origins
             .iter()
             .map(|(id, origin)| (*id, origin.position.seq));
         self.told = seen.filter(|seen| seen.0 != self.incarnation).collect();
         self.hlc = self.hlc.max(origins[&self.incarnation].hlc);
         self.origins = origins;
+        self.publish(changed);
     }
 
     /// Returns the closure's value and whether anything replicated changed.
@@ -374,17 +375,26 @@ impl Writer {
             if changes.is_empty() {
                 return Ok((value, None));
             }
+            let tables = changes.iter().map(|change| change.table.clone());
+            let tables: Vec<String> = tables.collect();
             let origins = writer.log_own(hlc, Body::Rows(changes))?;
-            Ok((value, Some(origins)))
+            Ok((value, Some((origins, tables))))
         });
         lock(&self.capture).end();
-        let (value, origins) = result?;
-        let changed = origins.is_some();
-        if let Some(origins) = origins {
-            self.committed(origins);
+        let (value, committed) = result?;
+        let Some((origins, tables)) = committed else {
+            return Ok((value, false));
+        };
+        let named = |name: &String| self.tables.iter().find(|table| table.name == *name);
+        let constrained = tables
+            .iter()
+            .filter_map(named)
+            .any(|table| table.is_constrained());
+        self.committed(origins, &Changed::Tables(&tables));
+        if constrained {
             settle::repair(self)?;
         }
-        Ok((value, changed))
+        Ok((value, true))
     }
 }
 

@@ -1,4 +1,7 @@
-//! The tunnel to one peer: when to initiate, which of two connections stays, what is shown.
+//! The tunnel to one peer: datagrams to the state they belong to. What time demands, and what is
+//! shown, is in [`upkeep`].
+
+mod upkeep;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +11,7 @@ use super::{Outbox, PORT};
 use crate::ike::cookie::Cookies;
 use crate::ike::exchange::auth::{AuthStep, Authenticating, HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
-use crate::ike::{Child, Connection, Context, End, Refusal};
+use crate::ike::{Connection, Context, Refusal};
 use crate::wire::isakmp::{Header, Message, exchange};
 
 /// The higher address lets the lower one initiate.
@@ -20,10 +23,6 @@ const COOKIES_FROM: usize = 3;
 const MAX_HALF_OPEN: usize = 8;
 /// Connections with one peer at a time; honest ones are two for a moment.
 const MAX_CONNECTIONS: usize = 6;
-/// An attempt without answer this old shows as no answer.
-const NO_ANSWER_MS: u64 = 4_000;
-/// The side that made a surplus connection deletes it; the other waits this long.
-const SURPLUS_MS: u64 = 10_000;
 
 enum Attempt {
     Init(Box<Initiator>),
@@ -37,9 +36,13 @@ pub(crate) struct Link {
     attempt: Option<Attempt>,
     attempt_at: u64,
     failures: usize,
-    half_open: Vec<Box<HalfOpen>>,
+    half_open: Vec<HalfOpen>,
     connections: Vec<Connection>,
     kernel: Kernel,
+    /// Where the answers of connections go.
+    reply_to: SocketAddr,
+    /// The answer that established a connection.
+    accepted: Option<Vec<u8>>,
     fault: Option<TunnelState>,
     state: TunnelState,
     since: u64,
@@ -58,6 +61,8 @@ impl Link {
             half_open: Vec::new(),
             connections: Vec::new(),
             kernel: Kernel::new(peer.address),
+            reply_to: SocketAddr::new(peer.address, PORT),
+            accepted: None,
             fault: None,
             state: TunnelState::Connecting,
             since: now,
@@ -75,6 +80,10 @@ impl Link {
             .iter()
             .filter(|c| !c.is_closing())
             .reduce(|a, b| if loses(a, b) { b } else { a })
+    }
+
+    pub fn ike_sas(&self) -> usize {
+        self.connections.iter().map(Connection::ike_sas).sum()
     }
 
     pub fn status(&self, now: u64) -> PeerStatus {
@@ -106,11 +115,13 @@ impl Link {
         if let Some(at) = self.connections.iter().position(|c| c.owns(header)) {
             let connection = &mut self.connections[at];
             connection.handle(context, bytes, &message);
-            return drain(connection, outbox, from);
+            // What it says waits for what it wants in the kernel.
+            self.reply_to = from;
+            return;
         }
         if let Some(at) = self.half_open.iter().position(|h| h.owns(header)) {
             let half_open = self.half_open.swap_remove(at);
-            let step = half_open.receive(context, bytes, &message);
+            let step = Box::new(half_open).receive(context, bytes, &message);
             return self.half_open_step(context.now, outbox, from, step);
         }
         match self.attempt.take() {
@@ -154,7 +165,7 @@ impl Link {
                 if self.half_open.len() >= MAX_HALF_OPEN {
                     self.half_open.remove(0);
                 }
-                self.half_open.push(half_open);
+                self.half_open.push(*half_open);
                 outbox.send(from, answer);
             }
         }
@@ -202,16 +213,17 @@ impl Link {
         step: HalfOpenStep,
     ) {
         match step {
-            HalfOpenStep::Ignored(half_open) => self.half_open.push(half_open),
+            HalfOpenStep::Ignored(half_open) => self.half_open.push(*half_open),
             HalfOpenStep::Reply(half_open, bytes, refusal) => {
-                self.half_open.push(half_open);
+                self.half_open.push(*half_open);
                 outbox.send(from, bytes);
                 if let Some(refusal) = refusal {
                     self.blame(&refusal);
                 }
             }
             HalfOpenStep::Established(connection, bytes, initial_contact) => {
-                outbox.send(from, bytes);
+                self.reply_to = from;
+                self.accepted = Some(bytes);
                 if initial_contact {
                     // Only what stood before this exchange began (RFC 7296 section 2.4).
                     let began = connection.origin.began;
@@ -246,6 +258,13 @@ impl Link {
         }
     }
 
+    /// An operator wants fresh keys.
+    pub fn rekey(&mut self, now: u64) {
+        for connection in &mut self.connections {
+            connection.rekey(now);
+        }
+    }
+
     pub fn keyer_done(&mut self, question: &Question) {
         self.kernel.confirm(question);
     }
@@ -276,183 +295,6 @@ impl Link {
         }
         self.connections.clear();
         self.kernel.reconcile(0, outbox, &[], None);
-    }
-
-    fn failed(&mut self, context: &mut Context<'_>, refusal: &Refusal) {
-        self.blame(refusal);
-        let pause = BACKOFF_MS[self.failures.min(BACKOFF_MS.len() - 1)];
-        self.failures += 1;
-        self.attempt_at = context.now + context.jitter(pause);
-    }
-
-    /// Remembers why there is no tunnel. Differing keys stay shown until a success.
-    fn blame(&mut self, refusal: &Refusal) {
-        if self.fault == Some(TunnelState::AuthenticationFailed) {
-            return;
-        }
-        self.fault = Some(match refusal {
-            Refusal::NoAnswer => TunnelState::NoAnswer,
-            Refusal::AuthenticationFailed => TunnelState::AuthenticationFailed,
-            Refusal::NoProposal => TunnelState::NoProposal,
-            Refusal::NotListed => TunnelState::NotListed,
-            Refusal::Other(text) => TunnelState::Failed(text.clone()),
-        });
-    }
-
-    /// Performs what is due and brings kernel and state into line.
-    pub fn advance(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
-        let now = context.now;
-        self.half_open.retain(|h| now < h.expires());
-        self.drive_attempt(context, outbox);
-        self.settle(now);
-        let target = self.target();
-        for connection in &mut self.connections {
-            connection.advance(context);
-            drain(connection, outbox, target);
-        }
-        self.bury(context);
-        if self.attempt.is_none() && self.chosen().is_none() && now >= self.attempt_at {
-            self.initiate(context, outbox);
-        }
-        self.reconcile(now, outbox);
-        self.judge(now);
-    }
-
-    fn drive_attempt(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
-        let now = context.now;
-        let result = match &mut self.attempt {
-            Some(Attempt::Init(initiator)) => {
-                if initiator.age(now) >= NO_ANSWER_MS && self.fault.is_none() {
-                    self.fault = Some(TunnelState::NoAnswer);
-                }
-                initiator.timeout(now)
-            }
-            Some(Attempt::Auth(authenticating)) => authenticating.timeout(now),
-            None => return,
-        };
-        match result {
-            Ok(Some(bytes)) => outbox.send(self.target(), bytes),
-            Ok(None) => {}
-            Err(refusal) => {
-                self.attempt = None;
-                self.failed(context, &refusal);
-            }
-        }
-    }
-
-    /// Of several connections one stays; the others are deleted, first by whoever made them.
-    fn settle(&mut self, now: u64) {
-        let Some(winner) = self.chosen() else {
-            return;
-        };
-        let (began, established) = (winner.origin.began, winner.established);
-        let low_nonce = winner.low_nonce().to_vec();
-        let newest = self.connections.iter().map(|c| c.established).max();
-        let late = newest.is_some_and(|newest| now >= newest + SURPLUS_MS);
-        for connection in &mut self.connections {
-            let same = connection.origin.began == began
-                && connection.established == established
-                && connection.low_nonce() == low_nonce;
-            if !same && !connection.is_closing() && (connection.origin.initiator || late) {
-                connection.close();
-            }
-        }
-    }
-
-    /// Draws the consequences of connections that ended.
-    fn bury(&mut self, context: &mut Context<'_>) {
-        let live = self.connections.iter().any(|c| c.ended().is_none());
-        let mut ends = Vec::new();
-        self.connections.retain(|connection| {
-            let spent = connection.is_spent();
-            if let (true, Some(end)) = (spent, connection.ended()) {
-                ends.push(end);
-            }
-            !spent
-        });
-        let ended = !ends.is_empty();
-        for end in ends.into_iter().filter(|_| !live) {
-            match end {
-                End::Silent => self.blame(&Refusal::NoAnswer),
-                End::Closed(Some(refusal)) => self.blame(&refusal),
-                End::Closed(None) => {}
-            }
-        }
-        if ended && self.chosen().is_none() && self.attempt.is_none() {
-            let wait = if self.yields {
-                YIELD_MS
-            } else {
-                BACKOFF_MS[0] / 2
-            };
-            self.attempt_at = self.attempt_at.max(context.now + wait);
-        }
-    }
-
-    fn initiate(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
-        // Somebody at the peer's address is about to authenticate: let that finish.
-        let busy = |h: &Box<HalfOpen>| h.is_waiting() && context.now < h.began + YIELD_MS;
-        if self.half_open.iter().any(busy) {
-            self.attempt_at = context.now + YIELD_MS;
-            return;
-        }
-        let (initiator, bytes) = Initiator::start(context);
-        outbox.send(self.target(), bytes);
-        self.attempt = Some(Attempt::Init(Box::new(initiator)));
-    }
-
-    fn reconcile(&mut self, now: u64, outbox: &mut Outbox) {
-        let live = self.connections.iter().filter(|c| !c.is_closing());
-        let children: Vec<&Child> = live.flat_map(Connection::children).collect();
-        let outbound = self.connections.iter().filter(|c| !c.is_closing());
-        let outbound = outbound
-            .reduce(|a, b| if loses(a, b) { b } else { a })
-            .and_then(Connection::outbound);
-        self.kernel.reconcile(now, outbox, &children, outbound);
-    }
-
-    fn judge(&mut self, now: u64) {
-        let chosen = self.chosen();
-        let up = chosen.filter(|c| self.kernel.carrying && c.outbound().is_some());
-        let state = match up {
-            Some(connection) => TunnelState::Up {
-                certificate: connection.origin.certificate,
-            },
-            None => self.fault.clone().unwrap_or(TunnelState::Connecting),
-        };
-        self.rekeys = chosen.map_or((0, 0), |c| c.rekeys);
-        if state.is_up() {
-            self.fault = None;
-            self.failures = 0;
-        }
-        if state != self.state {
-            self.state = state;
-            self.since = now;
-        }
-    }
-
-    /// When [`Link::advance`] wants to be called.
-    pub fn due(&self) -> Option<u64> {
-        let mut times: Vec<u64> = Vec::new();
-        match &self.attempt {
-            Some(Attempt::Init(initiator)) => times.push(initiator.due()),
-            Some(Attempt::Auth(authenticating)) => times.push(authenticating.due()),
-            None if self.chosen().is_none() => times.push(self.attempt_at),
-            None => {}
-        }
-        times.extend(self.half_open.iter().map(|h| h.expires()));
-        times.extend(self.connections.iter().filter_map(Connection::due));
-        if self.connections.iter().filter(|c| !c.is_closing()).count() > 1 {
-            let newest = self.connections.iter().map(|c| c.established).max();
-            times.extend(newest.map(|newest| newest + SURPLUS_MS));
-        }
-        times.extend(self.kernel.due());
-        times.into_iter().min()
-    }
-}
-
-fn drain(connection: &mut Connection, outbox: &mut Outbox, to: SocketAddr) {
-    while let Some(bytes) = connection.poll_transmit() {
-        outbox.send(to, bytes);
     }
 }
 

@@ -8,7 +8,7 @@ mod kernel;
 mod link;
 pub mod message;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use zeroize::Zeroizing;
@@ -36,22 +36,56 @@ pub struct Transmit {
     pub bytes: Vec<u8>,
 }
 
+/// Datagrams that may wait for the keyer; retransmission makes good what is dropped.
+const MAX_WAITING: usize = 256;
+
 /// Datagrams and keyer requests that wait to be fetched.
+///
+/// A datagram leaves only after the inbound SAs asked for before it are in the kernel: it may be
+/// what makes the peer send on them.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    transmits: VecDeque<Transmit>,
+    /// With the number of answers each waits for.
+    transmits: VecDeque<(u64, Transmit)>,
     requests: VecDeque<KeyerRequest>,
     questions: VecDeque<Question>,
+    answered: u64,
+    barriers: BTreeMap<IpAddr, u64>,
 }
 
 impl Outbox {
     fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
-        self.transmits.push_back(Transmit { to, bytes });
+        if self.transmits.len() >= MAX_WAITING {
+            self.transmits.pop_front();
+        }
+        let barrier = self.barriers.get(&to.ip()).copied().unwrap_or(0);
+        self.transmits.push_back((barrier, Transmit { to, bytes }));
     }
 
     fn ask(&mut self, request: KeyerRequest, question: Question) {
         self.requests.push_back(request);
         self.questions.push_back(question);
+        if let Question::Install {
+            peer,
+            inbound: true,
+            ..
+        } = question
+        {
+            let asked = self.answered + self.questions.len() as u64;
+            self.barriers.insert(peer, asked);
+        }
+    }
+
+    fn answer(&mut self) -> Option<Question> {
+        let question = self.questions.pop_front()?;
+        self.answered += 1;
+        Some(question)
+    }
+
+    fn transmit(&mut self) -> Option<Transmit> {
+        let ready = |(barrier, _): &(u64, Transmit)| *barrier <= self.answered;
+        let at = self.transmits.iter().position(ready)?;
+        self.transmits.remove(at).map(|(_, transmit)| transmit)
     }
 }
 
@@ -154,12 +188,16 @@ impl Tunnels {
         if bytes.len() > MAX_DATAGRAM {
             return;
         }
-        let Ok((header, _)) = Header::parse(bytes) else {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        // Strangers cost one comparison.
+        let listed = self.links.iter().any(|l| l.peer.address == from.ip());
+        let header = Header::parse(bytes);
+        let (true, Ok((header, _))) = (listed, header) else {
             return;
         };
         let cookies = Cookies::clone(&self.cookies);
         self.each_link(now, |link, context, outbox| {
-            if link.peer.address == from.ip().to_canonical() {
+            if link.peer.address == from.ip() {
                 link.handle(context, outbox, &cookies, from, (&header, bytes));
             }
         });
@@ -173,7 +211,7 @@ impl Tunnels {
         };
         let question = match address {
             Some(_) => None,
-            None => self.outbox.questions.pop_front(),
+            None => self.outbox.answer(),
         };
         self.each_link(now, |link, context, _| match (&event, &question) {
             (KeyerReply::Acquire { peer }, _) if *peer == link.peer.address => {
@@ -190,6 +228,15 @@ impl Tunnels {
         });
     }
 
+    /// Rekeys the IKE SA and the AH pair with one peer now, whatever their age.
+    pub fn rekey(&mut self, now: u64, peer: IpAddr) {
+        self.each_link(now, |link, context, _| {
+            if link.peer.address == peer {
+                link.rekey(context.now);
+            }
+        });
+    }
+
     /// Performs what is due; see [`Tunnels::poll_timeout`].
     pub fn handle_timeout(&mut self, now: u64) {
         self.each_link(now, |_, _, _| {});
@@ -197,7 +244,7 @@ impl Tunnels {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.outbox.transmits.pop_front()
+        self.outbox.transmit()
     }
 
     /// The next request to the keyer.
@@ -213,6 +260,11 @@ impl Tunnels {
     /// Every listed peer's tunnel.
     pub fn status(&self, now: u64) -> Vec<PeerStatus> {
         self.links.iter().map(|link| link.status(now)).collect()
+    }
+
+    /// How many IKE SAs stand with all peers; one each, but for moments.
+    pub fn ike_sas(&self) -> usize {
+        self.links.iter().map(Link::ike_sas).sum()
     }
 
     /// Whether [`Tunnels::status`] differs from the last time this was asked, beyond its ages.

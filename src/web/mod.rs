@@ -1,1 +1,117 @@
 //! HTTPS: pages, REST and static assets.
+//!
+//! Pages are made on the server and work without scripts; one small script refreshes what changes.
+//! Who calls is settled in `guard` before any handler runs.
+
+mod api;
+mod cluster_page;
+mod events;
+mod guard;
+mod pages;
+mod picture;
+mod rows;
+mod session;
+mod tables_page;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::node::serve::node::Node;
+use session::Sessions;
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The network.
+    Remote(IpAddr),
+    /// The local socket, and the user at its other end.
+    Local(u32),
+}
+
+/// What all handlers share.
+#[derive(Clone)]
+pub struct Web {
+    node: Arc<Node>,
+    sessions: Arc<Sessions>,
+    templates: Arc<minijinja::Environment<'static>>,
+}
+
+/// Longest ordinary request body; only an import may be longer.
+const BODY_MAX: usize = 1024 * 1024;
+
+/// All of it. Requests must carry an [`Origin`] as an extension.
+pub fn router(node: Arc<Node>) -> Router {
+    let web = Web {
+        node,
+        sessions: Arc::new(Sessions::default()),
+        templates: Arc::new(pages::templates()),
+    };
+    let guarded = pages::router()
+        .merge(cluster_page::router())
+        .merge(tables_page::router())
+        .route("/events", get(events::stream))
+        .nest("/api/v1", api::router())
+        .route_layer(middleware::from_fn_with_state(web.clone(), guard::require));
+    Router::new()
+        .merge(guarded)
+        .merge(session::router())
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/static/style.css", get(style))
+        .route("/static/live.js", get(script))
+        .fallback(pages::not_found)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::map_response(headers))
+        .with_state(web)
+}
+
+async fn style() -> Response {
+    asset("text/css; charset=utf-8", include_str!("style.css"))
+}
+
+async fn script() -> Response {
+    asset("text/javascript; charset=utf-8", include_str!("live.js"))
+}
+
+fn asset(kind: &'static str, text: &'static str) -> Response {
+    let cache = (header::CACHE_CONTROL, "public, max-age=300");
+    ([(header::CONTENT_TYPE, kind), cache], text).into_response()
+}
+
+/// Headers of every response: nothing from elsewhere runs, nothing is framed, nothing is cached
+/// that is not an asset.
+async fn headers(mut response: Response) -> Response {
+    let all = response.headers_mut();
+    all.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+             img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+    );
+    all.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    all.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    all.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
+    all.insert(
+        header::STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=31536000"),
+    );
+    if !all.contains_key(header::CACHE_CONTROL) {
+        all.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}

@@ -86,4 +86,4 @@ class Browser:
         self.open(url)
         self.type("input:not([type=hidden]):not([type=password])", user)
         self.type("input[type=password]", password)
-        self.click("button[type=submit], input[type=submit]")
+        self.click("form button")

@@ -1,27 +1,44 @@
 #!/bin/bash
-# Runs scenarios inside the lab guest, one after the other, each from nothing; prints
-# `PASS name` or `FAIL name` for each and leaves what a failed one said in /out/NAME/.
+# Runs scenarios inside the lab guest; prints `PASS name` or `FAIL name` for each and leaves what
+# they said, their logs and captures in /out/NAME/.
 #
-#   inside.sh [--limit SECONDS] NAME...        the names of files in scenarios/, without .sh
-limit=150
-[ "$1" = --limit ] && { limit=$2; shift 2; }
+#   inside.sh [--limit SECONDS] [--jobs N] NAME...     files in scenarios/, with or without .sh
+#
+# Each runs in network, mount and process namespaces of its own: it begins from nothing, nothing
+# it started outlives it, and several run side by side (they mostly wait).
+limit=180 jobs=3
+while [ "${1#--}" != "$1" ]; do
+  case $1 in
+    --limit) limit=$2 ;;
+    --jobs) jobs=$2 ;;
+  esac
+  shift 2
+done
 LAB=$(cd "$(dirname "$0")" && pwd)
-export LAB
-failed=0
-for name in "$@"; do
-  name=$(basename "$name" .sh)
-  begin=$SECONDS
+export LAB limit
+
+scenario() {
+  local name begin=$SECONDS
+  name=$(basename "$1" .sh)
   export OUT=/out/$name
   mkdir -p "$OUT"
-  # Its own session, so that nothing it started outlives it.
-  if timeout -k 5 $limit setsid -w bash -c '. "$LAB/lib.sh"; clean; trap clean EXIT
+  if timeout -k 5 "$limit" unshare --net --mount --pid --fork --kill-child --mount-proc bash -c '
+      mount -t tmpfs tmpfs /tmp && mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns
+      ip link set lo up
+      . "$LAB/lib.sh"
       . "$LAB/scenarios/$0.sh"' "$name" > "$OUT/said" 2>&1; then
     echo "PASS $name ($((SECONDS - begin)) s)"
-  else
-    echo "FAIL $name ($((SECONDS - begin)) s)"
-    tail -15 "$OUT/said"
-    for log in "$OUT"/*.log; do [ -e "$log" ] && { echo "    -- ${log##*/}"; tail -8 "$log"; }; done
-    failed=1
+    return 0
   fi
-done
-exit $failed
+  local log report
+  report=$(echo "FAIL $name ($((SECONDS - begin)) s)"
+    tail -15 "$OUT/said"
+    for log in "$OUT"/*.log; do
+      [ -e "$log" ] && { echo "    -- ${log##*/}"; tail -8 "$log"; }
+    done)
+  echo "$report"
+  return 1
+}
+export -f scenario
+printf '%s\n' "$@" | xargs -P "$jobs" -I{} bash -c 'scenario {} || exit 1'
+[ $? = 0 ]

@@ -29,19 +29,6 @@ hosts() {
   done
 }
 
-# Each scenario begins from nothing: its own processes ended, all namespaces gone.
-clean() {
-  local pid host
-  for pid in $(jobs -p); do kill -9 "$pid" 2> /dev/null; done
-  for host in $(ip netns list | cut -d' ' -f1); do
-    for pid in $(ip netns pids "$host"); do kill -9 "$pid" 2> /dev/null; done
-    ip netns del "$host"
-  done
-  wait 2> /dev/null
-  ip link del br0 2> /dev/null
-  rm -rf /tmp/n
-}
-
 on() { local host=$1; shift; ip netns exec "$host" "$@"; }
 number() { case $1 in a) echo 1 ;; b) echo 2 ;; c) echo 3 ;; d) echo 4 ;; *) echo 9 ;; esac; }
 v4() { echo "10.0.0.$(number "$1")"; }
@@ -98,6 +85,7 @@ desired() {
     echo "local = \"$($address "$host")\""
     echo "key = \"$key\""
     echo "certificate = \"$(printf "%064x" "$(number "$host")")\""
+    [ -z "${LIFETIMES:-}" ] || echo "lifetimes = [$LIFETIMES]"
     for other in "$@"; do
       [ "$other" = "$host" ] && continue
       printf '[[peer]]\nfield = %d\naddress = "%s"\n' "$(number "$other")" "$($address "$other")"

@@ -3,8 +3,9 @@
 
 use super::{Parts, complaint, notify, selectors, selectors_cover};
 use crate::ike::auth::Signed;
+use crate::ike::child::Child;
 use crate::ike::cipher::OpenError;
-use crate::ike::connection::{Child, Connection, Origin};
+use crate::ike::connection::{Connection, Origin};
 use crate::ike::proposal::{self, Ah};
 use crate::ike::session::{Incoming, Purpose, Session};
 use crate::ike::{Context, Refusal};

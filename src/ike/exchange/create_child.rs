@@ -5,9 +5,8 @@ use super::auth::{accept_child, accepted};
 use super::init::offer;
 use super::{Parts, notify, selectors, selectors_cover};
 use crate::ike::Context;
-use crate::ike::connection::{
-    Child, Connection, MAX_CHILDREN, MAX_SESSIONS, is_rekeying, rekey_at,
-};
+use crate::ike::child::{Child, rekey_at};
+use crate::ike::connection::{Connection, MAX_CHILDREN, MAX_SESSIONS, is_rekeying};
 use crate::ike::keys::{Exchange, Seeds};
 use crate::ike::proposal::{self, GROUP};
 use crate::ike::session::{Purpose, Session};

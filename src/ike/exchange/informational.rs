@@ -43,7 +43,7 @@ impl Connection {
             self.failure = Some(Refusal::AuthenticationFailed);
         }
         if parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
-            self.sessions[at].closed = Some(context.now);
+            self.sessions[at].close(context.now);
             return Vec::new();
         }
         let mut ours = Vec::new();

@@ -83,7 +83,7 @@ impl Initiator {
 
     /// Milliseconds since the first request.
     pub fn age(&self, now: u64) -> u64 {
-        now - self.began
+        now.saturating_sub(self.began)
     }
 
     /// When [`Initiator::timeout`] wants to be called.

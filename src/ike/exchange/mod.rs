@@ -4,6 +4,8 @@ pub mod auth;
 pub(crate) mod create_child;
 pub(crate) mod informational;
 pub mod init;
+#[cfg(test)]
+mod tests;
 
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Notify, Payload, Proposal, TrafficSelector, WireError};

@@ -53,6 +53,8 @@ pub struct Node {
     pub changed: watch::Sender<u64>,
     /// Turns true to end the process for a restart.
     pub stop: watch::Sender<bool>,
+    /// Held by the one link on which this node adopts a cluster.
+    pub joining: tokio::sync::Mutex<()>,
     links: Mutex<HashMap<IpAddr, LinkState>>,
 }
 
@@ -125,6 +127,7 @@ impl Node {
             tunnels: watch::Sender::new(None),
             changed: watch::Sender::new(0),
             stop: watch::Sender::new(false),
+            joining: tokio::sync::Mutex::default(),
             links: Mutex::default(),
         })
     }
@@ -132,14 +135,19 @@ impl Node {
     /// Judges and saves what an operator typed, and acts on it: founds, waits or leaves. Blocks.
     pub fn save(&self, change: &Change) -> Result<(), SaveError> {
         let old = self.cluster.borrow().clone();
-        let (fields, keyed) =
-            change.check(&self.own, old.key.is_some()).map_err(SaveError::Fields)?;
+        let (fields, keyed) = change
+            .check(&self.own, old.key.is_some())
+            .map_err(SaveError::Fields)?;
         let key = match &change.key {
             Some(key) if !key.is_empty() => Some(Zeroizing::new(key.clone())),
             Some(_) => None,
             None => old.key.clone(),
         };
-        let mut new = Cluster { fields, key, id: old.id };
+        let mut new = Cluster {
+            fields,
+            key,
+            id: old.id,
+        };
         match next_step(&new.fields, keyed, &self.own, old.id) {
             Step::Found => new.id = Some(random()),
             Step::Leave => new = Cluster::default(),
@@ -147,7 +155,8 @@ impl Node {
         }
         self.keep(&new)?;
         let listed = new.fields.peers;
-        self.links().retain(|address, _| listed.contains(&Some(*address)));
+        self.links()
+            .retain(|address, _| listed.contains(&Some(*address)));
         self.cluster.send_replace(new);
         self.touch();
         Ok(())
@@ -167,7 +176,10 @@ impl Node {
         let fields = serde_json::to_vec(&cluster.fields).unwrap_or_default();
         self.local.set(&[
             ("cluster_fields", Some(&fields)),
-            ("cluster_key", cluster.key.as_ref().map(|key| key.as_bytes())),
+            (
+                "cluster_key",
+                cluster.key.as_ref().map(|key| key.as_bytes()),
+            ),
             ("cluster_id", cluster.id.as_ref().map(|id| &id[..])),
         ])
     }
@@ -220,7 +232,9 @@ impl Node {
             standing,
             id: cluster.id.map(|id| hex(&id)),
             key_set: cluster.key.is_some(),
-            peers: (1..=3u8).map(|field| self.peer_view(field, &cluster)).collect(),
+            peers: (1..=3u8)
+                .map(|field| self.peer_view(field, &cluster))
+                .collect(),
         }
     }
 
@@ -272,8 +286,12 @@ fn load(local: &Local) -> Result<Cluster, StoreError> {
     let key = local.value("cluster_key")?;
     let id = local.value("cluster_id")?;
     Ok(Cluster {
-        fields: fields.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default(),
-        key: key.and_then(|b| String::from_utf8(b.to_vec()).ok()).map(Zeroizing::new),
+        fields: fields
+            .and_then(|b| serde_json::from_slice(&b).ok())
+            .unwrap_or_default(),
+        key: key
+            .and_then(|b| String::from_utf8(b.to_vec()).ok())
+            .map(Zeroizing::new),
         id: id.and_then(|bytes| bytes.as_slice().try_into().ok()),
     })
 }

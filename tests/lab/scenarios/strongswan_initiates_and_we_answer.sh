@@ -4,8 +4,9 @@ hosts a b
 charon b
 swan_peer b v4 "$KEY" a
 # Ours may also initiate to its listed peer: keep it from reaching b until b has begun.
-on b nft 'table ip hold { chain in { type filter hook input priority 0;
-  udp dport 500 ct state new ip saddr 10.0.0.1 drop; } }'
+printf '%s\n' 'table ip hold {' 'chain input {' 'type filter hook input priority 0;' \
+  'udp dport 500 ct state new ip saddr 10.0.0.1 drop;' '}' '}' > /tmp/hold.nft
+on b nft -f /tmp/hold.nft || fail "nft refused the hold"
 start_tunnels a v4 "$KEY" a b
 until_true 20 test -S /tmp/n/a/run/ike.sock || fail "ike did not start"
 swan b --initiate --child ah --timeout 30 > "$OUT/initiate" 2>&1 ||

@@ -1,0 +1,155 @@
+//! Answers as text for people.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn list<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    answer[name]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+}
+
+/// Columns as wide as their widest cell.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| width(column).unwrap_or(0))
+        .collect();
+    let mut out = String::new();
+    for row in rows {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
+        let line = cells.collect::<Vec<_>>().join("  ");
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+    out
+}
+
+fn pairs(answer: &Value, names: &[(&str, &str)]) -> String {
+    let row = |(label, name): &(&str, &str)| vec![format!("{label}:"), word(&answer[*name])];
+    aligned(&names.iter().map(row).collect::<Vec<_>>())
+}
+
+/// `tutti status`
+pub fn status(answer: &Value) -> String {
+    let names = [
+        ("System name", "name"),
+        ("Software version", "version"),
+        ("Standing", "standing"),
+        ("Cluster", "cluster"),
+        ("IP addresses", "addresses"),
+        ("Tunnel service", "tunnel_service"),
+        ("Transactions held", "transactions"),
+    ];
+    pairs(answer, &names)
+}
+
+/// `tutti cluster show`
+pub fn cluster(answer: &Value) -> String {
+    let names = [
+        ("Standing", "standing"),
+        ("Cluster", "id"),
+        ("Cluster pre-shared key set", "key_set"),
+        ("Peer 1 IP address", "peer1"),
+        ("Peer 2 IP address", "peer2"),
+        ("Peer 3 IP address", "peer3"),
+    ];
+    pairs(answer, &names)
+}
+
+/// `tutti cluster generate-key`
+pub fn key(answer: &Value) -> String {
+    format!("{}\n", word(&answer["key"]))
+}
+
+/// `tutti peers`
+pub fn peers(answer: &Value) -> String {
+    let peers = list(answer, "peers");
+    if peers.is_empty() {
+        return "No peers: this system is standalone.\n".into();
+    }
+    let row = |peer: &Value| {
+        let tunnel = if peer["tunnel"] == true { "AH" } else { "" };
+        let trip = peer["round_trip_ms"].as_f64();
+        vec![
+            format!("Peer {}", word(&peer["field"])),
+            word(&peer["address"]),
+            word(&peer["state"]),
+            tunnel.into(),
+            trip.map(|ms| format!("{ms:.1} ms")).unwrap_or_default(),
+        ]
+    };
+    aligned(&peers.iter().map(row).collect::<Vec<_>>())
+}
+
+/// `tutti tables list` and `import`
+pub fn tables(answer: &Value) -> String {
+    let row = |table: &Value| vec![word(&table["name"]), word(&table["rows"])];
+    aligned(&list(answer, "tables").iter().map(row).collect::<Vec<_>>())
+}
+
+/// `tutti tables show`
+pub fn rows(answer: &Value) -> String {
+    let columns = list(&answer["table"], "columns");
+    let mut table = vec![columns.iter().map(word).collect::<Vec<_>>()];
+    for row in list(answer, "rows") {
+        table.push(
+            columns
+                .iter()
+                .map(|c| word(&row[c.as_str().unwrap_or_default()]))
+                .collect(),
+        );
+    }
+    aligned(&table)
+}
+
+/// `tutti tables digest`
+pub fn digest(answer: &Value) -> String {
+    format!("{}\n", word(&answer["digest"]))
+}
+
+/// `tutti tables delete`
+pub fn deleted(answer: &Value) -> String {
+    if answer["deleted"] == true {
+        "Deleted.\n"
+    } else {
+        "There is no such row.\n"
+    }
+    .into()
+}
+
+/// `tutti conflicts`
+pub fn conflicts(answer: &Value) -> String {
+    let found = list(answer, "conflicts");
+    if found.is_empty() {
+        return "No conflicts.\n".into();
+    }
+    let mut table = vec![
+        ["Table", "Key", "Column", "Lost value", "Reason"]
+            .map(String::from)
+            .to_vec(),
+    ];
+    for row in found {
+        let names = ["table", "key", "column", "value", "reason"];
+        table.push(names.map(|name| word(&row[name])).to_vec());
+    }
+    aligned(&table)
+}

@@ -1,0 +1,63 @@
+//! One AH pair of a connection (RFC 7296 section 2.17).
+
+use super::Context;
+use super::keys::Key;
+use super::proposal::Ah;
+
+/// One AH pair.
+pub struct Child {
+    /// Our inbound SPI.
+    pub spi_in: u32,
+    /// The peer's inbound SPI.
+    pub spi_out: u32,
+    /// Key of the traffic towards us.
+    pub key_in: Key,
+    /// Key of the traffic towards the peer.
+    pub key_out: Key,
+    /// 64-bit sequence numbers.
+    pub esn: bool,
+    pub(super) born: u64,
+    pub(super) rekey_at: u64,
+    /// Not for outbound traffic yet: the peer may not have installed it.
+    pub(super) held_until: Option<u64>,
+    /// To be deleted by us.
+    pub(super) delete: bool,
+    /// Lowest nonce of the exchange that made it.
+    pub(super) low_nonce: Vec<u8>,
+}
+
+impl Child {
+    /// From an agreement; `keys` is KEYMAT, initiator's traffic first.
+    pub(super) fn new(
+        context: &mut Context<'_>,
+        spi_in: u32,
+        ah: Ah,
+        keys: (Key, Key),
+        initiator: bool,
+    ) -> Self {
+        let (key_out, key_in) = if initiator { keys } else { (keys.1, keys.0) };
+        Self {
+            spi_in,
+            spi_out: ah.spi,
+            key_in,
+            key_out,
+            esn: ah.esn,
+            born: context.now,
+            rekey_at: rekey_at(context, context.lifetimes.child_ms, initiator),
+            held_until: None,
+            delete: false,
+            low_nonce: Vec::new(),
+        }
+    }
+}
+
+/// The initiator of an SA rekeys it first, so that rekeys seldom cross.
+pub(super) fn rekey_at(context: &mut Context<'_>, lifetime_ms: u64, initiator: bool) -> u64 {
+    let fifth = lifetime_ms / 5;
+    let base = if initiator {
+        4 * fifth
+    } else {
+        lifetime_ms + fifth
+    };
+    context.now + context.jitter(base)
+}

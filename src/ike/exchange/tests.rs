@@ -1,0 +1,176 @@
+//! What strangers get for malformed, foreign and hostile first messages.
+
+use std::net::IpAddr;
+
+use super::init::{Answer, InitStep, Initiator, respond};
+use super::*;
+use crate::ike::cookie::Cookies;
+use crate::ike::{Credentials, Lifetimes, Random, Refusal};
+use crate::wire::isakmp::proposal::kind as transform;
+use crate::wire::isakmp::{Message, Transform};
+
+struct Counting(u8);
+
+impl Random for Counting {
+    fn fill(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.0 = self.0.wrapping_mul(5).wrapping_add(13);
+            *byte = self.0;
+        }
+    }
+}
+
+fn with<T>(seed: u8, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let credentials = Credentials {
+        key: zeroize::Zeroizing::new(b"key".to_vec()),
+        certificate: [7; 32],
+    };
+    act(&mut Context {
+        now: 0,
+        random: &mut Counting(seed),
+        local: IpAddr::from([10, 0, 0, 2]),
+        remote: IpAddr::from([10, 0, 0, 1]),
+        credentials: &credentials,
+        lifetimes: Lifetimes::default(),
+    })
+}
+
+/// Our own first request, changed by `change`.
+fn request(change: impl FnOnce(&mut Message)) -> Vec<u8> {
+    let bytes = with(1, |context| Initiator::start(context).1);
+    let mut message = Message::parse(&bytes).unwrap();
+    change(&mut message);
+    message.encode()
+}
+
+fn answer(bytes: &[u8]) -> Answer {
+    with(2, |context| respond(context, bytes, None))
+}
+
+fn refusal_notify(bytes: &[u8]) -> Notify {
+    let Answer::Refuse(answer, _) = answer(bytes) else {
+        panic!("not refused");
+    };
+    let message = Message::parse(&answer).unwrap();
+    assert!(message.header.response && !message.header.from_initiator);
+    match message.payloads.as_slice() {
+        [Payload::Notify(notify)] => notify.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn transforms(message: &mut Message) -> &mut Vec<Transform> {
+    match &mut message.payloads[0] {
+        Payload::Sa(proposals) => &mut proposals[0].transforms,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn our_own_request_is_accepted() {
+    assert!(matches!(answer(&request(|_| {})), Answer::Open(..)));
+}
+
+#[test]
+fn foreign_proposals_are_refused() {
+    let changes: [fn(&mut Vec<Transform>); 7] = [
+        |t| t[0] = Transform::with_key_length(transform::ENCR, 20, 128),
+        |t| t[0] = Transform::new(transform::ENCR, 20),
+        |t| t[1].id = 2,
+        |t| t[2].id = 14,
+        |t| drop(t.pop()),
+        |t| t.push(Transform::new(transform::INTEG, 12)),
+        |t| t.push(Transform::new(6, 36)),
+    ];
+    for change in changes {
+        let notify = refusal_notify(&request(|m| change(transforms(m))));
+        assert_eq!(notify.kind, kind::NO_PROPOSAL_CHOSEN);
+    }
+}
+
+#[test]
+fn another_group_is_answered_with_ours() {
+    let bytes = request(|m| match &mut m.payloads[1] {
+        Payload::Ke(ke) => ke.group = 14,
+        other => panic!("{other:?}"),
+    });
+    let notify = refusal_notify(&bytes);
+    assert_eq!(notify.kind, kind::INVALID_KE_PAYLOAD);
+    assert_eq!(notify.data, 31u16.to_be_bytes());
+}
+
+#[test]
+fn an_unknown_critical_payload_is_named_and_an_uncritical_one_ignored() {
+    let mut bytes = request(|m| {
+        m.payloads.push(Payload::Other {
+            kind: 99,
+            body: vec![1, 2, 3],
+        });
+    });
+    assert!(matches!(answer(&bytes), Answer::Open(..)));
+    let at = bytes.len() - 6;
+    bytes[at] = 0x80;
+    let notify = refusal_notify(&bytes);
+    assert_eq!(notify.kind, kind::UNSUPPORTED_CRITICAL_PAYLOAD);
+    assert_eq!(notify.data, [99]);
+}
+
+#[test]
+fn worthless_public_values_are_ignored() {
+    for data in [vec![0; 32], vec![1; 31], vec![], vec![9; 33]] {
+        let bytes = request(|m| match &mut m.payloads[1] {
+            Payload::Ke(ke) => ke.data = data,
+            other => panic!("{other:?}"),
+        });
+        assert!(matches!(answer(&bytes), Answer::Ignore));
+    }
+}
+
+#[test]
+fn headers_that_no_first_request_has_are_ignored() {
+    let changes: [fn(&mut Message); 5] = [
+        |m| m.header.spi_i = 0,
+        |m| m.header.spi_r = 1,
+        |m| m.header.id = 1,
+        |m| m.header.response = true,
+        |m| m.header.from_initiator = false,
+    ];
+    for change in changes {
+        assert!(matches!(answer(&request(change)), Answer::Ignore));
+    }
+}
+
+#[test]
+fn a_cookie_is_demanded_returned_and_bound_to_its_owner() {
+    let cookies = Cookies::new(&[3; 32]);
+    let (initiator, first) = with(1, Initiator::start);
+    let ask = |bytes: &[u8]| with(2, |context| respond(context, bytes, Some(&cookies)));
+    let Answer::Refuse(demand, None) = ask(&first) else {
+        panic!("no cookie was demanded");
+    };
+    let message = Message::parse(&demand).unwrap();
+    let step = with(4, |context| {
+        Box::new(initiator).receive(context, &demand, &message)
+    });
+    let InitStep::Again(_, second) = step else {
+        panic!("the cookie was not returned");
+    };
+    assert!(matches!(ask(&second), Answer::Open(..)));
+    let mut stolen = Message::parse(&second).unwrap();
+    stolen.header.spi_i ^= 1;
+    assert!(matches!(ask(&stolen.encode()), Answer::Refuse(_, None)));
+}
+
+#[test]
+fn an_unauthenticated_refusal_is_only_a_hint() {
+    let (initiator, first) = with(1, Initiator::start);
+    let mut refused = Message::parse(&first).unwrap();
+    refused.header.response = true;
+    refused.header.from_initiator = false;
+    refused.payloads = vec![notify(kind::NO_PROPOSAL_CHOSEN, &[])];
+    let bytes = refused.encode();
+    let step = with(4, |context| {
+        Box::new(initiator).receive(context, &bytes, &refused)
+    });
+    assert!(matches!(step, InitStep::Hint(_, Refusal::NoProposal)));
+}

@@ -1,0 +1,191 @@
+//! Links between real stores over in-memory streams.
+
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::duplex;
+
+use super::*;
+use crate::replica::value::Value;
+
+const CLUSTER: ClusterId = [9; 16];
+const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
+
+struct Peer {
+    store: Store,
+    number: u8,
+    _dir: TempDir,
+}
+
+fn peer(number: u8) -> Peer {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), [number; 16], random().unwrap()).unwrap();
+    Peer {
+        store,
+        number,
+        _dir: dir,
+    }
+}
+
+fn config(peer: &Peer, cluster: Option<ClusterId>) -> LinkConfig {
+    LinkConfig {
+        name: format!("peer{}", peer.number),
+        version: "1".into(),
+        cluster,
+    }
+}
+
+type Running = JoinHandle<Result<(), LinkError>>;
+
+/// Connects two peers; the returned tasks end when either is aborted.
+fn connect(
+    a: (&Peer, Option<ClusterId>),
+    b: (&Peer, Option<ClusterId>),
+) -> (Running, Running, mpsc::Receiver<LinkEvent>) {
+    let (left, right) = duplex(4096);
+    let (sender, events) = mpsc::channel(100);
+    let start = |stream, (peer, cluster): (&Peer, _), events| {
+        tokio::spawn(run(
+            stream,
+            peer.store.clone(),
+            config(peer, cluster),
+            events,
+        ))
+    };
+    let first = start(left, a, mpsc::channel(1).0);
+    (first, start(right, b, sender), events)
+}
+
+fn fill(peer: &Peer, from: i64, count: i64) {
+    let work = |tx: &mut crate::store::Tx<'_>| {
+        for id in from..from + count {
+            let row = [Value::from(id), "some text".into(), Value::Null];
+            tx.execute("INSERT INTO item VALUES (?, ?, ?)", &row)?;
+        }
+        Ok(())
+    };
+    peer.store.transact(work).unwrap();
+}
+
+/// Waits, without a limit of its own, until all hold the same rows.
+async fn converge(peers: &[&Peer], rows: u64) {
+    let equal = || {
+        let digests: Vec<_> = peers.iter().map(|p| p.store.digest().unwrap()).collect();
+        let count = peers[0]
+            .store
+            .tables()
+            .unwrap()
+            .first()
+            .map(|table| table.rows);
+        digests.iter().all(|digest| *digest == digests[0]) && count == Some(rows)
+    };
+    let wait = async {
+        while !equal() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), wait)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_stream_both_ways_and_catch_up_after_a_cut() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    fill(&a, 0, 10);
+    let (left, right, _events) = connect((&a, Some(CLUSTER)), (&b, Some(CLUSTER)));
+    converge(&[&a, &b], 10).await;
+    fill(&b, 100, 5);
+    fill(&a, 200, 5);
+    converge(&[&a, &b], 20).await;
+    left.abort();
+    assert!(matches!(right.await.unwrap(), Err(LinkError::Io(_))));
+    for step in 0..20 {
+        fill(&a, 1_000 + step * 200, 200);
+    }
+    fill(&b, 300, 5);
+    let (_left, _right, mut events) = connect((&a, Some(CLUSTER)), (&b, Some(CLUSTER)));
+    converge(&[&a, &b], 4_025).await;
+    let mut seen = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        seen.push(event);
+    }
+    let catching = |event: &LinkEvent| matches!(event, LinkEvent::CatchingUp { .. });
+    assert!(seen.iter().any(catching), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_peer_hears_through_the_second() {
+    let (a, b, c) = (peer(1), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    let _ab = connect((&a, Some(CLUSTER)), (&b, Some(CLUSTER)));
+    let _bc = connect((&b, Some(CLUSTER)), (&c, Some(CLUSTER)));
+    fill(&a, 0, 50);
+    converge(&[&a, &b, &c], 50).await;
+    fill(&c, 500, 50);
+    converge(&[&a, &b, &c], 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_adopts_the_cluster_by_snapshot_and_then_streams() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    fill(&a, 0, 30_000);
+    let (_left, right, mut events) = connect((&a, Some(CLUSTER)), (&b, None));
+    right.await.unwrap().unwrap();
+    let mut last = None;
+    while let Ok(event) = events.try_recv() {
+        last = Some(event);
+    }
+    assert_eq!(last, Some(LinkEvent::Adopted { cluster: CLUSTER }));
+    converge(&[&a, &b], 30_000).await;
+    let _link = connect((&a, Some(CLUSTER)), (&b, Some(CLUSTER)));
+    fill(&b, 90_000, 1);
+    converge(&[&a, &b], 30_001).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_are_named_and_refused() {
+    let (a, b) = (peer(1), peer(2));
+    let (_left, right, _events) = connect((&a, Some(CLUSTER)), (&b, Some([8; 16])));
+    let error = right.await.unwrap().unwrap_err();
+    assert!(matches!(
+        error,
+        LinkError::Session(SessionError::OtherCluster)
+    ));
+    let (_left, right, _events) = connect((&a, None), (&b, None));
+    let error = right.await.unwrap().unwrap_err();
+    assert!(matches!(error, LinkError::Session(SessionError::NoCluster)));
+    let twin = Peer {
+        store: a.store.clone(),
+        number: 1,
+        _dir: tempfile::tempdir().unwrap(),
+    };
+    let (_left, right, _events) = connect((&a, Some(CLUSTER)), (&twin, Some(CLUSTER)));
+    let error = right.await.unwrap().unwrap_err();
+    assert!(matches!(error, LinkError::Session(SessionError::SameNode)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_frame_closes_the_link_by_name() {
+    let a = peer(1);
+    for (bytes, word) in [
+        (&[0, 0, 0, 1, 99][..], "unknown kind 99"),
+        (&[0xff; 8][..], "a frame of"),
+        (&[0, 0, 0, 2, 1, 1][..], "malformed frame of kind 1"),
+        (&[0, 0, 0, 2, 4, 1][..], "before the hello"),
+    ] {
+        let (left, mut right) = duplex(4096);
+        let (events, _) = mpsc::channel(1);
+        let link = tokio::spawn(run(
+            left,
+            a.store.clone(),
+            config(&a, Some(CLUSTER)),
+            events,
+        ));
+        right.write_all(bytes).await.unwrap();
+        let error = link.await.unwrap().unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}

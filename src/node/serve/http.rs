@@ -1,0 +1,186 @@
+//! The HTTP sockets: HTTPS, plain HTTP that only redirects, and the local socket with the same
+//! router, whose callers are known by SO_PEERCRED.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use super::node::Node;
+use super::{Args, open_to_all};
+use crate::node::Dirs;
+use crate::tls;
+use crate::web::Origin;
+
+/// Connections at a time, over all sockets.
+const CONNECTIONS_MAX: usize = 512;
+/// Time for a TLS handshake, and for a request's headers.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Opens the sockets and serves them in tasks.
+pub async fn start(
+    node: &Arc<Node>,
+    router: Router,
+    dirs: &Dirs,
+    args: &Args,
+) -> Result<(), Failure> {
+    let https = listener("https", args.https)?;
+    let http = listener("http", args.http)?;
+    let path = dirs.run.join("serve.sock");
+    let _ = std::fs::remove_file(&path);
+    let local = UnixListener::bind(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+    open_to_all(&path)?;
+    let acceptor = TlsAcceptor::from(tls::https_config(&node.identity)?);
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    tokio::spawn(serve_https(https, acceptor, router.clone(), places.clone()));
+    tokio::spawn(serve_http(http, places.clone()));
+    tokio::spawn(serve_local(local, router, places));
+    Ok(())
+}
+
+fn listener(name: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    let socket = match crate::sys::socket::inherited_listener(name)? {
+        Some(socket) => socket,
+        None => {
+            let socket = std::net::TcpListener::bind(address)
+                .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+            socket.set_nonblocking(true)?;
+            socket
+        }
+    };
+    Ok(TcpListener::from_std(socket)?)
+}
+
+async fn serve_https(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    router: Router,
+    places: Arc<Semaphore>,
+) {
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, from)) = listener.accept().await else {
+            // Out of descriptors: wait for some to be closed.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let (acceptor, router) = (acceptor.clone(), router.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let _ = stream.set_nodelay(true);
+            if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
+                connection(stream, router, Origin::Remote(from.ip().to_canonical())).await;
+            }
+        });
+    }
+}
+
+async fn serve_local(listener: UnixListener, router: Router, places: Arc<Semaphore>) {
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let Ok(user) = stream.peer_cred().map(|cred| cred.uid()) else {
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            let _place = place;
+            connection(stream, router, Origin::Local(user)).await;
+        });
+    }
+}
+
+async fn connection<S>(stream: S, router: Router, origin: Origin)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(origin);
+        router.clone().oneshot(request)
+    });
+    let result = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = result {
+        tracing::debug!("connection: {error}");
+    }
+}
+
+async fn serve_http(listener: TcpListener, places: Arc<Semaphore>) {
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        tokio::spawn(async move {
+            let _place = place;
+            let service = hyper::service::service_fn(|request| async move {
+                Ok::<_, std::convert::Infallible>(redirect(&request))
+            });
+            let _ = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(PATIENCE)
+                .keep_alive(false)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+fn redirect(request: &Request<hyper::body::Incoming>) -> Response<Body> {
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|value| value.to_str().ok());
+    // The host is the caller's own word; only its name part is used, and only if it looks like one.
+    let name = host.map(|host| {
+        host.rsplit_once(':').map_or(host, |(name, port)| {
+            if port.bytes().all(|b| b.is_ascii_digit()) {
+                name
+            } else {
+                host
+            }
+        })
+    });
+    let fine = |name: &&str| {
+        name.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b))
+            && !name.is_empty()
+    };
+    let mut response = Response::new(Body::empty());
+    match name
+        .filter(fine)
+        .and_then(|name| format!("https://{name}/").parse().ok())
+    {
+        Some(location) => {
+            *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        None => *response.status_mut() = StatusCode::BAD_REQUEST,
+    }
+    response
+}

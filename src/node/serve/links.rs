@@ -1,0 +1,324 @@
+//! Replication links on port 4372: one per peer, inside its AH tunnel, dialled by the lower
+//! address and accepted by the higher.
+//!
+//! The one gate: a link is opened or taken only while `ike` reports that peer's tunnel up together
+//! with the certificate it authenticated, and it ends when that no longer holds.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::node::{Node, VERSION};
+use crate::node::link::{self, LinkConfig, LinkEvent};
+use crate::tls;
+use crate::tunnel::message::{CertDigest, PeerList, TunnelState};
+
+/// How long a connection and its handshake may take.
+const OPEN: Duration = Duration::from_secs(5);
+/// Pause before dialling again while the tunnel stands.
+const PAUSE: Duration = Duration::from_millis(300);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Follows the peer list for ever.
+pub async fn run(node: Arc<Node>, port: u16) {
+    let mut cluster = node.cluster.subscribe();
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    let mut current: Option<PeerList> = None;
+    loop {
+        let list = node.desired().map(|desired| desired.list);
+        if list != current {
+            tasks.drain(..).for_each(|task| task.abort());
+            if let Some(list) = &list {
+                tasks = start(&node, list, port);
+            }
+            current = list;
+        }
+        if cluster.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn start(node: &Arc<Node>, list: &PeerList, port: u16) -> Vec<JoinHandle<()>> {
+    let mut tasks = Vec::new();
+    let local = list.local;
+    for peer in &list.peers {
+        if local < peer.address {
+            tasks.push(tokio::spawn(dial(node.clone(), local, peer.address, port)));
+        }
+    }
+    if list.peers.iter().any(|peer| peer.address < local) {
+        tasks.push(tokio::spawn(accept(node.clone(), list.clone(), port)));
+    }
+    tasks
+}
+
+/// The certificate that `ike` authenticated for this peer, while its tunnel stands.
+fn pin(node: &Node, peer: IpAddr) -> Option<CertDigest> {
+    let tunnels = node.tunnels.borrow();
+    let status = tunnels
+        .as_ref()?
+        .iter()
+        .find(|status| status.address == peer)?;
+    match status.state {
+        TunnelState::Up { certificate } => certificate,
+        _ => None,
+    }
+}
+
+/// Waits until the peer's tunnel stands.
+async fn wait_up(node: &Node, peer: IpAddr) -> CertDigest {
+    let mut tunnels = node.tunnels.subscribe();
+    loop {
+        tunnels.mark_unchanged();
+        if let Some(pin) = pin(node, peer) {
+            return pin;
+        }
+        // The sender lives in `node`, so this cannot fail while we hold it.
+        let _ = tunnels.changed().await;
+    }
+}
+
+/// Returns once the peer's tunnel is down or names another certificate. A silent `ike` (restarted)
+/// does not count: the SAs stand in the kernel, and the pin was authenticated.
+async fn wait_down(node: &Node, peer: IpAddr, held: CertDigest) {
+    let mut tunnels = node.tunnels.subscribe();
+    loop {
+        tunnels.mark_unchanged();
+        if tunnels.borrow().is_some() && pin(node, peer) != Some(held) {
+            return;
+        }
+        let _ = tunnels.changed().await;
+    }
+}
+
+async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
+    loop {
+        let pin = wait_up(&node, peer).await;
+        let result = tokio::select! {
+            result = dial_once(&node, local, peer, port, pin) => result,
+            () = wait_down(&node, peer, pin) => Err("the tunnel went down".into()),
+        };
+        ended(&node, peer, result);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn dial_once(
+    node: &Arc<Node>,
+    local: IpAddr,
+    peer: IpAddr,
+    port: u16,
+    pin: CertDigest,
+) -> Result<(), Failure> {
+    let config = tls::dial_config(&node.identity, pin)?;
+    let stream = tokio::time::timeout(OPEN, async {
+        let socket = if peer.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.bind(SocketAddr::new(local, 0))?;
+        let stream = socket.connect(SocketAddr::new(peer, port)).await?;
+        stream.set_nodelay(true)?;
+        // The name is not looked at: the pin is.
+        TlsConnector::from(config)
+            .connect(peer.into(), stream)
+            .await
+    })
+    .await
+    .map_err(|_| "no answer on the replication port")??;
+    replicate(node, peer, stream).await
+}
+
+async fn accept(node: Arc<Node>, list: PeerList, port: u16) {
+    let listener = loop {
+        let address = SocketAddr::new(list.local, port);
+        match crate::sys::socket::listen_freebind(address).and_then(TcpListener::from_std) {
+            Ok(listener) => break listener,
+            Err(error) => tracing::error!("cannot listen for peers on {address}: {error}"),
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    };
+    // The tasks end with this one: an aborted acceptor must leave no link of a former list.
+    let mut current: HashMap<IpAddr, Running> = HashMap::new();
+    loop {
+        let Ok((stream, from)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        let from = from.ip().to_canonical();
+        let dials = |peer: &&crate::tunnel::message::Peer| peer.address == from;
+        if list
+            .peers
+            .iter()
+            .find(dials)
+            .is_none_or(|peer| peer.address >= list.local)
+        {
+            tracing::warn!("refused a replication link from {from}: not a peer that dials us");
+            continue;
+        }
+        let Some(pin) = pin(&node, from) else {
+            tracing::debug!("refused a replication link from {from}: its tunnel is not up yet");
+            continue;
+        };
+        // A peer that dials again has lost its old link, whether we noticed or not.
+        current.remove(&from);
+        let task = tokio::spawn(accept_one(node.clone(), stream, from, pin));
+        current.insert(from, Running(task));
+    }
+}
+
+struct Running(JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn accept_one(node: Arc<Node>, stream: TcpStream, peer: IpAddr, pin: CertDigest) {
+    let work = async {
+        stream.set_nodelay(true)?;
+        let config = tls::accept_config(&node.identity, pin)?;
+        let stream = tokio::time::timeout(OPEN, TlsAcceptor::from(config).accept(stream))
+            .await
+            .map_err(|_| "the TLS handshake took too long")??;
+        replicate(&node, peer, stream).await
+    };
+    let result = tokio::select! {
+        result = work => result,
+        () = wait_down(&node, peer, pin) => Err("the tunnel went down".into()),
+    };
+    ended(&node, peer, result);
+}
+
+fn ended(node: &Node, peer: IpAddr, result: Result<(), Failure>) {
+    let why = match result {
+        Ok(()) => "the peer closed the link".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::info!("link with {peer} ended: {why}");
+    node.link(peer, |link| {
+        link.live = false;
+        link.behind = 0;
+        link.joining_percent = None;
+        link.error = Some(why);
+    });
+}
+
+/// Runs one established link, and notes what it reports.
+async fn replicate<S>(node: &Arc<Node>, peer: IpAddr, stream: S) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut cluster = node.cluster.subscribe();
+    // One joining link at a time: two snapshots at once would replace each other.
+    let mut joining = None;
+    if cluster.borrow_and_update().id.is_none() {
+        joining = Some(node.joining.lock().await);
+    }
+    let config = LinkConfig {
+        name: node.name.clone(),
+        version: VERSION.to_owned(),
+        cluster: cluster.borrow_and_update().id,
+    };
+    let id = config.cluster;
+    if id.is_some() {
+        drop(joining.take());
+    }
+    let (sender, mut events) = mpsc::channel(64);
+    let link = link::run(stream, node.store.clone(), config, sender);
+    tokio::pin!(link);
+    loop {
+        tokio::select! {
+            // What a link still said before it ended counts, so events go first.
+            biased;
+            Some(event) = events.recv() => {
+                if let LinkEvent::Hello { cluster: None, .. } = &event
+                    && id.is_none()
+                {
+                    return Err("that peer has no cluster yet either".into());
+                }
+                note(node, peer, event).await?;
+            }
+            result = &mut link => {
+                while let Ok(event) = events.try_recv() {
+                    note(node, peer, event).await?;
+                }
+                return Ok(result?);
+            }
+            () = other_cluster(&mut cluster, id) => {
+                return Err("our cluster changed; greeting again".into());
+            }
+        }
+    }
+}
+
+/// Returns when our cluster id is no longer the one this link greeted with, except by adoption,
+/// which the link itself brought about or which makes a later greeting say more.
+async fn other_cluster(
+    cluster: &mut watch::Receiver<super::node::Cluster>,
+    greeted: Option<[u8; 16]>,
+) {
+    loop {
+        if cluster.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let now = cluster.borrow().id;
+        if greeted.is_some() && now != greeted {
+            return;
+        }
+    }
+}
+
+async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Failure> {
+    match event {
+        LinkEvent::Hello {
+            name,
+            version,
+            cluster,
+            ..
+        } => node.link(peer, |link| {
+            link.error = None;
+            link.name = Some(name);
+            link.version = Some(version);
+            link.cluster = cluster;
+        }),
+        LinkEvent::Joining { percent } => node.link(peer, |link| {
+            link.joining_percent = Some(percent);
+        }),
+        LinkEvent::Adopted { cluster } => {
+            tracing::info!("adopted the cluster of {peer}");
+            let keeper = node.clone();
+            tokio::task::spawn_blocking(move || keeper.adopted(cluster)).await??;
+            node.link(peer, |link| link.joining_percent = None);
+        }
+        LinkEvent::CatchingUp { changes } => node.link(peer, |link| {
+            link.joining_percent = None;
+            link.live = false;
+            link.behind = changes;
+        }),
+        LinkEvent::Live { behind } => node.link(peer, |link| {
+            link.joining_percent = None;
+            link.live = true;
+            link.behind = behind;
+        }),
+        LinkEvent::RoundTrip {
+            us,
+            clock_offset_ms,
+        } => node.link(peer, |link| {
+            link.round_trip_us = Some(us);
+            link.clock_offset_ms = clock_offset_ms;
+        }),
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What others may look at without waiting for the writer, as of its last commit; and digests and
+//! row counts, kept until their table changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use super::schema::Table;
+use crate::replica::Incarnation;
+use crate::replica::frontier::Frontier;
+
+/// The writer's state after its last commit.
+#[derive(Default)]
+pub(super) struct Shown {
+    pub incarnation: Incarnation,
+    pub frontier: Frontier,
+    pub tables: Vec<Arc<Table>>,
+    /// Per table, the number of the commit that last changed it.
+    versions: HashMap<String, u64>,
+    commits: u64,
+}
+
+/// Shared by the writer and its store.
+pub(super) type Shared = Arc<Mutex<Shown>>;
+
+/// Which tables a commit may have changed.
+pub(super) enum Changed<'a> {
+    /// Any.
+    All,
+    /// These; and where a constraint holds one of them, every constrained one, because rows may
+    /// have been hidden or shown again.
+    Tables(&'a [String]),
+}
+
+impl Shown {
+    /// Notes a commit.
+    pub fn commit(&mut self, changed: &Changed<'_>) {
+        self.commits += 1;
+        let named = |table: &Table| match changed {
+            Changed::All => true,
+            Changed::Tables(names) => names.contains(&table.name),
+        };
+        let spreads = self.tables.iter().any(|t| t.is_constrained() && named(t));
+        for table in &self.tables {
+            if named(table) || (spreads && table.is_constrained()) {
+                self.versions.insert(table.name.clone(), self.commits);
+            }
+        }
+    }
+
+    /// The tables, each with its version.
+    pub fn versioned(&self) -> Vec<(Arc<Table>, u64)> {
+        let version = |table: &Arc<Table>| self.versions.get(&table.name).copied().unwrap_or(0);
+        let pair = |table| (Arc::clone(table), version(table));
+        self.tables.iter().map(pair).collect()
+    }
+}
+
+/// Values computed from a table's rows, each with the version it was computed at.
+pub(super) struct Cache<T>(Mutex<HashMap<String, (u64, T)>>);
+
+impl<T> Default for Cache<T> {
+    fn default() -> Self {
+        Cache(Mutex::default())
+    }
+}
+
+impl<T: Copy> Cache<T> {
+    /// The kept value, or a new one by `compute`. A commit in between makes the value newer than
+    /// its version says, and it is computed once more than needed.
+    pub fn value<E>(
+        &self,
+        table: &Table,
+        version: u64,
+        compute: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let kept = super::lock(&self.0).get(&table.name).copied();
+        match kept {
+            Some((at, value)) if at == version => Ok(value),
+            _ => {
+                let value = compute()?;
+                super::lock(&self.0).insert(table.name.clone(), (version, value));
+                Ok(value)
+            }
+        }
+    }
+}

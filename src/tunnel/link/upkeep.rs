@@ -1,0 +1,200 @@
+//! What time demands of a tunnel: when to initiate, which of two connections stays, when to give
+//! up and try again; and what is shown of it.
+
+use super::super::Outbox;
+use super::super::message::TunnelState;
+use super::{Attempt, BACKOFF_MS, Link, YIELD_MS, loses};
+use crate::ike::exchange::auth::HalfOpen;
+use crate::ike::exchange::init::Initiator;
+use crate::ike::{Child, Connection, Context, End, Refusal};
+
+/// An attempt without answer this old shows as no answer.
+const NO_ANSWER_MS: u64 = 4_000;
+/// The side that made a surplus connection deletes it; the other waits this long.
+const SURPLUS_MS: u64 = 10_000;
+
+impl Link {
+    pub(super) fn failed(&mut self, context: &mut Context<'_>, refusal: &Refusal) {
+        self.blame(refusal);
+        let pause = BACKOFF_MS[self.failures.min(BACKOFF_MS.len() - 1)];
+        self.failures += 1;
+        self.attempt_at = context.now + context.jitter(pause);
+    }
+
+    /// Remembers why there is no tunnel. Differing keys stay shown until a success.
+    pub(super) fn blame(&mut self, refusal: &Refusal) {
+        if self.fault == Some(TunnelState::AuthenticationFailed) {
+            return;
+        }
+        self.fault = Some(match refusal {
+            Refusal::NoAnswer => TunnelState::NoAnswer,
+            Refusal::AuthenticationFailed => TunnelState::AuthenticationFailed,
+            Refusal::NoProposal => TunnelState::NoProposal,
+            Refusal::NotListed => TunnelState::NotListed,
+            Refusal::Other(text) => TunnelState::Failed(text.clone()),
+        });
+    }
+
+    /// Performs what is due and brings kernel and state into line.
+    pub fn advance(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        let now = context.now;
+        self.half_open.retain(|h| now < h.expires());
+        self.drive_attempt(context, outbox);
+        self.settle(now);
+        for connection in &mut self.connections {
+            connection.advance(context);
+        }
+        self.bury(context);
+        if self.attempt.is_none() && self.chosen().is_none() && now >= self.attempt_at {
+            self.initiate(context, outbox);
+        }
+        self.reconcile(now, outbox);
+        self.speak(outbox);
+        self.judge(now);
+    }
+
+    /// Only after [`Link::reconcile`]: these datagrams may make the peer use a new SA.
+    fn speak(&mut self, outbox: &mut Outbox) {
+        let target = self.target();
+        let to = std::mem::replace(&mut self.reply_to, target);
+        if let Some(bytes) = self.accepted.take() {
+            outbox.send(to, bytes);
+        }
+        for connection in &mut self.connections {
+            while let Some(bytes) = connection.poll_transmit() {
+                outbox.send(to, bytes);
+            }
+        }
+    }
+
+    fn drive_attempt(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        let now = context.now;
+        let result = match &mut self.attempt {
+            Some(Attempt::Init(initiator)) => {
+                if initiator.age(now) >= NO_ANSWER_MS && self.fault.is_none() {
+                    self.fault = Some(TunnelState::NoAnswer);
+                }
+                initiator.timeout(now)
+            }
+            Some(Attempt::Auth(authenticating)) => authenticating.timeout(now),
+            None => return,
+        };
+        match result {
+            Ok(Some(bytes)) => outbox.send(self.target(), bytes),
+            Ok(None) => {}
+            Err(refusal) => {
+                self.attempt = None;
+                self.failed(context, &refusal);
+            }
+        }
+    }
+
+    /// Of several connections one stays; the others are deleted, first by whoever made them.
+    fn settle(&mut self, now: u64) {
+        let Some(winner) = self.chosen() else {
+            return;
+        };
+        let (began, established) = (winner.origin.began, winner.established);
+        let low_nonce = winner.low_nonce().to_vec();
+        let newest = self.connections.iter().map(|c| c.established).max();
+        let late = newest.is_some_and(|newest| now >= newest + SURPLUS_MS);
+        for connection in &mut self.connections {
+            let same = connection.origin.began == began
+                && connection.established == established
+                && connection.low_nonce() == low_nonce;
+            if !same && !connection.is_closing() && (connection.origin.initiator || late) {
+                connection.close();
+            }
+        }
+    }
+
+    /// Draws the consequences of connections that ended.
+    fn bury(&mut self, context: &mut Context<'_>) {
+        let live = self.connections.iter().any(|c| c.ended().is_none());
+        let mut ends = Vec::new();
+        self.connections.retain(|connection| {
+            let spent = connection.is_spent();
+            if let (true, Some(end)) = (spent, connection.ended()) {
+                ends.push(end);
+            }
+            !spent
+        });
+        let ended = !ends.is_empty();
+        for end in ends.into_iter().filter(|_| !live) {
+            match end {
+                End::Silent => self.blame(&Refusal::NoAnswer),
+                End::Closed(Some(refusal)) => self.blame(&refusal),
+                End::Closed(None) => {}
+            }
+        }
+        if ended && self.chosen().is_none() && self.attempt.is_none() {
+            let wait = if self.yields {
+                YIELD_MS
+            } else {
+                BACKOFF_MS[0] / 2
+            };
+            self.attempt_at = self.attempt_at.max(context.now + wait);
+        }
+    }
+
+    fn initiate(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        // Somebody at the peer's address is about to authenticate: let that finish.
+        let busy = |h: &HalfOpen| h.is_waiting() && context.now < h.began + YIELD_MS;
+        if self.half_open.iter().any(busy) {
+            self.attempt_at = context.now + YIELD_MS;
+            return;
+        }
+        let (initiator, bytes) = Initiator::start(context);
+        outbox.send(self.target(), bytes);
+        self.attempt = Some(Attempt::Init(Box::new(initiator)));
+    }
+
+    fn reconcile(&mut self, now: u64, outbox: &mut Outbox) {
+        let live = self.connections.iter().filter(|c| !c.is_closing());
+        let children: Vec<&Child> = live.flat_map(Connection::children).collect();
+        let outbound = self.connections.iter().filter(|c| !c.is_closing());
+        let outbound = outbound
+            .reduce(|a, b| if loses(a, b) { b } else { a })
+            .and_then(Connection::outbound);
+        self.kernel.reconcile(now, outbox, &children, outbound);
+    }
+
+    fn judge(&mut self, now: u64) {
+        let chosen = self.chosen();
+        let up = chosen.filter(|c| self.kernel.carrying && c.outbound().is_some());
+        let state = match up {
+            Some(connection) => TunnelState::Up {
+                certificate: connection.origin.certificate,
+            },
+            None => self.fault.clone().unwrap_or(TunnelState::Connecting),
+        };
+        self.rekeys = chosen.map_or((0, 0), |c| c.rekeys);
+        if state.is_up() {
+            self.fault = None;
+            self.failures = 0;
+        }
+        if state != self.state {
+            self.state = state;
+            self.since = now;
+        }
+    }
+
+    /// When [`Link::advance`] wants to be called.
+    pub fn due(&self) -> Option<u64> {
+        let mut times: Vec<u64> = Vec::new();
+        match &self.attempt {
+            Some(Attempt::Init(initiator)) => times.push(initiator.due()),
+            Some(Attempt::Auth(authenticating)) => times.push(authenticating.due()),
+            None if self.chosen().is_none() => times.push(self.attempt_at),
+            None => {}
+        }
+        times.extend(self.half_open.iter().map(|h| h.expires()));
+        times.extend(self.connections.iter().filter_map(Connection::due));
+        if self.connections.iter().filter(|c| !c.is_closing()).count() > 1 {
+            let newest = self.connections.iter().map(|c| c.established).max();
+            times.extend(newest.map(|newest| newest + SURPLUS_MS));
+        }
+        times.extend(self.kernel.due());
+        times.into_iter().min()
+    }
+}

@@ -1,0 +1,359 @@
+//! REST under `/api/v1`: what pages show and do, for programs and for the command line.
+
+use std::io::Write;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use http_body_util::BodyExt;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::guard::{Caller, refuse};
+use super::{Web, rows, session};
+use crate::cluster::{Change, check_key, key_from_random};
+use crate::node::serve::node::{ClusterView, SaveError, VERSION, hex, random};
+use crate::store::administrators;
+use crate::store::{Store, StoreError};
+
+/// The largest file an import takes.
+const IMPORT_MAX: usize = 4 << 30;
+
+/// All routes; the guard stands before them.
+pub fn router() -> Router<Web> {
+    Router::new()
+        .route("/status", get(status))
+        .route(
+            "/cluster",
+            get(cluster).put(put_cluster).delete(clear_cluster),
+        )
+        .route("/cluster/key", post(generate_key))
+        .route("/peers", get(peers))
+        .route("/tables", get(tables).post(declare))
+        .route(
+            "/tables/{name}/rows",
+            get(table_rows).post(write_row).delete(delete_row),
+        )
+        .route(
+            "/tables/import",
+            post(import).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/conflicts", get(conflicts))
+        .route("/digest", get(digest))
+        .route("/restart", post(restart))
+        .route("/password", put(password))
+}
+
+/// Runs blocking work on the store; its refusals are the caller's, the rest is ours.
+pub async fn blocking<T: Send + 'static>(
+    web: &Web,
+    work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Response> {
+    let store = web.node.store.clone();
+    match tokio::task::spawn_blocking(move || work(&store)).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_) => Err(refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "an internal task failed",
+        )),
+    }
+}
+
+fn failed(error: &StoreError) -> Response {
+    let status = match error {
+        StoreError::Io { .. } | StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNPROCESSABLE_ENTITY,
+    };
+    refuse(status, &error.to_string())
+}
+
+type Answer = Result<Json<Value>, Response>;
+
+async fn status(State(web): State<Web>) -> Answer {
+    let (origins, transactions) = blocking(&web, |store| Ok(store.frontier_summary())).await?;
+    let view = web.node.view();
+    Ok(Json(json!({
+        "name": web.node.name,
+        "version": VERSION,
+        "standing": view.standing,
+        "cluster": view.id,
+        "addresses": web.node.own,
+        "tunnel_service": web.node.tunnels.borrow().is_some(),
+        "origins": origins,
+        "transactions": transactions,
+        "certificate": hex(&web.node.identity.digest()),
+    })))
+}
+
+fn cluster_json(view: &ClusterView) -> Value {
+    json!({
+        "standing": view.standing,
+        "id": view.id,
+        "key_set": view.key_set,
+        "peer1": view.peers[0].address,
+        "peer2": view.peers[1].address,
+        "peer3": view.peers[2].address,
+    })
+}
+
+async fn cluster(State(web): State<Web>) -> Json<Value> {
+    Json(cluster_json(&web.node.view()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterBody {
+    key: Option<String>,
+    peer1: Option<String>,
+    peer2: Option<String>,
+    peer3: Option<String>,
+}
+
+async fn put_cluster(State(web): State<Web>, Json(body): Json<ClusterBody>) -> Answer {
+    let peers = [body.peer1, body.peer2, body.peer3].map(Option::unwrap_or_default);
+    save(
+        &web,
+        Change {
+            key: body.key,
+            peers,
+        },
+    )
+    .await
+}
+
+async fn clear_cluster(State(web): State<Web>) -> Answer {
+    save(
+        &web,
+        Change {
+            key: Some(String::new()),
+            peers: Default::default(),
+        },
+    )
+    .await
+}
+
+async fn save(web: &Web, change: Change) -> Answer {
+    let node = web.node.clone();
+    let saved = tokio::task::spawn_blocking(move || node.save(&change)).await;
+    match saved {
+        Ok(Ok(())) => Ok(Json(cluster_json(&web.node.view()))),
+        Ok(Err(SaveError::Fields(problems))) => {
+            let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let body = json!({ "error": words.join("; "), "problems": problems });
+            Err((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
+        }
+        Ok(Err(SaveError::Store(error))) => Err(failed(&error)),
+        Err(_) => Err(refuse(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "an internal task failed",
+        )),
+    }
+}
+
+async fn generate_key() -> Answer {
+    let key = key_from_random(&random());
+    debug_assert!(check_key(&key).is_ok());
+    Ok(Json(json!({ "key": key })))
+}
+
+async fn peers(State(web): State<Web>) -> Json<Value> {
+    let view = web.node.view();
+    let filled = view.peers.iter().filter(|peer| peer.address.is_some());
+    let list: Vec<Value> = filled
+        .map(|peer| {
+            json!({
+                "field": peer.field,
+                "address": peer.address,
+                "state": peer.state.as_ref().map(|state| state.text.as_str()),
+                "colour": peer.state.as_ref().map(|state| state.colour),
+                "authenticated": peer.state.as_ref().is_some_and(|state| state.authenticated),
+                "name": peer.name,
+                "tunnel": peer.tunnel,
+                "spis": peer.spis,
+                "round_trip_ms": peer.round_trip_ms,
+                "behind": peer.behind,
+                "last_error": peer.error,
+            })
+        })
+        .collect();
+    Json(json!({ "standing": view.standing, "peers": list }))
+}
+
+async fn tables(State(web): State<Web>) -> Answer {
+    let tables = blocking(&web, rows::visible).await?;
+    Ok(Json(json!({ "tables": tables })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Declaration {
+    sql: String,
+}
+
+async fn declare(State(web): State<Web>, Json(body): Json<Declaration>) -> Answer {
+    blocking(&web, move |store| store.declare(&body.sql)).await?;
+    Ok(Json(json!({ "declared": true })))
+}
+
+#[derive(Deserialize)]
+struct Page {
+    #[serde(default = "hundred")]
+    limit: u64,
+    #[serde(default)]
+    offset: u64,
+}
+
+fn hundred() -> u64 {
+    100
+}
+
+async fn table_rows(
+    State(web): State<Web>,
+    Path(name): Path<String>,
+    Query(page): Query<Page>,
+) -> Answer {
+    let body = blocking(&web, move |store| {
+        let table = rows::table(store, &name)?;
+        let found = rows::rows(store, &table, page.limit, page.offset)?;
+        let found: Vec<Value> = found.iter().map(|row| rows::object(&table, row)).collect();
+        Ok(json!({ "table": table, "rows": found }))
+    });
+    Ok(Json(body.await?))
+}
+
+async fn write_row(
+    State(web): State<Web>,
+    Path(name): Path<String>,
+    Json(row): Json<Map<String, Value>>,
+) -> Answer {
+    blocking(&web, move |store| {
+        rows::write(store, &rows::table(store, &name)?, &row)
+    })
+    .await?;
+    Ok(Json(json!({ "written": true })))
+}
+
+async fn delete_row(
+    State(web): State<Web>,
+    Path(name): Path<String>,
+    Json(key): Json<Map<String, Value>>,
+) -> Answer {
+    let work = move |store: &Store| rows::delete(store, &rows::table(store, &name)?, &key);
+    Ok(Json(json!({ "deleted": blocking(&web, work).await? })))
+}
+
+/// Takes an SQLite file as the body, so that nobody needs to share a file system with `serve`.
+async fn import(State(web): State<Web>, mut body: Body) -> Answer {
+    let path = web
+        .node
+        .state
+        .join(format!("import-{}.db", hex(&random::<8>())));
+    let _remove = RemoveAtEnd(path.clone());
+    let wrong = |error: &dyn std::fmt::Display| refuse(StatusCode::BAD_REQUEST, &error.to_string());
+    let mut file = std::fs::File::create_new(&path).map_err(|error| wrong(&error))?;
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| wrong(&error))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        size += data.len();
+        if size > IMPORT_MAX {
+            return Err(refuse(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "an import takes at most 4 GiB",
+            ));
+        }
+        file.write_all(&data).map_err(|error| wrong(&error))?;
+    }
+    drop(file);
+    let report = blocking(&web, move |store| store.import(&path)).await?;
+    let tables: Vec<Value> = report
+        .tables
+        .iter()
+        .map(|(name, rows)| json!({ "name": name, "rows": rows }))
+        .collect();
+    Ok(Json(json!({ "tables": tables })))
+}
+
+struct RemoveAtEnd(std::path::PathBuf);
+
+impl Drop for RemoveAtEnd {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+async fn conflicts(State(web): State<Web>) -> Answer {
+    let found = blocking(&web, |store| store.conflicts(200)).await?;
+    let list: Vec<Value> = found
+        .iter()
+        .map(|row| {
+            json!({
+                "id": hex(&row.id),
+                "table": row.table,
+                "key": row.key.iter().map(rows::to_json).collect::<Vec<_>>(),
+                "column": row.column,
+                "value": row.value.iter().map(rows::to_json).collect::<Vec<_>>(),
+                "time_ms": row.time_ms,
+                "reason": row.reason,
+            })
+        })
+        .collect();
+    Ok(Json(json!({ "conflicts": list })))
+}
+
+async fn digest(State(web): State<Web>) -> Answer {
+    let (digest, (origins, transactions)) = blocking(&web, |store| {
+        Ok((store.digest()?, store.frontier_summary()))
+    })
+    .await?;
+    Ok(Json(json!({
+        "digest": hex(&digest), "origins": origins, "transactions": transactions,
+    })))
+}
+
+async fn restart(State(web): State<Web>) -> Json<Value> {
+    web.node.stop.send_replace(true);
+    Json(json!({ "restarting": true }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPassword {
+    /// Whose; default the caller's own.
+    name: Option<String>,
+    password: String,
+}
+
+async fn password(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    Json(body): Json<NewPassword>,
+) -> Answer {
+    let name = body.name.unwrap_or(caller.name);
+    change_password(&web, name, body.password).await?;
+    Ok(Json(json!({ "changed": true })))
+}
+
+/// Sets a password, which also ends all sessions that began with the old one.
+pub async fn change_password(web: &Web, name: String, password: String) -> Result<(), Response> {
+    if let Err(why) = crate::settings::password::check(&password, &name) {
+        return Err(refuse(StatusCode::UNPROCESSABLE_ENTITY, &why));
+    }
+    blocking(web, move |store| {
+        let Some(mut who) = administrators::find(store, &name)? else {
+            return Err(StoreError::Refused(format!(
+                "there is no administrator {name}"
+            )));
+        };
+        who.hash = session::hash(&password).map_err(StoreError::Refused)?;
+        who.change_password = false;
+        administrators::put(store, &who)
+    })
+    .await
+}

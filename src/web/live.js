@@ -1,0 +1,22 @@
+// Refreshes every element marked data-live when the server says that something changed.
+// Pages are complete without this script; forms being typed in are never touched.
+const refresh = async () => {
+  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!answer.ok || answer.redirected) return location.reload();
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const now = fresh.getElementById(old.id);
+    if (now && now.innerHTML !== old.innerHTML) {
+      old.innerHTML = now.innerHTML;
+      if (!("quiet" in old.dataset)) {
+        old.classList.remove("fresh");
+        void old.offsetWidth;
+        old.classList.add("fresh");
+      }
+    }
+  }
+};
+if (document.querySelector("[data-live]")) {
+  new EventSource("/events").onmessage = refresh;
+  setInterval(refresh, 10000);
+}

@@ -1,0 +1,202 @@
+//! The frame of every page, and the pages that only show: overview, conflicts, restart, password.
+
+use axum::Router;
+use axum::extract::{Extension, Form, State};
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+use minijinja::Environment;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::guard::Caller;
+use super::{Web, api, picture, rows, session};
+use crate::node::serve::node::VERSION;
+
+/// All templates; a broken one is a defect of this build, found by the first test that runs.
+pub fn templates() -> Environment<'static> {
+    let mut all = Environment::new();
+    for (name, text) in [
+        ("frame.html", include_str!("templates/frame.html")),
+        ("login.html", include_str!("templates/login.html")),
+        ("overview.html", include_str!("templates/overview.html")),
+        ("clustering.html", include_str!("templates/clustering.html")),
+        ("tables.html", include_str!("templates/tables.html")),
+        ("table.html", include_str!("templates/table.html")),
+        ("conflicts.html", include_str!("templates/conflicts.html")),
+        ("restart.html", include_str!("templates/restart.html")),
+        ("password.html", include_str!("templates/password.html")),
+    ] {
+        all.add_template(name, text)
+            .expect("the templates of this build are well-formed");
+    }
+    all
+}
+
+/// Renders a template; what it cannot render is logged, not shown.
+pub fn render(web: &Web, name: &str, context: &Value) -> String {
+    let rendered = web
+        .templates
+        .get_template(name)
+        .and_then(|template| template.render(minijinja::value::Serde(context)));
+    rendered.unwrap_or_else(|error| {
+        tracing::error!("template {name}: {error:#}");
+        "This page cannot be shown; the log says why.".into()
+    })
+}
+
+/// A page in its frame: `here` marks the menu entry.
+pub fn page(web: &Web, caller: &Caller, name: &str, here: &str, mut context: Value) -> Response {
+    let frame = json!({
+        "here": here, "system": web.node.name, "version": VERSION, "user": caller.name,
+        "csrf": caller.csrf,
+    });
+    if let (Value::Object(context), Value::Object(frame)) = (&mut context, frame) {
+        context.extend(frame);
+    }
+    Html(render(web, name, &context)).into_response()
+}
+
+/// The routes.
+pub fn router() -> Router<Web> {
+    Router::new()
+        .route("/", get(|| async { Redirect::to("/status/overview") }))
+        .route("/status/overview", get(overview))
+        .route("/status/conflicts", get(conflicts))
+        .route("/maintenance/restart", get(restart_page).post(restart))
+        .route("/account/password", get(password_page).post(password))
+}
+
+/// What no route knows.
+pub async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "There is no such page.\n").into_response()
+}
+
+async fn overview(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let found = api::blocking(&web, |store| {
+        Ok((
+            rows::visible(store)?,
+            store.conflicts(100)?.len(),
+            store.frontier_summary().1,
+        ))
+    });
+    let (tables, conflicts, transactions) = match found.await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let view = web.node.view();
+    let context = json!({
+        "title": "Overview",
+        "picture": picture::cluster(&view),
+        "cluster": view,
+        "addresses": web.node.own,
+        "tables": tables.len(),
+        "rows": tables.iter().map(|table| table.rows).sum::<u64>(),
+        "conflicts": conflicts,
+        "transactions": transactions,
+    });
+    page(&web, &caller, "overview.html", "overview", context)
+}
+
+async fn conflicts(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let list = match api::blocking(&web, |store| store.conflicts(200)).await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let join = |values: &[crate::replica::value::Value]| {
+        values.iter().map(rows::text).collect::<Vec<_>>().join(", ")
+    };
+    let list: Vec<Value> = list
+        .iter()
+        .map(|row| {
+            json!({
+                "table": row.table, "key": join(&row.key), "column": row.column,
+                "value": join(&row.value), "time": utc(row.time_ms), "reason": row.reason,
+            })
+        })
+        .collect();
+    let context = json!({ "title": "Conflicts", "conflicts": list });
+    page(&web, &caller, "conflicts.html", "conflicts", context)
+}
+
+/// A moment in UTC, `2026-11-23 11:55:02` (days to a date by Howard Hinnant's algorithm).
+fn utc(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let days = seconds / 86_400 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{date:02} {h:02}:{m:02}:{s:02}")
+}
+
+async fn restart_page(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let context = json!({ "title": "Restart options", "restarting": false });
+    page(&web, &caller, "restart.html", "restart", context)
+}
+
+async fn restart(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let context = json!({ "title": "Restart options", "restarting": true });
+    let response = page(&web, &caller, "restart.html", "restart", context);
+    web.node.stop.send_replace(true);
+    response
+}
+
+async fn password_page(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let context = json!({ "title": "Change password", "rules": crate::settings::password::RULES });
+    page(&web, &caller, "password.html", "password", context)
+}
+
+#[derive(Deserialize)]
+struct PasswordForm {
+    current: String,
+    new: String,
+    again: String,
+}
+
+async fn password(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    Extension(origin): Extension<super::Origin>,
+    Form(form): Form<PasswordForm>,
+) -> Response {
+    let message = if form.new != form.again {
+        "The two new passwords differ.".to_owned()
+    } else if let Err(why) = crate::settings::password::check(&form.new, &caller.name) {
+        format!("The new password was refused: {why}")
+    } else {
+        let verdict = session::check(&web, origin, caller.name.clone(), form.current).await;
+        if let session::Verdict::Welcome(_) = verdict {
+            let changed = api::change_password(&web, caller.name.clone(), form.new).await;
+            return changed.map_or_else(
+                |refused| refused,
+                |()| Redirect::to("/login").into_response(),
+            );
+        }
+        "The current password is wrong.".to_owned()
+    };
+    let rules = crate::settings::password::RULES;
+    let context = json!({ "title": "Change password", "message": message, "rules": rules });
+    page(&web, &caller, "password.html", "password", context)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_in_utc() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00");
+        assert_eq!(utc(951_827_696_000), "2000-02-29 12:34:56");
+        assert_eq!(utc(1_795_434_902_000), "2026-11-23 11:55:02");
+    }
+
+    #[test]
+    fn every_template_parses() {
+        assert!(templates().get_template("frame.html").is_ok());
+    }
+}

@@ -1,0 +1,185 @@
+//! Rows as JSON, and the statements that read and write them.
+
+use serde_json::{Map, Number, Value as Json, json};
+
+use crate::node::serve::node::hex;
+use crate::replica::value::Value;
+use crate::store::administrators::PRIVATE_TABLES;
+use crate::store::{Store, StoreError, TableInfo};
+
+/// Rows shown at most at a time.
+pub const ROWS_MAX: u64 = 1000;
+
+/// The tables that pages and REST may show.
+pub fn visible(store: &Store) -> Result<Vec<TableInfo>, StoreError> {
+    let mut tables = store.tables()?;
+    tables.retain(|table| !PRIVATE_TABLES.contains(&table.name.as_str()));
+    Ok(tables)
+}
+
+/// One of them, by name as SQLite compares names.
+pub fn table(store: &Store, name: &str) -> Result<TableInfo, StoreError> {
+    let found = visible(store)?
+        .into_iter()
+        .find(|table| table.name.eq_ignore_ascii_case(name));
+    found.ok_or_else(|| StoreError::Refused(format!("there is no replicated table {name}")))
+}
+
+/// A page of rows in key order.
+pub fn rows(
+    store: &Store,
+    table: &TableInfo,
+    limit: u64,
+    offset: u64,
+) -> Result<Vec<Vec<Value>>, StoreError> {
+    let columns = list(&table.columns);
+    let order = list(&table.key);
+    let order = if order.is_empty() { "1" } else { &order };
+    let sql = format!(
+        "SELECT {columns} FROM {} ORDER BY {order} LIMIT ?1 OFFSET ?2",
+        quote(&table.name)
+    );
+    let bounds = [limit.min(ROWS_MAX), offset].map(|n| Value::Integer(n.min(1 << 40) as i64));
+    store.read(|reader| reader.query(&sql, &bounds))
+}
+
+/// Writes one row: inserted, or changed in the given columns where its key exists.
+pub fn write(store: &Store, table: &TableInfo, row: &Map<String, Json>) -> Result<(), StoreError> {
+    let mut columns = Vec::new();
+    let mut values = Vec::new();
+    for (name, value) in row {
+        let column = table
+            .columns
+            .iter()
+            .find(|column| column.eq_ignore_ascii_case(name));
+        let Some(column) = column else {
+            return Err(StoreError::Refused(format!(
+                "{} has no column {name}",
+                table.name
+            )));
+        };
+        columns.push(column.clone());
+        values.push(from_json(value).map_err(|why| StoreError::Refused(format!("{name}: {why}")))?);
+    }
+    if columns.is_empty() {
+        return Err(StoreError::Refused(
+            "a row needs at least one column".into(),
+        ));
+    }
+    let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
+    let updates: Vec<String> = columns
+        .iter()
+        .filter(|column| !table.key.contains(column))
+        .map(|column| format!("{0} = excluded.{0}", quote(column)))
+        .collect();
+    let action = match updates.is_empty() {
+        true => "NOTHING".to_owned(),
+        false => format!("UPDATE SET {}", updates.join(", ")),
+    };
+    let sql = format!(
+        "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO {action}",
+        quote(&table.name),
+        list(&columns),
+        places.join(", "),
+        list(&table.key),
+    );
+    store.transact(|tx| tx.execute(&sql, &values).map(drop))
+}
+
+/// Deletes the row of a key; says whether there was one.
+pub fn delete(
+    store: &Store,
+    table: &TableInfo,
+    key: &Map<String, Json>,
+) -> Result<bool, StoreError> {
+    let mut values = Vec::new();
+    let mut terms = Vec::new();
+    for (index, column) in table.key.iter().enumerate() {
+        let given = key
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(column));
+        let Some((_, value)) = given else {
+            return Err(StoreError::Refused(format!(
+                "the key column {column} is missing"
+            )));
+        };
+        values.push(from_json(value).map_err(StoreError::Refused)?);
+        terms.push(format!("{} = ?{}", quote(column), index + 1));
+    }
+    if terms.is_empty() {
+        return Err(StoreError::Refused(format!("{} has no key", table.name)));
+    }
+    let sql = format!(
+        "DELETE FROM {} WHERE {}",
+        quote(&table.name),
+        terms.join(" AND ")
+    );
+    store.transact(|tx| Ok(tx.execute(&sql, &values)? > 0))
+}
+
+fn list(columns: &[String]) -> String {
+    columns
+        .iter()
+        .map(|column| quote(column))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A row as a JSON object.
+pub fn object(table: &TableInfo, row: &[Value]) -> Json {
+    let pairs = table.columns.iter().cloned().zip(row.iter().map(to_json));
+    Json::Object(pairs.collect())
+}
+
+/// A value as JSON; bytes become `{"hex": "..."}`.
+pub fn to_json(value: &Value) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Integer(number) => json!(number),
+        Value::Real(number) => Number::from_f64(*number).map_or(Json::Null, Json::Number),
+        Value::Text(text) => json!(text),
+        Value::Blob(bytes) => json!({ "hex": hex(bytes) }),
+    }
+}
+
+/// A value for people.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) => number.to_string(),
+        Value::Text(text) => text.clone(),
+        Value::Blob(bytes) => format!("{} bytes", bytes.len()),
+    }
+}
+
+fn from_json(value: &Json) -> Result<Value, String> {
+    match value {
+        Json::Null => Ok(Value::Null),
+        Json::Bool(flag) => Ok(Value::Integer((*flag).into())),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => Ok(Value::Integer(integer)),
+            (None, Some(real)) => Ok(Value::Real(real)),
+            _ => Err(format!("{number} is out of range")),
+        },
+        Json::String(text) => Ok(Value::Text(text.clone())),
+        Json::Object(fields) => {
+            let hex = fields.get("hex").and_then(Json::as_str).and_then(unhex);
+            hex.map(Value::Blob)
+                .ok_or_else(|| "an object must be {\"hex\": \"...\"}".into())
+        }
+        Json::Array(_) => Err("a list is no value of a column".into()),
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs
+        .map(|pair| if pair.len() == 2 { byte(pair) } else { None })
+        .collect()
+}

@@ -1,0 +1,280 @@
+//! Login: argon2id passwords, sessions in memory, and a back-off for wrong guesses.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use axum::extract::{Extension, Form, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+
+use super::{Origin, Web, pages};
+use crate::node::serve::node::{Node, hex, random};
+use crate::store::administrators::{self, Administrator};
+
+/// The cookie; its prefix makes browsers insist on Secure, Path=/ and no Domain.
+pub const COOKIE: &str = "__Host-tutti";
+/// A session ends after this long without a request.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+/// Sessions at a time; the oldest goes first.
+const SESSIONS_MAX: usize = 1000;
+/// Wrong guesses before waiting begins.
+const FREE_GUESSES: u32 = 4;
+/// The longest wait after a wrong guess.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// One logged-in browser.
+#[derive(Clone)]
+pub struct Session {
+    /// Who.
+    pub name: String,
+    /// The token that forms of this session must carry.
+    pub csrf: String,
+    /// The password hash at login: a session dies with its password.
+    pub hash: String,
+    used: Instant,
+}
+
+/// Sessions, and failed guesses by source.
+#[derive(Default)]
+pub struct Sessions {
+    open: Mutex<HashMap<[u8; 32], Session>>,
+    failed: Mutex<HashMap<IpAddr, (u32, Instant)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tokens are kept only as digests, so that a memory image holds no usable cookie.
+fn digest(token: &str) -> [u8; 32] {
+    crate::tls::digest(token.as_bytes())
+}
+
+impl Sessions {
+    fn begin(&self, who: &Administrator) -> String {
+        let token = hex(&random::<32>());
+        let session = Session {
+            name: who.name.clone(),
+            csrf: hex(&random::<32>()),
+            hash: who.hash.clone(),
+            used: Instant::now(),
+        };
+        let mut open = lock(&self.open);
+        open.retain(|_, session| session.used.elapsed() < IDLE);
+        if open.len() >= SESSIONS_MAX
+            && let Some(oldest) = open.iter().min_by_key(|(_, s)| s.used).map(|(key, _)| *key)
+        {
+            open.remove(&oldest);
+        }
+        open.insert(digest(&token), session);
+        token
+    }
+
+    /// The session of a cookie, if it is still good.
+    pub fn find(&self, token: &str) -> Option<Session> {
+        let mut open = lock(&self.open);
+        let session = open.get_mut(&digest(token))?;
+        if session.used.elapsed() >= IDLE {
+            return None;
+        }
+        session.used = Instant::now();
+        Some(session.clone())
+    }
+
+    fn end(&self, token: &str) {
+        lock(&self.open).remove(&digest(token));
+    }
+
+    /// How long this source must wait before its next guess.
+    fn wait(&self, origin: Origin) -> Option<Duration> {
+        let Origin::Remote(address) = origin else {
+            return None;
+        };
+        let (count, last) = *lock(&self.failed).get(&address)?;
+        let doublings = count.checked_sub(FREE_GUESSES)?.min(16);
+        let wait = Duration::from_secs(1 << doublings).min(WAIT_MAX);
+        wait.checked_sub(last.elapsed())
+            .filter(|left| !left.is_zero())
+    }
+
+    fn guessed(&self, origin: Origin, right: bool) {
+        let Origin::Remote(address) = origin else {
+            return;
+        };
+        let mut failed = lock(&self.failed);
+        if right {
+            failed.remove(&address);
+            return;
+        }
+        failed.retain(|_, (_, last)| last.elapsed() < WAIT_MAX * 2);
+        let entry = failed.entry(address).or_insert((0, Instant::now()));
+        *entry = (entry.0.saturating_add(1), Instant::now());
+    }
+}
+
+/// The token of a request's session cookie.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(name, value)| (name == COOKIE).then_some(value))
+}
+
+/// Whether two tokens are the same, in constant time.
+pub fn same(a: &str, b: &str) -> bool {
+    a.as_bytes().ct_eq(b.as_bytes()).into()
+}
+
+/// What a login attempt came to.
+pub enum Verdict {
+    /// Right.
+    Welcome(Administrator),
+    /// Wrong name or password.
+    Wrong,
+    /// Too many wrong guesses; try again after this.
+    Wait(Duration),
+}
+
+/// Checks a name and password, counting wrong guesses.
+pub async fn check(web: &Web, origin: Origin, name: String, password: String) -> Verdict {
+    if let Some(wait) = web.sessions.wait(origin) {
+        return Verdict::Wait(wait);
+    }
+    let node = web.node.clone();
+    let work = tokio::task::spawn_blocking(move || verify(&node, &name, &password));
+    let found = work.await.ok().flatten();
+    web.sessions.guessed(origin, found.is_some());
+    match found {
+        Some(who) => Verdict::Welcome(who),
+        None => {
+            tracing::warn!("wrong name or password from {origin:?}");
+            Verdict::Wrong
+        }
+    }
+}
+
+/// A hash of nothing in use: checking it costs an unknown name as much time as a known one.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$\
+                      L8mZL0LMCKvgSbbA0YIZ1PHmQiSLfpRLjbSN6oH6p4Q";
+
+fn verify(node: &Node, name: &str, password: &str) -> Option<Administrator> {
+    let who = administrators::find(&node.store, name).ok().flatten();
+    let hash = who.as_ref().map_or(NOBODY, |who| who.hash.as_str());
+    let parsed = PasswordHash::new(hash).ok()?;
+    let right = Argon2::default()
+        .verify_password(password.as_bytes(), &parsed)
+        .is_ok();
+    who.filter(|_| right)
+}
+
+/// The argon2id hash of a password, in PHC form.
+pub fn hash(password: &str) -> Result<String, String> {
+    let hash = Argon2::default().hash_password(password.as_bytes());
+    hash.map(|hash| hash.to_string())
+        .map_err(|error| error.to_string())
+}
+
+/// The routes that need no session.
+pub fn router() -> Router<Web> {
+    Router::new()
+        .route("/login", get(page).post(login))
+        .route("/logout", post(logout))
+        .route("/api/v1/session", post(api_login))
+}
+
+#[derive(Deserialize)]
+struct Credentials {
+    name: String,
+    password: String,
+}
+
+fn login_page(web: &Web, message: &str, status: StatusCode) -> Response {
+    let context = json!({ "title": "Log in", "system": web.node.name, "message": message });
+    (status, Html(pages::render(web, "login.html", &context))).into_response()
+}
+
+async fn page(State(web): State<Web>) -> Response {
+    login_page(&web, "", StatusCode::OK)
+}
+
+async fn login(
+    State(web): State<Web>,
+    Extension(origin): Extension<Origin>,
+    Form(form): Form<Credentials>,
+) -> Response {
+    match check(&web, origin, form.name, form.password).await {
+        Verdict::Welcome(who) => {
+            let target = if who.change_password {
+                "/account/password"
+            } else {
+                "/"
+            };
+            (set_cookie(&web.sessions.begin(&who)), Redirect::to(target)).into_response()
+        }
+        Verdict::Wrong => login_page(
+            &web,
+            "The name or the password is wrong.",
+            StatusCode::UNAUTHORIZED,
+        ),
+        Verdict::Wait(left) => {
+            let seconds = left.as_secs() + 1;
+            let text = format!("Too many wrong attempts. Try again in {seconds} s.");
+            login_page(&web, &text, StatusCode::TOO_MANY_REQUESTS)
+        }
+    }
+}
+
+fn set_cookie(token: &str) -> [(header::HeaderName, String); 1] {
+    [(
+        header::SET_COOKIE,
+        format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Strict"),
+    )]
+}
+
+async fn api_login(
+    State(web): State<Web>,
+    Extension(origin): Extension<Origin>,
+    Json(credentials): Json<Credentials>,
+) -> Response {
+    match check(&web, origin, credentials.name, credentials.password).await {
+        Verdict::Welcome(who) => {
+            let token = web.sessions.begin(&who);
+            let csrf = web.sessions.find(&token).map(|session| session.csrf);
+            let body = json!({
+                "name": who.name, "role": who.role, "csrf": csrf,
+                "change_password": who.change_password,
+            });
+            (set_cookie(&token), Json(body)).into_response()
+        }
+        Verdict::Wrong => {
+            let body = json!({ "error": "the name or the password is wrong" });
+            (StatusCode::UNAUTHORIZED, Json(body)).into_response()
+        }
+        Verdict::Wait(left) => {
+            let retry = [(header::RETRY_AFTER, (left.as_secs() + 1).to_string())];
+            let body = json!({ "error": "too many wrong attempts" });
+            (StatusCode::TOO_MANY_REQUESTS, retry, Json(body)).into_response()
+        }
+    }
+}
+
+/// Ends a session. Needs no CSRF token: the cookie is SameSite=Strict, and a log-out harms nobody.
+async fn logout(State(web): State<Web>, headers: HeaderMap) -> Response {
+    if let Some(token) = cookie(&headers) {
+        web.sessions.end(token);
+    }
+    let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
+    ([(header::SET_COOKIE, gone)], Redirect::to("/login")).into_response()
+}

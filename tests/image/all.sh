@@ -1,0 +1,39 @@
+#!/bin/bash
+# What every run of the suite proves about the image; one PASS or FAIL line each.
+set -uo pipefail
+here=$(dirname "$(readlink -f "$0")")
+out=${TUTTI_OUT:-$here/../../out}
+image=$(find "$out" -maxdepth 1 -name 'tutti-*-amd64.img' -printf '%T@ %p\n' | sort -n |
+    tail -n 1 | cut -d ' ' -f 2-)
+[ -n "$image" ] || { echo "FAIL image: none in $out, build it first"; exit 1; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failed=0
+try() {
+    local name=$1
+    shift
+    if "$@"; then echo "PASS $name"; else echo "FAIL $name"; failed=1; fi
+}
+
+# exposure UNIT LIMIT: what systemd says of the unit's sandbox.
+exposure() {
+    local found
+    found=$(chroot "$out/image/root" systemd-analyze security --offline=true --no-pager "$1" |
+        sed -n 's/.*exposure level for .*: \([0-9.]*\) .*/\1/p')
+    echo "exposure of $1: ${found:-unknown}, at most $2"
+    [ -n "$found" ] && awk "BEGIN { exit !($found <= $2) }"
+}
+for role in ike keyer serve; do
+    try "exposure of tutti-$role" exposure "tutti-$role.service" 2.0
+done
+try "exposure of tutti-host" exposure tutti-host.service 4.5
+
+try "BIOS, virtio: unattended first boot answers HTTPS, data grows, no unit failed" \
+    python3 "$here/first_boot.py" "$image" "$work/bios"
+try "UEFI with Secure Boot, NVMe: reaches a login" \
+    python3 "$here/boot.py" "$image" --firmware secure --disk nvme --work "$work/secure" \
+    --credential "$here/setup.toml" --timeout 600
+try "UEFI, AHCI: without settings the console asks" \
+    python3 "$here/boot.py" "$image" --firmware uefi --disk ahci --work "$work/uefi" \
+    --nic e1000 --until 'Tutti first-boot setup' --timeout 600
+exit $failed

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Three booted appliances: the demo is started, the main job proven on it, pictures taken, and the
+# demo ended. One PASS or FAIL line for each behaviour.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+top=$here/../..
+out=${TUTTI_OUT:-$top/out}
+mkdir -p "$out/real"
+[ -s "$out/real/chinook.db" ] || python3 "$top/tests/real/chinook.py" "$out/real/chinook.db"
+trap '"$top/image/demo.sh" stop' EXIT
+if "$top/image/demo.sh" start; then
+    echo "PASS the demo ends with three peers active"
+else
+    tail -n 30 "$out"/demo/peer*/console.log
+    echo "FAIL the demo ends with three peers active"
+    exit 1
+fi
+failed=0
+python3 "$top/tests/browser/pictures.py" "$out/demo" "$out/pictures" &&
+    echo "PASS a browser shows the cluster" || { echo "FAIL a browser shows the cluster"; failed=1; }
+python3 "$here/proof.py" "$out/demo" "$out/real/chinook.db" || failed=1
+exit $failed

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""An unattended first boot, looked at from both sides: HTTPS from the network, and a root login
+on the serial console that checks what a first boot must have done; then a second boot.
+
+    first_boot.py IMAGE WORK
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+from boot import https_answers
+from login import Console
+from machine import Failed, Machine
+
+HERE = Path(__file__).resolve().parent
+PASSWORD = "seven Quiet 5 turbines"
+TIMEOUT_S = 600
+
+# What must hold inside: a name, a command, and what its output must be.
+CHECKS = [
+    ("no unit failed", "systemctl --failed --plain --no-legend", ""),
+    ("the root is verity", "dmsetup status tutti-root | cut -d ' ' -f 4", "V"),
+    ("the root is read-only", "touch /x 2>/dev/null || echo refused", "refused"),
+    ("data grew", "test $(df -m --output=size /data | tail -n 1) -gt 3000 && echo yes", "yes"),
+    ("the slot is marked good", "for i in $(seq 60); do grub-editenv /efi/grub/grubenv list | "
+     "grep -x A_TRY=0 && break; sleep 2; done", "A_TRY=0"),
+    ("IPsec modules", "for m in ah4 ah6 xfrm_user; do grep -c \"^$m \" /proc/modules; done | "
+     "tr '\\n' ' '", "1 1 1"),
+    ("firewall drops by default", "nft list chain inet tutti input | grep -c 'policy drop'", "1"),
+    ("host name", "cat /proc/sys/kernel/hostname", "image-test"),
+    ("no shipped disk GUID", "sfdisk --disk-id $(readlink -f /dev/tutti/esp | "
+     "sed 's/[0-9]*$//') | grep -ci 7457cd01", "0"),
+    ("SSH is off", "ss -Hltn 'sport = :22' | wc -l", "0"),
+]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def main(image: str, work: str) -> int:
+    port = free_port()
+    problems = []
+    for boot in ("first", "second"):
+        # The second boot has no credential any more: what was said once is kept.
+        machine = Machine(image, work, https=port, disk_size="6G",
+                          credential=HERE / "setup.toml" if boot == "first" else None)
+        try:
+            _, seconds = machine.wait("HTTPS answer", lambda: https_answers(port), TIMEOUT_S)
+            print(f"{boot} boot: HTTPS after {seconds:.1f} s", flush=True)
+            console = Console(machine)
+            console.log_in("root", PASSWORD, TIMEOUT_S)
+            for name, command, expected in CHECKS:
+                said = console.run(command)
+                if said != expected:
+                    problems.append(f"{boot} boot: {name}: expected '{expected}', got '{said}'")
+            console.run("sync")
+        except Failed as failure:
+            print(f"{boot} boot: {failure}", file=sys.stderr)
+            print(machine.console()[-4000:], file=sys.stderr)
+            return 1
+        finally:
+            machine.kill()
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

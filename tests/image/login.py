@@ -1,0 +1,62 @@
+"""A person at the serial console: types, and reads until what is expected appears."""
+
+import re
+import socket
+import time
+
+from machine import Failed, Machine
+
+ESCAPES = re.compile(r"\x1b(\[[0-9;?!]*[A-Za-z]|\][^\x07]*\x07|[()].)")
+
+
+class Console:
+    def __init__(self, machine: Machine):
+        self.machine = machine
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(machine.work / "console.sock"))
+        self.socket.settimeout(0.5)
+        self.seen = ""
+
+    def type(self, text: str) -> None:
+        self.socket.sendall(text.encode())
+
+    def expect(self, pattern: str, timeout: float) -> re.Match:
+        """Reads on until the expression appears; what came before it is forgotten."""
+        expression = re.compile(pattern)
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            found = expression.search(self.seen)
+            if found:
+                self.seen = self.seen[found.end():]
+                return found
+            self.machine.alive()
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                continue
+            self.seen += ESCAPES.sub("", data.decode(errors="replace")).replace("\r", "")
+        raise Failed(f"the console did not say /{pattern}/ within {timeout} s, but: {self.seen!r}")
+
+    def log_in(self, name: str, password: str, timeout: float) -> None:
+        # The prompt may have appeared before we looked: an empty line brings it again.
+        end = time.monotonic() + timeout
+        while True:
+            self.type("\r")
+            try:
+                self.expect("login: ", 20)
+                break
+            except Failed:
+                if time.monotonic() > end:
+                    raise
+        self.type(f"{name}\r")
+        self.expect("Password: ", 120)
+        self.type(f"{password}\r")
+        self.expect(r"[#$] ", 120)
+        self.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\r")
+        self.run("true")
+
+    def run(self, command: str, timeout: float = 180) -> str:
+        """Runs one command line; returns what it printed, without its surrounding blanks."""
+        self.type(f"{{ {command}; }} 2>&1; printf 'end-%s\\n' of\r")
+        found = self.expect(r"(?s)(.*?)end-of\n", timeout)
+        return found.group(1).strip()

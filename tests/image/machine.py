@@ -1,0 +1,140 @@
+"""One appliance under QEMU: how it is started, and how a test waits for what it does.
+
+Emulated unless the machine's KVM really boots the kernel: /dev/kvm may exist and still not run it.
+"""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+OVMF = Path("/usr/share/OVMF")
+CPU = "max,-cx16,-la57"  # plain "max" panics the guest now and then under emulation
+
+
+class Failed(Exception):
+    """What was waited for did not happen; says what was seen instead."""
+
+
+def kvm_works(kernel: Path) -> bool:
+    """Boots the bare kernel for a moment; it must get as far as not finding its root."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK) or not kernel.exists():
+        return False
+    command = ["qemu-system-x86_64", "-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256",
+               "-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot",
+               "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=15)
+    except subprocess.TimeoutExpired:
+        return False
+    return b"Unable to mount root" in done.stdout
+
+
+DISKS = {
+    "virtio": ["-device", "virtio-blk-pci,drive=disk"],
+    "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"],
+    "ahci": ["-device", "ide-hd,drive=disk,bus=ide.0"],
+    "nvme": ["-device", "nvme,serial=tutti,drive=disk"],
+    "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=disk"],
+}
+
+
+class Machine:
+    """A running QEMU with a throw-away overlay over the image."""
+
+    def __init__(self, image, work, *, firmware="bios", disk="virtio", nic="virtio-net-pci",
+                 credential=None, https=None, accel=None, disk_size=None, extra=()):
+        self.work = Path(work)
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.log = self.work / "console.log"
+        self.log.write_bytes(b"")
+        self.overlay = self.work / "disk.qcow2"
+        if not self.overlay.exists():
+            size = [disk_size] if disk_size else []
+            subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw",
+                            "-b", str(Path(image).resolve()), str(self.overlay), *size], check=True)
+        accel = accel or os.environ.get("TUTTI_ACCEL") or "tcg"
+        cpu = "host" if accel == "kvm" else CPU
+        forward = f",hostfwd=tcp:127.0.0.1:{https}-:443" if https else ""
+        command = [
+            "qemu-system-x86_64", "-machine", self.machine(firmware), "-cpu", cpu,
+            "-accel", accel if accel == "kvm" else "tcg,thread=multi",
+            "-smp", "2", "-m", "512", "-display", "none", "-monitor", "none", "-nodefaults",
+            "-vga", "std", "-chardev",
+            f"socket,id=console,path={self.work}/console.sock,server=on,wait=off,logfile={self.log}",
+            "-serial", "chardev:console",
+            "-drive", f"id=disk,if=none,file={self.overlay},format=qcow2,cache=unsafe",
+            *DISKS[disk], "-netdev", f"user,id=lan{forward}", "-device", f"{nic},netdev=lan",
+            *self.firmware(firmware), *extra,
+        ]
+        if credential:
+            value = base64.b64encode(Path(credential).read_bytes()).decode()
+            table = self.work / "smbios"
+            # A file, not an argument: arguments are readable by every user of the machine.
+            table.touch(mode=0o600)
+            table.write_text(f"io.systemd.credential.binary:tutti.setup={value}")
+            command += ["-smbios", f"type=11,path={table}"]
+        self.started = time.monotonic()
+        self.stderr = open(self.work / "qemu.log", "wb")
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=self.stderr,
+                                        stdout=self.stderr)
+
+    @staticmethod
+    def machine(firmware):
+        return "q35,smm=on" if firmware == "secure" else "q35"
+
+    def firmware(self, kind):
+        if kind == "bios":
+            return []
+        code, store = {
+            "uefi": ("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"),
+            "secure": ("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd"),
+        }[kind]
+        variables = self.work / "efi-variables"
+        shutil.copy(OVMF / store, variables)
+        options = ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF / code}",
+                   "-drive", f"if=pflash,unit=1,format=raw,file={variables}"]
+        if kind == "secure":
+            options += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        return options
+
+    def console(self) -> str:
+        """All that the serial console has said, without escape sequences."""
+        text = self.log.read_bytes().decode(errors="replace")
+        return re.sub(r"\x1b(\[[0-9;?!]*[A-Za-z]|\][^\x07]*\x07|[()].)", "", text).replace("\r", "")
+
+    def alive(self):
+        if self.process.poll() is not None:
+            raise Failed(f"QEMU ended by itself ({self.process.returncode}), "
+                         f"see {self.work}/qemu.log")
+
+    def wait(self, what, condition, timeout):
+        """Waits until condition() is true; returns it with the seconds since power-on."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            found = condition()
+            if found:
+                return found, time.monotonic() - self.started
+            self.alive()
+            time.sleep(0.2)
+        tail = "\n".join(self.console().splitlines()[-15:])
+        raise Failed(f"no {what} within {timeout} s; the console ends with:\n{tail}")
+
+    def wait_console(self, pattern, timeout=300):
+        """Waits for a regular expression on the console."""
+        expression = re.compile(pattern)
+        return self.wait(f"/{pattern}/", lambda: expression.search(self.console()), timeout)
+
+    def kill(self):
+        """Cuts the power."""
+        self.process.kill()
+        self.process.wait()
+        self.stderr.close()
+
+
+def scratch() -> str:
+    return tempfile.mkdtemp(prefix="tutti-image-")

@@ -1,0 +1,128 @@
+//! Three real `tutti serve` processes on loopback form a cluster in the printed order, replicate,
+//! and survive a restart. Only `ike` is a stand-in: a socket that reports tunnels with pins, as
+//! the real one does; everything behind it, TLS pins included, is the product.
+
+#[path = "serve/peer.rs"]
+mod peer;
+
+use peer::{Cluster, KEY};
+use serde_json::json;
+
+#[test]
+fn three_systems_cluster_in_the_printed_order_and_share_rows() {
+    let cluster = Cluster::start("order");
+    let [a, b, c] = &cluster.peers;
+
+    // The initial peer: key, itself in Peer 1, the rest blank.
+    a.set(json!({ "key": KEY, "peer1": a.ip }));
+    a.wait_state(&a.ip, "This system");
+    assert_eq!(a.get("/cluster")["standing"], "member");
+    a.post(
+        "/tables/note/rows",
+        json!({ "id": "1", "text": "from the initial peer" }),
+    );
+    // What a joiner had of its own is replaced by the cluster's.
+    b.post("/tables/note/rows", json!({ "id": "x", "text": "b's own" }));
+
+    a.set(json!({ "peer1": a.ip, "peer2": b.ip }));
+    b.set(json!({ "key": KEY, "peer1": a.ip, "peer2": b.ip }));
+    a.wait_state(&b.ip, "Active as peer-b");
+    b.wait_state(&a.ip, "Active as peer-a");
+    assert_eq!(a.get("/cluster")["id"], b.get("/cluster")["id"]);
+    assert_eq!(b.texts(), ["from the initial peer"]);
+    assert!(
+        b.has_backup(),
+        "the joiner's own database is kept as a backup"
+    );
+
+    let all = json!({ "peer1": a.ip, "peer2": b.ip, "peer3": c.ip });
+    a.set(all.clone());
+    b.set(all);
+    c.set(json!({ "key": KEY, "peer1": a.ip, "peer2": b.ip, "peer3": c.ip }));
+    for peer in [a, b, c] {
+        for other in [a, b, c].iter().filter(|other| other.ip != peer.ip) {
+            peer.wait_state(&other.ip, &format!("Active as {}", other.name));
+        }
+    }
+    for (peer, id) in [(a, "2"), (b, "3"), (c, "4")] {
+        peer.post(
+            "/tables/note/rows",
+            json!({ "id": id, "text": format!("by {}", peer.name) }),
+        );
+    }
+    let expected = [
+        "from the initial peer",
+        "by peer-a",
+        "by peer-b",
+        "by peer-c",
+    ];
+    for peer in [a, b, c] {
+        peer.wait(|| peer.texts() == expected, "all four rows");
+    }
+    assert_eq!(a.get("/digest")["digest"], c.get("/digest")["digest"]);
+}
+
+#[test]
+fn a_peer_that_was_away_catches_up_and_a_cut_tunnel_says_so() {
+    let mut cluster = Cluster::start("away");
+    cluster.form_pair();
+    {
+        let [a, b, _] = &cluster.peers;
+        a.tunnels(false);
+        b.tunnels(false);
+        a.wait_state(&b.ip, "Unreachable");
+        a.post(
+            "/tables/note/rows",
+            json!({ "id": "1", "text": "while cut" }),
+        );
+        a.tunnels(true);
+        b.tunnels(true);
+        b.wait(
+            || b.texts() == ["while cut"],
+            "the row written during the cut",
+        );
+    }
+    cluster.peers[1].stop();
+    cluster.peers[0].post(
+        "/tables/note/rows",
+        json!({ "id": "2", "text": "while away" }),
+    );
+    cluster.peers[1].restart();
+    let [a, b, _] = &cluster.peers;
+    b.wait(
+        || b.texts() == ["while cut", "while away"],
+        "the row written while it was away",
+    );
+    a.wait_state(&b.ip, "Active as peer-b");
+    // Maintenance > Restart options > Restart: the code on which the unit starts it again.
+    b.post("/restart", json!({}));
+    let code = cluster.peers[1].exit_code();
+    assert_eq!(code, Some(75));
+}
+
+#[test]
+fn leaving_keeps_the_data_and_forgets_key_and_cluster() {
+    let cluster = Cluster::start("leaving");
+    cluster.form_pair();
+    let [a, b, _] = &cluster.peers;
+    a.post("/tables/note/rows", json!({ "id": "1", "text": "kept" }));
+    b.wait(|| b.texts() == ["kept"], "the row");
+    b.set(json!({ "key": "", "peer1": "", "peer2": "" }));
+    let left = b.get("/cluster");
+    assert_eq!(left["standing"], "standalone");
+    assert_eq!(left["key_set"], false);
+    assert!(left["id"].is_null());
+    assert_eq!(b.texts(), ["kept"]);
+    assert!(!b.peers_file().exists(), "no peer list is left");
+}
+
+#[test]
+fn a_system_with_others_in_its_list_waits_and_founds_nothing() {
+    let cluster = Cluster::start("waits");
+    let [a, b, _] = &cluster.peers;
+    a.set(json!({ "key": KEY, "peer1": a.ip, "peer2": b.ip }));
+    assert_eq!(a.get("/cluster")["standing"], "waiting");
+    let refused = a.try_set(json!({ "key": "short", "peer1": "nonsense", "peer2": a.ip }));
+    let words = refused.expect_err("must be refused");
+    assert!(words.contains("Cluster pre-shared key") && words.contains("not an IP address"));
+}

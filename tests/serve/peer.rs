@@ -1,0 +1,322 @@
+//! One `tutti serve` process with its own directories and loopback address, and its `ike`.
+
+use std::io::{Read, Write};
+use std::net::IpAddr;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tutti::tunnel::message::{Desired, IkeEvent, IkeRequest, PeerStatus, TunnelState};
+
+pub const KEY: &str = "vary-9umbrella-Kilo42-tidal-basin";
+
+/// Waits are generous and end on the event: machines are shared.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What the stand-in for `ike` knows of every system of a test.
+#[derive(Default)]
+struct Tunnels {
+    desired: Mutex<Vec<Desired>>,
+    cut: Mutex<Vec<IpAddr>>,
+}
+
+impl Tunnels {
+    /// As the real tunnels would stand: both list each other, keys equal, neither cut.
+    fn status(&self, own: &Desired) -> Vec<PeerStatus> {
+        let all = self.desired.lock().unwrap();
+        let cut = self.cut.lock().unwrap();
+        let state = |address: IpAddr| {
+            let other = all.iter().find(|other| other.list.local == address);
+            let Some(other) = other.filter(|_| !cut.contains(&address)) else {
+                return TunnelState::NoAnswer;
+            };
+            if cut.contains(&own.list.local) {
+                return TunnelState::NoAnswer;
+            }
+            if other.key != own.key {
+                return TunnelState::AuthenticationFailed;
+            }
+            if !other
+                .list
+                .peers
+                .iter()
+                .any(|peer| peer.address == own.list.local)
+            {
+                return TunnelState::NotListed;
+            }
+            TunnelState::Up {
+                certificate: Some(other.certificate),
+            }
+        };
+        let peers = own.list.peers.iter();
+        peers
+            .map(|peer| PeerStatus {
+                address: peer.address,
+                state: state(peer.address),
+                for_ms: 0,
+                spis: None,
+                rekeys: (0, 0),
+            })
+            .collect()
+    }
+}
+
+/// Speaks `ike.sock`: takes configurations, reports tunnels whenever they change.
+fn speak(tunnels: &Tunnels, mut stream: UnixStream, address: IpAddr) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_millis(20)))?;
+    let mut own: Option<Desired> = None;
+    let mut said: Option<Vec<PeerStatus>> = None;
+    loop {
+        let mut length = [0; 4];
+        match stream.read_exact(&mut length) {
+            Ok(()) => {
+                let mut bytes = vec![0; u32::from_be_bytes(length) as usize];
+                stream.set_read_timeout(None)?;
+                stream.read_exact(&mut bytes)?;
+                stream.set_read_timeout(Some(Duration::from_millis(20)))?;
+                if let IkeRequest::Configure(desired) = postcard::from_bytes(&bytes).unwrap() {
+                    let mut all = tunnels.desired.lock().unwrap();
+                    all.retain(|other| other.list.local != address);
+                    all.extend(desired.clone());
+                    own = desired;
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => {
+                // Its serve is gone; so is its tunnel as far as this test is concerned.
+                tunnels
+                    .desired
+                    .lock()
+                    .unwrap()
+                    .retain(|other| other.list.local != address);
+                return Ok(());
+            }
+        }
+        let status = own
+            .as_ref()
+            .map(|own| tunnels.status(own))
+            .unwrap_or_default();
+        if said.as_ref() != Some(&status) {
+            let bytes = postcard::to_stdvec(&IkeEvent::Status(status.clone())).unwrap();
+            stream.write_all(&(bytes.len() as u32).to_be_bytes())?;
+            stream.write_all(&bytes)?;
+            said = Some(status);
+        }
+    }
+}
+
+/// One system.
+pub struct Peer {
+    pub name: String,
+    pub ip: String,
+    dir: PathBuf,
+    port: u16,
+    tunnels: Arc<Tunnels>,
+    process: Option<Child>,
+}
+
+impl Peer {
+    fn new(dir: &Path, letter: char, ip: String, port: u16, tunnels: Arc<Tunnels>) -> Self {
+        let dir = dir.join(letter.to_string());
+        std::fs::create_dir_all(dir.join("run")).unwrap();
+        let listener = UnixListener::bind(dir.join("run/ike.sock")).unwrap();
+        let (all, address) = (tunnels.clone(), ip.parse().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let all = all.clone();
+                std::thread::spawn(move || speak(&all, stream, address));
+            }
+        });
+        let name = format!("peer-{letter}");
+        let mut peer = Peer {
+            name,
+            ip,
+            dir,
+            port,
+            tunnels,
+            process: None,
+        };
+        peer.restart();
+        peer
+    }
+
+    /// Starts the process (again) and waits until it answers.
+    pub fn restart(&mut self) {
+        self.stop();
+        let log = std::fs::File::create(self.dir.join("log")).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_tutti"))
+            .args([
+                "serve",
+                "--no-host",
+                "--https",
+                "127.0.0.1:0",
+                "--http",
+                "127.0.0.1:0",
+            ])
+            .args(["--address", &self.ip, "--name", &self.name])
+            .args(["--replication-port", &self.port.to_string()])
+            .arg("--run")
+            .arg(self.dir.join("run"))
+            .arg("--state")
+            .arg(self.dir.join("state"))
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.process = Some(process);
+        self.wait(
+            || self.call("GET", "/status", &Value::Null).is_ok(),
+            "an answer",
+        );
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.process.take().unwrap().wait().unwrap().code()
+    }
+
+    /// REST over the local socket, as the command line does it.
+    fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+        let words = |error: std::io::Error| error.to_string();
+        let mut stream = UnixStream::connect(self.dir.join("run/serve.sock")).map_err(words)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(words)?;
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
+        let request = format!(
+            "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).map_err(words)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(words)?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+        if !head.starts_with("HTTP/1.1 200") {
+            return Err(format!("{head}\n{body}"));
+        }
+        serde_json::from_str(body).map_err(|error| format!("{error}: {body}"))
+    }
+
+    pub fn get(&self, path: &str) -> Value {
+        self.call("GET", path, &Value::Null).unwrap()
+    }
+
+    pub fn post(&self, path: &str, body: Value) {
+        self.call("POST", path, &body).unwrap();
+    }
+
+    pub fn try_set(&self, fields: Value) -> Result<Value, String> {
+        self.call("PUT", "/cluster", &fields)
+    }
+
+    pub fn set(&self, fields: Value) {
+        self.try_set(fields).unwrap();
+    }
+
+    /// The texts of the table `note`, in key order.
+    pub fn texts(&self) -> Vec<String> {
+        let rows = self.get("/tables/note/rows");
+        let rows = rows["rows"].as_array().unwrap().iter();
+        rows.map(|row| row["text"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    pub fn wait(&self, done: impl Fn() -> bool, what: &str) {
+        let start = Instant::now();
+        while !done() {
+            assert!(
+                start.elapsed() < PATIENCE,
+                "{} waited in vain for {what}; peers: {}\n{}",
+                self.name,
+                self.call("GET", "/peers", &Value::Null).unwrap_or_default(),
+                std::fs::read_to_string(self.dir.join("log")).unwrap_or_default(),
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub fn wait_state(&self, address: &str, state: &str) {
+        let there = || {
+            let peers = self.get("/peers");
+            let peers = peers["peers"].as_array().unwrap();
+            peers
+                .iter()
+                .any(|peer| peer["address"] == address && peer["state"] == state)
+        };
+        self.wait(there, &format!("{address} to be {state:?}"));
+    }
+
+    /// Cuts or heals all tunnels of this system.
+    pub fn tunnels(&self, up: bool) {
+        let address: IpAddr = self.ip.parse().unwrap();
+        let mut cut = self.tunnels.cut.lock().unwrap();
+        cut.retain(|other| *other != address);
+        if !up {
+            cut.push(address);
+        }
+    }
+
+    pub fn has_backup(&self) -> bool {
+        let files = std::fs::read_dir(self.dir.join("state/serve"))
+            .unwrap()
+            .flatten();
+        files
+            .into_iter()
+            .any(|file| file.file_name().to_string_lossy().starts_with("backup-"))
+    }
+
+    pub fn peers_file(&self) -> PathBuf {
+        self.dir.join("run/peers.json")
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Three systems, standalone at first.
+pub struct Cluster {
+    pub peers: [Peer; 3],
+    _dir: tempfile::TempDir,
+}
+
+/// Each test has a /24 of loopback of its own, so that tests run side by side.
+static NEXT: AtomicU16 = AtomicU16::new(1);
+
+impl Cluster {
+    pub fn start(test: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix(test).tempdir().unwrap();
+        let net = NEXT.fetch_add(1, Ordering::Relaxed);
+        let host = std::process::id() % 200 + 20;
+        let tunnels = Arc::new(Tunnels::default());
+        let peers = [('a', 11), ('b', 12), ('c', 13)].map(|(letter, last)| {
+            let ip = format!("127.{host}.{net}.{last}");
+            Peer::new(dir.path(), letter, ip, 24_372, tunnels.clone())
+        });
+        Self { peers, _dir: dir }
+    }
+
+    /// The first two form a cluster.
+    pub fn form_pair(&self) {
+        let [a, b, _] = &self.peers;
+        a.set(json!({ "key": KEY, "peer1": a.ip }));
+        a.set(json!({ "peer1": a.ip, "peer2": b.ip }));
+        b.set(json!({ "key": KEY, "peer1": a.ip, "peer2": b.ip }));
+        a.wait_state(&b.ip, "Active as peer-b");
+        b.wait_state(&a.ip, "Active as peer-a");
+    }
+}

@@ -1,0 +1,133 @@
+//! Random transactions over tables with every kind of constraint.
+
+use tutti::replica::value::Value;
+use tutti::store::{Store, StoreError, Tx};
+
+use crate::random::Random;
+
+pub const TABLES: [&str; 5] = [
+    "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)",
+    "CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT UNIQUE, x, y, note, UNIQUE (x, y))",
+    "CREATE TABLE job(id TEXT NOT NULL PRIMARY KEY, \
+     person REFERENCES person(id) ON DELETE CASCADE, note)",
+    "CREATE TABLE task(id INTEGER PRIMARY KEY, job TEXT REFERENCES job(id) ON DELETE SET NULL, \
+     boss REFERENCES person(name), note)",
+    "CREATE TABLE pair(a, b, c, d, PRIMARY KEY (a, b)) WITHOUT ROWID",
+];
+
+/// The columns that hold tokens: values written once in a whole run.
+const TOKENS: [&str; 6] = [
+    "SELECT a FROM item",
+    "SELECT b FROM item",
+    "SELECT note FROM person",
+    "SELECT note FROM job",
+    "SELECT note FROM task",
+    "SELECT c FROM pair",
+];
+
+/// Whether a value is a token.
+pub fn is_token(value: &Value) -> bool {
+    matches!(value, Value::Text(text) if text.starts_with("token"))
+}
+
+/// The tokens visible at a node.
+pub fn visible(store: &Store) -> Vec<Value> {
+    let work = |reader: &tutti::store::Reader<'_>| {
+        let mut found = Vec::new();
+        for sql in TOKENS {
+            found.extend(
+                reader
+                    .query(sql, &[])?
+                    .into_iter()
+                    .flatten()
+                    .filter(is_token),
+            );
+        }
+        Ok(found)
+    };
+    let mut found: Vec<Value> = store.read(work).unwrap();
+    found.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    found
+}
+
+/// Runs one random transaction; refusals of SQLite (a taken name, a missing parent) are life.
+pub fn transact(store: &Store, random: &mut Random, counter: &mut u64) {
+    let statements = 1 + random.below(4);
+    let fails = random.one_in(10);
+    let result = store.transact(|tx| {
+        for _ in 0..statements {
+            if random.one_in(8) {
+                tx.execute("SAVEPOINT s", &[])?;
+                let _ = statement(tx, random, counter);
+                tx.execute("ROLLBACK TO s", &[])?;
+                tx.execute("RELEASE s", &[])?;
+            } else {
+                let _ = statement(tx, random, counter);
+            }
+        }
+        if fails {
+            return Err(StoreError::Refused("changed my mind".into()));
+        }
+        Ok(())
+    });
+    match result {
+        Ok(()) | Err(StoreError::Refused(_)) => {}
+        Err(StoreError::Sqlite(error)) if error.to_string().contains("FOREIGN KEY") => {}
+        Err(error) => panic!("a transaction failed: {error}"),
+    }
+}
+
+fn statement(tx: &mut Tx<'_>, random: &mut Random, counter: &mut u64) -> Result<usize, StoreError> {
+    *counter += 1;
+    let token: Value = format!("token{counter}").into();
+    let id = |random: &mut Random| Value::Integer(random.below(6) as i64);
+    let name = |random: &mut Random| match random.below(5) {
+        0 => Value::Null,
+        n => format!("name{n}").into(),
+    };
+    let (one, two) = (id(random), id(random));
+    let named = name(random);
+    let (sql, params) = match random.below(16) {
+        0 => ("INSERT INTO item VALUES (?, ?, 0)", vec![one, token]),
+        1 => ("UPDATE item SET a = ? WHERE id = ?", vec![token, one]),
+        2 => ("UPDATE item SET b = ? WHERE id = ?", vec![token, one]),
+        3 => ("REPLACE INTO item VALUES (?, ?, 1)", vec![one, token]),
+        4 => ("DELETE FROM item WHERE id = ?", vec![one]),
+        5 | 6 => {
+            let small = Value::Integer(random.below(3) as i64);
+            let params = vec![one, named, two, small, token];
+            ("INSERT INTO person VALUES (?, ?, ?, ?, ?)", params)
+        }
+        7 => ("UPDATE person SET name = ? WHERE id = ?", vec![named, one]),
+        8 => (
+            "UPDATE OR REPLACE person SET x = ?, note = ? WHERE id = ?",
+            vec![two, token, one],
+        ),
+        9 => ("DELETE FROM person WHERE id = ?", vec![one]),
+        10 => {
+            let key: Value = format!("job{}", random.below(4)).into();
+            (
+                "INSERT OR REPLACE INTO job VALUES (?, ?, ?)",
+                vec![key, one, token],
+            )
+        }
+        11 => {
+            let key: Value = format!("job{}", random.below(4)).into();
+            (
+                "INSERT INTO task VALUES (?, ?, ?, ?)",
+                vec![one, key, named, token],
+            )
+        }
+        12 => ("UPDATE task SET note = ? WHERE id = ?", vec![token, one]),
+        13 => ("DELETE FROM job", vec![]),
+        14 => (
+            "REPLACE INTO pair VALUES (?, ?, ?, 0)",
+            vec![one, two, token],
+        ),
+        _ => (
+            "UPDATE pair SET b = b + 1, c = ? WHERE a = ? AND b = 5",
+            vec![token, one],
+        ),
+    };
+    tx.execute(sql, &params)
+}

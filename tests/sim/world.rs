@@ -1,0 +1,320 @@
+//! The world: three nodes, their clocks, what happens to them, and what must hold in the end.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tempfile::TempDir;
+use tutti::replica::session::Now;
+use tutti::replica::value::Value;
+use tutti::store::Store;
+
+use crate::network::Link;
+use crate::random::Random;
+use crate::workload::{TABLES, is_token, transact, visible};
+
+/// Virtual milliseconds since 1970 at the start.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+struct Node {
+    store: Option<Store>,
+    clock: Arc<AtomicI64>,
+    skew_ms: i64,
+    dir: TempDir,
+}
+
+struct World {
+    random: Random,
+    now_us: u64,
+    nodes: Vec<Node>,
+    links: Vec<Link>,
+    counter: u64,
+    written: HashSet<String>,
+    superseded: HashSet<String>,
+    /// A disk lost or went back: acknowledged writes that had not left the node may be gone.
+    lossy: bool,
+    /// Old copies of nodes' files, to be restored.
+    backups: Vec<(usize, TempDir)>,
+}
+
+/// Copies a node's files as they lie there, as a cut of power would leave them.
+fn copy(from: &Path, to: &Path, wal_bytes: Option<u64>) {
+    for name in ["replicated.db", "replicated.db-wal"] {
+        if from.join(name).exists() {
+            std::fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
+    let wal = to.join("replicated.db-wal");
+    if let (Some(bytes), true) = (wal_bytes, wal.exists()) {
+        let file = std::fs::File::options().write(true).open(wal).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(length.saturating_sub(bytes)).unwrap();
+    }
+}
+
+fn text(value: &Value) -> String {
+    format!("{value:?}")
+}
+
+/// Files in memory where there is such a place: nothing here needs a disk.
+fn directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory).unwrap()
+    } else {
+        tempfile::tempdir().unwrap()
+    }
+}
+
+/// Runs one seed; panics where a rule is broken.
+pub fn run(seed: u64, verbose: bool) {
+    let mut world = World::new(seed);
+    for step in 0..250 {
+        world.disturb();
+        if world.random.one_in(2) {
+            let node = world.random.below(3) as usize;
+            world.write(node);
+        }
+        world.advance();
+        if verbose && step % 50 == 0 {
+            eprintln!("step {step} at {} us", world.now_us);
+        }
+    }
+    world.heal();
+    world.check();
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut world = World {
+            random: Random(seed),
+            now_us: 0,
+            nodes: Vec::new(),
+            links: Vec::new(),
+            counter: 0,
+            written: HashSet::new(),
+            superseded: HashSet::new(),
+            lossy: false,
+            backups: Vec::new(),
+        };
+        for _ in 0..3 {
+            world.nodes.push(Node {
+                store: None,
+                clock: Arc::new(AtomicI64::new(EPOCH_MS)),
+                skew_ms: 0,
+                dir: directory(),
+            });
+        }
+        for nodes in [[0, 1], [0, 2], [1, 2]] {
+            world.links.push(Link {
+                nodes,
+                ends: None,
+                down_until: 0,
+            });
+        }
+        for node in 0..3 {
+            world.open(node);
+        }
+        // One table is declared at run time and travels in the log.
+        let late = "CREATE TABLE late(id INTEGER PRIMARY KEY, a UNIQUE)";
+        world.store(0).declare(late).unwrap();
+        world
+    }
+
+    fn store(&self, node: usize) -> &Store {
+        self.nodes[node].store.as_ref().unwrap()
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            us: self.now_us,
+            wall_ms: EPOCH_MS as u64 + self.now_us / 1_000,
+        }
+    }
+
+    fn open(&mut self, number: usize) {
+        let incarnation = self.random.next();
+        let node = &mut self.nodes[number];
+        let clock = Arc::clone(&node.clock);
+        let read = Arc::new(move || clock.load(Ordering::Relaxed) as u64);
+        let id = [number as u8 + 1; 16];
+        let store = Store::open_with_clock(node.dir.path(), id, incarnation, read).unwrap();
+        store.migrate(&TABLES).unwrap();
+        node.store = Some(store);
+    }
+
+    /// Cuts, stalls, crashes and clock steps.
+    fn disturb(&mut self) {
+        let link = self.random.below(3) as usize;
+        let later = self.now_us + self.random.below(2_000_000);
+        match self.random.below(40) {
+            0 | 1 => self.links[link].cut(later),
+            2 => {
+                let direction = self.random.below(2) as usize;
+                if let Some(ends) = &mut self.links[link].ends {
+                    ends[direction].stalled = true;
+                }
+            }
+            3 => self.crash(link, later),
+            6 if self.random.one_in(4) => self.lose(link, later),
+            7 => {
+                let to = directory();
+                copy(self.nodes[link].dir.path(), to.path(), None);
+                self.backups.push((link, to));
+            }
+            8 if self.random.one_in(4) => self.restore(later),
+            4 => {
+                let skew = self.random.below(4_000) as i64 - 2_000;
+                self.nodes[link].skew_ms = skew;
+            }
+            5 => {
+                for link in &mut self.links {
+                    link.cut(later);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The process dies and starts again, on its files as they are.
+    fn crash(&mut self, node: usize, later: u64) {
+        let to = directory();
+        copy(self.nodes[node].dir.path(), to.path(), None);
+        self.reopen(node, to, later);
+    }
+
+    /// Power fails and the disk had lied: the end of the WAL is gone.
+    fn lose(&mut self, node: usize, later: u64) {
+        let to = directory();
+        let bytes = self.random.below(40_000);
+        copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
+        self.lossy = true;
+        self.reopen(node, to, later);
+    }
+
+    /// An old copy of a node's files is put back.
+    fn restore(&mut self, later: u64) {
+        if let Some((node, to)) = self.backups.pop() {
+            self.lossy = true;
+            self.reopen(node, to, later);
+        }
+    }
+
+    fn reopen(&mut self, node: usize, dir: TempDir, later: u64) {
+        self.nodes[node].store = None;
+        self.nodes[node].dir = dir;
+        for link in self
+            .links
+            .iter_mut()
+            .filter(|link| link.nodes.contains(&node))
+        {
+            link.cut(later);
+        }
+        self.open(node);
+    }
+
+    fn write(&mut self, node: usize) {
+        let store = self.nodes[node].store.clone().unwrap();
+        let before: HashSet<String> = visible(&store).iter().map(text).collect();
+        let late = Value::Integer(self.random.below(4) as i64);
+        if self.random.one_in(6) {
+            let id = Value::Integer(self.random.below(4) as i64);
+            // The table may not have arrived here yet, the value may be taken.
+            let _ = store.transact(|tx| tx.execute("REPLACE INTO late VALUES (?, ?)", &[id, late]));
+        } else {
+            transact(&store, &mut self.random, &mut self.counter);
+        }
+        let after: HashSet<String> = visible(&store).iter().map(text).collect();
+        self.written.extend(after.difference(&before).cloned());
+        self.superseded.extend(before.difference(&after).cloned());
+        for link in &mut self.links {
+            link.committed(node, &store);
+        }
+    }
+
+    fn advance(&mut self) {
+        self.now_us += self.random.below(40_000);
+        let now = self.now();
+        for node in &self.nodes {
+            let wall = now.wall_ms as i64 + node.skew_ms;
+            node.clock.store(wall, Ordering::Relaxed);
+        }
+        for at in 0..3 {
+            let [a, b] = self.links[at].nodes;
+            let stores = [a, b].map(|node| self.nodes[node].store.clone().unwrap());
+            let stores = [&stores[0], &stores[1]];
+            let link = &mut self.links[at];
+            if link.ends.is_none() && link.down_until <= now.us {
+                link.connect(stores, now);
+            }
+            let committed = link.step(stores, now, &mut self.random);
+            for node in committed.unwrap_or_else(|error| panic!("link {at}: {error}")) {
+                let store = self.nodes[node].store.clone().unwrap();
+                for link in &mut self.links {
+                    link.committed(node, &store);
+                }
+            }
+        }
+    }
+
+    /// Everything is connected again, and time passes until nothing is under way.
+    fn heal(&mut self) {
+        for link in &mut self.links {
+            link.cut(0);
+        }
+        let mut quiet = 0;
+        for _ in 0..20_000 {
+            self.advance();
+            let frontier = self.store(0).frontier();
+            let same = (1..3).all(|node| self.store(node).frontier() == frontier);
+            let idle = self.links.iter().all(Link::idle);
+            quiet = if same || idle { quiet + 1 } else { 0 };
+            if same && quiet > 3 {
+                return;
+            }
+        }
+        panic!("the nodes never came to rest");
+    }
+
+    fn check(&self) {
+        let dump = |sql: &str, node: usize| {
+            let rows = self.store(node).read(|reader| reader.query(sql, &[]));
+            rows.unwrap()
+        };
+        let clocks = "SELECT t.name, c.key, c.clock FROM _tutti_clock c \
+                      JOIN _tutti_table t ON t.id = c.tbl ORDER BY 1, 2";
+        let parked = "SELECT t.name, h.key, h.row, h.reason FROM _tutti_hidden h \
+                      JOIN _tutti_table t ON t.id = h.tbl ORDER BY 1, 2";
+        for node in 1..3 {
+            assert_eq!(
+                dump(clocks, 0),
+                dump(clocks, node),
+                "row clocks of 0 and {node}"
+            );
+            assert_eq!(
+                dump(parked, 0),
+                dump(parked, node),
+                "parked rows of 0 and {node}"
+            );
+            for table in self.store(0).tables().unwrap() {
+                let sql = format!("SELECT * FROM {} ORDER BY 1, 2", table.name);
+                assert_eq!(dump(&sql, 0), dump(&sql, node), "rows of 0 and {node}");
+            }
+            let digest = self.store(node).digest().unwrap();
+            assert_eq!(self.store(0).digest().unwrap(), digest);
+        }
+        let dangling = dump("SELECT * FROM pragma_foreign_key_check", 0);
+        assert!(dangling.is_empty(), "dangling: {dangling:?}");
+        let mut known: HashSet<String> = visible(self.store(0)).iter().map(text).collect();
+        for node in 0..3 {
+            for conflict in self.store(node).conflicts(100_000).unwrap() {
+                known.extend(conflict.value.iter().filter(|v| is_token(v)).map(text));
+            }
+        }
+        for token in &self.written {
+            let kept = self.lossy || known.contains(token) || self.superseded.contains(token);
+            assert!(kept, "{token} was acknowledged and is lost");
+        }
+    }
+}
