@@ -158,6 +158,8 @@ suite_fast() {
 suite_sim() {
     toolchain
     check simulator env TUTTI_SEEDS="${TUTTI_SEEDS:-300}" cargo test --locked --test sim
+    python3 -m pip --version >/dev/null 2>&1 || packages python3-pip
+    check real-databases tests/real/all.sh
 }
 
 suite_lab() {

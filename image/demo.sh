@@ -143,9 +143,9 @@ start() {
     rm -rf "$demo"
     mkdir -p "$demo"
     chmod 700 "$demo"
-    (umask 077 && secret > "$demo/first-password" && secret > "$demo/admin-password" &&
-         secret > "$demo/root-password" &&
-        secret > "$demo/cluster-key")
+    (umask 077 && for n in first-password admin-password root-password cluster-key; do
+        secret > "$demo/$n"
+    done)
     echo "demo: network, time, names, capture"
     network
     services

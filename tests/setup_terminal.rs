@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::openpty;
 
 /// The person's side of the terminal.
@@ -42,6 +44,10 @@ impl Person {
     fn wait_for(&mut self, text: &str) {
         let mut some = [0; 512];
         while !self.seen.contains(text) {
+            // Generous, but an end: a child that waits for us must not hold up the suite.
+            let mut fds = [PollFd::new(self.line.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, PollTimeout::from(60_000u16)).unwrap_or(0);
+            assert!(ready > 0, "{text:?} did not come: {}", self.seen);
             let count = self.line.read(&mut some).unwrap_or(0);
             assert!(count > 0, "{text:?} never came: {}", self.seen);
             self.seen += &String::from_utf8_lossy(&some[..count]);
@@ -52,6 +58,13 @@ impl Person {
         self.seen.clear();
         self.line.write_all(text.as_bytes()).expect("typed");
         self.wait_for(prompt);
+    }
+}
+
+impl Drop for Person {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

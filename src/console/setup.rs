@@ -38,7 +38,7 @@ pub struct Args {
     /// Show name, addresses and URL.
     #[arg(long)]
     status: bool,
-    /// Set up again a system that is set up.
+    /// Change the settings of a system that is set up; passwords and cluster stay.
     #[arg(long)]
     again: bool,
     /// Write below this directory instead of `/`, and run no command.
@@ -103,7 +103,7 @@ pub fn unattended(place: &Place, credentials: Option<&Path>) -> Result<(), Setup
         })
         .map_err(SetupError::Credential)?;
     let setup = SetupFile::from_toml(&text)?;
-    first_boot::complete(place, &setup, Source::Unattended, false)?;
+    first_boot::complete(place, &setup, Source::Unattended)?;
     if let Err(error) = first_boot::apply(place, &setup.system) {
         // Kept and rendered all the same: what has not started yet finds it.
         tracing::warn!(%error, "not everything is in force before a restart");
@@ -125,11 +125,26 @@ enum Line {
 }
 
 fn console(place: &Place, again: bool) -> Result<(), SetupError> {
+    if is_configured(place) && !again {
+        return Err(HostError::AlreadySetUp.into());
+    }
     let mut ends = 0;
     'over: loop {
-        say("\nTutti first-boot setup\n")?;
+        let present = if again {
+            Kept::load(place)?.system
+        } else {
+            None
+        };
+        say(match &present {
+            Some(_) => "\nTutti setup, again: passwords and cluster stay as they are\n",
+            None => "\nTutti first-boot setup\n",
+        })?;
         say("Enter takes the answer in [brackets], \"<\" goes back, Ctrl-D starts over.\n\n")?;
-        let mut wizard = Wizard::new(zones(&place.path("usr/share/zoneinfo")));
+        let zones = zones(&place.path("usr/share/zoneinfo"));
+        let mut wizard = match &present {
+            Some(present) => Wizard::again(zones, present),
+            None => Wizard::new(zones),
+        };
         loop {
             let question = wizard.question();
             let line = match ask(place, &question, again)? {
@@ -153,15 +168,21 @@ fn console(place: &Place, again: bool) -> Result<(), SetupError> {
                 Reply::Next => {}
                 Reply::Refused(expected) => say(&format!("  Expected {expected}.\n"))?,
                 Reply::StartOver => continue 'over,
-                Reply::Finished(setup) => return finish(place, &setup, again),
+                Reply::Finished(setup) => return finish(place, &setup),
+                Reply::Changed(system) => {
+                    say("\nApplying the settings ...\n")?;
+                    first_boot::change(place, &system)?;
+                    say(&status(place)?)?;
+                    return Ok(());
+                }
             }
         }
     }
 }
 
-fn finish(place: &Place, setup: &SetupFile, again: bool) -> Result<(), SetupError> {
+fn finish(place: &Place, setup: &SetupFile) -> Result<(), SetupError> {
     say("\nApplying the settings ...\n")?;
-    first_boot::complete(place, setup, Source::Console, again)?;
+    first_boot::complete(place, setup, Source::Console)?;
     if let Err(error) = first_boot::apply(place, &setup.system) {
         // Kept and rendered all the same: the next boot has them.
         say(&format!(
@@ -184,9 +205,10 @@ fn ask(place: &Place, question: &Question, again: bool) -> Result<Line, SetupErr
     }
     let default = question.default.as_ref();
     let default = default.map_or(String::new(), |d| format!(" [{d}]"));
-    say(&format!("{}{default}: ", question.prompt))?;
     let input = io::stdin();
+    // Before the prompt: whoever answers it at once must be neither shown nor flushed away.
     let _hidden = question.secret.then(|| Hidden::new(input.as_fd()));
+    say(&format!("{}{default}: ", question.prompt))?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(LINE_MAX));
     loop {
         if !wait_readable(&input, 1000)? {

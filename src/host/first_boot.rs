@@ -34,14 +34,9 @@ pub enum Source {
     Unattended,
 }
 
-/// Keeps and renders a whole setup. `again` allows it on a system that is set up already.
-pub fn complete(
-    place: &Place,
-    setup: &SetupFile,
-    source: Source,
-    again: bool,
-) -> Result<(), HostError> {
-    if is_configured(place) && !again {
+/// Keeps and renders a whole setup, once.
+pub fn complete(place: &Place, setup: &SetupFile, source: Source) -> Result<(), HostError> {
+    if is_configured(place) {
         return Err(HostError::AlreadySetUp);
     }
     setup.validate()?;
@@ -66,6 +61,13 @@ pub fn complete(
     keep::store_root_password(place, &root)?;
     keep::store_system(place, &setup.system)?;
     keep::render(place, &Kept::load(place)?)
+}
+
+/// Keeps, renders and applies changed settings of a system that is set up.
+pub fn change(place: &Place, system: &System) -> Result<(), HostError> {
+    keep::store_system(place, system)?;
+    keep::render(place, &Kept::load(place)?)?;
+    actions::apply(place, system)
 }
 
 /// Brings the running system into line after [`complete`].

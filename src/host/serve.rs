@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::keep::{self, Kept};
-use super::{HostError, Place, actions};
+use super::{HostError, Place, actions, first_boot};
 use crate::node::ipc::{self, Allowed};
 use crate::settings::message::{HostReply, HostRequest};
 
@@ -86,11 +86,7 @@ async fn converse(
 /// Performs one request.
 fn perform(place: &Place, request: &HostRequest) -> Result<(), HostError> {
     match request {
-        HostRequest::Apply(system) => {
-            keep::store_system(place, system)?;
-            keep::render(place, &Kept::load(place)?)?;
-            actions::apply(place, system)
-        }
+        HostRequest::Apply(system) => first_boot::change(place, system),
         HostRequest::SetPeers(peers) => {
             keep::store_peers(place, peers.as_ref())?;
             keep::render(place, &Kept::load(place)?)?;

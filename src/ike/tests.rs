@@ -252,7 +252,8 @@ fn tunnel_mode_esp_and_narrow_selectors_are_refused() {
             }
         }
     };
-    let changes: [(&dyn Fn(&mut Vec<Payload>), u16); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut Vec<Payload>);
+    let changes: [(Change<'_>, u16); 4] = [
         (&without_transport, kind::NO_PROPOSAL_CHOSEN),
         (&esp, kind::NO_PROPOSAL_CHOSEN),
         (&reserved_spi, kind::NO_PROPOSAL_CHOSEN),

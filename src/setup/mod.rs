@@ -26,8 +26,10 @@ pub enum Reply {
     Next,
     /// Not taken; the text says what was expected.
     Refused(String),
-    /// The summary was confirmed.
+    /// The summary of a first boot was confirmed.
     Finished(Box<SetupFile>),
+    /// The summary of changed settings was confirmed.
+    Changed(Box<System>),
     /// The summary was refused: start over.
     StartOver,
 }
@@ -45,6 +47,7 @@ pub struct Wizard {
 #[derive(Clone, Debug, Default)]
 struct Draft {
     protocol: Option<Protocol>,
+    interface: Option<String>,
     dhcp4: bool,
     address4: Option<std::net::Ipv4Addr>,
     prefix4: Option<u8>,
@@ -61,6 +64,8 @@ struct Draft {
     admin: Option<Password>,
     root: Option<Password>,
     ssh: bool,
+    /// Only settings are asked for: passwords and cluster are changed elsewhere.
+    again: bool,
     cluster: bool,
     peers: Vec<std::net::IpAddr>,
     key: Option<Password>,
@@ -76,6 +81,14 @@ impl Wizard {
             draft: Draft::default(),
             zones,
         }
+    }
+
+    /// A wizard over the settings of a system that is set up: they are the defaults, and passwords
+    /// and cluster are not asked for.
+    pub fn again(zones: Vec<String>, present: &System) -> Self {
+        let mut wizard = Self::new(zones);
+        wizard.draft = Draft::of(present);
+        wizard
     }
 
     /// The present question.
@@ -134,6 +147,10 @@ impl Wizard {
 
     fn conclude(&self, text: &str) -> Reply {
         match text.to_ascii_lowercase().as_str() {
+            "apply" | "a" if self.draft.again => match self.draft.settings() {
+                Ok(system) => Reply::Changed(Box::new(system)),
+                Err(why) => Reply::Refused(why),
+            },
             "apply" | "a" => match self.draft.finish() {
                 Ok(setup) => Reply::Finished(Box::new(setup)),
                 Err(why) => Reply::Refused(why),
@@ -162,11 +179,13 @@ fn following(step: Step, draft: &Draft) -> Step {
         Step::HostName => Step::DomainName,
         Step::DomainName => Step::Ntp,
         Step::Ntp => Step::TimeZone,
+        Step::TimeZone if draft.again => Step::Ssh,
         Step::TimeZone => Step::Admin,
         Step::Admin => Step::AdminAgain,
         Step::AdminAgain => Step::Root,
         Step::Root => Step::RootAgain,
         Step::RootAgain => Step::Ssh,
+        Step::Ssh if draft.again => Step::Summary,
         Step::Ssh => Step::Cluster,
         Step::Cluster if draft.cluster => Step::Peers,
         Step::Peers => Step::Key,
@@ -175,6 +194,44 @@ fn following(step: Step, draft: &Draft) -> Step {
 }
 
 impl Draft {
+    fn of(system: &System) -> Self {
+        let mut draft = Self {
+            protocol: Some(system.protocol),
+            interface: system.interface.clone(),
+            dhcp4: system.ipv4 == Some(Addressing4::Dhcp),
+            dhcp6: system.ipv6 == Some(Addressing6::Dhcp),
+            dns: system.dns_servers.clone(),
+            host_name: system.host_name.clone(),
+            domain_name: system.domain_name.clone(),
+            ntp: system.ntp_servers.clone(),
+            time_zone: Some(system.time_zone.clone()),
+            ssh: system.ssh,
+            again: true,
+            ..Self::default()
+        };
+        if let Some(Addressing4::Static(fixed)) = &system.ipv4 {
+            draft.address4 = Some(fixed.address);
+            draft.prefix4 = Some(fixed.prefix);
+            draft.gateway4 = fixed.gateway;
+        }
+        if let Some(Addressing6::Static(fixed)) = &system.ipv6 {
+            draft.address6 = Some(fixed.address);
+            draft.prefix6 = Some(fixed.prefix);
+            draft.gateway6 = fixed.gateway;
+        }
+        draft
+    }
+
+    /// The settings alone, checked once more.
+    fn settings(&self) -> Result<System, String> {
+        let missing = || "every question answered; go back with \"<\"".to_owned();
+        let system = self.system().ok_or_else(missing)?;
+        match system.validate() {
+            Ok(()) => Ok(system),
+            Err(why) => Err(format!("settings that fit together; {why}")),
+        }
+    }
+
     fn system(&self) -> Option<System> {
         let protocol = self.protocol?;
         let ipv4 = match (protocol.has_v4(), self.dhcp4) {
@@ -197,7 +254,7 @@ impl Draft {
         };
         Some(System {
             protocol,
-            interface: None,
+            interface: self.interface.clone(),
             host_name: self.host_name.clone(),
             domain_name: self.domain_name.clone(),
             dns_servers: self.dns.clone(),

@@ -229,14 +229,12 @@ fn summary(draft: &Draft) -> String {
     line("NTP servers", list(&draft.ntp).unwrap_or_default());
     line("Time zone", draft.time_zone.clone().unwrap_or_default());
     line("SSH", if draft.ssh { "on" } else { "off" }.into());
-    line("Passwords", "admin and root as typed".into());
-    line(
-        "Cluster",
-        match draft.cluster {
-            true => format!("peers {}", list(&draft.peers).unwrap_or_default()),
-            false => "not now".into(),
-        },
-    );
+    if !draft.again {
+        line("Passwords", "admin and root as typed".into());
+        let peers = || format!("peers {}", list(&draft.peers).unwrap_or_default());
+        let cluster = draft.cluster.then(peers);
+        line("Cluster", cluster.unwrap_or_else(|| "not now".into()));
+    }
     lines.truncate(lines.trim_end().len());
     lines
 }

@@ -231,6 +231,36 @@ fn an_address_changed_after_its_gateway_is_noticed_at_the_summary() {
 }
 
 #[test]
+fn again_has_the_present_settings_as_defaults_and_asks_for_no_password() {
+    let Reply::Finished(setup) = at("\"apply\"").answer("apply") else {
+        panic!("not finished");
+    };
+    let mut wizard = Wizard::again(Vec::new(), &setup.system);
+    let mut asked = 0;
+    while wizard.step != question::Step::Summary {
+        assert!(!wizard.question().secret);
+        let answer = if wizard.step == question::Step::HostName {
+            "other"
+        } else {
+            ""
+        };
+        assert_eq!(
+            wizard.answer(answer),
+            Reply::Next,
+            "{:?}",
+            wizard.question()
+        );
+        asked += 1;
+    }
+    assert_eq!(asked, 15);
+    let changed = System {
+        host_name: "other".into(),
+        ..setup.system
+    };
+    assert_eq!(wizard.answer("apply"), Reply::Changed(Box::new(changed)));
+}
+
+#[test]
 fn questions_fit_a_dumb_terminal() {
     let mut wizard = wizard();
     for (_, answer) in GOOD.iter().chain([&("", "over")]) {
@@ -258,7 +288,7 @@ proptest! {
             match wizard.answer(&line) {
                 Reply::Finished(setup) => prop_assert_eq!(setup.validate(), Ok(())),
                 Reply::Refused(said) => prop_assert!(!said.is_empty()),
-                Reply::Next | Reply::StartOver => {}
+                Reply::Next | Reply::StartOver | Reply::Changed(_) => {}
             }
         }
     }

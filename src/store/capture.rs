@@ -12,7 +12,7 @@ use rusqlite::hooks::{Action, PreUpdateCase};
 use rusqlite::types::ValueRef;
 
 use super::schema::Table;
-use super::writer::{row_values, value};
+use super::tx::{Bind, row_values, value};
 use super::{StoreError, inbox, lock, log, settle};
 use crate::replica::change::{RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
@@ -166,9 +166,7 @@ pub(super) fn current(
     key: &[Value],
 ) -> Result<Option<Row>, StoreError> {
     let mut statement = db.prepare_cached(&table.select)?;
-    let mut rows = statement.query(rusqlite::params_from_iter(
-        key.iter().map(super::writer::Bind),
-    ))?;
+    let mut rows = statement.query(rusqlite::params_from_iter(key.iter().map(Bind)))?;
     match rows.next()? {
         Some(row) => Ok(Some(row_values(row, table.columns.len())?)),
         None => Ok(None),

@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::schema::quote;
-use super::writer::row_values;
+use super::tx::row_values;
 use super::{Store, StoreError};
 use crate::replica::value::Value;
 

@@ -24,6 +24,7 @@ mod settle;
 mod shown;
 mod snapshot;
 mod tokens;
+mod tx;
 mod writer;
 
 pub mod administrators;
@@ -33,7 +34,7 @@ pub use import::ImportReport;
 pub use inbox::ConflictRow;
 pub use log::Logged;
 pub use snapshot::Staged;
-pub use writer::Tx;
+pub use tx::Tx;
 
 use writer::Writer;
 
@@ -337,7 +338,7 @@ pub struct Reader<'a> {
 impl Reader<'_> {
     /// The rows of a query.
     pub fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
-        writer::query(self.connection, sql, params)
+        tx::query(self.connection, sql, params)
     }
 }
 

@@ -4,19 +4,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql};
+use rusqlite::Connection;
 
 use super::capture::{self, Capture, Shared};
 use super::log::{self, Origins};
 use super::schema::{self, Table};
 use super::shown::{self, Changed};
 use super::tokens::{Token, created, tokens};
+use super::tx::Tx;
 use super::{Clock, StoreError, lock, settle};
 use crate::replica::change::{Body, MAX_TRANSACTION, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::Frontier;
-use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
 
 /// Everything the writer knows.
@@ -32,124 +31,6 @@ pub(super) struct Writer {
     pub incarnation: Incarnation,
     pub clock: Clock,
     shown: shown::Shared,
-}
-
-/// Binds a value.
-pub(super) struct Bind<'a>(pub &'a Value);
-
-impl ToSql for Bind<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self.0 {
-            Value::Null => ValueRef::Null,
-            Value::Integer(value) => ValueRef::Integer(*value),
-            Value::Real(value) => ValueRef::Real(*value),
-            Value::Text(value) => ValueRef::Text(value.as_bytes()),
-            Value::Blob(value) => ValueRef::Blob(value),
-        }))
-    }
-}
-
-/// A value as SQLite holds it.
-pub(super) fn value(value: ValueRef<'_>) -> Result<Value, StoreError> {
-    Ok(match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(value) => Value::Integer(value),
-        ValueRef::Real(value) => Value::Real(value),
-        ValueRef::Text(bytes) => Value::Text(String::from_utf8(bytes.to_vec()).map_err(|_| {
-            StoreError::Statement("text that is not UTF-8; store it as a BLOB".into())
-        })?),
-        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-    })
-}
-
-/// A row's first `width` values.
-pub(super) fn row_values(row: &rusqlite::Row<'_>, width: usize) -> Result<Vec<Value>, StoreError> {
-    (0..width).map(|at| value(row.get_ref(at)?)).collect()
-}
-
-/// The rows of a query.
-pub(super) fn query(
-    db: &Connection,
-    sql: &str,
-    params: &[Value],
-) -> Result<Vec<Vec<Value>>, StoreError> {
-    let mut statement = db.prepare_cached(sql)?;
-    let width = statement.column_count();
-    let mut rows = statement.query(rusqlite::params_from_iter(params.iter().map(Bind)))?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(row_values(row, width)?);
-    }
-    Ok(found)
-}
-
-/// An open transaction.
-pub struct Tx<'a> {
-    db: &'a Connection,
-    /// The last statement found fine: a loop runs the same one again and again.
-    checked: String,
-}
-
-impl Tx<'_> {
-    /// Runs one statement that changes rows; returns how many it changed.
-    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
-        self.check(sql)?;
-        let mut statement = self.db.prepare_cached(sql)?;
-        Ok(statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)))?)
-    }
-
-    fn check(&mut self, sql: &str) -> Result<(), StoreError> {
-        if self.checked != sql {
-            allowed(sql)?;
-            sql.clone_into(&mut self.checked);
-        }
-        Ok(())
-    }
-
-    /// Checks foreign keys at COMMIT, not at each statement.
-    pub fn defer_foreign_keys(&mut self) -> Result<(), StoreError> {
-        Ok(self.db.execute_batch("PRAGMA defer_foreign_keys = ON")?)
-    }
-
-    /// The rows of a query, this transaction's own changes seen.
-    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
-        self.check(sql)?;
-        query(self.db, sql, params)
-    }
-}
-
-/// Refuses what would escape the transaction or change tables unseen.
-fn allowed(sql: &str) -> Result<(), StoreError> {
-    let words = tokens(sql);
-    let Some(Token::Word(first)) = words.first() else {
-        return Err(StoreError::Statement("an empty statement".into()));
-    };
-    let fine = [
-        "insert",
-        "update",
-        "delete",
-        "replace",
-        "select",
-        "with",
-        "values",
-        "savepoint",
-        "release",
-    ];
-    let lower = first.to_ascii_lowercase();
-    let rollback_to = lower == "rollback" && words.iter().any(|word| word.is("to"));
-    let engine = |word: &Token| word.name().is_some_and(|n| n.starts_with("_tutti_"));
-    if words.iter().any(engine) && lower != "select" {
-        return Err(StoreError::Statement(
-            "the engine's own tables are not written".into(),
-        ));
-    }
-    if fine.contains(&lower.as_str()) || rollback_to {
-        return Ok(());
-    }
-    Err(StoreError::Statement(format!(
-        "{} has no place in a transaction; tables and indexes are declared",
-        first.to_ascii_uppercase()
-    )))
 }
 
 impl Writer {
@@ -357,10 +238,7 @@ impl Writer {
     ) -> Result<(T, bool), StoreError> {
         let result = self.atomically(|writer| {
             lock(&writer.capture).begin();
-            let value = work(&mut Tx {
-                db: &writer.db,
-                checked: String::new(),
-            })?;
+            let value = work(&mut Tx::new(&writer.db))?;
             let hlc = writer.hlc.tick((writer.clock)());
             let stamp = Stamp {
                 hlc,
