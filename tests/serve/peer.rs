@@ -1,5 +1,7 @@
 //! One `tutti serve` process with its own directories and loopback address, and its `ike`.
 
+#![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
+
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
