@@ -1,5 +1,7 @@
 //! One `tutti serve` process with its own directories and loopback address, and its `ike`.
 
+#![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
+
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -87,12 +89,10 @@ fn speak(tunnels: &Tunnels, mut stream: UnixStream, address: IpAddr) -> std::io:
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => {
-                // Its serve is gone; so is its tunnel as far as this test is concerned.
-                tunnels
-                    .desired
-                    .lock()
-                    .unwrap()
-                    .retain(|other| other.list.local != address);
+                // Its serve is gone, and its tunnel as far as this test is concerned; unless it
+                // is already back on another connection with something new.
+                let mut all = tunnels.desired.lock().unwrap();
+                all.retain(|other| other.list.local != address || Some(other) != own.as_ref());
                 return Ok(());
             }
         }
