@@ -61,9 +61,17 @@ ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 # Nobody logs in before setup has set a password.
 in_root passwd -q -l root
 
-step "initrd"
+step "kernel modules"
 kernel=$(ls "$root/usr/lib/modules")
-initrd=$cache/initrd-$(cd "$root" && { basename "$base"; cat usr/lib/tutti/layout.sh \
+modules=$root/usr/lib/modules/$kernel/kernel
+rm -rf "$modules"/drivers/gpu/drm/{amd,nouveau,radeon,i915,xe} "$modules"/{sound,net/bluetooth} \
+    "$modules"/drivers/{media,staging,infiniband,iio,bluetooth,isdn,net/wireless}
+# The root and the initrd are compressed as a whole; loading .xz one by one is slow at every boot.
+find "$modules" -name '*.ko.xz' -print0 | xargs -0 -r -n 100 -P "$(nproc)" xz -d
+in_root depmod "$kernel"
+
+step "initrd"
+initrd=$cache/initrd-$(cd "$root" && { basename "$base"; cat "$here/rootfs.sh" usr/lib/tutti/layout.sh \
     etc/initramfs-tools/hooks/tutti etc/initramfs-tools/conf.d/tutti.conf \
     etc/initramfs-tools/scripts/*/tutti; } | sha256sum | cut -c1-16).img
 if [ ! -s "$initrd" ]; then
@@ -84,10 +92,6 @@ rm -rf "$root"/var/lib/apt/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/
 rm -rf "$root"/var/lib/initramfs-tools "$root"/etc/initramfs-tools "$root"/etc/apt
 rm -rf "$root"/usr/lib/initramfs-tools "$root"/usr/share/initramfs-tools
 rm -rf "$root"/etc/ssh/ssh_host_* "$root"/usr/share/bug "$root"/usr/share/lintian
-modules=$root/usr/lib/modules/$kernel/kernel
-rm -rf "$modules"/drivers/gpu/drm/{amd,nouveau,radeon,i915,xe} "$modules"/{sound,net/bluetooth} \
-    "$modules"/drivers/{media,staging,infiniband,iio,bluetooth,isdn,net/wireless}
-in_root depmod "$kernel"
 
 step "the data partition's first content"
 mkdir -p "$root/usr/share/tutti" "$root/var/log/journal" "$root/var/lib/chrony"
