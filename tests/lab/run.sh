@@ -84,7 +84,7 @@ timeout -k 5 $((timeout + 90)) bash -c "$(declare -f boot); root=$(printf %q "$r
   -drive id=j,file="$work/job.tar",format=raw,if=none,readonly=on -device virtio-blk-pci,drive=j \
   -drive id=o,file="$work/out.img",format=raw,if=none,cache=unsafe \
   -device virtio-blk-pci,drive=o |
-  tee "$work/console" | awk '/lab: up after/ {up = 1; next} /reboot: Power down/ {next} up {print; fflush()}'
+  tee "$work/console" | sed -un '/lab: up after/,$ {/lab: up after/d; /reboot: Power down/d; p}'
 set -e
 
 mkdir -p "$work/out"
