@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::node::Node;
 use crate::node::ipc::Connection;
 use crate::settings::message::{HostReply, HostRequest};
-use crate::tunnel::message::{IkeEvent, IkeRequest, PeerList};
+use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, PeerList};
 
 /// How long until the next attempt to reach another role.
 const RETRY: Duration = Duration::from_millis(500);
@@ -19,13 +19,15 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
     let mut cluster = node.cluster.subscribe();
     loop {
         cluster.mark_unchanged();
-        let list = node.desired().map(|desired| desired.list);
+        // Taken once, so that host and ike are told the same; a change meanwhile starts over.
+        let desired = node.desired();
+        let list = desired.as_ref().map(|desired| desired.list.clone());
         if let Err(error) = tell_host(&run, list, no_host).await {
             tracing::warn!("cannot set the peer list: {error}");
             tokio::time::sleep(RETRY * 2).await;
             continue;
         }
-        if let Err(error) = drive_ike(&node, &run.join("ike.sock"), &mut cluster).await {
+        if let Err(error) = drive_ike(&node, desired, &run.join("ike.sock"), &mut cluster).await {
             tracing::debug!("ike: {error}");
             if node.tunnels.send_replace(None).is_some() {
                 tracing::warn!("lost the tunnel service: {error}");
@@ -68,11 +70,11 @@ fn write_peers(path: &Path, list: Option<&PeerList>) -> std::io::Result<()> {
 /// Configures `ike` and listens until the fields change (`Ok`) or the connection ends (`Err`).
 async fn drive_ike(
     node: &Node,
+    desired: Option<Desired>,
     socket: &Path,
     cluster: &mut tokio::sync::watch::Receiver<super::node::Cluster>,
 ) -> Result<(), Failure> {
     let mut ike = Connection::<IkeRequest, IkeEvent>::connect(socket).await?;
-    let desired = node.desired();
     let list = desired.as_ref().map(|desired| desired.list.clone());
     ike.send(&IkeRequest::Configure(desired.clone())).await?;
     loop {
