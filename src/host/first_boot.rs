@@ -93,7 +93,7 @@ fn give(
     })?;
     place::write(&path, text.as_bytes(), Mode::Secret, owner)?;
     if let (true, Some((uid, gid)), Some(dir)) = (new, owner, path.parent()) {
-        std::os::unix::fs::chown(dir, Some(uid), Some(gid)).map_err(|source| HostError::File {
+        std::os::unix::fs::lchown(dir, Some(uid), Some(gid)).map_err(|source| HostError::File {
             what: "give away",
             path: dir.into(),
             source,

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown, symlink};
 use std::path::{Path, PathBuf};
 
 use super::HostError;
@@ -126,7 +126,8 @@ pub fn write_with(
             .open(&aside)?;
         file.write_all(content)?;
         if let Some((uid, gid)) = owner {
-            chown(&aside, Some(uid), Some(gid))?;
+            // By descriptor: in a directory of another role, a path could be a link by now.
+            fchown(&file, Some(uid), Some(gid))?;
         }
         // Not left to the process's umask.
         file.set_permissions(Permissions::from_mode(bits))?;

@@ -3,7 +3,8 @@
 //! It does so for the peers in `RUN/peers.json` and their request ids alone, whatever it is
 //! asked. When it stops, SAs and policies stay as they are: stopping it never opens the wire.
 
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -292,11 +293,20 @@ fn read_list(path: &Path) -> Result<Option<PeerList>, Refusal> {
         path: path.to_owned(),
         reason,
     };
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(refusal(error.to_string())),
     };
+    // Every role may make files in the run directory; only root's list counts (or, in the lab,
+    // one of our own user's).
+    let owner = file.metadata().map_err(|e| refusal(e.to_string()))?.uid();
+    if owner != 0 && owner != crate::sys::user::own_user_id() {
+        return Err(refusal("it does not belong to root".into()));
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text)
+        .map_err(|e| refusal(e.to_string()))?;
     let list: PeerList = serde_json::from_slice(&text).map_err(|e| refusal(e.to_string()))?;
     for (index, peer) in list.peers.iter().enumerate() {
         let twice = |other: &Peer| other.reqid == peer.reqid || other.address == peer.address;

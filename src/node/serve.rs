@@ -138,6 +138,10 @@ fn first_cluster(node: &Node) -> Result<(), Failure> {
         text => Zeroizing::new(text?),
     };
     let fields: ClusterFields = serde_json::from_slice(&text)?;
+    if node.own.is_empty() {
+        tracing::warn!("the cluster fields of the first boot wait for an address of this system");
+        return Ok(());
+    }
     if node.cluster.borrow().fields.is_blank() {
         let mut peers: [String; 3] = Default::default();
         for (peer, address) in peers.iter_mut().zip(&fields.peers) {

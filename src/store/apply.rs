@@ -140,14 +140,18 @@ impl Writer {
         let key = encode_key(&change.key);
         let clock = log::load_clock(&self.db, table.id, &key)?;
         let covers = |stamp: Stamp| covers(origins, transaction, stamp);
-        let decision = merge::merge(
+        let decision = match merge::merge(
             clock.as_ref(),
             change,
             transaction.stamp(),
             table.columns.len() as u16,
             covers,
-        )
-        .map_err(|error| StoreError::Peer(format!("table {}: {error}", table.name)))?;
+        ) {
+            Ok(decision) => decision,
+            // A row of another declaration of this table was parked before: so is what follows
+            // on it. One bad row never stops the stream.
+            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), &table.name, change),
+        };
         let visible = current(&self.db, table, &change.key)?;
         let old = match &visible {
             Some(row) => Some(row.clone()),

@@ -121,7 +121,8 @@ pub(super) fn list(
 ) -> Result<Vec<ConflictRow>, StoreError> {
     let mut found = hidden(db, tables, limit)?;
     let mut statement = db.prepare_cached(
-        "SELECT id, tbl, key, col, value, hlc FROM _tutti_conflict ORDER BY hlc DESC, id LIMIT ?",
+        "SELECT id, tbl, key, col, value, hlc FROM _tutti_conflict WHERE tbl <> 'administrator' \
+         ORDER BY hlc DESC, id LIMIT ?",
     )?;
     let mut rows = statement.query([limit.saturating_sub(found.len()) as i64])?;
     while let Some(row) = rows.next()? {

@@ -21,12 +21,17 @@ pub struct Caller {
     pub csrf: String,
 }
 
+/// Where a default password is changed, the only thing an account with one may do.
+const PASSWORD: &str = "/api/v1/password";
+const CHANGE_FIRST: &str = "change the default password first: PUT /api/v1/password";
+
 /// Longest form that is looked into for its token.
 const FORM_MAX: usize = super::BODY_MAX;
 
 /// Lets a request pass with its [`Caller`], or answers it.
 pub async fn require(State(web): State<Web>, request: Request, next: Next) -> Response {
-    let api = request.uri().path().starts_with("/api/");
+    let path = request.uri().path().to_owned();
+    let api = path.starts_with("/api/");
     let Some(origin) = request.extensions().get::<Origin>().copied() else {
         return refuse(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -54,6 +59,9 @@ pub async fn require(State(web): State<Web>, request: Request, next: Next) -> Re
     }
     if let Some((name, password)) = basic(request.headers()).filter(|_| api) {
         return match session::check(&web, origin, name, password).await {
+            Verdict::Welcome(who) if who.change_password && path != PASSWORD => {
+                refuse(StatusCode::FORBIDDEN, CHANGE_FIRST)
+            }
             Verdict::Welcome(who) if !safe && who.role != "administrator" => {
                 refuse(StatusCode::FORBIDDEN, "this account may only read")
             }
@@ -91,6 +99,9 @@ async fn by_session(web: Web, request: Request, next: Next, api: bool, safe: boo
         };
     };
     let path = request.uri().path();
+    if who.change_password && api && path != PASSWORD {
+        return refuse(StatusCode::FORBIDDEN, CHANGE_FIRST);
+    }
     if who.change_password && !api && path != "/account/password" && path != "/events" {
         return Redirect::to("/account/password").into_response();
     }

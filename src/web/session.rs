@@ -147,8 +147,16 @@ pub enum Verdict {
     Wait(Duration),
 }
 
+/// How many password hashes are computed at a time.
+static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
+
 /// Checks a name and password, counting wrong guesses.
 pub async fn check(web: &Web, origin: Origin, name: String, password: String) -> Verdict {
+    if let Some(wait) = web.sessions.wait(origin) {
+        return Verdict::Wait(wait);
+    }
+    // Each takes 19 MiB: strangers wait in line, and are judged by what was guessed meanwhile.
+    let _turn = HASHING.acquire().await;
     if let Some(wait) = web.sessions.wait(origin) {
         return Verdict::Wait(wait);
     }

@@ -21,8 +21,10 @@ use crate::node::Dirs;
 use crate::tls;
 use crate::web::Origin;
 
-/// Connections at a time, over all sockets.
+/// Connections at a time, over all network sockets.
 const CONNECTIONS_MAX: usize = 512;
+/// Connections at a time on the local socket.
+const LOCAL_CONNECTIONS_MAX: usize = 64;
 /// Time for a TLS handshake, and for a request's headers.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -45,6 +47,8 @@ pub async fn start(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     tokio::spawn(serve_https(https, acceptor, router.clone(), places.clone()));
     tokio::spawn(serve_http(http, places.clone()));
+    // Its own places: strangers on the network cannot lock root out.
+    let places = Arc::new(Semaphore::new(LOCAL_CONNECTIONS_MAX));
     tokio::spawn(serve_local(local, router, places));
     Ok(())
 }

@@ -56,6 +56,8 @@ pub struct Node {
     /// Held by the one link on which this node adopts a cluster.
     pub joining: tokio::sync::Mutex<()>,
     links: Mutex<HashMap<IpAddr, LinkState>>,
+    /// Held while the cluster is read, changed and kept: a save and the end of a join may meet.
+    saving: Mutex<()>,
 }
 
 /// The cluster as pages, REST and the console show it.
@@ -129,11 +131,13 @@ impl Node {
             stop: watch::Sender::new(false),
             joining: tokio::sync::Mutex::default(),
             links: Mutex::default(),
+            saving: Mutex::default(),
         })
     }
 
     /// Judges and saves what an operator typed, and acts on it: founds, waits or leaves. Blocks.
     pub fn save(&self, change: &Change) -> Result<(), SaveError> {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.cluster.borrow().clone();
         let (fields, keyed) = change
             .check(&self.own, old.key.is_some())
@@ -164,7 +168,11 @@ impl Node {
 
     /// Keeps the cluster id of the member we adopted from. Blocks.
     pub fn adopted(&self, id: ClusterId) -> Result<(), StoreError> {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new = self.cluster.borrow().clone();
+        if new.fields.is_blank() {
+            return Ok(()); // left while the join ended
+        }
         new.id = Some(id);
         self.keep(&new)?;
         self.cluster.send_replace(new);
@@ -285,9 +293,11 @@ fn load(local: &Local) -> Result<Cluster, StoreError> {
     let fields = local.value("cluster_fields")?;
     let key = local.value("cluster_key")?;
     let id = local.value("cluster_id")?;
+    // Damaged fields are an error: taking them for standalone would open the firewall.
+    let fields = fields.map(|bytes| serde_json::from_slice(&bytes)).transpose();
     Ok(Cluster {
         fields: fields
-            .and_then(|b| serde_json::from_slice(&b).ok())
+            .map_err(|_| StoreError::Damaged("the cluster fields of local.db".into()))?
             .unwrap_or_default(),
         key: key
             .and_then(|b| String::from_utf8(b.to_vec()).ok())

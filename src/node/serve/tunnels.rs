@@ -19,15 +19,27 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
     let mut cluster = node.cluster.subscribe();
     loop {
         cluster.mark_unchanged();
-        // Read once: `ike` must never hear of a peer that `host` was not told of.
+        // Taken once, so that host and ike are told the same; a change meanwhile starts over.
         let desired = node.desired();
+        if desired.is_none() && !node.cluster.borrow().fields.is_blank() {
+            // Not standalone, only without its address yet (no link, slow DHCP): what stands in
+            // the kernel stays, and a restart takes the addresses there are then.
+            if own_address_is_up(&node) {
+                node.stop.send_replace(true);
+            }
+            tokio::time::sleep(RETRY).await;
+            continue;
+        }
         let list = desired.as_ref().map(|desired| desired.list.clone());
         if let Err(error) = tell_host(&run, list, no_host).await {
             tracing::warn!("cannot set the peer list: {error}");
+            // What stands was keyed for other fields: no link may use it meanwhile.
+            node.tunnels.send_replace(Some(Vec::new()));
+            node.touch();
             tokio::time::sleep(RETRY * 2).await;
             continue;
         }
-        if let Err(error) = drive_ike(&node, &run.join("ike.sock"), &mut cluster, desired).await {
+        if let Err(error) = drive_ike(&node, desired, &run.join("ike.sock"), &mut cluster).await {
             tracing::debug!("ike: {error}");
             if node.tunnels.send_replace(None).is_some() {
                 tracing::warn!("lost the tunnel service: {error}");
@@ -36,6 +48,11 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
             tokio::time::sleep(RETRY).await;
         }
     }
+}
+
+fn own_address_is_up(node: &Node) -> bool {
+    let fields = node.cluster.borrow().fields.clone();
+    super::address::own().is_ok_and(|own| fields.own_field(&own).is_some())
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -70,9 +87,9 @@ fn write_peers(path: &Path, list: Option<&PeerList>) -> std::io::Result<()> {
 /// Configures `ike` and listens until the fields change (`Ok`) or the connection ends (`Err`).
 async fn drive_ike(
     node: &Node,
+    desired: Option<Desired>,
     socket: &Path,
     cluster: &mut tokio::sync::watch::Receiver<super::node::Cluster>,
-    desired: Option<Desired>,
 ) -> Result<(), Failure> {
     let mut ike = Connection::<IkeRequest, IkeEvent>::connect(socket).await?;
     let list = desired.as_ref().map(|desired| desired.list.clone());
