@@ -294,7 +294,9 @@ fn load(local: &Local) -> Result<Cluster, StoreError> {
     let key = local.value("cluster_key")?;
     let id = local.value("cluster_id")?;
     // Damaged fields are an error: taking them for standalone would open the firewall.
-    let fields = fields.map(|bytes| serde_json::from_slice(&bytes)).transpose();
+    let fields = fields
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose();
     Ok(Cluster {
         fields: fields
             .map_err(|_| StoreError::Damaged("the cluster fields of local.db".into()))?
