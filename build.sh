@@ -77,12 +77,10 @@ toolchain() {
         packages cargo-web rustc-web rustfmt-web rust-web-clippy
         hash -r
     fi
-    CARGO_TARGET_DIR="$CACHE/target-$({ cat Cargo.lock; rustc --version; } | sha256sum | cut -c1-12)"
+    # Cargo itself keys what is inside by the lock file.
+    CARGO_TARGET_DIR="$CACHE/target-$(rustc --version | sha256sum | cut -c1-12)"
     export CARGO_TARGET_DIR
-    [ -e "$CARGO_TARGET_DIR/fetched" ] || {
-        step fetch cargo fetch --locked
-        mkdir -p "$CARGO_TARGET_DIR" && touch "$CARGO_TARGET_DIR/fetched"
-    }
+    step fetch cargo fetch --locked
 }
 
 binary() {
