@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Pictures for the README, taken from a standing demo: pictures.py DEMO_DIRECTORY OUT."""
+"""Pictures for the README, taken from a standing demo and from the console of a first boot.
+
+    pictures.py DEMO_DIRECTORY OUT CONSOLE_LOG
+"""
 
 import html
 import pathlib
@@ -8,10 +11,17 @@ import sys
 
 from browser import Browser
 
-ESCAPES = re.compile(r"\x1b(\[[0-9;?!]*[A-Za-z]|[()].|c)")
+ESCAPES = re.compile(r"\x1b(\[[0-9;?!]*[A-Za-z]|\][^\x07\x1b]*(\x07|\x1b\\)?|[()].|c)")
 TERMINAL = """<!doctype html><meta charset=utf-8><style>
 body{{margin:0;background:#101418;color:#d8dee6;padding:22px;
 font:15px/1.35 "DejaVu Sans Mono",monospace}}pre{{margin:0}}</style><pre>{text}</pre>"""
+
+
+def console(log):
+    """The first questions of the wizard, as its log has them."""
+    text = ESCAPES.sub("", log.replace("\r", ""))
+    text = text[text.index("Tutti first-boot setup"):]
+    return "\n".join(line.rstrip()[:96] for line in text.splitlines()[:22])
 
 
 def main():
@@ -25,9 +35,7 @@ def main():
         page.open(url + "/system/clustering")
         assert "This system" in page.text(), page.text()
         page.screenshot(out / "clustering.png")
-    log = (demo / "peer1/console.log").read_text(errors="replace").replace("\r", "")
-    lines = [ESCAPES.sub("", line).rstrip() for line in log.splitlines()]
-    tail = "\n".join(line[:100] for line in lines[-22:])
+    tail = console(pathlib.Path(sys.argv[3]).read_text(errors="replace"))
     shot = out / "console.html"
     shot.write_text(TERMINAL.format(text=html.escape(tail)))
     with Browser(900, 520) as page:

@@ -33,7 +33,7 @@ try "BIOS, virtio: unattended first boot answers HTTPS, data grows, no unit fail
 try "UEFI with Secure Boot, NVMe: reaches a login" \
     python3 "$here/boot.py" "$image" --firmware secure --disk nvme --work "$work/secure" \
     --credential "$here/setup.toml" --timeout 600
-try "UEFI, AHCI: without settings the console asks" \
-    python3 "$here/boot.py" "$image" --firmware uefi --disk ahci --work "$work/uefi" \
-    --nic e1000 --until 'Tutti first-boot setup' --timeout 600
+try "UEFI, SATA, e1000: a person answers the console's questions, one of them wrongly" \
+    python3 "$here/wizard.py" "$image" "$work/uefi"
+cp "$work/uefi/console.log" "$out/first-boot.log"
 exit $failed

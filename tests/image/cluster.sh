@@ -16,7 +16,8 @@ else
     exit 1
 fi
 failed=0
-python3 "$top/tests/browser/pictures.py" "$out/demo" "$out/pictures" &&
+python3 "$top/tests/browser/pictures.py" "$out/demo" "$out/pictures" \
+    "$out/first-boot.log" &&
     echo "PASS a browser shows the cluster" || { echo "FAIL a browser shows the cluster"; failed=1; }
 python3 "$here/proof.py" "$out/demo" "$out/real/chinook.db" || failed=1
 exit $failed

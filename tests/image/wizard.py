@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""A first boot set up by a person on the serial console: UEFI, SATA disk, Intel network card.
+
+    wizard.py IMAGE WORK
+
+One wrong answer on the way; at the end HTTPS answers and root can log in. WORK/console.log is
+what the person saw.
+"""
+
+import sys
+
+from boot import https_answers
+from first_boot import free_port
+from login import Console
+from machine import Failed, Machine
+
+ROOT_PASSWORD = "seven Quiet 5 turbines"
+ADMIN_PASSWORD = "blue-Harbour-41-cello"
+DIALOGUE = [
+    (r"IP protocol[^:]*: $", "ipv5"),
+    (r"Expected ipv4, ipv6 or both", None),
+    (r"IP protocol[^:]*: $", "ipv4"),
+    (r"IPv4 address by[^:]*: $", "dhcp"),
+    (r"DNS servers[^:]*: $", ""),
+    (r"Host name[^:]*: $", "wizard"),
+    (r"Domain name[^:]*: $", "lab.test"),
+    (r"NTP servers[^:]*: $", ""),
+    (r"Time zone[^:]*: $", "Europe/Oslo"),
+    (r"Password of admin[^:]*: $", ADMIN_PASSWORD),
+    (r"The same[^:]*: $", ADMIN_PASSWORD),
+    (r"Password of root[^:]*: $", ROOT_PASSWORD),
+    (r"The same[^:]*: $", ROOT_PASSWORD),
+    (r"SSH on[^:]*: $", "no"),
+    (r"Set up a cluster[^:]*: $", "no"),
+    (r"\"apply\"[^:]*: $", "apply"),
+]
+
+
+def main(image: str, work: str) -> int:
+    port = free_port()
+    machine = Machine(image, work, firmware="uefi", disk="ahci", nic="e1000", https=port)
+    try:
+        console = Console(machine)
+        console.expect("Tutti first-boot setup", 600)
+        for prompt, answer in DIALOGUE:
+            console.expect(prompt, 120)
+            if answer is not None:
+                console.type(answer + "\r")
+        machine.wait("HTTPS answer", lambda: https_answers(port), 300)
+        console.log_in("root", ROOT_PASSWORD, 300)
+        name = console.run("cat /proc/sys/kernel/hostname")
+        if name != "wizard":
+            raise Failed(f"the host name is {name!r}, not 'wizard'")
+        if ADMIN_PASSWORD in machine.console() or ROOT_PASSWORD in machine.console():
+            raise Failed("a password was echoed")
+    except Failed as failure:
+        print(f"wizard: {failure}\n{machine.console()[-3000:]}", file=sys.stderr)
+        return 1
+    finally:
+        machine.kill()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
