@@ -88,13 +88,13 @@ class Proof:
 
         return wait_until("equal digests on " + ", ".join(p.name for p in peers), probe, limit_s)
 
-    def insert(self, peer, row, table="note"):
+    def insert(self, peer, row, table="proof"):
         peer.rest.post(f"/api/v1/tables/{table}/rows", row)
 
     def has(self, peer, wanted, limit_s=300):
         wait_until(
             f"{wanted!r} on {peer.name}",
-            lambda: any(wanted in json.dumps(row) for row in peer.rows("note")),
+            lambda: any(wanted in json.dumps(row) for row in peer.rows("proof")),
             limit_s,
         )
 
@@ -114,10 +114,10 @@ class Proof:
             assert tables["track"] == 3503, tables
 
     def a_write_on_each_appears_on_all(self):
-        sql = "CREATE TABLE note(id TEXT PRIMARY KEY NOT NULL, text TEXT)"
+        sql = "CREATE TABLE proof(id TEXT PRIMARY KEY NOT NULL, text TEXT)"
         self.peers[1].rest.post("/api/v1/tables", {"sql": sql})
         for peer in self.peers:
-            wait_until(f"the new table on {peer.name}", lambda peer=peer: [peer.rows("note")])
+            wait_until(f"the new table on {peer.name}", lambda peer=peer: [peer.rows("proof")])
         for peer in self.peers:
             self.insert(peer, {"id": f"from-{peer.name}", "text": f"{MARK} {peer.name}"})
         for writer in self.peers:
@@ -197,7 +197,7 @@ class Proof:
         self.insert(odd, {"id": "from-outside", "text": "must not pass"})
         self.insert(rest[0], {"id": "inside", "text": "passes between the other two"})
         self.has(rest[1], "inside")
-        assert not any("from-outside" in json.dumps(r) for r in rest[0].rows("note"))
+        assert not any("from-outside" in json.dumps(r) for r in rest[0].rows("proof"))
         assert before != rest[0].digest()
         odd.rest.put("/api/v1/cluster", {"key": self.key, **peers})
         self.active(self.peers)
