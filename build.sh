@@ -10,6 +10,7 @@ usage() {
 ./build.sh test [SUITE]    everything CI runs, or one of: fast sim lab image
 ./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
 ./build.sh sim --seeds N   the replication simulator over N seeds
+./build.sh bench image     size, exposure and boot times as 'name: value' lines
 ./build.sh help            this text
 
 Caches live in ${XDG_CACHE_HOME:-~/.cache}/tutti, keyed by content; logs in out/logs.
@@ -231,6 +232,15 @@ case "${1:-image}" in
         toolchain
         [ "${2:-}" = --seeds ] || fail "usage: ./build.sh sim --seeds N"
         TUTTI_SEEDS="$3" cargo test --release --locked --test sim -- --nocapture
+        ;;
+    bench)
+        case "${2:-}" in
+            image)
+                image
+                tests/image/bench.sh
+                ;;
+            *) fail "usage: ./build.sh bench image" ;;
+        esac
         ;;
     help | -h | --help) usage ;;
     *)
