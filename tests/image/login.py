@@ -12,10 +12,24 @@ ESCAPES = re.compile(r"\x1b(\[[0-9;?!]*[A-Za-z]|\][^\x07]*\x07|[()].)")
 class Console:
     def __init__(self, machine: Machine):
         self.machine = machine
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(machine.work / "console.sock"))
+        self.socket = self.connect(str(machine.work / "console.sock"))
         self.socket.settimeout(0.5)
         self.seen = ""
+
+    def connect(self, path: str, timeout: float = 60) -> socket.socket:
+        """The emulator makes its socket a moment after it was started."""
+        end = time.monotonic() + timeout
+        while True:
+            stream = socket.socket(socket.AF_UNIX)
+            try:
+                stream.connect(path)
+                return stream
+            except (FileNotFoundError, ConnectionRefusedError) as error:
+                stream.close()
+                self.machine.alive()
+                if time.monotonic() > end:
+                    raise Failed(f"{path}: {error}") from None
+                time.sleep(0.1)
 
     def type(self, text: str) -> None:
         self.socket.sendall(text.encode())
