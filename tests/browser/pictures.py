@@ -21,7 +21,7 @@ def console(log):
     """The first questions of the wizard, as its log has them."""
     text = ESCAPES.sub("", log.replace("\r", ""))
     text = text[text.index("Tutti first-boot setup"):]
-    return "\n".join(line.rstrip()[:96] for line in text.splitlines()[:22])
+    return "\n".join(line.rstrip()[:96] for line in text.splitlines()[:36])
 
 
 def main():
@@ -38,7 +38,7 @@ def main():
     tail = console(pathlib.Path(sys.argv[3]).read_text(errors="replace"))
     shot = out / "console.html"
     shot.write_text(TERMINAL.format(text=html.escape(tail)))
-    with Browser(900, 520) as page:
+    with Browser(900, 800) as page:
         page.open(shot.as_uri())
         page.screenshot(out / "console.png")
     shot.unlink()
