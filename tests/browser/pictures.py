@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pictures for the README, taken from a standing demo and from the console of a first boot.
 
-    pictures.py DEMO_DIRECTORY OUT CONSOLE_LOG
+    pictures.py DEMO_DIRECTORY OUT [CONSOLE_LOG]
 """
 
 import html
@@ -35,6 +35,8 @@ def main():
         page.open(url + "/system/clustering")
         assert "This system" in page.text(), page.text()
         page.screenshot(out / "clustering.png")
+    if len(sys.argv) < 4:
+        return
     tail = console(pathlib.Path(sys.argv[3]).read_text(errors="replace"))
     shot = out / "console.html"
     shot.write_text(TERMINAL.format(text=html.escape(tail)))

@@ -16,8 +16,14 @@ else
     exit 1
 fi
 failed=0
+first_boot=()
+if grep -qs 'Tutti first-boot setup' "$out/first-boot.log"; then
+    first_boot=("$out/first-boot.log")
+else
+    echo "no console of a first boot in $out: its picture is not taken"
+fi
 python3 "$top/tests/browser/pictures.py" "$out/demo" "$out/pictures" \
-    "$out/first-boot.log" &&
+    "${first_boot[@]}" &&
     echo "PASS a browser shows the cluster" || { echo "FAIL a browser shows the cluster"; failed=1; }
 python3 "$here/proof.py" "$out/demo" "$out/real/chinook.db" || failed=1
 exit $failed
