@@ -166,7 +166,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ("src/node/a.rs", "fn f() { todo!() }", "`todo!` is left"),
     (
         "src/node/a.rs",
-        "const A: &str = \"/work/x\";",
+        "const A: &str = \"/home/x\";",
         "a path of one machine",
     ),
     (
@@ -176,7 +176,7 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ),
     (
         "src/node/a.rs",
-        "// see crates.io/crates/x",
+        concat!("// see crates", ".io/crates/x"),
         "names a package registry",
     ),
 ];
