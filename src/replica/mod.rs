@@ -6,8 +6,10 @@
 pub mod change;
 pub mod clock;
 pub mod conflict;
+pub mod digest;
 pub mod frontier;
 pub mod merge;
+pub mod repair;
 pub mod session;
 pub mod value;
 

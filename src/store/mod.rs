@@ -19,6 +19,8 @@ mod digest;
 mod import;
 mod inbox;
 mod log;
+mod ranges;
+mod repair;
 mod schema;
 mod settle;
 mod shown;
@@ -33,6 +35,7 @@ pub mod local;
 pub use import::ImportReport;
 pub use inbox::ConflictRow;
 pub use log::Logged;
+pub use repair::Finding;
 pub use snapshot::Staged;
 pub use tx::Tx;
 

@@ -1,0 +1,201 @@
+//! Range digests from the real rows: each row clock's row is read again from its table, or from
+//! where it is parked, at every proof. Nothing is kept, so what a disk did to a row shows.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, params};
+
+use super::capture::current;
+use super::schema::{Table, quote};
+use super::tx::row_values;
+use super::{Store, StoreError, lock, log, settle};
+use crate::replica::clock::RowClock;
+use crate::replica::digest::{
+    self, Answer, Common, Comparison, Digest, Question, Range, RowProof, RowState, Rows, Summary,
+    Within,
+};
+use crate::replica::value::{decode, encode, encode_key};
+
+/// The rows of one consistent state.
+struct Ranges<'a> {
+    db: &'a Connection,
+    tables: &'a [Arc<Table>],
+    within: Within,
+}
+
+impl Ranges<'_> {
+    fn table(&self, name: &str) -> Result<&Table, StoreError> {
+        let found = self.tables.iter().find(|table| table.name == name);
+        let missing = || StoreError::Peer(format!("a proof of table {name}, which is not here"));
+        found.map(Arc::as_ref).ok_or_else(missing)
+    }
+
+    /// Runs `each` over the keys of a range with their clocks, until it says stop.
+    fn keys(
+        &self,
+        range: &Range,
+        mut each: impl FnMut(&Table, Vec<u8>, RowClock) -> Result<bool, StoreError>,
+    ) -> Result<(), StoreError> {
+        let table = self.table(&range.table)?;
+        let mut statement = self.db.prepare_cached(
+            "SELECT key FROM _tutti_clock WHERE tbl = ?1 AND key >= ?2 \
+             AND (?3 IS NULL OR key < ?3) ORDER BY key",
+        )?;
+        let mut rows = statement.query(params![table.id, range.from, range.to])?;
+        while let Some(row) = rows.next()? {
+            let key: Vec<u8> = row.get(0)?;
+            let Some(clock) = log::load_clock(self.db, table.id, &key)? else {
+                continue;
+            };
+            if !each(table, key, clock)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn proof(&self, table: &Table, key: Vec<u8>, clock: &RowClock) -> Result<RowProof, StoreError> {
+        let state = if !self.within.row(clock) {
+            RowState::Beyond
+        } else if !clock.is_alive() {
+            RowState::Dead
+        } else {
+            RowState::Alive {
+                version: version(clock),
+                content: content(self.db, table, &key)?.map(|row| digest::sha256(&encode(&row))),
+            }
+        };
+        Ok(RowProof { key, state })
+    }
+}
+
+/// A row's merged values, visible or parked.
+pub(super) fn content(
+    db: &Connection,
+    table: &Table,
+    key: &[u8],
+) -> Result<Option<super::capture::Row>, StoreError> {
+    let values = decode(key).ok_or_else(|| StoreError::Damaged("a row's key".into()))?;
+    if values.len() != table.key.len() {
+        return Err(StoreError::Damaged(format!("a key of {}", table.name)));
+    }
+    match current(db, table, &values)? {
+        Some(row) => Ok(Some(row)),
+        None => settle::parked(db, table.id, key),
+    }
+}
+
+fn version(clock: &RowClock) -> Digest {
+    digest::sha256(&postcard::to_stdvec(clock).unwrap_or_default())
+}
+
+impl Rows for Ranges<'_> {
+    type Error = StoreError;
+
+    fn has_table(&self, table: &str) -> bool {
+        self.table(table).is_ok()
+    }
+
+    fn summary(&self, range: &Range) -> Result<Summary, StoreError> {
+        let mut sum = digest::Sum::default();
+        let mut rows = 0;
+        self.keys(range, |table, key, clock| {
+            rows += 1;
+            sum.add(&self.proof(table, key, &clock)?);
+            Ok(true)
+        })?;
+        Ok(Summary {
+            digest: sum.finish(),
+            rows,
+        })
+    }
+
+    fn split(&self, range: &Range, rows: usize, pieces: usize) -> Result<Vec<Range>, StoreError> {
+        let step = rows.div_ceil(pieces.max(1)).max(1);
+        let (mut at, mut starts) = (0, Vec::new());
+        self.keys(range, |_, key, _| {
+            if at > 0 && at % step == 0 {
+                starts.push(key);
+            }
+            at += 1;
+            Ok(starts.len() + 1 < pieces)
+        })?;
+        Ok(digest::cut(range, starts))
+    }
+
+    fn list(&self, range: &Range, max: usize) -> Result<Vec<RowProof>, StoreError> {
+        let mut found = Vec::new();
+        self.keys(range, |table, key, clock| {
+            found.push(self.proof(table, key, &clock)?);
+            Ok(found.len() < max)
+        })?;
+        Ok(found)
+    }
+}
+
+impl Store {
+    fn ranges<T>(
+        &self,
+        common: &Common,
+        work: impl FnOnce(&Ranges<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let tables = lock(&self.inner.shown).tables.clone();
+        self.read(|reader| {
+            work(&Ranges {
+                db: reader.connection,
+                tables: &tables,
+                within: Within::new(common),
+            })
+        })
+    }
+
+    /// Starts a comparison of every replicated table with a peer, through what both hold.
+    pub fn compare(&self, common: Common) -> Result<Comparison, StoreError> {
+        let tables = lock(&self.inner.shown).tables.clone();
+        let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+        let through = common.clone();
+        self.ranges(&common, |ranges| Comparison::new(ranges, through, &names))
+    }
+
+    /// Answers a peer's question from the rows as they are now.
+    pub fn prove(&self, question: &Question) -> Result<Answer, StoreError> {
+        self.ranges(&question.common, |ranges| digest::answer(ranges, question))
+    }
+
+    /// Takes a peer's answer into a comparison.
+    pub fn compared(&self, comparison: &mut Comparison, answer: Answer) -> Result<(), StoreError> {
+        let common = comparison.common().clone();
+        let taken = self.ranges(&common, |ranges| comparison.answered(ranges, answer))?;
+        taken.map_err(|error| StoreError::Peer(error.to_string()))
+    }
+
+    /// Visible rows that have no clock, per table: written past the engine. They replicate
+    /// nowhere until they are written by a transaction.
+    pub fn strangers(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        let tables = lock(&self.inner.shown).tables.clone();
+        self.read(|reader| {
+            let mut found = Vec::new();
+            for table in &tables {
+                let count = strangers(reader.connection, table)?;
+                if count > 0 {
+                    found.push((table.name.clone(), count));
+                }
+            }
+            Ok(found)
+        })
+    }
+}
+
+/// How many visible rows have no clock.
+fn strangers(db: &Connection, table: &Table) -> Result<u64, StoreError> {
+    let names: Vec<String> = table.key_names().iter().map(|name| quote(name)).collect();
+    let sql = format!("SELECT {} FROM {}", names.join(", "), quote(&table.name));
+    let mut statement = db.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        let key = encode_key(&row_values(row, names.len())?);
+        count += u64::from(log::load_clock(db, table.id, &key)?.is_none());
+    }
+    Ok(count)
+}
