@@ -1,19 +1,23 @@
 //! Range digests from the real rows: each row clock's row is read again from its table, or from
 //! where it is parked, at every proof. Nothing is kept, so what a disk did to a row shows.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
 use super::capture::current;
+use super::memory::RowName;
 use super::schema::{Table, quote};
 use super::tx::row_values;
 use super::{Store, StoreError, lock, log, settle};
+use crate::replica::change::Body;
 use crate::replica::clock::RowClock;
 use crate::replica::digest::{
-    self, Answer, Common, Comparison, Digest, Question, Range, RowProof, RowState, Rows, Summary,
-    Within,
+    self, Answer, Common, Comparison, Difference, Digest, Question, Range, RowProof, RowState,
+    Rows, Summary, Within,
 };
+use crate::replica::repair::Copy;
 use crate::replica::value::{decode, encode, encode_key};
 
 /// The rows of one consistent state.
@@ -21,6 +25,28 @@ struct Ranges<'a> {
     db: &'a Connection,
     tables: &'a [Arc<Table>],
     within: Within,
+    /// Rows that the log tells of and their clocks do not yet: they are under way.
+    fresh: HashSet<RowName>,
+}
+
+/// The rows that a reader's state holds in a version their clocks do not tell yet.
+fn fresh(db: &Connection, tables: &[Arc<Table>]) -> Result<HashSet<RowName>, StoreError> {
+    let mut fresh = HashSet::new();
+    log::walk(db, log::folded(db)?, |entry| {
+        if let Body::Rows(changes) = &entry.transaction.body {
+            for change in changes {
+                let table = tables.iter().find(|table| table.name == change.table);
+                let keys = change.rows.iter().map(|row| encode_key(&row.key));
+                fresh.extend(
+                    table
+                        .iter()
+                        .flat_map(|t| keys.clone().map(|key| (t.id, key))),
+                );
+            }
+        }
+        Ok(true)
+    })?;
+    Ok(fresh)
 }
 
 impl Ranges<'_> {
@@ -55,7 +81,8 @@ impl Ranges<'_> {
     }
 
     fn proof(&self, table: &Table, key: Vec<u8>, clock: &RowClock) -> Result<RowProof, StoreError> {
-        let state = if !self.within.row(clock) {
+        let fresh = !self.fresh.is_empty() && self.fresh.contains(&(table.id, key.clone()));
+        let state = if fresh || !self.within.row(clock) {
             RowState::Beyond
         } else if !clock.is_alive() {
             RowState::Dead
@@ -70,7 +97,7 @@ impl Ranges<'_> {
 }
 
 /// A row's merged values, visible or parked.
-pub(super) fn content(
+fn content(
     db: &Connection,
     table: &Table,
     key: &[u8],
@@ -83,6 +110,18 @@ pub(super) fn content(
         Some(row) => Ok(Some(row)),
         None => settle::parked(db, table.id, key),
     }
+}
+
+/// One row's clock and merged values.
+pub(super) fn copy(db: &Connection, table: &Table, key: &[u8]) -> Result<Copy, StoreError> {
+    let clock = log::load_clock(db, table.id, key)?;
+    let alive = clock.as_ref().is_none_or(RowClock::is_alive);
+    let content = if alive {
+        content(db, table, key)?
+    } else {
+        None
+    };
+    Ok(Copy { clock, content })
 }
 
 fn version(clock: &RowClock) -> Digest {
@@ -139,12 +178,15 @@ impl Store {
         common: &Common,
         work: impl FnOnce(&Ranges<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        // What both hold is folded; what commits from now on is beyond.
+        self.fold()?;
         let tables = lock(&self.inner.shown).tables.clone();
         self.read(|reader| {
             work(&Ranges {
                 db: reader.connection,
                 tables: &tables,
                 within: Within::new(common),
+                fresh: fresh(reader.connection, &tables)?,
             })
         })
     }
@@ -169,9 +211,28 @@ impl Store {
         taken.map_err(|error| StoreError::Peer(error.to_string()))
     }
 
+    /// This node's copies of rows, one for each asked, in their order; at most
+    /// [`digest::MAX_DIFFERENCES`]. A row that is just being written is told as absent.
+    pub fn copies(&self, rows: &[Difference]) -> Result<Vec<Copy>, StoreError> {
+        self.ranges(&Common::new(), |ranges| {
+            let one = |row: &Difference| match ranges.table(&row.table) {
+                Ok(table) if !ranges.fresh.contains(&(table.id, row.key.clone())) => {
+                    copy(ranges.db, table, &row.key)
+                }
+                _ => Ok(Copy {
+                    clock: None,
+                    content: None,
+                }),
+            };
+            let rows = rows.iter().take(digest::MAX_DIFFERENCES);
+            rows.map(one).collect()
+        })
+    }
+
     /// Visible rows that have no clock, per table: written past the engine. They replicate
     /// nowhere until they are written by a transaction.
     pub fn strangers(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.fold()?;
         let tables = lock(&self.inner.shown).tables.clone();
         self.read(|reader| {
             let mut found = Vec::new();

@@ -1,19 +1,20 @@
-//! Repair of rows that a proof found to differ: reads copies for peers, and puts the right one
-//! in place. A repair is no new write: it restores what the log already said, so it is not
-//! logged and takes no stamp. Each one, and each row that nobody can decide, is a [`Finding`].
+//! Repair of rows that a proof found to differ: puts the right copy in place. A repair is no new
+//! write: it restores what the log already said, so it is not logged and takes no stamp. Each
+//! one, and each row that nobody can decide, is a [`Finding`].
 
 use std::sync::Arc;
 
 use super::apply::{place, remove};
-use super::ranges::content;
+use super::memory::parked;
+use super::ranges::copy;
 use super::schema::Table;
 use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::writer::Writer;
-use super::{Store, StoreError, lock, log};
+use super::{Store, StoreError, log};
 use crate::replica::NodeId;
 use crate::replica::clock::{RowClock, Stamp};
-use crate::replica::digest::{Difference, MAX_DIFFERENCES};
+use crate::replica::digest::Difference;
 use crate::replica::repair::{Copy, Reason, Unclear, Verdict, decide};
 use crate::replica::value::{Value, decode};
 
@@ -42,23 +43,6 @@ impl std::fmt::Display for Finding {
 }
 
 impl Store {
-    /// This node's copies of rows, one for each asked, in their order; at most
-    /// [`MAX_DIFFERENCES`].
-    pub fn copies(&self, rows: &[Difference]) -> Result<Vec<Copy>, StoreError> {
-        let tables = lock(&self.inner.shown).tables.clone();
-        let table = |name: &str| tables.iter().find(|table| table.name == name);
-        self.read(|reader| {
-            let one = |row: &Difference| match table(&row.table) {
-                Some(table) => copy(reader.connection, table, &row.key),
-                None => Ok(Copy {
-                    clock: None,
-                    content: None,
-                }),
-            };
-            rows.iter().take(MAX_DIFFERENCES).map(one).collect()
-        })
-    }
-
     /// Decides about one row by the copies that others hold of it, and repairs it here where
     /// ours is wrong. `None`: ours stands, or is under way. Durable when it returns.
     pub fn repair(
@@ -67,23 +51,15 @@ impl Store {
         others: &[(NodeId, Copy)],
     ) -> Result<Option<Finding>, StoreError> {
         let node = self.node();
-        let finding = self.writer().repair(node, row, others)?;
-        if finding.as_ref().is_some_and(|f| f.result.is_ok()) {
-            self.bump();
+        let repaired = self.writer()?.repair(node, row, others)?;
+        let Some((finding, commit)) = repaired else {
+            return Ok(None);
+        };
+        if let Some(commit) = commit {
+            self.durable(commit)?;
         }
-        Ok(finding)
+        Ok(Some(finding))
     }
-}
-
-fn copy(db: &rusqlite::Connection, table: &Table, key: &[u8]) -> Result<Copy, StoreError> {
-    let clock = log::load_clock(db, table.id, key)?;
-    let alive = clock.as_ref().is_none_or(RowClock::is_alive);
-    let content = if alive {
-        content(db, table, key)?
-    } else {
-        None
-    };
-    Ok(Copy { clock, content })
 }
 
 impl Writer {
@@ -92,7 +68,8 @@ impl Writer {
         us: NodeId,
         row: &Difference,
         others: &[(NodeId, Copy)],
-    ) -> Result<Option<Finding>, StoreError> {
+    ) -> Result<Option<(Finding, Option<u64>)>, StoreError> {
+        self.fold_now()?;
         let Some(table) = self.tables.iter().find(|table| table.name == row.table) else {
             return Ok(None);
         };
@@ -102,37 +79,46 @@ impl Writer {
         };
         let known = |copy: &Copy| self.holds(copy) && fits(&table, copy);
         let others: Vec<(NodeId, Copy)> = others.iter().filter(|o| known(&o.1)).cloned().collect();
-        let ours = copy(&self.db, &table, &row.key)?;
+        let mut ours = copy(&self.db, &table, &row.key)?;
+        if !fits(&table, &ours) {
+            ours.content = None;
+        }
         let verdict = decide(us, &ours, &others, |origin| self.node_of(origin));
-        let result = match verdict {
+        let (result, commit) = match verdict {
             Verdict::Keep => return Ok(None),
-            Verdict::Alarm(unclear) => Err(unclear),
+            Verdict::Alarm(unclear) => (Err(unclear), None),
             Verdict::Take {
                 clock,
                 content,
                 reason,
             } => {
-                self.put(&table, &row.key, &key, &clock, content)?;
-                Ok(reason)
+                let commit = self.put(&table, &row.key, &key, &clock, content)?;
+                (Ok(reason), Some(commit))
             }
         };
-        Ok(Some(Finding {
+        let finding = Finding {
             table: row.table.clone(),
             key,
             result,
-        }))
+        };
+        Ok(Some((finding, commit)))
     }
 
     /// Whether every stamp of a copy is one that we hold: what is beyond arrives by itself.
     fn holds(&self, copy: &Copy) -> bool {
-        let frontier = self.frontier();
-        let held = |stamp: &Stamp| frontier.covers(stamp.origin, stamp.seq);
+        let frontier = log::frontier(&self.memory.origins);
+        let held = |stamp: &Stamp| {
+            let closed = self.memory.closed.get(&stamp.origin);
+            frontier.covers(stamp.origin, stamp.seq)
+                || closed.is_some_and(|closed| closed.position.seq >= stamp.seq)
+        };
         let clock = copy.clock.as_ref();
         clock.is_none_or(|clock| held(&clock.row) && clock.columns.iter().all(|c| held(&c.1)))
     }
 
     fn node_of(&self, origin: crate::replica::Incarnation) -> Option<NodeId> {
-        self.origins.get(&origin).and_then(|origin| origin.node)
+        let known = self.memory.origins.get(&origin);
+        known.or_else(|| self.memory.closed.get(&origin))?.node
     }
 
     fn put(
@@ -142,13 +128,14 @@ impl Writer {
         key: &[Value],
         clock: &RowClock,
         content: Vec<Value>,
-    ) -> Result<(), StoreError> {
-        self.applying(|writer| {
+    ) -> Result<u64, StoreError> {
+        let parked = self.applying(|writer| {
             let db = &writer.db;
             log::save_clock(db, table.id, encoded, clock)?;
             let visible = super::capture::current(db, table, key)?;
             if !table.is_constrained() {
-                return place(db, table, &content);
+                place(db, table, &content)?;
+                return Ok(writer.memory.parked);
             }
             if visible.is_some() {
                 remove(db, table, key)?;
@@ -156,10 +143,12 @@ impl Writer {
             settle::unpark(db, table.id, encoded)?;
             let mut settle = Settle::default();
             settle.changed(db, table, encoded.to_vec(), visible, Some(content))?;
-            settle.run(db, &writer.tables)
+            settle.run(db, &writer.tables)?;
+            parked(db)
         })?;
-        self.publish(&Changed::Tables(std::slice::from_ref(&table.name)));
-        Ok(())
+        self.memory.parked = parked;
+        let changed = Changed::Tables(std::slice::from_ref(&table.name));
+        Ok(self.show(std::iter::empty(), &changed))
     }
 }
 
