@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Incarnation;
 use super::change::Logged;
 use super::clock::Hlc;
 use super::frontier::Frontier;
+use super::{Incarnation, NodeId};
 
 /// How far ahead of ours a stamp may be, in milliseconds.
 pub const BOUND_MS: u64 = 500;
@@ -190,6 +190,12 @@ impl Waiting {
         }
     }
 
+    /// The node of an origin whose first transaction waits, which tells it.
+    pub fn node(&self, origin: Incarnation) -> Option<NodeId> {
+        let first = self.held.get(&origin)?.get(&1)?;
+        first.decode(Hlc::default())?.head.node
+    }
+
     /// The origins of which something waits.
     pub fn origins(&self) -> Vec<Incarnation> {
         self.held.keys().copied().collect()
@@ -237,9 +243,8 @@ impl<F: Fn(Incarnation) -> Option<Hlc>> Round<'_, F> {
             return true;
         }
         if let Some(transaction) = logged.decode(hlc).filter(|_| logged.seq == seq + 1) {
-            let waits = |dep: &(Incarnation, u64)| {
-                held.contains_key(&dep.0) && self.end(dep.0).0 < dep.1
-            };
+            let waits =
+                |dep: &(Incarnation, u64)| held.contains_key(&dep.0) && self.end(dep.0).0 < dep.1;
             if transaction.hlc > self.limit || transaction.head.deps.iter().any(waits) {
                 return false;
             }

@@ -102,7 +102,6 @@ impl Writer {
         };
         for (transaction, logged) in fresh {
             check_order(&state.origins, transaction)?;
-            check_clock((self.clock)(), transaction)?;
             if state.settle.is_open() && !is_concurrent(&state.origins, transaction) {
                 self.settle(&mut state)?;
             }
@@ -343,21 +342,6 @@ fn check_order(origins: &Origins, transaction: &Transaction) -> Result<(), Store
             "a transaction that depends on {dep:016x}:{needed}, which is not here yet"
         ))),
     }
-}
-
-/// How far ahead of our wall clock a stamp may be, in milliseconds.
-const MAX_AHEAD_MS: u64 = 60_000;
-
-/// Refuses a stamp from the future: it waits at the peer, and never moves our clock.
-fn check_clock(wall_ms: u64, transaction: &Transaction) -> Result<(), StoreError> {
-    let ahead = transaction.hlc.millis().saturating_sub(wall_ms);
-    if ahead <= MAX_AHEAD_MS {
-        return Ok(());
-    }
-    Err(StoreError::Peer(format!(
-        "a transaction stamped {} s in the future waits; check the time of both systems",
-        ahead / 1_000
-    )))
 }
 
 /// Whether the arriving transaction had seen a version.

@@ -4,7 +4,7 @@
 //! and never wait for it. Every call blocks: async callers use `spawn_blocking`.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::{Connection, OpenFlags};
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
+use crate::replica::skew::{BOUND_MS, Waiting};
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
 
@@ -24,6 +25,7 @@ mod inbox;
 mod log;
 mod memory;
 mod ranges;
+mod reissue;
 mod repair;
 mod replay;
 mod retention;
@@ -34,6 +36,7 @@ mod snapshot;
 mod sync;
 mod tokens;
 mod tx;
+mod waiting;
 mod writer;
 
 pub mod administrators;
@@ -140,6 +143,10 @@ struct Inner {
     migrations: Mutex<Vec<String>>,
     /// What peers still need.
     kept: Mutex<retention::Kept>,
+    /// What is stamped too far ahead.
+    waiting: Mutex<Waiting>,
+    /// How far ahead a stamp may be, in milliseconds.
+    clock_bound: AtomicU64,
 }
 
 /// One replicated table, as shown to people.
@@ -188,6 +195,8 @@ impl Store {
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
                 kept: Mutex::new(retention::Kept::new(marked)),
+                waiting: Mutex::default(),
+                clock_bound: AtomicU64::new(BOUND_MS),
             }),
         };
         store.flush()?;
@@ -407,16 +416,6 @@ impl Store {
             retention::reachable(reader.connection, frontier)?;
             log::start(reader.connection, &ours, frontier)
         })
-    }
-
-    /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
-    /// the frontier after it.
-    pub fn apply(&self, transactions: &[Logged]) -> Result<Frontier, StoreError> {
-        let commit = self.writer()?.apply(transactions)?;
-        if let Some(commit) = commit {
-            self.durable(commit)?;
-        }
-        Ok(self.open_frontier())
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {

@@ -186,6 +186,7 @@ impl Store {
             Err(StoreError::NeedsSnapshot { .. }) => Ok(false),
             Err(error) => Err(error),
         })?;
+        self.forget_waiting(node, frontier)?;
         let own = self.frontier();
         let unmarked = {
             let retention = &mut lock(&self.inner.kept).retention;

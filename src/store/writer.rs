@@ -17,7 +17,7 @@ use super::tx::Tx;
 use super::{Clock, StoreError, fold, lock, retention, settle};
 use crate::replica::change::{Body, Head, Logged, MAX_TRANSACTION};
 use crate::replica::clock::{Hlc, Stamp};
-use crate::replica::frontier::Position;
+use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{Incarnation, NodeId};
 
 /// How many bytes of the log wait at most to be folded into row clocks.
@@ -111,6 +111,18 @@ impl Writer {
         self.stale = false;
         self.show_all();
         Ok(())
+    }
+
+    /// Goes on under a fresh incarnation, whose first transaction told this of the others.
+    pub fn renew(&mut self, fresh: Incarnation, hlc: Hlc, told: Frontier) {
+        self.incarnation = fresh;
+        self.hlc = hlc;
+        self.told = told.0.iter().map(|(id, at)| (*id, at.seq)).collect();
+    }
+
+    /// The node that writes.
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// Incarnations that were folded away: our transactions depend on them no more by name.

@@ -211,7 +211,7 @@ fn a_closed_incarnation_that_goes_on_after_all_is_opened_again() {
     let (a, b) = pair();
     // The same node under another incarnation: the first one counts as closed at B.
     let dir = tempfile::tempdir().unwrap();
-    let clock: crate::store::Clock = std::sync::Arc::new(|| 2_000);
+    let clock: crate::store::Clock = std::sync::Arc::new(|| 1_400);
     let twin = Store::open_with_clock(dir.path(), node(1), 99, clock).unwrap();
     twin.declare("CREATE TABLE other(id INTEGER PRIMARY KEY)")
         .unwrap();
