@@ -18,7 +18,7 @@ use crate::replica::digest::{
     Rows, Summary, Within,
 };
 use crate::replica::repair::Copy;
-use crate::replica::value::{decode, encode, encode_key};
+use crate::replica::value::{decode_key, encode, encode_key};
 
 /// The rows of one consistent state.
 struct Ranges<'a> {
@@ -102,7 +102,7 @@ fn content(
     table: &Table,
     key: &[u8],
 ) -> Result<Option<super::capture::Row>, StoreError> {
-    let values = decode(key).ok_or_else(|| StoreError::Damaged("a row's key".into()))?;
+    let values = decode_key(key).ok_or_else(|| StoreError::Damaged("a row's key".into()))?;
     if values.len() != table.key.len() {
         return Err(StoreError::Damaged(format!("a key of {}", table.name)));
     }

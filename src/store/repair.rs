@@ -16,7 +16,7 @@ use crate::replica::NodeId;
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::digest::Difference;
 use crate::replica::repair::{Copy, Reason, Unclear, Verdict, decide};
-use crate::replica::value::{Value, decode};
+use crate::replica::value::{Value, decode_key};
 
 /// What became of one row that differed.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,7 +74,7 @@ impl Writer {
             return Ok(None);
         };
         let table = Arc::clone(table);
-        let Some(key) = decode(&row.key).filter(|key| key.len() == table.key.len()) else {
+        let Some(key) = decode_key(&row.key).filter(|key| key.len() == table.key.len()) else {
             return Err(StoreError::Peer("a row key that cannot be read".into()));
         };
         let known = |copy: &Copy| self.holds(copy) && fits(&table, copy);
