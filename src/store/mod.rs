@@ -18,7 +18,9 @@ mod capture;
 mod digest;
 mod import;
 mod inbox;
+mod joining;
 mod log;
+mod pieces;
 mod schema;
 mod settle;
 mod shown;
@@ -32,7 +34,9 @@ pub mod local;
 
 pub use import::ImportReport;
 pub use inbox::ConflictRow;
+pub use joining::Incoming;
 pub use log::Logged;
+pub use pieces::{LargeLogged, Partial};
 pub use snapshot::Staged;
 pub use tx::Tx;
 
@@ -66,6 +70,19 @@ pub enum StoreError {
         /// The limit.
         max: usize,
     },
+    /// The disk has no room for what is about to be written.
+    #[error(
+        "the disk has {} MiB free, {what} needs {}: free some space",
+        free >> 20, (needed >> 20) + 1
+    )]
+    NoRoom {
+        /// For what.
+        what: &'static str,
+        /// In bytes.
+        needed: u64,
+        /// In bytes.
+        free: u64,
+    },
     /// A peer sent a transaction out of order or one that cannot be.
     #[error("from a peer: {0}")]
     Peer(String),
@@ -98,6 +115,7 @@ struct Inner {
     swap: RwLock<()>,
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
+    transfers: snapshot::Transfers,
 }
 
 /// One replicated table, as shown to people.
@@ -142,6 +160,7 @@ impl Store {
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
+                transfers: snapshot::Transfers::default(),
             }),
         })
     }
