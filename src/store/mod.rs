@@ -22,8 +22,10 @@ mod digest;
 mod fold;
 mod import;
 mod inbox;
+mod joining;
 mod log;
 mod memory;
+mod pieces;
 mod ranges;
 mod reissue;
 mod repair;
@@ -44,6 +46,8 @@ pub mod local;
 
 pub use import::ImportReport;
 pub use inbox::ConflictRow;
+pub use joining::Incoming;
+pub use pieces::{LargeLogged, Partial};
 pub use repair::Finding;
 pub use retention::Trimmed;
 pub use snapshot::Staged;
@@ -79,6 +83,19 @@ pub enum StoreError {
         size: usize,
         /// The limit.
         max: usize,
+    },
+    /// The disk has no room for what is about to be written.
+    #[error(
+        "the disk has {} MiB free, {what} needs {}: free some space",
+        free >> 20, (needed >> 20) + 1
+    )]
+    NoRoom {
+        /// For what.
+        what: &'static str,
+        /// In bytes.
+        needed: u64,
+        /// In bytes.
+        free: u64,
     },
     /// A peer sent a transaction out of order or one that cannot be.
     #[error("from a peer: {0}")]
@@ -147,6 +164,7 @@ struct Inner {
     waiting: Mutex<Waiting>,
     /// How far ahead a stamp may be, in milliseconds.
     clock_bound: AtomicU64,
+    transfers: snapshot::Transfers,
 }
 
 /// One replicated table, as shown to people.
@@ -197,6 +215,7 @@ impl Store {
                 kept: Mutex::new(retention::Kept::new(marked)),
                 waiting: Mutex::default(),
                 clock_bound: AtomicU64::new(BOUND_MS),
+                transfers: snapshot::Transfers::default(),
             }),
         };
         store.flush()?;
