@@ -244,7 +244,7 @@ pub fn answer<R: Rows>(rows: &R, question: &Question) -> Result<Answer, R::Error
 }
 
 /// A row that differs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// The table.
     pub table: String,

@@ -3,6 +3,7 @@
 //! One writable connection, its pre-update hook set before anything else; readers have their own
 //! and never wait for it. Every call blocks: async callers use `spawn_blocking`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -12,6 +13,7 @@ use tokio::sync::watch;
 
 pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
+use crate::replica::session::Proven;
 use crate::replica::skew::{BOUND_MS, Waiting};
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
@@ -160,6 +162,8 @@ struct Inner {
     migrations: Mutex<Vec<String>>,
     /// What peers still need.
     kept: Mutex<retention::Kept>,
+    /// The last proof with each peer, and when.
+    proofs: Mutex<BTreeMap<NodeId, (u64, Proven)>>,
     /// What is stamped too far ahead.
     waiting: Mutex<Waiting>,
     /// How far ahead a stamp may be, in milliseconds.
@@ -213,6 +217,7 @@ impl Store {
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
                 kept: Mutex::new(retention::Kept::new(marked)),
+                proofs: Mutex::default(),
                 waiting: Mutex::default(),
                 clock_bound: AtomicU64::new(BOUND_MS),
                 transfers: snapshot::Transfers::default(),

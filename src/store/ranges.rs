@@ -11,6 +11,7 @@ use super::memory::RowName;
 use super::schema::{Table, quote};
 use super::tx::row_values;
 use super::{Store, StoreError, lock, log, settle};
+use crate::replica::NodeId;
 use crate::replica::change::Body;
 use crate::replica::clock::RowClock;
 use crate::replica::digest::{
@@ -18,6 +19,7 @@ use crate::replica::digest::{
     Rows, Summary, Within,
 };
 use crate::replica::repair::Copy;
+use crate::replica::session::Proven;
 use crate::replica::value::{decode_key, encode, encode_key};
 
 /// The rows of one consistent state.
@@ -227,6 +229,18 @@ impl Store {
             let rows = rows.iter().take(digest::MAX_DIFFERENCES);
             rows.map(one).collect()
         })
+    }
+
+    /// A proof with a peer ended at `wall_ms`, milliseconds since 1970.
+    pub fn proven(&self, peer: NodeId, wall_ms: u64, proven: &Proven) {
+        lock(&self.inner.proofs).insert(peer, (wall_ms, proven.clone()));
+    }
+
+    /// Per peer the last proof: when it ended, in milliseconds since 1970, and what it found.
+    pub fn proofs(&self) -> Vec<(NodeId, u64, Proven)> {
+        let proofs = lock(&self.inner.proofs);
+        let one = |(node, (at, proven)): (&NodeId, &(u64, Proven))| (*node, *at, proven.clone());
+        proofs.iter().map(one).collect()
     }
 
     /// Visible rows that have no clock, per table: written past the engine. They replicate

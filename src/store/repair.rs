@@ -62,6 +62,15 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// Writes past the engine: a connection of its own, no hook, no log.
+    pub fn corrupt(&self, sql: &str) {
+        let db = rusqlite::Connection::open(&self.inner.path).unwrap();
+        db.execute_batch(sql).unwrap();
+    }
+}
+
 impl Writer {
     fn repair(
         &mut self,

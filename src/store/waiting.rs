@@ -24,7 +24,16 @@ impl Store {
             let bound = self.inner.clock_bound.load(Ordering::Relaxed);
             let limit = limit((writer.clock)(), bound);
             let waiting = &mut lock(&self.inner.waiting);
+            let quiet = waiting.is_empty();
             let admitted = waiting.admit(transactions, &held, at, limit);
+            for ahead in waiting.ahead(at).iter().filter(|_| quiet) {
+                let (origin, seq) = (ahead.origin, ahead.seq);
+                let ms = ahead.hlc.millis().saturating_sub((writer.clock)());
+                tracing::warn!(
+                    "transaction {seq} of origin {origin:016x} is stamped {ms} ms ahead of this \
+                     system's clock and waits: check the time of both systems"
+                );
+            }
             admitted.map_err(|full| StoreError::Peer(full.to_string()))?
         };
         let commit = writer.apply(&ready)?;
@@ -33,6 +42,11 @@ impl Store {
             self.durable(commit)?;
         }
         Ok(self.open_frontier())
+    }
+
+    /// Whether anything waits for the clock.
+    pub fn waits(&self) -> bool {
+        !lock(&self.inner.waiting).is_empty()
     }
 
     /// Applies what waited for the clock and is due; `None`: nothing was.
