@@ -383,8 +383,9 @@ impl Store {
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        let ours = self.frontier();
-        self.read(|reader| log::start(reader.connection, &ours, frontier))
+        let ours = lock(&self.inner.shown).durable().clone();
+        let until = ours.position;
+        self.read(|reader| log::start(reader.connection, &ours.frontier, until, frontier))
     }
 
     /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
