@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,10 @@ pub enum Order {
     Watch { from: i64, to: i64 },
     /// Digest over all rows.
     Digest,
+    /// How many transactions it durably holds.
+    Transactions,
+    /// From now on tells what happens to it, by [`Reply`]s that answer nothing.
+    Follow,
 }
 
 /// A process's answer.
@@ -52,8 +57,18 @@ pub enum Reply {
     Seen(Vec<f64>),
     /// The digest asked for.
     Digest([u8; 32]),
+    /// How many transactions of all origins it durably holds.
+    Transactions(u64),
     /// It could not.
     Failed(String),
+    /// It durably holds so many transactions.
+    Held(u64),
+    /// So many percent of a snapshot are there.
+    Joining(u8),
+    /// A moment has passed while a whole snapshot is made its database.
+    Moment,
+    /// It is a member.
+    Member,
 }
 
 /// Microseconds since 1970.
@@ -100,6 +115,12 @@ impl Process {
         process
     }
 
+    /// Ends it at once, wherever it is (SIGKILL).
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Gives an order without waiting for its answer.
     pub fn order(&mut self, order: &Order) {
         let mut line = serde_json::to_string(order).unwrap();
@@ -110,8 +131,17 @@ impl Process {
     /// The next answer.
     pub fn reply(&mut self) -> Reply {
         let mut line = String::new();
-        self.replies.read_line(&mut line).unwrap();
-        let reply = serde_json::from_str(&line);
+        // A test harness prints words of its own before the first answer.
+        let start = loop {
+            line.clear();
+            let length = self.replies.read_line(&mut line).unwrap();
+            assert!(length > 0, "{} has ended", self.address);
+            match line.find(['{', '"']) {
+                Some(start) => break start,
+                None => continue,
+            }
+        };
+        let reply = serde_json::from_str(&line[start..]);
         let reply = reply.unwrap_or_else(|error| panic!("{}: {error}: {line}", self.address));
         if let Reply::Failed(why) = reply {
             panic!("{}: {why}", self.address);
@@ -119,10 +149,35 @@ impl Process {
         reply
     }
 
+    /// The next answer, whatever happened before it.
+    fn answer(&mut self) -> Reply {
+        loop {
+            match self.reply() {
+                Reply::Held(_) | Reply::Joining(_) | Reply::Moment | Reply::Member => {}
+                answer => return answer,
+            }
+        }
+    }
+
     /// Waits for [`Reply::Done`]: when, and the process's origin and sequence number then.
     pub fn done(&mut self) -> (u64, u64, u64) {
-        match self.reply() {
+        match self.answer() {
             Reply::Done { at_us, origin, seq } => (at_us, origin, seq),
+            other => panic!("{}: {other:?}", self.address),
+        }
+    }
+
+    /// Its origin and its latest sequence number.
+    pub fn position(&mut self) -> (u64, u64) {
+        let (_, origin, seq) = self.run(&Order::Active(0));
+        (origin, seq)
+    }
+
+    /// How many transactions it durably holds, of all origins.
+    pub fn transactions(&mut self) -> u64 {
+        self.order(&Order::Transactions);
+        match self.answer() {
+            Reply::Transactions(count) => count,
             other => panic!("{}: {other:?}", self.address),
         }
     }
@@ -136,7 +191,7 @@ impl Process {
     /// Digest over all rows.
     pub fn digest(&mut self) -> [u8; 32] {
         self.order(&Order::Digest);
-        match self.reply() {
+        match self.answer() {
             Reply::Digest(digest) => digest,
             other => panic!("{}: {other:?}", self.address),
         }
@@ -176,12 +231,15 @@ pub struct Mesh {
     dir: tempfile::TempDir,
     command: fn() -> Command,
     started: usize,
+    addresses: [IpAddr; 3],
 }
 
-/// The addresses of this program's processes: its own /24 of loopback.
-pub fn addresses() -> [IpAddr; 3] {
+/// Each mesh has a /24 of loopback of its own, so that several run side by side.
+fn addresses() -> [IpAddr; 3] {
+    static NEXT: AtomicU8 = AtomicU8::new(200);
+    let net = NEXT.fetch_add(1, Ordering::Relaxed);
     let host = std::process::id() % 200 + 20;
-    [11, 12, 13].map(|last| IpAddr::V4(Ipv4Addr::new(127, host as u8, 200, last)))
+    [11, 12, 13].map(|last| IpAddr::V4(Ipv4Addr::new(127, host as u8, net, last)))
 }
 
 impl Mesh {
@@ -192,31 +250,49 @@ impl Mesh {
             dir,
             command,
             started: 0,
+            addresses: addresses(),
         };
         let first = mesh.start();
         mesh.peers.push(first);
-        let fields = addresses().map(|address| address.to_string());
+        let fields = mesh.fields();
         let alone = [fields[0].clone(), String::new(), String::new()];
         mesh.peers[0].run(&Order::Cluster(alone));
         mesh.peers[0].run(&Order::Cluster(fields));
         mesh
     }
 
+    fn fields(&self) -> [String; 3] {
+        self.addresses.map(|address| address.to_string())
+    }
+
     /// Starts the next process, empty and without tunnels.
     fn start(&mut self) -> Process {
-        let address = addresses()[self.peers.len()];
+        let address = self.addresses[self.peers.len()];
         self.started += 1;
         let dir = self.dir.path().join(self.started.to_string());
         Process::start((self.command)(), &dir, address)
     }
 
+    /// One more process, with its cluster fields saved, but no tunnels yet.
+    pub fn add(&mut self) -> &mut Process {
+        let mut process = self.start();
+        process.run(&Order::Cluster(self.fields()));
+        self.peers.push(process);
+        let last = self.peers.len() - 1;
+        &mut self.peers[last]
+    }
+
+    /// Starts a process again that was killed, with what it had on disk, without tunnels.
+    pub fn restart(&mut self, index: usize) {
+        let old = &self.peers[index];
+        let process = Process::start((self.command)(), &old.dir, old.address);
+        self.peers[index] = process;
+    }
+
     /// One more process: it takes the first one's snapshot. Returns how long that took, from its
     /// tunnels up to streaming as a member, in seconds.
     pub fn join(&mut self) -> f64 {
-        let mut process = self.start();
-        let fields = addresses().map(|address| address.to_string());
-        process.run(&Order::Cluster(fields));
-        self.peers.push(process);
+        self.add();
         let began = now_us();
         self.tunnels(&[]);
         let others = self.peers.len() - 1;

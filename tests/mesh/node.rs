@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use tutti::cluster::Change;
 use tutti::node::serve::links;
 use tutti::node::serve::node::{Node, random};
+use tutti::replica::NodeId;
 use tutti::replica::value::Value;
 use tutti::store::{Store, local::Local};
 use tutti::tls::Identity;
@@ -53,10 +54,19 @@ fn say(reply: &Reply) {
 }
 
 fn open(dir: &std::path::Path, address: IpAddr) -> Result<(Arc<Node>, CertDigest), Failure> {
-    let store = Store::open(dir, random(), u64::from_be_bytes(random()))?;
-    store.migrate(&[TABLE])?;
     let local = Local::open(&dir.join("local.db"))?;
+    let id = match local.value("node_id")? {
+        Some(saved) => saved.as_slice().try_into()?,
+        None => {
+            let fresh: NodeId = random();
+            local.set(&[("node_id", Some(&fresh))])?;
+            fresh
+        }
+    };
+    let store = Store::open(dir, id, u64::from_be_bytes(random()))?;
+    store.migrate(&[TABLE])?;
     let name = address.to_string();
+    // A new certificate at each start: the parent tells the others.
     let identity = Identity::make(&name, &[])?;
     let certificate = identity.digest();
     let node = Node::new(store, local, identity, name, vec![address], dir.to_owned())?;
@@ -106,6 +116,11 @@ fn obey(
         Order::Pace { from, to, per_s } => pace(store, from, to, per_s, row)?,
         Order::Watch { from, to } => return Ok(Reply::Seen(watch(runtime, store, from, to)?)),
         Order::Digest => return Ok(Reply::Digest(store.digest()?)),
+        Order::Transactions => return Ok(Reply::Transactions(store.frontier_summary().1)),
+        Order::Follow => {
+            runtime.spawn(follow_store(store.clone()));
+            runtime.spawn(follow_join(node.clone()));
+        }
     }
     Ok(done(store))
 }
@@ -120,6 +135,43 @@ async fn active(node: &Arc<Node>, count: usize) -> Result<(), Failure> {
             return Ok(());
         }
         changed.changed().await?;
+    }
+}
+
+async fn follow_store(store: Store) {
+    let mut changes = store.changes();
+    while changes.changed().await.is_ok() {
+        say(&Reply::Held(store.frontier_summary().1));
+    }
+}
+
+/// Tells how a join goes on; from the last piece on it tells of every moment until it is done.
+async fn follow_join(node: Arc<Node>) {
+    let mut changed = node.changed.subscribe();
+    let mut told = None;
+    loop {
+        let view = node.view();
+        if view.standing == "member" {
+            return say(&Reply::Member);
+        }
+        let states = view.peers.iter().filter_map(|peer| peer.state.as_ref());
+        let percent = |text: &str| {
+            let text = text.strip_prefix("Joining ")?.strip_suffix(" %")?;
+            text.parse::<u8>().ok()
+        };
+        let joining = states.filter_map(|state| percent(&state.text)).max();
+        if let Some(percent) = joining
+            && told != joining
+        {
+            told = joining;
+            say(&Reply::Joining(percent));
+        }
+        if joining == Some(100) {
+            say(&Reply::Moment);
+            tokio::task::yield_now().await;
+        } else if changed.changed().await.is_err() {
+            return;
+        }
     }
 }
 
