@@ -21,8 +21,10 @@ mod digest;
 mod fold;
 mod import;
 mod inbox;
+mod joining;
 mod log;
 mod memory;
+mod pieces;
 mod replay;
 mod schema;
 mod settle;
@@ -38,6 +40,8 @@ pub mod local;
 
 pub use import::ImportReport;
 pub use inbox::ConflictRow;
+pub use joining::Incoming;
+pub use pieces::{LargeLogged, Partial};
 pub use snapshot::Staged;
 pub use tx::Tx;
 
@@ -71,6 +75,19 @@ pub enum StoreError {
         size: usize,
         /// The limit.
         max: usize,
+    },
+    /// The disk has no room for what is about to be written.
+    #[error(
+        "the disk has {} MiB free, {what} needs {}: free some space",
+        free >> 20, (needed >> 20) + 1
+    )]
+    NoRoom {
+        /// For what.
+        what: &'static str,
+        /// In bytes.
+        needed: u64,
+        /// In bytes.
+        free: u64,
     },
     /// A peer sent a transaction out of order or one that cannot be.
     #[error("from a peer: {0}")]
@@ -120,6 +137,7 @@ struct Inner {
     swap: RwLock<()>,
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
+    transfers: snapshot::Transfers,
 }
 
 /// One replicated table, as shown to people.
@@ -166,6 +184,7 @@ impl Store {
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
+                transfers: snapshot::Transfers::default(),
             }),
         };
         store.flush()?;
