@@ -3,12 +3,15 @@
 use subtle::ConstantTimeEq;
 
 use super::keys::{Key, prf};
+use super::suite::Prf;
 use crate::wire::isakmp::{Auth, Identification, auth::SHARED_KEY};
 
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 
 /// What one side signs.
 pub struct Signed<'a> {
+    /// The PRF of the IKE SA.
+    pub prf: Prf,
     /// Its own IKE_SA_INIT message, whole.
     pub message: &'a [u8],
     /// The other side's nonce.
@@ -23,9 +26,10 @@ impl Signed<'_> {
     fn mic(&self, key: &[u8]) -> Key {
         let mut id = Vec::new();
         self.id.encode(&mut id);
-        let maced_id = prf(self.sk_p, &[&id]);
+        let maced_id = prf(self.prf, self.sk_p, &[&id]);
         prf(
-            &prf(key, &[KEY_PAD]),
+            self.prf,
+            &prf(self.prf, key, &[KEY_PAD]),
             &[self.message, self.nonce, &maced_id],
         )
     }

@@ -332,7 +332,7 @@ impl Connection {
             let purpose = Purpose::DeleteChild(child.spi_in);
             (exchange::INFORMATIONAL, payloads, purpose)
         } else if self.sessions[at].rekey_at <= now {
-            let (payloads, purpose) = self.rekey_sa(context);
+            let (payloads, purpose) = self.rekey_sa(context, at);
             (exchange::CREATE_CHILD_SA, payloads, purpose)
         } else if let Some(old) = self.children.iter().position(|c| c.rekey_at <= now) {
             let (payloads, purpose) = self.rekey_child(context, old);

@@ -11,12 +11,16 @@ pub mod cipher;
 pub mod connection;
 pub mod cookie;
 pub mod exchange;
+pub mod group;
 pub mod keys;
 pub mod proposal;
 pub mod retransmit;
 pub mod session;
+pub mod suite;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::net::IpAddr;
 
@@ -24,6 +28,7 @@ use zeroize::Zeroizing;
 
 pub use child::Child;
 pub use connection::{Connection, End};
+pub use suite::{Integrity, Profile, Suite};
 
 /// Where nonces, SPIs and private keys come from.
 pub trait Random {
@@ -69,6 +74,8 @@ pub struct Context<'a> {
     pub remote: IpAddr,
     /// Key and certificate digest.
     pub credentials: &'a Credentials,
+    /// What may be negotiated.
+    pub profile: &'a Profile,
     /// When to rekey.
     pub lifetimes: Lifetimes,
 }

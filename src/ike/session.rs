@@ -1,8 +1,10 @@
 //! One IKE SA: its keys, SPIs and the two message windows of size one (RFC 7296 sections 2.1-2.3).
 
 use super::cipher::{Cipher, OpenError};
-use super::keys::{Exchange, SaKeys, Seeds};
+use super::group::Exchange;
+use super::keys::{SaKeys, Seeds};
 use super::retransmit::Retry;
+use super::suite::Suite;
 use crate::wire::isakmp::{Header, Message, Payload, exchange};
 
 /// A request without an answer for this long means that the peer is gone.
@@ -66,6 +68,7 @@ pub(crate) struct Session {
     pub spi_r: u64,
     /// Whether we are the original initiator of this IKE SA.
     pub initiator: bool,
+    pub suite: Suite,
     pub keys: SaKeys,
     ours: Cipher,
     theirs: Cipher,
@@ -86,13 +89,14 @@ pub(crate) struct Session {
 
 impl Session {
     /// From freshly derived keys.
-    pub fn new(keys: SaKeys, seeds: &Seeds<'_>, initiator: bool) -> Option<Self> {
-        let (ei, er) = (Cipher::new(&keys.ei)?, Cipher::new(&keys.er)?);
-        let (ours, theirs) = if initiator { (ei, er) } else { (er, ei) };
+    pub fn new(suite: Suite, keys: SaKeys, seeds: &Seeds<'_>, initiator: bool) -> Option<Self> {
+        let ours = Cipher::new(suite.encryption, keys.direction(initiator))?;
+        let theirs = Cipher::new(suite.encryption, keys.direction(!initiator))?;
         Some(Self {
             spi_i: seeds.spis.0,
             spi_r: seeds.spis.1,
             initiator,
+            suite,
             keys,
             ours,
             theirs,

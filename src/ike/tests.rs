@@ -30,6 +30,7 @@ struct Side {
     local: IpAddr,
     remote: IpAddr,
     credentials: Credentials,
+    profile: Profile,
 }
 
 impl Side {
@@ -42,6 +43,7 @@ impl Side {
                 key: Zeroizing::new(b"key".to_vec()),
                 certificate: [n; 32],
             },
+            profile: Profile::default(),
         }
     }
 
@@ -52,6 +54,7 @@ impl Side {
             local: self.local,
             remote: self.remote,
             credentials: &self.credentials,
+            profile: &self.profile,
             lifetimes: Lifetimes::default(),
         }
     }
@@ -67,7 +70,7 @@ struct Pair {
 
 fn established() -> Pair {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
-    let (initiator, first) = Initiator::start(&mut a.context(0));
+    let (initiator, first) = Initiator::start(&mut a.context(0)).unwrap();
     let Answer::Open(half_open, answer) = init::respond(&mut b.context(0), &first, None) else {
         panic!("the first request was refused");
     };
@@ -330,7 +333,7 @@ fn deletes_of_unknown_sas_twice_and_with_a_notify_are_harmless() {
 #[test]
 fn nothing_but_ike_auth_reaches_a_half_open_sa() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
-    let (_, first) = Initiator::start(&mut a.context(0));
+    let (_, first) = Initiator::start(&mut a.context(0)).unwrap();
     let Answer::Open(half_open, answer) = init::respond(&mut b.context(0), &first, None) else {
         panic!("the first request was refused");
     };

@@ -17,11 +17,12 @@ use tokio::time::Instant;
 
 use super::Dirs;
 use super::ipc::{self, Allowed, Connection};
+use crate::ike::suite::SuiteError;
 use crate::sys::socket;
 use crate::tunnel::Tunnels;
 use crate::tunnel::message::{
-    Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, Peer, PeerList, PeerStatus, Secret,
-    reqid,
+    Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, Peer, PeerList, PeerStatus, Profile,
+    Secret, reqid,
 };
 
 /// The ISAKMP port (RFC 7296 section 2).
@@ -350,6 +351,23 @@ struct DesiredFile {
     peer: Vec<PeerField>,
     /// Seconds until AH and IKE SAs are rekeyed, instead of the defaults.
     lifetimes: Option<[u64; 2]>,
+    /// IKE proposals in strongSwan's keywords, most preferred first, instead of the default.
+    proposals: Option<Vec<String>>,
+    /// AH integrity algorithms likewise: `sha256`, `sha512`.
+    ah_proposals: Option<Vec<String>>,
+}
+
+impl DesiredFile {
+    fn profile(&self) -> Result<Profile, SuiteError> {
+        let mut profile = Profile::default();
+        if let Some(words) = &self.proposals {
+            profile.ike = words.iter().map(|w| w.parse()).collect::<Result<_, _>>()?;
+        }
+        if let Some(words) = &self.ah_proposals {
+            profile.ah = words.iter().map(|w| w.parse()).collect::<Result<_, _>>()?;
+        }
+        Ok(profile)
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -370,6 +388,7 @@ fn read_desired(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
     // The parser's own message would quote the line, which may hold the key.
     let file: DesiredFile =
         toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+    let profile = file.profile().map_err(|error| wrong(error.to_string()))?;
     let certificate = digest(&file.certificate)
         .ok_or_else(|| wrong("certificate is not 64 hexadecimal digits".into()))?;
     let peers = file.peer.iter().map(|peer| Peer {
@@ -383,6 +402,7 @@ fn read_desired(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
         },
         key: Secret(file.key.into_bytes()),
         certificate,
+        profile,
     };
     Ok((desired, file.lifetimes))
 }
@@ -417,5 +437,6 @@ mod tests {
         let (desired, _) = read_desired(&path).unwrap();
         assert_eq!(desired.list.peers[0].reqid, 7402);
         assert_eq!(desired.certificate, [10; 32]);
+        assert_eq!(desired.profile, Profile::default());
     }
 }

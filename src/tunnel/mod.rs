@@ -144,6 +144,7 @@ impl Tunnels {
                 old.list.local == new.list.local
                     && old.key == new.key
                     && old.certificate == new.certificate
+                    && old.profile == new.profile
             }
             _ => false,
         };
@@ -287,6 +288,7 @@ impl Tunnels {
                 local: desired.list.local,
                 remote: link.peer.address,
                 credentials: &self.credentials,
+                profile: &desired.profile,
                 lifetimes: self.lifetimes,
             };
             act(link, &mut context, &mut self.outbox);

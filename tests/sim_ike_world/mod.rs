@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use tutti::ike::Random;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
-    AhSa, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Secret, TunnelState, reqid,
+    AhSa, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Profile, Secret, TunnelState, reqid,
 };
 
 /// xorshift64*: small, seeded, good enough for a simulation.
@@ -100,6 +100,8 @@ struct Side {
 pub struct World {
     pub now: u64,
     pub net: Net,
+    /// What each side may negotiate.
+    pub profiles: [Profile; 2],
     /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
     pub lossless: bool,
     /// How long the keyer takes at most.
@@ -133,6 +135,7 @@ impl World {
         Self {
             now: 1_000,
             net,
+            profiles: [Profile::default(), Profile::default()],
             lossless: false,
             keyer_delay: 0,
             random: Seeded::new(seed),
@@ -187,6 +190,7 @@ impl World {
             },
             key: Secret(key.to_vec()),
             certificate: [side as u8; 32],
+            profile: self.profiles[side].clone(),
         };
         self.tunnels(side).configure(now, Some(desired));
         self.pump(side);
@@ -238,7 +242,7 @@ impl World {
             }
             KeyerRequest::Install(sa) => {
                 kernel.installs += 1;
-                assert!(sa.spi > 255 && sa.key.0.len() == 32);
+                assert!(sa.spi > 255 && sa.key.0.len() == sa.integrity.key_len());
                 if sa.inbound {
                     assert!(kernel.inbound.insert(sa.spi, sa).is_none());
                 } else {

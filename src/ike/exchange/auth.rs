@@ -46,6 +46,7 @@ impl Authenticating {
         let spi = context.ah_spi();
         let id = Identification::address(context.local);
         let auth = Signed {
+            prf: session.keys.prf(),
             message: &messages.0,
             nonce: &nonces.1,
             sk_p: &session.keys.pi,
@@ -59,7 +60,7 @@ impl Authenticating {
             Payload::IdR(Identification::address(context.remote)),
             Payload::Auth(auth),
             notify(kind::USE_TRANSPORT_MODE, &[]),
-            Payload::Sa(proposal::ah(1, spi, &[true, false])),
+            Payload::Sa(proposal::offer_ah(context.profile, spi)),
         ];
         payloads.extend(selectors(context, true));
         payloads.push(notify(
@@ -154,6 +155,7 @@ impl Authenticating {
             return Err((refusal(parts), false));
         };
         let signed = Signed {
+            prf: self.session.keys.prf(),
             message: &self.messages.1,
             nonce: &self.nonces.0,
             sk_p: &self.session.keys.pr,
@@ -171,14 +173,18 @@ impl Authenticating {
             let text = "the peer insists on tunnel mode".to_string();
             return Err((Refusal::Other(text), true));
         }
-        let Some(ah) = parts.sa.and_then(proposal::chosen_ah) else {
+        let Some(ah) = parts
+            .sa
+            .and_then(|sa| proposal::chosen_ah(context.profile, sa))
+        else {
             return Err((Refusal::NoProposal, true));
         };
         if !selectors_cover(context, parts, true) {
             let text = "the peer narrowed the traffic selectors".to_string();
             return Err((Refusal::Other(text), true));
         }
-        let keys = self.session.keys.child(&self.nonces.0, &self.nonces.1);
+        let keys = &self.session.keys;
+        let keys = keys.child(ah.integrity, &self.nonces.0, &self.nonces.1);
         Ok(Child::new(context, self.spi, ah, keys, true))
     }
 }
@@ -297,6 +303,7 @@ impl HalfOpen {
             return false;
         };
         let signed = Signed {
+            prf: self.session.keys.prf(),
             message: &self.messages.0,
             nonce: &self.nonces.1,
             sk_p: &self.session.keys.pi,
@@ -310,6 +317,7 @@ impl HalfOpen {
         let mut session = self.session;
         let id = Identification::address(context.local);
         let auth = Signed {
+            prf: session.keys.prf(),
             message: &self.messages.1,
             nonce: &self.nonces.0,
             sk_p: &session.keys.pr,
@@ -320,7 +328,8 @@ impl HalfOpen {
         let child = match accept_child(context, parts) {
             Ok((ah, spi)) => {
                 payloads.extend(accepted(context, ah, spi));
-                let keys = session.keys.child(&self.nonces.0, &self.nonces.1);
+                let (ni, nr) = &self.nonces;
+                let keys = session.keys.child(ah.integrity, ni, nr);
                 Some(Child::new(context, spi, ah, keys, false))
             }
             Err(error) => {
@@ -348,7 +357,7 @@ impl HalfOpen {
 pub(super) fn accept_child(context: &mut Context<'_>, parts: &Parts<'_>) -> Result<(Ah, u32), u16> {
     let ah = parts
         .sa
-        .and_then(proposal::choose_ah)
+        .and_then(|sa| proposal::choose_ah(context.profile, sa))
         .filter(|_| parts.notify(kind::USE_TRANSPORT_MODE).is_some())
         .ok_or(kind::NO_PROPOSAL_CHOSEN)?;
     if !selectors_cover(context, parts, false) {
@@ -361,7 +370,7 @@ pub(super) fn accept_child(context: &mut Context<'_>, parts: &Parts<'_>) -> Resu
 pub(super) fn accepted(context: &Context<'_>, ah: Ah, spi: u32) -> Vec<Payload> {
     let mut payloads = vec![
         notify(kind::USE_TRANSPORT_MODE, &[]),
-        Payload::Sa(proposal::ah(ah.number, spi, &[ah.esn])),
+        Payload::Sa(proposal::ah(ah.number, spi, &[ah.integrity], &[ah.esn])),
     ];
     payloads.extend(selectors(context, false));
     payloads

@@ -7,8 +7,9 @@ use super::{Parts, notify, selectors, selectors_cover};
 use crate::ike::Context;
 use crate::ike::child::{Child, rekey_at};
 use crate::ike::connection::{Connection, MAX_CHILDREN, MAX_SESSIONS, is_rekeying};
-use crate::ike::keys::{Exchange, Seeds};
-use crate::ike::proposal::{self, GROUP};
+use crate::ike::group::Exchange;
+use crate::ike::keys::Seeds;
+use crate::ike::proposal;
 use crate::ike::session::{Purpose, Session};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Notify, Payload, protocol};
@@ -40,7 +41,7 @@ impl Connection {
                 data: Vec::new(),
             }),
             notify(kind::USE_TRANSPORT_MODE, &[]),
-            Payload::Sa(proposal::ah(1, new, &[true, false])),
+            Payload::Sa(proposal::offer_ah(context.profile, new)),
             Payload::Nonce(nonce.to_vec()),
         ];
         payloads.extend(selectors(context, true));
@@ -57,12 +58,14 @@ impl Connection {
     pub(in crate::ike) fn rekey_sa(
         &mut self,
         context: &mut Context<'_>,
+        at: usize,
     ) -> (Vec<Payload>, Purpose) {
-        let exchange = Exchange::new(context.bytes());
+        let suite = self.sessions[at].suite;
+        let exchange = Exchange::new(suite.group, context.random);
         let nonce: [u8; NONCE_LEN] = context.bytes();
         let spi = context.ike_spi();
-        let sa = proposal::ike(1, Some(spi));
-        let [sa, ke, ni] = offer(sa, &exchange.public, &nonce);
+        let sa = vec![proposal::ike(1, Some(spi), suite)];
+        let [sa, ke, ni] = offer(sa, &exchange, &nonce);
         let purpose = Purpose::RekeySa {
             exchange,
             spi,
@@ -110,7 +113,7 @@ impl Connection {
         }
         let (ah, spi) = accept_child(context, parts).map_err(|error| notify(error, &[]))?;
         let nr: [u8; NONCE_LEN] = context.bytes();
-        let keys = self.sessions[at].keys.child(ni, &nr);
+        let keys = self.sessions[at].keys.child(ah.integrity, ni, &nr);
         let mut child = Child::new(context, spi, ah, keys, false);
         child.low_nonce = ni.min(&nr).to_vec();
         let mut hold = HOLD_MS;
@@ -172,13 +175,18 @@ impl Connection {
             return Err(notify(kind::TEMPORARY_FAILURE, &[]));
         }
         let refused = || notify(kind::NO_PROPOSAL_CHOSEN, &[]);
-        let choice = parts.sa.and_then(|sa| proposal::choose_ike(sa, true));
+        let suites = &context.profile.ike;
+        let choice = parts
+            .sa
+            .and_then(|sa| proposal::choose_ike(suites, sa, true));
         let (choice, ke) = choice.zip(parts.ke).ok_or_else(refused)?;
         let spi_i = choice.spi.ok_or_else(refused)?;
-        if ke.group != GROUP {
-            return Err(notify(kind::INVALID_KE_PAYLOAD, &GROUP.to_be_bytes()));
+        let group = choice.suite.group;
+        if ke.group != group.number() {
+            let wanted = group.number().to_be_bytes();
+            return Err(notify(kind::INVALID_KE_PAYLOAD, &wanted));
         }
-        let exchange = Exchange::new(context.bytes());
+        let exchange = Exchange::new(group, context.random);
         let invalid = || notify(kind::INVALID_SYNTAX, &[]);
         let shared = exchange.agree(&ke.data).ok_or_else(invalid)?;
         let nr: [u8; NONCE_LEN] = context.bytes();
@@ -189,8 +197,9 @@ impl Connection {
             nr: &nr,
             spis: (spi_i, spi),
         };
-        let keys = session.keys.successor(&seeds);
-        let mut new = Session::new(keys, &seeds, false).ok_or_else(invalid)?;
+        let keys = session.keys.successor(choice.suite, &seeds, &[]);
+        let new = Session::new(choice.suite, keys, &seeds, false);
+        let mut new = new.ok_or_else(invalid)?;
         new.rekey_at = rekey_at(context, context.lifetimes.ike_ms, false);
         let old = &mut self.sessions[at];
         match old.in_flight.as_mut().map(|waiting| &mut waiting.purpose) {
@@ -199,8 +208,8 @@ impl Connection {
         }
         self.sessions.push(new);
         self.rekeys.0 += 1;
-        let sa = proposal::ike(choice.number, Some(spi));
-        let [sa, ke, nr] = offer(sa, &exchange.public, &nr);
+        let sa = vec![proposal::ike(choice.number, Some(spi), choice.suite)];
+        let [sa, ke, nr] = offer(sa, &exchange, &nr);
         Ok(vec![sa, nr, ke])
     }
 
@@ -230,14 +239,14 @@ impl Connection {
         }
         let ah = parts
             .sa
-            .and_then(proposal::chosen_ah)
+            .and_then(|sa| proposal::chosen_ah(context.profile, sa))
             .filter(|_| parts.notify(kind::USE_TRANSPORT_MODE).is_some())
             .filter(|_| selectors_cover(context, &parts, true));
         let (Some(ah), Some(nr)) = (ah, parts.nonce) else {
             // The peer believes in a child that we cannot use: start over.
             return self.close();
         };
-        let keys = self.sessions[at].keys.child(nonce, nr);
+        let keys = self.sessions[at].keys.child(ah.integrity, nonce, nr);
         let mut child = Child::new(context, new, ah, keys, true);
         child.low_nonce = nonce.min(nr).to_vec();
         self.rekeys.1 += 1;
@@ -270,8 +279,9 @@ impl Connection {
             return;
         }
         let new = (|| {
-            let choice = proposal::chosen_ike(parts.sa?, true)?;
-            let ke = parts.ke.filter(|ke| ke.group == GROUP)?;
+            let suite = self.sessions[at].suite;
+            let choice = proposal::chosen_ike(&[suite], parts.sa?, true)?;
+            let ke = parts.ke.filter(|ke| ke.group == suite.group.number())?;
             let shared = exchange.agree(&ke.data)?;
             let seeds = Seeds {
                 shared: &shared,
@@ -279,7 +289,8 @@ impl Connection {
                 nr: parts.nonce?,
                 spis: (spi, choice.spi?),
             };
-            Session::new(self.sessions[at].keys.successor(&seeds), &seeds, true)
+            let keys = self.sessions[at].keys.successor(suite, &seeds, &[]);
+            Session::new(suite, keys, &seeds, true)
         })();
         let Some(mut new) = new else {
             return self.close();

@@ -4,10 +4,12 @@
 use super::auth::{Authenticating, HalfOpen};
 use super::{Parts, complaint, notify};
 use crate::ike::cookie::Cookies;
-use crate::ike::keys::{Exchange, SaKeys, Seeds};
-use crate::ike::proposal::{self, GROUP};
+use crate::ike::group::Exchange;
+use crate::ike::keys::{SaKeys, Seeds};
+use crate::ike::proposal;
 use crate::ike::retransmit::Retry;
 use crate::ike::session::Session;
+use crate::ike::suite::Suite;
 use crate::ike::{Context, Refusal};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Header, KeyExchange, Message, Payload, WireError, exchange};
@@ -21,13 +23,18 @@ const NONCE_LEN: usize = 32;
 /// Our IKE_SA_INIT request is out.
 pub struct Initiator {
     spi_i: u64,
+    suites: Vec<Suite>,
     exchange: Exchange,
+    /// Whether the peer's wish for another group was followed already.
+    regrouped: bool,
     nonce: [u8; NONCE_LEN],
     cookie: Option<Vec<u8>>,
     cookies: u8,
     request: Vec<u8>,
     retry: Retry,
     began: u64,
+    /// What an unauthenticated answer gave as the reason for refusing.
+    hint: Option<Refusal>,
 }
 
 /// What an answer to IKE_SA_INIT did.
@@ -43,21 +50,25 @@ pub enum InitStep {
 }
 
 impl Initiator {
-    /// Starts an attempt; send what is returned.
-    pub fn start(context: &mut Context<'_>) -> (Self, Vec<u8>) {
+    /// Starts an attempt; send what is returned. `None` if the profile is empty.
+    pub fn start(context: &mut Context<'_>) -> Option<(Self, Vec<u8>)> {
+        let suites = context.profile.ike.clone();
         let mut initiator = Self {
             spi_i: context.ike_spi(),
-            exchange: Exchange::new(context.bytes()),
+            exchange: Exchange::new(suites.first()?.group, context.random),
+            suites,
+            regrouped: false,
             nonce: context.bytes(),
             cookie: None,
             cookies: 0,
             request: Vec::new(),
             retry: Retry::start(context.now, PATIENCE_MS),
             began: context.now,
+            hint: None,
         };
         initiator.request = initiator.message();
         let bytes = initiator.request.clone();
-        (initiator, bytes)
+        Some((initiator, bytes))
     }
 
     fn message(&self) -> Vec<u8> {
@@ -65,11 +76,8 @@ impl Initiator {
         if let Some(cookie) = &self.cookie {
             payloads.push(notify(kind::COOKIE, cookie));
         }
-        payloads.extend(offer(
-            proposal::ike(1, None),
-            &self.exchange.public,
-            &self.nonce,
-        ));
+        let sa = proposal::offer_ike(&self.suites);
+        payloads.extend(offer(sa, &self.exchange, &self.nonce));
         let header = Header {
             spi_i: self.spi_i,
             spi_r: 0,
@@ -94,7 +102,7 @@ impl Initiator {
     /// Sends again (`Ok`) or gives up (`Err`).
     pub fn timeout(&mut self, now: u64) -> Result<Option<Vec<u8>>, Refusal> {
         if self.retry.exhausted(now) {
-            return Err(Refusal::NoAnswer);
+            return Err(self.hint.take().unwrap_or(Refusal::NoAnswer));
         }
         Ok(self.retry.fire(now).then(|| self.request.clone()))
     }
@@ -127,18 +135,21 @@ impl Initiator {
             let bytes = self.request.clone();
             return InitStep::Again(self, bytes);
         }
+        if let Some(wanted) = parts.notify(kind::INVALID_KE_PAYLOAD) {
+            return match self.regroup(context, &wanted.data) {
+                Some(bytes) => InitStep::Again(self, bytes),
+                None => self.hinted(Refusal::NoProposal),
+            };
+        }
         match parts.error() {
-            // We offer one group, so another one is the same as no common proposal.
-            Some(kind::NO_PROPOSAL_CHOSEN | kind::INVALID_KE_PAYLOAD) => {
-                return InitStep::Hint(self, Refusal::NoProposal);
-            }
+            Some(kind::NO_PROPOSAL_CHOSEN) => return self.hinted(Refusal::NoProposal),
             Some(other) => {
                 let text = format!("the peer refused IKE_SA_INIT (notify {other})");
-                return InitStep::Hint(self, Refusal::Other(text));
+                return self.hinted(Refusal::Other(text));
             }
             None => {}
         }
-        match self.agree(datagram, message, &parts) {
+        match self.agree(message, &parts) {
             Some(session) => {
                 let nonces = (
                     self.nonce.to_vec(),
@@ -153,9 +164,33 @@ impl Initiator {
         }
     }
 
-    fn agree(&self, _datagram: &[u8], message: &Message, parts: &Parts<'_>) -> Option<Session> {
-        proposal::chosen_ike(parts.sa?, false)?;
-        let ke = parts.ke.filter(|ke| ke.group == GROUP)?;
+    fn hinted(mut self: Box<Self>, refusal: Refusal) -> InitStep {
+        self.hint = Some(refusal.clone());
+        InitStep::Hint(self, refusal)
+    }
+
+    /// The request again with the group the peer wants, once per attempt and only for a group
+    /// that was offered; the cookie stays (sections 1.3 and 2.6.1).
+    fn regroup(&mut self, context: &mut Context<'_>, wanted: &[u8]) -> Option<Vec<u8>> {
+        let wanted = u16::from_be_bytes(wanted.try_into().ok()?);
+        let mut groups = self.suites.iter().map(|suite| suite.group);
+        let group = groups.find(|group| group.number() == wanted)?;
+        if self.regrouped || group == self.exchange.group {
+            return None;
+        }
+        self.regrouped = true;
+        self.exchange = Exchange::new(group, context.random);
+        self.request = self.message();
+        Some(self.request.clone())
+    }
+
+    fn agree(&self, message: &Message, parts: &Parts<'_>) -> Option<Session> {
+        let choice = proposal::chosen_ike(&self.suites, parts.sa?, false)?;
+        let group = choice.suite.group;
+        let ke = parts.ke.filter(|ke| ke.group == group.number())?;
+        if group != self.exchange.group {
+            return None;
+        }
         let header = message.header;
         if header.spi_r == 0 {
             return None;
@@ -167,19 +202,20 @@ impl Initiator {
             nr: parts.nonce?,
             spis: (header.spi_i, header.spi_r),
         };
-        Session::new(SaKeys::initial(&seeds), &seeds, true).map(Session::after_init)
+        let keys = SaKeys::initial(choice.suite, &seeds);
+        Session::new(choice.suite, keys, &seeds, true).map(Session::after_init)
     }
 }
 
 /// SA, KE and nonce, as every key exchange carries them.
 pub(crate) fn offer(
     sa: Vec<crate::wire::isakmp::Proposal>,
-    public: &[u8],
+    exchange: &Exchange,
     nonce: &[u8],
 ) -> [Payload; 3] {
     let ke = KeyExchange {
-        group: GROUP,
-        data: public.to_vec(),
+        group: exchange.group.number(),
+        data: exchange.public.clone(),
     };
     [
         Payload::Sa(sa),
@@ -239,15 +275,16 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
             return Answer::Refuse(answer, None);
         }
     }
-    let Some(choice) = proposal::choose_ike(sa, false) else {
+    let Some(choice) = proposal::choose_ike(&context.profile.ike, sa, false) else {
         let answer = reply(&header, 0, vec![notify(kind::NO_PROPOSAL_CHOSEN, &[])]);
         return Answer::Refuse(answer, Some(Refusal::NoProposal));
     };
     let Some(ke) = parts.ke else {
         return Answer::Ignore;
     };
-    if ke.group != GROUP {
-        let wanted = notify(kind::INVALID_KE_PAYLOAD, &GROUP.to_be_bytes());
+    let group = choice.suite.group.number();
+    if ke.group != group {
+        let wanted = notify(kind::INVALID_KE_PAYLOAD, &group.to_be_bytes());
         return Answer::Refuse(reply(&header, 0, vec![wanted]), None);
     }
     open(context, datagram, &header, choice, &ke.data, nonce).unwrap_or(Answer::Ignore)
@@ -261,7 +298,7 @@ fn open(
     public: &[u8],
     ni: &[u8],
 ) -> Option<Answer> {
-    let exchange = Exchange::new(context.bytes());
+    let exchange = Exchange::new(choice.suite.group, context.random);
     let shared = exchange.agree(public)?;
     let nr: [u8; NONCE_LEN] = context.bytes();
     let spi_r = context.ike_spi();
@@ -271,9 +308,10 @@ fn open(
         nr: &nr,
         spis: (header.spi_i, spi_r),
     };
-    let session = Session::new(SaKeys::initial(&seeds), &seeds, false)?.after_init();
-    let sa = proposal::ike(choice.number, None);
-    let answer = reply(header, spi_r, offer(sa, &exchange.public, &nr).to_vec());
+    let keys = SaKeys::initial(choice.suite, &seeds);
+    let session = Session::new(choice.suite, keys, &seeds, false)?.after_init();
+    let sa = vec![proposal::ike(choice.number, None, choice.suite)];
+    let answer = reply(header, spi_r, offer(sa, &exchange, &nr).to_vec());
     let half_open = HalfOpen::new(
         context.now,
         session,

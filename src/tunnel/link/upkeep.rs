@@ -144,7 +144,9 @@ impl Link {
             self.attempt_at = context.now + YIELD_MS;
             return;
         }
-        let (initiator, bytes) = Initiator::start(context);
+        let Some((initiator, bytes)) = Initiator::start(context) else {
+            return self.failed(context, &Refusal::NoProposal);
+        };
         outbox.send(self.target(), bytes);
         self.attempt = Some(Attempt::Init(Box::new(initiator)));
     }
