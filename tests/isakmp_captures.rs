@@ -86,7 +86,7 @@ fn captured_encrypted_messages_open_with_their_keys() {
     let mut opened = 0;
     for (datagram, message) in encrypted_messages() {
         let cipher = cipher(message.header.from_initiator);
-        let payloads = cipher.open(&datagram, &message).unwrap();
+        let payloads = cipher.open_whole(&datagram, &message).unwrap();
         for payload in &payloads {
             if let Payload::Sa(proposals) = payload {
                 spis.push(proposals[0].spi.clone());
@@ -95,7 +95,10 @@ fn captured_encrypted_messages_open_with_their_keys() {
         opened += 1;
         // The other direction's keys open nothing.
         let other = self::cipher(!message.header.from_initiator);
-        assert_eq!(other.open(&datagram, &message), Err(OpenError::Forged));
+        assert_eq!(
+            other.open_whole(&datagram, &message),
+            Err(OpenError::Forged)
+        );
     }
     assert_eq!(opened, 4);
     // The SPIs of the kernel's AH SAs at that time.
@@ -110,7 +113,10 @@ fn every_altered_byte_of_a_captured_message_is_noticed() {
             let mut changed = datagram.clone();
             changed[at] ^= 0x10;
             if let Ok(message) = Message::parse(&changed) {
-                assert_eq!(cipher.open(&changed, &message), Err(OpenError::Forged));
+                assert_eq!(
+                    cipher.open_whole(&changed, &message),
+                    Err(OpenError::Forged)
+                );
             }
         }
     }

@@ -91,6 +91,8 @@ fn every_proposal_makes_a_tunnel_and_survives_rekeys() {
     ];
     let ciphers = [
         ("aes256gcm16-prfsha256", &groups[..]),
+        ("ke1_mlkem768-aes256gcm16-prfsha256", &groups[..2]),
+        ("ke1_mlkem768-aes256-sha384", &groups[1..2]),
         ("aes256gcm16-prfsha384", &groups[..1]),
         ("aes256-sha256", &groups[1..2]),
         ("aes256-sha384", &groups[2..3]),
@@ -279,8 +281,7 @@ fn standalone_deletes_politely() {
 
 #[test]
 fn an_altered_byte_never_establishes_anything_wrong() {
-    for target in 0..4 {
-        let length = World::handshake_lengths()[target];
+    for (target, length) in World::handshake_lengths().into_iter().enumerate() {
         for at in 0..length {
             let mut world = World::new(8, Net::perfect());
             world.net.alter = Some((target, at));

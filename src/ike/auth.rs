@@ -20,6 +20,8 @@ pub struct Signed<'a> {
     pub sk_p: &'a [u8],
     /// Its own identity.
     pub id: &'a Identification,
+    /// What authenticates the IKE_INTERMEDIATE exchanges; empty without (RFC 9242).
+    pub int_auth: &'a [u8],
 }
 
 impl Signed<'_> {
@@ -30,7 +32,7 @@ impl Signed<'_> {
         prf(
             self.prf,
             &prf(self.prf, key, &[KEY_PAD]),
-            &[self.message, self.nonce, &maced_id],
+            &[self.message, self.nonce, &maced_id, self.int_auth],
         )
     }
 

@@ -8,6 +8,8 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use super::Datagrams;
+use super::fragment::{DATAGRAM_LEN, Part};
 use super::keys;
 use super::suite::{Encryption, Integrity};
 use crate::wire::isakmp::{Encrypted, Header, Message, Payload, WireError, header, payload};
@@ -18,6 +20,7 @@ const GCM_IV_LEN: usize = 8;
 const GCM_ICV_LEN: usize = 16;
 const BLOCK_LEN: usize = 16;
 const GENERIC_HEADER_LEN: usize = 4;
+const FRAGMENT_HEADER_LEN: usize = 8;
 /// Makes IVs from a counter; its own key, so that an IV tells nothing of the traffic key.
 const IV_LABEL: &[u8] = b"IV of AES-CBC in ISAKMP";
 
@@ -30,6 +33,58 @@ pub enum OpenError {
     /// Authentic, but what is inside does not parse.
     #[error(transparent)]
     Content(#[from] WireError),
+}
+
+/// Decrypted content.
+pub(crate) struct Opened {
+    /// Type of the first payload.
+    pub first: u8,
+    /// Second octet of the encrypted payload: critical bit and reserved ones.
+    pub flags: u8,
+    /// The payloads.
+    pub plain: Zeroizing<Vec<u8>>,
+}
+
+/// Decrypted, but perhaps not complete.
+pub(crate) enum Sealed {
+    Whole(Opened),
+    Part(Part),
+}
+
+impl Opened {
+    pub fn payloads(&self) -> Result<Vec<Payload>, WireError> {
+        payload::parse_chain(self.first, &self.plain)
+    }
+
+    /// The message that begins with `header` (28 octets) as IKE_INTERMEDIATE authenticates it:
+    /// unfragmented, in plain, with lengths that count nothing else (RFC 9242 section 3.3.2).
+    pub fn covered(&self, header: &[u8]) -> Zeroizing<Vec<u8>> {
+        let generic = GENERIC_HEADER_LEN + self.plain.len();
+        let length = ((header::LEN + generic) as u32).to_be_bytes();
+        let generic = (generic as u16).to_be_bytes();
+        let mut out = Zeroizing::new(Vec::with_capacity(header::LEN + 4 + self.plain.len()));
+        out.extend_from_slice(header.get(..16).unwrap_or_default());
+        out.push(payload::ENCRYPTED);
+        out.extend_from_slice(header.get(17..24).unwrap_or_default());
+        out.extend_from_slice(&length);
+        out.extend_from_slice(&[self.first, self.flags, generic[0], generic[1]]);
+        out.extend_from_slice(&self.plain);
+        out
+    }
+
+    /// What we are about to seal, likewise.
+    pub fn outgoing(header: &Header, payloads: &[Payload]) -> Zeroizing<Vec<u8>> {
+        let mut plain = Zeroizing::new(Vec::new());
+        payload::encode_chain(payloads, &mut plain);
+        let opened = Opened {
+            first: payload::first_kind(payloads),
+            flags: 0,
+            plain,
+        };
+        let mut bytes = Vec::new();
+        header.encode(payload::ENCRYPTED, 0, &mut bytes);
+        opened.covered(&bytes)
+    }
 }
 
 enum Algorithm {
@@ -99,16 +154,41 @@ impl Cipher {
             }
     }
 
-    /// The datagram that carries `payloads` encrypted.
-    pub fn seal(&mut self, header: Header, payloads: &[Payload]) -> Vec<u8> {
+    /// The datagrams that carry `payloads` encrypted: one, or with `fragment` as many as are
+    /// needed for none to be longer than [`DATAGRAM_LEN`].
+    pub fn seal(&mut self, header: Header, payloads: &[Payload], fragment: bool) -> Datagrams {
         let mut inner = Zeroizing::new(Vec::new());
         payload::encode_chain(payloads, &mut inner);
+        let first = payload::first_kind(payloads);
         let total = header::LEN + GENERIC_HEADER_LEN + inner.len() + self.overhead(inner.len());
+        if fragment && total > DATAGRAM_LEN {
+            return self.seal_fragments(header, first, &inner);
+        }
         let mut out = Vec::with_capacity(total);
         header.encode(payload::ENCRYPTED, total, &mut out);
         let length = ((total - header::LEN) as u16).to_be_bytes();
-        out.extend_from_slice(&[payload::first_kind(payloads), 0, length[0], length[1]]);
-        self.append(out, inner)
+        out.extend_from_slice(&[first, 0, length[0], length[1]]);
+        vec![self.append(out, inner)]
+    }
+
+    fn seal_fragments(&mut self, header: Header, first: u8, inner: &[u8]) -> Datagrams {
+        let headers = header::LEN + FRAGMENT_HEADER_LEN;
+        // Whole blocks but for the octet of the pad length fit every cipher.
+        let room = DATAGRAM_LEN - headers - self.overhead(BLOCK_LEN - 1) + 1;
+        let chunks: Vec<&[u8]> = inner.chunks(room / BLOCK_LEN * BLOCK_LEN - 1).collect();
+        let total = (chunks.len() as u16).to_be_bytes();
+        let mut datagrams = Vec::with_capacity(chunks.len());
+        for (number, chunk) in (1u16..).zip(chunks) {
+            let len = headers + chunk.len() + self.overhead(chunk.len());
+            let mut out = Vec::with_capacity(len);
+            header.encode(payload::FRAGMENT, len, &mut out);
+            out.extend_from_slice(&[if number == 1 { first } else { 0 }, 0]);
+            out.extend_from_slice(&((len - header::LEN) as u16).to_be_bytes());
+            out.extend_from_slice(&number.to_be_bytes());
+            out.extend_from_slice(&total);
+            datagrams.push(self.append(out, Zeroizing::new(chunk.to_vec())));
+        }
+        datagrams
     }
 
     /// Appends IV, ciphertext and ICV to the headers in `out`, which they authenticate.
@@ -154,13 +234,38 @@ impl Cipher {
         out
     }
 
-    /// The payloads inside `datagram`, whose parsed form is `message`.
-    pub fn open(&self, datagram: &[u8], message: &Message) -> Result<Vec<Payload>, OpenError> {
-        let [Payload::Encrypted(Encrypted { first, body })] = message.payloads.as_slice() else {
-            return Err(OpenError::Forged);
+    /// What is inside `datagram`, whose parsed form is `message`: a whole message or a fragment.
+    pub(crate) fn open(&self, datagram: &[u8], message: &Message) -> Result<Sealed, OpenError> {
+        let (first, len) = match message.payloads.as_slice() {
+            [Payload::Encrypted(Encrypted { first, body })] => (*first, body.len()),
+            [Payload::Fragment(fragment)] => (fragment.first, fragment.body.len()),
+            _ => return Err(OpenError::Forged),
         };
-        let plain = self.decrypt(datagram, body.len())?;
-        Ok(payload::parse_chain(*first, &plain)?)
+        let opened = Opened {
+            first,
+            flags: datagram.get(header::LEN + 1).copied().unwrap_or(0),
+            plain: self.decrypt(datagram, len)?,
+        };
+        Ok(match message.payloads.as_slice() {
+            [Payload::Fragment(fragment)] => Sealed::Part(Part {
+                number: fragment.number,
+                total: fragment.total,
+                opened,
+            }),
+            _ => Sealed::Whole(opened),
+        })
+    }
+
+    /// The payloads of an unfragmented encrypted message.
+    pub fn open_whole(
+        &self,
+        datagram: &[u8],
+        message: &Message,
+    ) -> Result<Vec<Payload>, OpenError> {
+        match self.open(datagram, message)? {
+            Sealed::Whole(opened) => Ok(opened.payloads()?),
+            Sealed::Part(_) => Err(OpenError::Forged),
+        }
     }
 
     /// Decrypts the last `len` octets of `datagram`; all before them is authenticated with them.

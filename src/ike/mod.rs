@@ -2,8 +2,9 @@
 //!
 //! Nothing here touches a socket, a clock or the operating system's randomness: time and
 //! [`Random`] are arguments. States are types: [`exchange::init::Initiator`] becomes
+//! [`exchange::intermediate::Intermediating`] (if there is a second key exchange) becomes
 //! [`exchange::auth::Authenticating`] becomes a [`Connection`]; on the other side
-//! [`exchange::auth::HalfOpen`] becomes a [`Connection`].
+//! [`exchange::half_open::HalfOpen`] becomes a [`Connection`].
 
 pub mod auth;
 pub mod child;
@@ -11,6 +12,7 @@ pub mod cipher;
 pub mod connection;
 pub mod cookie;
 pub mod exchange;
+pub mod fragment;
 pub mod group;
 pub mod keys;
 pub mod proposal;
@@ -29,6 +31,9 @@ use zeroize::Zeroizing;
 pub use child::Child;
 pub use connection::{Connection, End};
 pub use suite::{Integrity, Profile, Suite};
+
+/// One message: several datagrams if it had to be cut into fragments (RFC 7383).
+pub type Datagrams = Vec<Vec<u8>>;
 
 /// Where nonces, SPIs and private keys come from.
 pub trait Random {

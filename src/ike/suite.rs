@@ -87,13 +87,13 @@ pub struct Profile {
 }
 
 impl Default for Profile {
-    /// For our own peers.
+    /// For our own peers: X25519 with ML-KEM-768, and nothing without.
     fn default() -> Self {
         let suite = |prf| Suite {
             encryption: Encryption::AesGcm256,
             prf,
             group: Group::X25519,
-            additional: None,
+            additional: Some(Additional::MlKem768),
         };
         Self {
             ike: vec![suite(Prf::Sha256), suite(Prf::Sha384)],
@@ -251,12 +251,12 @@ fn name<T: PartialEq>(table: &[(&'static str, T)], value: &T) -> &'static str {
 impl FromStr for Suite {
     type Err = SuiteError;
 
-    /// From strongSwan's keywords, such as `aes256gcm16-prfsha256-x25519`. As there,
+    /// From strongSwan's keywords, such as `aes256gcm16-prfsha256-x25519-ke1_mlkem768`. As there,
     /// an integrity algorithm names the PRF too where none is given.
     fn from_str(text: &str) -> Result<Self, SuiteError> {
         let incomplete = || SuiteError::Incomplete(text.to_owned());
         let (mut cipher, mut integrity, mut prf) = (None, None, None);
-        let mut group = None;
+        let (mut group, mut additional) = (None, None);
         for word in text.split('-') {
             let twice = if word == GCM || word == CBC {
                 cipher.replace(word).is_some()
@@ -266,6 +266,8 @@ impl FromStr for Suite {
                 prf.replace(found).is_some()
             } else if let Some(found) = find(&GROUPS, word) {
                 group.replace(found).is_some()
+            } else if word == ML_KEM {
+                additional.replace(Additional::MlKem768).is_some()
             } else {
                 return Err(SuiteError::Unknown(word.to_owned()));
             };
@@ -283,7 +285,7 @@ impl FromStr for Suite {
             encryption,
             prf: prf.ok_or_else(incomplete)?,
             group: group.ok_or_else(incomplete)?,
-            additional: None,
+            additional,
         })
     }
 }

@@ -3,8 +3,10 @@
 
 use std::net::IpAddr;
 
-use super::exchange::auth::{AuthStep, HalfOpenStep};
+use super::exchange::auth::{AuthStep, Authenticating};
+use super::exchange::half_open::{HalfOpen, HalfOpenStep};
 use super::exchange::init::{self, Answer, InitStep, Initiator};
+use super::exchange::intermediate::IntermediateStep;
 use super::exchange::{Parts, notify, selectors};
 use super::session::Purpose;
 use super::*;
@@ -68,24 +70,60 @@ struct Pair {
     responder: Connection,
 }
 
-fn established() -> Pair {
-    let (mut a, mut b) = (Side::new(1), Side::new(2));
+/// Two sides after the exchanges before IKE_AUTH, and its request.
+fn about_to_authenticate(a: &mut Side, b: &mut Side) -> (Box<Authenticating>, Datagrams, HalfOpen) {
     let (initiator, first) = Initiator::start(&mut a.context(0)).unwrap();
     let Answer::Open(half_open, answer) = init::respond(&mut b.context(0), &first, None) else {
         panic!("the first request was refused");
     };
     let message = Message::parse(&answer).unwrap();
-    let step = Box::new(initiator).receive(&mut a.context(0), &answer, &message);
-    let InitStep::Next(authenticating, request) = step else {
-        panic!("the first answer was refused");
-    };
-    let message = Message::parse(&request).unwrap();
-    let step = half_open.receive(&mut b.context(0), &request, &message);
+    match Box::new(initiator).receive(&mut a.context(0), &answer, &message) {
+        InitStep::Next(authenticating, request) => (authenticating, request, *half_open),
+        InitStep::Intermediate(intermediating, request) => {
+            let (half_open, answer) = in_parts(half_open, b, &request);
+            let message = Message::parse(&answer[0]).unwrap();
+            let step = intermediating.receive(&mut a.context(0), &answer[0], &message);
+            let IntermediateStep::Next(authenticating, request) = step else {
+                panic!("the answer to IKE_INTERMEDIATE was refused");
+            };
+            (authenticating, request, *half_open)
+        }
+        _ => panic!("the first answer was refused"),
+    }
+}
+
+/// Gives all fragments of `request` to a half-open SA; what it answers to the last.
+fn in_parts(
+    mut half_open: Box<HalfOpen>,
+    side: &mut Side,
+    request: &[Vec<u8>],
+) -> (Box<HalfOpen>, Datagrams) {
+    for part in request {
+        let message = Message::parse(part).unwrap();
+        match half_open.receive(&mut side.context(0), part, &message) {
+            HalfOpenStep::Ignored(next) => half_open = next,
+            HalfOpenStep::Reply(next, answer, None) => return (next, answer),
+            _ => panic!("refused"),
+        }
+    }
+    panic!("no answer");
+}
+
+fn established() -> Pair {
+    established_with(Profile::default())
+}
+
+fn established_with(profile: Profile) -> Pair {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    (a.profile, b.profile) = (profile.clone(), profile);
+    let (authenticating, request, half_open) = about_to_authenticate(&mut a, &mut b);
+    let message = Message::parse(&request[0]).unwrap();
+    let step = Box::new(half_open).receive(&mut b.context(0), &request[0], &message);
     let HalfOpenStep::Established(responder, answer, true) = step else {
         panic!("IKE_AUTH was refused");
     };
-    let message = Message::parse(&answer).unwrap();
-    let step = authenticating.receive(&mut a.context(0), &answer, &message);
+    let message = Message::parse(&answer[0]).unwrap();
+    let step = authenticating.receive(&mut a.context(0), &answer[0], &message);
     let AuthStep::Established(initiator) = step else {
         panic!("the answer to IKE_AUTH was refused");
     };
@@ -102,12 +140,13 @@ impl Pair {
     fn ask(&mut self, exchange: u8, payloads: &[Payload]) -> (Vec<u8>, Vec<Payload>) {
         let session = &mut self.initiator.sessions[0];
         let request = session.request(0, exchange, payloads, Purpose::Liveness);
+        let request = request.concat();
         let answer = self.deliver(&request).expect("an answer");
         let message = Message::parse(&answer).unwrap();
-        let (_, opened) = self.initiator.sessions[0]
+        let (_, content) = self.initiator.sessions[0]
             .answer(&answer, &message)
             .expect("an authentic answer");
-        (request, opened.unwrap())
+        (request, content.payloads.unwrap())
     }
 
     fn deliver(&mut self, request: &[u8]) -> Option<Vec<u8>> {
@@ -151,7 +190,7 @@ fn an_unknown_critical_payload_is_refused_and_the_sa_stays() {
     assert!(answer.is_empty());
     // Our own types cannot set the critical bit, so the parser's verdict is given by hand.
     let error = crate::wire::isakmp::WireError::Critical(99);
-    let answer = pair.responder.unreadable(0, error.into());
+    let answer = pair.responder.unreadable(0, error);
     assert_eq!(error_of(&answer), Some(kind::UNSUPPORTED_CRITICAL_PAYLOAD));
     assert!(!pair.responder.is_closing());
 }
@@ -190,6 +229,7 @@ fn every_altered_byte_of_a_protected_request_is_dropped() {
     let session = &mut pair.initiator.sessions[0];
     let purpose = Purpose::Liveness;
     let request = session.request(0, exchange::CREATE_CHILD_SA, &payloads, purpose);
+    let request = request.concat();
     for at in 0..request.len() {
         for bit in 0..8 {
             let mut altered = request.clone();
@@ -331,7 +371,7 @@ fn deletes_of_unknown_sas_twice_and_with_a_notify_are_harmless() {
 }
 
 #[test]
-fn nothing_but_ike_auth_reaches_a_half_open_sa() {
+fn nothing_but_the_exchange_that_is_due_reaches_a_half_open_sa() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
     let (_, first) = Initiator::start(&mut a.context(0)).unwrap();
     let Answer::Open(half_open, answer) = init::respond(&mut b.context(0), &first, None) else {
@@ -343,6 +383,14 @@ fn nothing_but_ike_auth_reaches_a_half_open_sa() {
     header.id = 1;
     for exchange in 0..=255 {
         header.exchange = exchange;
-        assert_eq!(half_open.owns(&header), exchange == exchange::IKE_AUTH);
+        let due = exchange == exchange::IKE_INTERMEDIATE;
+        assert_eq!(half_open.owns(&header), due);
+    }
+    let (_, request, half_open) = about_to_authenticate(&mut a, &mut b);
+    header = Message::parse(&request[0]).unwrap().header;
+    for exchange in 0..=255 {
+        header.exchange = exchange;
+        let due = exchange == exchange::IKE_AUTH || exchange == exchange::IKE_INTERMEDIATE;
+        assert_eq!(half_open.owns(&header), due);
     }
 }

@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
-use crate::ike::{Context, Credentials, Lifetimes, Random};
+use crate::ike::{Context, Credentials, Datagrams, Lifetimes, Random};
 use crate::wire::isakmp::Header;
 use kernel::Question;
 use link::Link;
@@ -60,6 +60,12 @@ impl Outbox {
         }
         let barrier = self.barriers.get(&to.ip()).copied().unwrap_or(0);
         self.transmits.push_back((barrier, Transmit { to, bytes }));
+    }
+
+    fn send_all(&mut self, to: SocketAddr, datagrams: Datagrams) {
+        for bytes in datagrams {
+            self.send(to, bytes);
+        }
     }
 
     fn ask(&mut self, request: KeyerRequest, question: Question) {

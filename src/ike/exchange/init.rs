@@ -1,8 +1,10 @@
 //! IKE_SA_INIT (RFC 7296 section 1.2): proposals, key exchange and nonces, before anybody is
 //! authenticated.
 
-use super::auth::{Authenticating, HalfOpen};
-use super::{Parts, complaint, notify};
+use super::auth::Authenticating;
+use super::half_open::HalfOpen;
+use super::intermediate::Intermediating;
+use super::{Handshake, Parts, complaint, notify};
 use crate::ike::cookie::Cookies;
 use crate::ike::group::Exchange;
 use crate::ike::keys::{SaKeys, Seeds};
@@ -10,7 +12,7 @@ use crate::ike::proposal;
 use crate::ike::retransmit::Retry;
 use crate::ike::session::Session;
 use crate::ike::suite::Suite;
-use crate::ike::{Context, Refusal};
+use crate::ike::{Context, Datagrams, Refusal};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Header, KeyExchange, Message, Payload, WireError, exchange};
 
@@ -46,7 +48,9 @@ pub enum InitStep {
     /// An unauthenticated refusal: worth showing, no reason to stop waiting.
     Hint(Box<Initiator>, Refusal),
     /// Keys agreed; send this.
-    Next(Box<Authenticating>, Vec<u8>),
+    Next(Box<Authenticating>, Datagrams),
+    /// Keys agreed, and a further key exchange comes first; send this.
+    Intermediate(Box<Intermediating>, Datagrams),
 }
 
 impl Initiator {
@@ -78,6 +82,10 @@ impl Initiator {
         }
         let sa = proposal::offer_ike(&self.suites);
         payloads.extend(offer(sa, &self.exchange, &self.nonce));
+        payloads.push(notify(kind::IKEV2_FRAGMENTATION_SUPPORTED, &[]));
+        if self.suites.iter().any(|suite| suite.additional.is_some()) {
+            payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
+        }
         let header = Header {
             spi_i: self.spi_i,
             spi_r: 0,
@@ -149,18 +157,27 @@ impl Initiator {
             }
             None => {}
         }
-        match self.agree(message, &parts) {
-            Some(session) => {
-                let nonces = (
-                    self.nonce.to_vec(),
-                    parts.nonce.unwrap_or_default().to_vec(),
-                );
-                let messages = (std::mem::take(&mut self.request), datagram.to_vec());
-                let (next, bytes) =
-                    Authenticating::start(context, session, nonces, messages, self.began);
+        let Some(mut session) = self.agree(message, &parts) else {
+            return InitStep::Ignored(self);
+        };
+        session.fragmentation = parts.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
+        let handshake = Handshake {
+            began: self.began,
+            ni: self.nonce.to_vec(),
+            nr: parts.nonce.unwrap_or_default().to_vec(),
+            request: std::mem::take(&mut self.request),
+            answer: datagram.to_vec(),
+            int_auth: Vec::new(),
+        };
+        match session.suite.additional {
+            Some(method) => {
+                let (next, bytes) = Intermediating::start(context, session, handshake, method);
+                InitStep::Intermediate(Box::new(next), bytes)
+            }
+            None => {
+                let (next, bytes) = Authenticating::start(context, session, handshake);
                 InitStep::Next(Box::new(next), bytes)
             }
-            None => InitStep::Ignored(self),
         }
     }
 
@@ -188,7 +205,9 @@ impl Initiator {
         let choice = proposal::chosen_ike(&self.suites, parts.sa?, false)?;
         let group = choice.suite.group;
         let ke = parts.ke.filter(|ke| ke.group == group.number())?;
-        if group != self.exchange.group {
+        // A further key exchange is too large for one datagram (RFC 9370 section 2.2.1).
+        let able = parts.can_intermediate() || choice.suite.additional.is_none();
+        if group != self.exchange.group || !able {
             return None;
         }
         let header = message.header;
@@ -275,7 +294,9 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
             return Answer::Refuse(answer, None);
         }
     }
-    let Some(choice) = proposal::choose_ike(&context.profile.ike, sa, false) else {
+    let able = |suite: &&Suite| suite.additional.is_none() || parts.can_intermediate();
+    let suites: Vec<Suite> = context.profile.ike.iter().filter(able).copied().collect();
+    let Some(choice) = proposal::choose_ike(&suites, sa, false) else {
         let answer = reply(&header, 0, vec![notify(kind::NO_PROPOSAL_CHOSEN, &[])]);
         return Answer::Refuse(answer, Some(Refusal::NoProposal));
     };
@@ -287,7 +308,7 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
         let wanted = notify(kind::INVALID_KE_PAYLOAD, &group.to_be_bytes());
         return Answer::Refuse(reply(&header, 0, vec![wanted]), None);
     }
-    open(context, datagram, &header, choice, &ke.data, nonce).unwrap_or(Answer::Ignore)
+    open(context, datagram, &header, choice, &parts).unwrap_or(Answer::Ignore)
 }
 
 fn open(
@@ -295,11 +316,11 @@ fn open(
     datagram: &[u8],
     header: &Header,
     choice: proposal::Ike,
-    public: &[u8],
-    ni: &[u8],
+    parts: &Parts<'_>,
 ) -> Option<Answer> {
+    let ni = parts.nonce?;
     let exchange = Exchange::new(choice.suite.group, context.random);
-    let shared = exchange.agree(public)?;
+    let shared = exchange.agree(&parts.ke?.data)?;
     let nr: [u8; NONCE_LEN] = context.bytes();
     let spi_r = context.ike_spi();
     let seeds = Seeds {
@@ -309,14 +330,25 @@ fn open(
         spis: (header.spi_i, spi_r),
     };
     let keys = SaKeys::initial(choice.suite, &seeds);
-    let session = Session::new(choice.suite, keys, &seeds, false)?.after_init();
+    let mut session = Session::new(choice.suite, keys, &seeds, false)?.after_init();
     let sa = vec![proposal::ike(choice.number, None, choice.suite)];
-    let answer = reply(header, spi_r, offer(sa, &exchange, &nr).to_vec());
-    let half_open = HalfOpen::new(
-        context.now,
-        session,
-        (ni.to_vec(), nr.to_vec()),
-        (datagram.to_vec(), answer.clone()),
-    );
+    let mut payloads = offer(sa, &exchange, &nr).to_vec();
+    if parts.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some() {
+        payloads.push(notify(kind::IKEV2_FRAGMENTATION_SUPPORTED, &[]));
+        session.fragmentation = true;
+    }
+    if choice.suite.additional.is_some() {
+        payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
+    }
+    let answer = reply(header, spi_r, payloads);
+    let handshake = Handshake {
+        began: context.now,
+        ni: ni.to_vec(),
+        nr: nr.to_vec(),
+        request: datagram.to_vec(),
+        answer: answer.clone(),
+        int_auth: Vec::new(),
+    };
+    let half_open = HalfOpen::new(session, handshake);
     Some(Answer::Open(Box::new(half_open), answer))
 }

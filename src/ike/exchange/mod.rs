@@ -2,8 +2,11 @@
 
 pub mod auth;
 pub(crate) mod create_child;
+pub mod half_open;
 pub(crate) mod informational;
 pub mod init;
+pub mod intermediate;
+pub(crate) mod rekey_sa;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +14,54 @@ use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Notify, Payload, Proposal, TrafficSelector, WireError};
 
 use super::Context;
+use super::auth::Signed;
+use super::keys::SaKeys;
+use crate::wire::isakmp::Identification;
+
+/// The message id of IKE_AUTH after one IKE_INTERMEDIATE exchange.
+const AUTH_ID: u32 = 2;
+
+/// What AUTH covers of the exchanges before it.
+pub(crate) struct Handshake {
+    /// When it began.
+    pub began: u64,
+    pub ni: Vec<u8>,
+    pub nr: Vec<u8>,
+    /// IKE_SA_INIT, whole.
+    pub request: Vec<u8>,
+    pub answer: Vec<u8>,
+    /// IntAuth (RFC 9242 section 3.3.2); empty without IKE_INTERMEDIATE.
+    pub int_auth: Vec<u8>,
+}
+
+impl Handshake {
+    /// Takes in the IKE_INTERMEDIATE exchange.
+    pub fn intermediate(&mut self, int_auth_i: &[u8], int_auth_r: &[u8]) {
+        self.int_auth = [int_auth_i, int_auth_r, &AUTH_ID.to_be_bytes()].concat();
+    }
+
+    /// What the initiator or the responder signs.
+    pub fn signed<'a>(
+        &'a self,
+        keys: &'a SaKeys,
+        id: &'a Identification,
+        initiator: bool,
+    ) -> Signed<'a> {
+        let (message, nonce, sk_p) = if initiator {
+            (&self.request, &self.nr, &keys.pi)
+        } else {
+            (&self.answer, &self.ni, &keys.pr)
+        };
+        Signed {
+            prf: keys.prf(),
+            message,
+            nonce,
+            sk_p,
+            id,
+            int_auth: &self.int_auth,
+        }
+    }
+}
 
 /// The payloads of a message by what they are for; the last of a kind counts.
 #[derive(Default)]
@@ -42,7 +93,7 @@ impl<'a> Parts<'a> {
                 Payload::TsR(ts) => parts.ts_r = Some(ts),
                 Payload::Notify(notify) => parts.notifies.push(notify),
                 Payload::Delete(delete) => parts.deletes.push(delete),
-                Payload::Encrypted(_) | Payload::Other { .. } => {}
+                Payload::Encrypted(_) | Payload::Fragment(_) | Payload::Other { .. } => {}
             }
         }
         parts
@@ -50,6 +101,12 @@ impl<'a> Parts<'a> {
 
     pub fn notify(&self, kind: u16) -> Option<&'a Notify> {
         self.notifies.iter().find(|n| n.kind == kind).copied()
+    }
+
+    /// Whether the sender can do a further key exchange, which needs fragments.
+    pub fn can_intermediate(&self) -> bool {
+        self.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
+            && self.notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some()
     }
 
     pub fn error(&self) -> Option<u16> {

@@ -9,8 +9,8 @@
 //! ```
 
 use super::{
-    Auth, Delete, Encrypted, Identification, KeyExchange, Notify, Proposal, TrafficSelector,
-    WireError, nonce, proposal, traffic_selector,
+    Auth, Delete, Encrypted, Fragment, Identification, KeyExchange, Notify, Proposal,
+    TrafficSelector, WireError, nonce, proposal, traffic_selector,
 };
 use crate::wire::reader::Reader;
 
@@ -21,7 +21,7 @@ const KE: u8 = 34;
 const ID_I: u8 = 35;
 const ID_R: u8 = 36;
 /// Certificate, certificate request, vendor id: known by type, their content not looked at.
-const OPAQUE: [u8; 6] = [37, 38, 43, 47, 48, 53];
+const OPAQUE: [u8; 5] = [37, 38, 43, 47, 48];
 const AUTH: u8 = 39;
 const NONCE: u8 = 40;
 const NOTIFY: u8 = 41;
@@ -30,6 +30,8 @@ const TS_I: u8 = 44;
 const TS_R: u8 = 45;
 /// Type of the encrypted payload.
 pub const ENCRYPTED: u8 = 46;
+/// Type of the encrypted fragment payload.
+pub const FRAGMENT: u8 = 53;
 
 const HEADER_LEN: usize = 4;
 const CRITICAL: u8 = 0x80;
@@ -61,6 +63,8 @@ pub enum Payload {
     TsR(Vec<TrafficSelector>),
     /// Encrypted and authenticated payloads; always the last one.
     Encrypted(Encrypted),
+    /// A part of an encrypted payload; always the last one.
+    Fragment(Fragment),
     /// A payload whose content is not looked at.
     Other {
         /// Its type.
@@ -85,6 +89,7 @@ impl Payload {
             Payload::TsI(_) => TS_I,
             Payload::TsR(_) => TS_R,
             Payload::Encrypted(_) => ENCRYPTED,
+            Payload::Fragment(_) => FRAGMENT,
             Payload::Other { kind, .. } => *kind,
         }
     }
@@ -105,6 +110,7 @@ impl Payload {
                 first: next,
                 body: body.to_vec(),
             }),
+            FRAGMENT => Payload::Fragment(Fragment::parse(next, body)?),
             // The critical bit matters only for types one does not know (section 2.5).
             _ if critical && !OPAQUE.contains(&kind) => return Err(WireError::Critical(kind)),
             _ => Payload::Other {
@@ -125,6 +131,7 @@ impl Payload {
             Payload::Delete(delete) => delete.encode(out),
             Payload::TsI(ts) | Payload::TsR(ts) => traffic_selector::encode_all(ts, out),
             Payload::Encrypted(sk) => out.extend_from_slice(&sk.body),
+            Payload::Fragment(fragment) => fragment.encode(out),
             Payload::Other { body, .. } => out.extend_from_slice(body),
         }
     }
@@ -144,14 +151,14 @@ pub fn parse_chain(first: u8, bytes: &[u8]) -> Result<Vec<Payload>, WireError> {
         let length = usize::from(r.u16()?);
         let body = r.take(length.checked_sub(HEADER_LEN).ok_or(WireError::Length)?)?;
         payloads.push(Payload::parse(kind, critical, next, body)?);
-        if kind == ENCRYPTED {
+        if kind == ENCRYPTED || kind == FRAGMENT {
             // Its "next payload" names the first one inside (section 3.14).
             break;
         }
         kind = next;
     }
     if !r.is_empty() {
-        return Err(if kind == ENCRYPTED {
+        return Err(if kind == ENCRYPTED || kind == FRAGMENT {
             WireError::AfterEncrypted
         } else {
             WireError::Length
@@ -165,6 +172,7 @@ pub fn encode_chain(payloads: &[Payload], out: &mut Vec<u8>) {
     for (i, payload) in payloads.iter().enumerate() {
         let next = match payload {
             Payload::Encrypted(sk) => sk.first,
+            Payload::Fragment(fragment) => fragment.first,
             _ => first_kind(&payloads[i + 1..]),
         };
         let start = out.len();
