@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+// Each of the tests that share it uses a part of it.
+#[allow(dead_code)]
 mod sim_ike_world;
 
 use sim_ike_world::{Net, World};

@@ -44,8 +44,9 @@ fn tunnels(n: usize, seed: u64, now: u64) -> Tunnels {
         key: Secret(b"a key for three".to_vec()),
         certificate: [n as u8; 32],
         profile: Profile::default(),
+        certificates: None,
     };
-    tunnels.configure(now, Some(desired));
+    tunnels.configure(now, Some(desired), None);
     tunnels
 }
 

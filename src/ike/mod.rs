@@ -7,6 +7,7 @@
 //! [`exchange::half_open::HalfOpen`] becomes a [`Connection`].
 
 pub mod auth;
+pub mod certificate;
 pub mod child;
 pub mod cipher;
 pub mod connection;
@@ -25,9 +26,11 @@ mod tests;
 mod vectors;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+pub use certificate::Certified;
 pub use child::Child;
 pub use connection::{Connection, End};
 pub use suite::{Integrity, Profile, Suite};
@@ -65,6 +68,18 @@ pub struct Credentials {
     pub key: Zeroizing<Vec<u8>>,
     /// SHA-256 of the node certificate.
     pub certificate: [u8; 32],
+    /// Certificates, which then take the place of the key: neither side may use it.
+    pub certified: Option<Arc<dyn Certified>>,
+}
+
+impl Credentials {
+    /// What it means that the peer reports AUTHENTICATION_FAILED.
+    pub(crate) fn refused(&self) -> Refusal {
+        match self.certified {
+            Some(_) => Refusal::Other("the peer refused our certificate".to_string()),
+            None => Refusal::AuthenticationFailed,
+        }
+    }
 }
 
 /// All that a step of the state machine needs from outside.
@@ -119,6 +134,9 @@ pub enum Refusal {
     /// The keys differ.
     #[error("authentication failed: the cluster keys differ")]
     AuthenticationFailed,
+    /// The peer's certificate proves nothing.
+    #[error(transparent)]
+    Certificate(#[from] certificate::CertificateError),
     /// Nothing in common.
     #[error("no common proposal")]
     NoProposal,

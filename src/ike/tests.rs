@@ -44,6 +44,7 @@ impl Side {
             credentials: Credentials {
                 key: Zeroizing::new(b"key".to_vec()),
                 certificate: [n; 32],
+                certified: None,
             },
             profile: Profile::default(),
         }

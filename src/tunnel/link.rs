@@ -130,7 +130,7 @@ impl Link {
         match self.attempt.take() {
             Some(Attempt::Init(initiator)) if initiator.owns(header) => {
                 let step = initiator.receive(context, bytes, &message);
-                self.init_step(outbox, step);
+                self.init_step(context, outbox, step);
             }
             Some(Attempt::Intermediate(intermediating)) if intermediating.owns(header) => {
                 let step = intermediating.receive(context, bytes, &message);
@@ -178,9 +178,10 @@ impl Link {
         }
     }
 
-    fn init_step(&mut self, outbox: &mut Outbox, step: InitStep) {
+    fn init_step(&mut self, context: &mut Context<'_>, outbox: &mut Outbox, step: InitStep) {
         let target = self.target();
         self.attempt = Some(match step {
+            InitStep::Failed(refusal) => return self.failed(context, &refusal),
             InitStep::Ignored(initiator) => Attempt::Init(initiator),
             InitStep::Again(initiator, bytes) => {
                 outbox.send(target, bytes);

@@ -59,6 +59,23 @@ pub struct Desired {
     pub certificate: CertDigest,
     /// What may be negotiated; the same at all peers.
     pub profile: Profile,
+    /// Certificates instead of the key, at all peers.
+    pub certificates: Option<Box<Certificates>>,
+}
+
+/// Authentication by certificates. All is DER.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificates {
+    /// Our certificate, then intermediate ones.
+    pub chain: Vec<Vec<u8>>,
+    /// Its private key, PKCS #8.
+    pub key: Secret,
+    /// Trusted authorities.
+    pub authorities: Vec<Vec<u8>>,
+    /// Revocation lists; with any, each certificate of a peer must be covered by a current one.
+    pub revoked: Vec<Vec<u8>>,
+    /// Names of peers whose certificate names no address.
+    pub names: Vec<(IpAddr, String)>,
 }
 
 /// `serve` to `ike`. The connection stays open; replies are [`IkeEvent`]s.

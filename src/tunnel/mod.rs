@@ -10,11 +10,12 @@ pub mod message;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
-use crate::ike::{Context, Credentials, Datagrams, Lifetimes, Random};
+use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random};
 use crate::wire::isakmp::Header;
 use kernel::Question;
 use link::Link;
@@ -124,6 +125,7 @@ impl Tunnels {
             credentials: Credentials {
                 key: Zeroizing::default(),
                 certificate: [0; 32],
+                certified: None,
             },
             links: Vec::new(),
             outbox: Outbox::default(),
@@ -143,7 +145,14 @@ impl Tunnels {
 
     /// Brings the tunnels into line with `desired`; those that need no change stay. `None` takes
     /// all down.
-    pub fn configure(&mut self, now: u64, desired: Option<Desired>) {
+    ///
+    /// `certified` is made of `desired`'s certificates by whoever can read them.
+    pub fn configure(
+        &mut self,
+        now: u64,
+        desired: Option<Desired>,
+        certified: Option<Arc<dyn Certified>>,
+    ) {
         // Whoever we are and prove changed: no tunnel is still what it claims.
         let same = match (&self.desired, &desired) {
             (Some(old), Some(new)) => {
@@ -151,6 +160,7 @@ impl Tunnels {
                     && old.key == new.key
                     && old.certificate == new.certificate
                     && old.profile == new.profile
+                    && old.certificates == new.certificates
             }
             _ => false,
         };
@@ -175,6 +185,7 @@ impl Tunnels {
             self.credentials = Credentials {
                 key: Zeroizing::new(desired.key.0.clone()),
                 certificate: desired.certificate,
+                certified,
             };
             let local = desired.list.local;
             for peer in desired.list.peers.iter().take(MAX_PEERS) {
@@ -185,6 +196,7 @@ impl Tunnels {
             }
         } else {
             self.credentials.key = Zeroizing::default();
+            self.credentials.certified = None;
         }
         self.desired = desired;
         self.each_link(now, |_, _, _| {});

@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use tutti::ike::Random;
+use tutti::ike::{Certified, Random};
+use tutti::tls::IkeCertificates;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
-    AhSa, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Profile, Secret, TunnelState, reqid,
+    AhSa, Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Profile, Secret,
+    TunnelState, reqid,
 };
 
 /// xorshift64*: small, seeded, good enough for a simulation.
@@ -102,6 +105,8 @@ pub struct World {
     pub net: Net,
     /// What each side may negotiate.
     pub profiles: [Profile; 2],
+    /// What each side authenticates with instead of the key.
+    pub certificates: [Option<Certificates>; 2],
     /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
     pub lossless: bool,
     /// How long the keyer takes at most.
@@ -115,7 +120,7 @@ pub struct World {
     used_keys: BTreeSet<Vec<u8>>,
 }
 
-fn address(side: usize) -> IpAddr {
+pub fn address(side: usize) -> IpAddr {
     [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])][side]
 }
 
@@ -136,6 +141,7 @@ impl World {
             now: 1_000,
             net,
             profiles: [Profile::default(), Profile::default()],
+            certificates: [None, None],
             lossless: false,
             keyer_delay: 0,
             random: Seeded::new(seed),
@@ -192,14 +198,19 @@ impl World {
             key: Secret(key.to_vec()),
             certificate: [side as u8; 32],
             profile: self.profiles[side].clone(),
+            certificates: self.certificates[side].clone().map(Box::new),
         };
-        self.tunnels(side).configure(now, Some(desired));
+        let given = desired.certificates.as_ref();
+        let certified = given.map(|c| -> Arc<dyn Certified> {
+            Arc::new(IkeCertificates::new(c).expect("usable certificates"))
+        });
+        self.tunnels(side).configure(now, Some(desired), certified);
         self.pump(side);
     }
 
     pub fn standalone(&mut self, side: usize) {
         let now = self.now;
-        self.tunnels(side).configure(now, None);
+        self.tunnels(side).configure(now, None, None);
         self.pump(side);
     }
 

@@ -1,12 +1,12 @@
 //! IKE_AUTH as initiator (RFC 7296 section 1.2): identities, proof of the shared key, the first AH
 //! pair, and each side's node certificate digest. For the responder see `half_open`.
 
-use super::{Handshake, Parts, notify, selectors, selectors_cover};
+use super::{Handshake, Parts, certificate_request, notify, selectors, selectors_cover};
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
 use crate::ike::proposal::{self, Ah};
 use crate::ike::session::{Purpose, Session};
-use crate::ike::{Context, Datagrams, Refusal};
+use crate::ike::{Context, Credentials, Datagrams, Refusal};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Header, Identification, Message, Payload, exchange};
 
@@ -33,21 +33,23 @@ impl Authenticating {
         context: &mut Context<'_>,
         mut session: Session,
         handshake: Handshake,
-    ) -> (Self, Datagrams) {
+    ) -> Result<(Self, Datagrams), Refusal> {
         let spi = context.ah_spi();
         let id = Identification::address(context.local);
-        let auth = handshake
+        let proof = handshake
             .signed(&session.keys, &id, true)
-            .prove(&context.credentials.key);
+            .prove(context.credentials, &handshake.hashes)
+            .ok_or_else(no_signature)?;
         let mut payloads = vec![
             Payload::IdI(id),
             // We start only when no SA with the peer stands.
             notify(kind::INITIAL_CONTACT, &[]),
             Payload::IdR(Identification::address(context.remote)),
-            Payload::Auth(auth),
-            notify(kind::USE_TRANSPORT_MODE, &[]),
-            Payload::Sa(proposal::offer_ah(context.profile, spi)),
         ];
+        payloads.extend(certificate_request(context));
+        payloads.extend(proof);
+        payloads.push(notify(kind::USE_TRANSPORT_MODE, &[]));
+        payloads.push(Payload::Sa(proposal::offer_ah(context.profile, spi)));
         payloads.extend(selectors(context, true));
         payloads.push(notify(
             kind::NODE_CERTIFICATE,
@@ -64,7 +66,7 @@ impl Authenticating {
             handshake,
             spi,
         };
-        (authenticating, bytes)
+        Ok((authenticating, bytes))
     }
 
     /// Whether `header` answers this request.
@@ -113,7 +115,10 @@ impl Authenticating {
                     return AuthStep::Failed(refusal, Datagrams::new());
                 }
                 let mut payloads = vec![Payload::Delete(Delete::ike())];
-                if refusal == Refusal::AuthenticationFailed {
+                if matches!(
+                    refusal,
+                    Refusal::AuthenticationFailed | Refusal::Certificate(_)
+                ) {
                     payloads.insert(0, notify(kind::AUTHENTICATION_FAILED, &[]));
                 }
                 AuthStep::Failed(refusal, self.session.farewell(&payloads))
@@ -127,17 +132,15 @@ impl Authenticating {
         context: &mut Context<'_>,
         parts: &Parts<'_>,
     ) -> Result<Child, (Refusal, bool)> {
-        let (Some(id), Some(auth)) = (parts.id_r, parts.auth) else {
-            return Err((refusal(parts), false));
+        let (Some(id), Some(_)) = (parts.id_r, parts.auth) else {
+            return Err((refusal(parts, context.credentials), false));
         };
         let signed = self.handshake.signed(&self.session.keys, id, false);
-        if *id != Identification::address(context.remote)
-            || !signed.verify(&context.credentials.key, auth)
-        {
-            return Err((Refusal::AuthenticationFailed, true));
-        }
+        signed
+            .verify(context.credentials, context.remote, parts)
+            .map_err(|refusal| (refusal, true))?;
         if parts.error().is_some() || parts.notify(kind::NOT_LISTED).is_some() {
-            return Err((refusal(parts), true));
+            return Err((refusal(parts, context.credentials), true));
         }
         if parts.notify(kind::USE_TRANSPORT_MODE).is_none() {
             let text = "the peer insists on tunnel mode".to_string();
@@ -159,12 +162,18 @@ impl Authenticating {
     }
 }
 
-fn refusal(parts: &Parts<'_>) -> Refusal {
+/// RFC 7427 section 5: without a common hash algorithm no signature is possible.
+pub(super) fn no_signature() -> Refusal {
+    let text = "the peer accepts no signature that our certificate can make".to_string();
+    Refusal::Other(text)
+}
+
+fn refusal(parts: &Parts<'_>, credentials: &Credentials) -> Refusal {
     if parts.notify(kind::NOT_LISTED).is_some() {
         return Refusal::NotListed;
     }
     match parts.error() {
-        Some(kind::AUTHENTICATION_FAILED) => Refusal::AuthenticationFailed,
+        Some(kind::AUTHENTICATION_FAILED) => credentials.refused(),
         Some(kind::NO_PROPOSAL_CHOSEN) => Refusal::NoProposal,
         Some(kind::TS_UNACCEPTABLE) => {
             Refusal::Other("the peer refused the traffic selectors".to_string())

@@ -1,7 +1,7 @@
 //! The responder's side from its answer to IKE_SA_INIT until IKE_AUTH: further key exchange
 //! (RFC 9242, RFC 9370), then identities and proof of the shared key (RFC 7296 section 1.2).
 
-use super::auth::{accept_child, accepted, certificate};
+use super::auth::{accept_child, accepted, certificate, no_signature};
 use super::{Handshake, Parts, complaint, notify};
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
@@ -101,9 +101,9 @@ impl HalfOpen {
         if exchange == exchange::IKE_INTERMEDIATE {
             return self.intermediate(context, &parts, &content);
         }
-        if !self.is_authentic(context, &parts) {
+        if let Err(refusal) = self.authenticate(context, &parts) {
             let say = notify(kind::AUTHENTICATION_FAILED, &[]);
-            return self.refuse(exchange, say, Some(Refusal::AuthenticationFailed));
+            return self.refuse(exchange, say, Some(refusal));
         }
         self.establish(context, &parts)
     }
@@ -159,23 +159,25 @@ impl HalfOpen {
         HalfOpenStep::Reply(self, bytes, refusal)
     }
 
-    fn is_authentic(&self, context: &Context<'_>, parts: &Parts<'_>) -> bool {
-        let (Some(id), Some(auth)) = (parts.id_i, parts.auth) else {
-            return false;
-        };
+    fn authenticate(&self, context: &Context<'_>, parts: &Parts<'_>) -> Result<(), Refusal> {
+        let id = parts.id_i.ok_or(Refusal::AuthenticationFailed)?;
         let signed = self.handshake.signed(&self.session.keys, id, true);
-        *id == Identification::address(context.remote)
-            && signed.verify(&context.credentials.key, auth)
+        signed.verify(context.credentials, context.remote, parts)
     }
 
     fn establish(self: Box<Self>, context: &mut Context<'_>, parts: &Parts<'_>) -> HalfOpenStep {
-        let mut session = self.session;
         let id = Identification::address(context.local);
-        let auth = self
+        let proof = self
             .handshake
-            .signed(&session.keys, &id, false)
-            .prove(&context.credentials.key);
-        let mut payloads = vec![Payload::IdR(id), Payload::Auth(auth)];
+            .signed(&self.session.keys, &id, false)
+            .prove(context.credentials, &self.handshake.hashes);
+        let Some(proof) = proof else {
+            let say = notify(kind::AUTHENTICATION_FAILED, &[]);
+            return self.refuse(exchange::IKE_AUTH, say, Some(no_signature()));
+        };
+        let mut session = self.session;
+        let mut payloads = vec![Payload::IdR(id)];
+        payloads.extend(proof);
         let child = match accept_child(context, parts) {
             Ok((ah, spi)) => {
                 payloads.extend(accepted(context, ah, spi));

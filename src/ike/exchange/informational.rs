@@ -2,8 +2,8 @@
 //! requests inside an established IKE SA.
 
 use super::{Parts, complaint, notify};
+use crate::ike::Context;
 use crate::ike::connection::Connection;
-use crate::ike::{Context, Refusal};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Payload, WireError, exchange, protocol};
 
@@ -36,7 +36,7 @@ impl Connection {
 
     fn informed(&mut self, context: &Context<'_>, at: usize, parts: &Parts<'_>) -> Vec<Payload> {
         if parts.notify(kind::AUTHENTICATION_FAILED).is_some() {
-            self.failure = Some(Refusal::AuthenticationFailed);
+            self.failure = Some(context.credentials.refused());
         }
         if parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
             self.sessions[at].close(context.now);

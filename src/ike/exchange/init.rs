@@ -4,7 +4,7 @@
 use super::auth::Authenticating;
 use super::half_open::HalfOpen;
 use super::intermediate::Intermediating;
-use super::{Handshake, Parts, complaint, notify};
+use super::{Handshake, Parts, certificate_request, complaint, notify, signature_hashes};
 use crate::ike::cookie::Cookies;
 use crate::ike::group::Exchange;
 use crate::ike::keys::{SaKeys, Seeds};
@@ -26,6 +26,8 @@ const NONCE_LEN: usize = 32;
 pub struct Initiator {
     spi_i: u64,
     suites: Vec<Suite>,
+    /// What we say of signatures.
+    hashes: Option<Payload>,
     exchange: Exchange,
     /// Whether the peer's wish for another group was followed already.
     regrouped: bool,
@@ -47,6 +49,8 @@ pub enum InitStep {
     Again(Box<Initiator>, Vec<u8>),
     /// An unauthenticated refusal: worth showing, no reason to stop waiting.
     Hint(Box<Initiator>, Refusal),
+    /// The attempt is over.
+    Failed(Refusal),
     /// Keys agreed; send this.
     Next(Box<Authenticating>, Datagrams),
     /// Keys agreed, and a further key exchange comes first; send this.
@@ -61,6 +65,7 @@ impl Initiator {
             spi_i: context.ike_spi(),
             exchange: Exchange::new(suites.first()?.group, context.random),
             suites,
+            hashes: signature_hashes(context),
             regrouped: false,
             nonce: context.bytes(),
             cookie: None,
@@ -83,6 +88,7 @@ impl Initiator {
         let sa = proposal::offer_ike(&self.suites);
         payloads.extend(offer(sa, &self.exchange, &self.nonce));
         payloads.push(notify(kind::IKEV2_FRAGMENTATION_SUPPORTED, &[]));
+        payloads.extend(self.hashes.clone());
         if self.suites.iter().any(|suite| suite.additional.is_some()) {
             payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
         }
@@ -167,6 +173,7 @@ impl Initiator {
             nr: parts.nonce.unwrap_or_default().to_vec(),
             request: std::mem::take(&mut self.request),
             answer: datagram.to_vec(),
+            hashes: parts.hashes(),
             int_auth: Vec::new(),
         };
         match session.suite.additional {
@@ -174,10 +181,10 @@ impl Initiator {
                 let (next, bytes) = Intermediating::start(context, session, handshake, method);
                 InitStep::Intermediate(Box::new(next), bytes)
             }
-            None => {
-                let (next, bytes) = Authenticating::start(context, session, handshake);
-                InitStep::Next(Box::new(next), bytes)
-            }
+            None => match Authenticating::start(context, session, handshake) {
+                Ok((next, bytes)) => InitStep::Next(Box::new(next), bytes),
+                Err(refusal) => InitStep::Failed(refusal),
+            },
         }
     }
 
@@ -340,6 +347,8 @@ fn open(
     if choice.suite.additional.is_some() {
         payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
     }
+    payloads.extend(certificate_request(context));
+    payloads.extend(signature_hashes(context));
     let answer = reply(header, spi_r, payloads);
     let handshake = Handshake {
         began: context.now,
@@ -347,6 +356,7 @@ fn open(
         nr: nr.to_vec(),
         request: datagram.to_vec(),
         answer: answer.clone(),
+        hashes: parts.hashes(),
         int_auth: Vec::new(),
     };
     let half_open = HalfOpen::new(session, handshake);

@@ -112,7 +112,9 @@ impl Intermediating {
         if self.session.change_keys(keys).is_none() {
             return malformed();
         }
-        let (next, bytes) = Authenticating::start(context, self.session, self.handshake);
-        IntermediateStep::Next(Box::new(next), bytes)
+        match Authenticating::start(context, self.session, self.handshake) {
+            Ok((next, bytes)) => IntermediateStep::Next(Box::new(next), bytes),
+            Err(refusal) => IntermediateStep::Failed(refusal),
+        }
     }
 }

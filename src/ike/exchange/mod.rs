@@ -11,10 +11,11 @@ pub(crate) mod rekey_sa;
 mod tests;
 
 use crate::wire::isakmp::notify::kind;
-use crate::wire::isakmp::{Notify, Payload, Proposal, TrafficSelector, WireError};
+use crate::wire::isakmp::{Certificate, Notify, Payload, Proposal, TrafficSelector, WireError};
 
 use super::Context;
 use super::auth::Signed;
+use super::certificate::HASHES;
 use super::keys::SaKeys;
 use crate::wire::isakmp::Identification;
 
@@ -30,6 +31,8 @@ pub(crate) struct Handshake {
     /// IKE_SA_INIT, whole.
     pub request: Vec<u8>,
     pub answer: Vec<u8>,
+    /// Hash algorithms that the peer accepts in signatures.
+    pub hashes: Vec<u16>,
     /// IntAuth (RFC 9242 section 3.3.2); empty without IKE_INTERMEDIATE.
     pub int_auth: Vec<u8>,
 }
@@ -72,6 +75,7 @@ pub(crate) struct Parts<'a> {
     pub id_i: Option<&'a crate::wire::isakmp::Identification>,
     pub id_r: Option<&'a crate::wire::isakmp::Identification>,
     pub auth: Option<&'a crate::wire::isakmp::Auth>,
+    pub certs: Vec<&'a crate::wire::isakmp::Certificate>,
     pub ts_i: Option<&'a [TrafficSelector]>,
     pub ts_r: Option<&'a [TrafficSelector]>,
     pub notifies: Vec<&'a Notify>,
@@ -89,11 +93,15 @@ impl<'a> Parts<'a> {
                 Payload::IdI(id) => parts.id_i = Some(id),
                 Payload::IdR(id) => parts.id_r = Some(id),
                 Payload::Auth(auth) => parts.auth = Some(auth),
+                Payload::Cert(cert) => parts.certs.push(cert),
                 Payload::TsI(ts) => parts.ts_i = Some(ts),
                 Payload::TsR(ts) => parts.ts_r = Some(ts),
                 Payload::Notify(notify) => parts.notifies.push(notify),
                 Payload::Delete(delete) => parts.deletes.push(delete),
-                Payload::Encrypted(_) | Payload::Fragment(_) | Payload::Other { .. } => {}
+                Payload::CertReq(_)
+                | Payload::Encrypted(_)
+                | Payload::Fragment(_)
+                | Payload::Other { .. } => {}
             }
         }
         parts
@@ -101,6 +109,14 @@ impl<'a> Parts<'a> {
 
     pub fn notify(&self, kind: u16) -> Option<&'a Notify> {
         self.notifies.iter().find(|n| n.kind == kind).copied()
+    }
+
+    /// Hash algorithms that the sender accepts in signatures (RFC 7427 section 4).
+    pub fn hashes(&self) -> Vec<u16> {
+        let named = self.notify(kind::SIGNATURE_HASH_ALGORITHMS);
+        let data = named.map_or(&[][..], |n| &n.data);
+        let (pairs, _) = data.as_chunks::<2>();
+        pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect()
     }
 
     /// Whether the sender can do a further key exchange, which needs fragments.
@@ -117,6 +133,20 @@ impl<'a> Parts<'a> {
 /// A notify payload about the message as a whole.
 pub(crate) fn notify(kind: u16, data: &[u8]) -> Payload {
     Payload::Notify(Notify::new(kind, data.to_vec()))
+}
+
+/// What IKE_SA_INIT says of signatures, if we authenticate by them.
+pub(crate) fn signature_hashes(context: &Context<'_>) -> Option<Payload> {
+    context.credentials.certified.as_ref()?;
+    let data = HASHES.map(u16::to_be_bytes).concat();
+    Some(notify(kind::SIGNATURE_HASH_ALGORITHMS, &data))
+}
+
+/// Which authorities' certificates we accept.
+pub(crate) fn certificate_request(context: &Context<'_>) -> Option<Payload> {
+    let certified = context.credentials.certified.as_ref()?;
+    let authorities = Certificate::x509(certified.authorities().to_vec());
+    Some(Payload::CertReq(authorities))
 }
 
 /// The answer to an authentic request that does not parse (section 2.21.3).

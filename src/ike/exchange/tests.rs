@@ -24,6 +24,7 @@ fn with<T>(seed: u8, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let credentials = Credentials {
         key: zeroize::Zeroizing::new(b"key".to_vec()),
         certificate: [7; 32],
+        certified: None,
     };
     let profile = profile();
     act(&mut Context {

@@ -201,6 +201,7 @@ impl Node {
             key: Secret(key.as_bytes().to_vec()),
             certificate: self.identity.digest(),
             profile: Profile::default(),
+            certificates: None,
         })
     }
 

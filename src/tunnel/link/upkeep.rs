@@ -31,6 +31,7 @@ impl Link {
             Refusal::AuthenticationFailed => TunnelState::AuthenticationFailed,
             Refusal::NoProposal => TunnelState::NoProposal,
             Refusal::NotListed => TunnelState::NotListed,
+            Refusal::Certificate(error) => TunnelState::Failed(error.to_string()),
             Refusal::Other(text) => TunnelState::Failed(text.clone()),
         });
     }

@@ -4,6 +4,7 @@
 //! value means is decided in `ike`. Reserved bits are ignored on receipt and sent as zero.
 
 pub mod auth;
+pub mod certificate;
 pub mod delete;
 pub mod encrypted;
 pub mod fragment;
@@ -18,6 +19,7 @@ pub mod proposal;
 pub mod traffic_selector;
 
 pub use auth::Auth;
+pub use certificate::Certificate;
 pub use delete::Delete;
 pub use encrypted::Encrypted;
 pub use fragment::Fragment;

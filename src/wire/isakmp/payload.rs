@@ -9,7 +9,7 @@
 //! ```
 
 use super::{
-    Auth, Delete, Encrypted, Fragment, Identification, KeyExchange, Notify, Proposal,
+    Auth, Certificate, Delete, Encrypted, Fragment, Identification, KeyExchange, Notify, Proposal,
     TrafficSelector, WireError, nonce, proposal, traffic_selector,
 };
 use crate::wire::reader::Reader;
@@ -20,8 +20,10 @@ const SA: u8 = 33;
 const KE: u8 = 34;
 const ID_I: u8 = 35;
 const ID_R: u8 = 36;
-/// Certificate, certificate request, vendor id: known by type, their content not looked at.
-const OPAQUE: [u8; 5] = [37, 38, 43, 47, 48];
+const CERT: u8 = 37;
+const CERTREQ: u8 = 38;
+/// Vendor id, configuration, EAP: known by type, their content not looked at.
+const OPAQUE: [u8; 3] = [43, 47, 48];
 const AUTH: u8 = 39;
 const NONCE: u8 = 40;
 const NOTIFY: u8 = 41;
@@ -49,6 +51,10 @@ pub enum Payload {
     IdI(Identification),
     /// Identification of the responder.
     IdR(Identification),
+    /// Certificate.
+    Cert(Certificate),
+    /// Certificate request.
+    CertReq(Certificate),
     /// Authentication.
     Auth(Auth),
     /// Nonce.
@@ -82,6 +88,8 @@ impl Payload {
             Payload::Ke(_) => KE,
             Payload::IdI(_) => ID_I,
             Payload::IdR(_) => ID_R,
+            Payload::Cert(_) => CERT,
+            Payload::CertReq(_) => CERTREQ,
             Payload::Auth(_) => AUTH,
             Payload::Nonce(_) => NONCE,
             Payload::Notify(_) => NOTIFY,
@@ -100,6 +108,8 @@ impl Payload {
             KE => Payload::Ke(KeyExchange::parse(body)?),
             ID_I => Payload::IdI(Identification::parse(body)?),
             ID_R => Payload::IdR(Identification::parse(body)?),
+            CERT => Payload::Cert(Certificate::parse(body)?),
+            CERTREQ => Payload::CertReq(Certificate::parse(body)?),
             AUTH => Payload::Auth(Auth::parse(body)?),
             NONCE => Payload::Nonce(nonce::parse(body)?),
             NOTIFY => Payload::Notify(Notify::parse(body)?),
@@ -125,6 +135,7 @@ impl Payload {
             Payload::Sa(proposals) => proposal::encode_all(proposals, out),
             Payload::Ke(ke) => ke.encode(out),
             Payload::IdI(id) | Payload::IdR(id) => id.encode(out),
+            Payload::Cert(cert) | Payload::CertReq(cert) => cert.encode(out),
             Payload::Auth(auth) => auth.encode(out),
             Payload::Nonce(nonce) => out.extend_from_slice(nonce),
             Payload::Notify(notify) => notify.encode(out),
