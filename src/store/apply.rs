@@ -11,7 +11,7 @@ use rusqlite::config::DbConfig;
 use super::capture::{Row, current};
 use super::log::{self, Origins};
 use super::schema::Table;
-use super::settle::Settle;
+use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::tx::Bind;
 use super::writer::{Writer, decode};
@@ -68,9 +68,10 @@ impl Writer {
                     Body::Rows(changes) => {
                         writer.apply_rows(&origins, transaction, changes, &mut settle)?;
                     }
-                    Body::Schema { sql } => {
+                    body @ Body::Schema { .. } => {
                         std::mem::take(&mut settle).run(&writer.db, &writer.tables)?;
-                        writer.apply_schema(transaction.stamp(), sql)?;
+                        let covers = |stamp| covers(&origins, transaction, stamp);
+                        writer.apply_schema(transaction.stamp(), body, covers)?;
                     }
                 }
             }
@@ -83,7 +84,7 @@ impl Writer {
                 let latest = fresh.iter().map(|(transaction, _)| transaction.hlc).max();
                 self.hlc = self.hlc.max(latest.unwrap_or_default());
                 self.origins = origins;
-                self.publish(&changed(&fresh, &mut names));
+                self.publish(&changed(&self.tables, &fresh, &mut names));
                 Ok((self.frontier(), true))
             }
             Err(error) => {
@@ -91,21 +92,6 @@ impl Writer {
                 Err(error)
             }
         }
-    }
-
-    fn apply_schema(&mut self, stamp: Stamp, sql: &str) -> Result<(), StoreError> {
-        self.db.execute_batch("SAVEPOINT declare")?;
-        match self.create(sql) {
-            Ok(_) => self.db.execute_batch("RELEASE declare")?,
-            Err(error @ (StoreError::Schema(_) | StoreError::Sqlite(_))) => {
-                // Another definition holds the name: that must not stop the stream.
-                self.db
-                    .execute_batch("ROLLBACK TO declare; RELEASE declare")?;
-                inbox::park_schema(&self.db, stamp, sql, &error.to_string())?;
-            }
-            Err(error) => return Err(error),
-        }
-        self.load_tables()
     }
 
     fn apply_rows(
@@ -116,13 +102,13 @@ impl Writer {
         settle: &mut Settle,
     ) -> Result<(), StoreError> {
         for change in changes {
-            let table = self.tables.iter().find(|table| table.name == change.table);
+            let table = self.tables.iter().find(|table| table.tid == change.table);
             for row in &change.rows {
                 match table {
                     Some(table) if fits(table, row) => {
                         self.apply_row(origins, transaction, table, row, settle)?;
                     }
-                    _ => inbox::park_row(&self.db, transaction.stamp(), &change.table, row)?,
+                    _ => inbox::park_row(&self.db, transaction.stamp(), change.table, row)?,
                 }
             }
         }
@@ -150,7 +136,7 @@ impl Writer {
             Ok(decision) => decision,
             // A row of another declaration of this table was parked before: so is what follows
             // on it. One bad row never stops the stream.
-            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), &table.name, change),
+            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), table.tid, change),
         };
         let visible = current(&self.db, table, &change.key)?;
         let old = match &visible {
@@ -180,10 +166,18 @@ impl Writer {
 }
 
 /// Which tables a batch may change.
-fn changed<'a>(batch: &[(Transaction, &Vec<u8>)], names: &'a mut Vec<String>) -> Changed<'a> {
+fn changed<'a>(
+    tables: &[Arc<Table>],
+    batch: &[(Transaction, &Vec<u8>)],
+    names: &'a mut Vec<String>,
+) -> Changed<'a> {
+    let name = |change: &TableChange| {
+        let table = tables.iter().find(|table| table.tid == change.table)?;
+        Some(table.name.clone())
+    };
     for (transaction, _) in batch {
         match &transaction.body {
-            Body::Rows(tables) => names.extend(tables.iter().map(|change| change.table.clone())),
+            Body::Rows(changes) => names.extend(changes.iter().filter_map(name)),
             Body::Schema { .. } => return Changed::All,
         }
     }
@@ -317,11 +311,7 @@ fn keeps_constraints(table: &Table, outcome: &Outcome) -> bool {
     let Outcome::Set(columns) = outcome else {
         return false;
     };
-    let tied = table.uniques.iter().map(|unique| &unique.columns);
-    let mut tied = tied
-        .chain(table.foreign.iter().map(|key| &key.columns))
-        .flatten();
-    !tied.any(|column| columns.contains(&(*column as u16)))
+    !columns.iter().any(|column| settle::watches(table, *column))
 }
 
 /// Writes a whole row.

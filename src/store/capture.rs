@@ -12,8 +12,9 @@ use rusqlite::hooks::{Action, PreUpdateCase};
 use rusqlite::types::ValueRef;
 
 use super::schema::Table;
+use super::settle::{self, Settle};
 use super::tx::{Bind, row_values, value};
-use super::{StoreError, inbox, lock, log, settle};
+use super::{StoreError, inbox, keys, lock, log};
 use crate::replica::change::{RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::value::{Value, encode_key};
@@ -37,6 +38,7 @@ pub(super) struct Capture {
     known: HashMap<(i64, Vec<u8>), ()>,
     /// A value that could not be read, with why.
     failed: Option<String>,
+    pub keys: keys::Shared,
 }
 
 /// Shared between the hook and the writer.
@@ -133,6 +135,7 @@ pub(super) fn collect(
     db: &Connection,
     capture: &Shared,
     stamp: Stamp,
+    settle: &mut Settle,
 ) -> Result<Vec<TableChange>, StoreError> {
     let mut state = lock(capture);
     if let Some(error) = state.failed.take() {
@@ -140,15 +143,16 @@ pub(super) fn collect(
     }
     let touched = std::mem::take(&mut state.touched);
     state.enabled = false;
+    let keys = Arc::clone(&state.keys);
     drop(state);
     let mut changes: Vec<TableChange> = Vec::new();
     let mut places: HashMap<i64, usize> = HashMap::new();
     for touched in touched {
         let table = Arc::clone(&touched.table);
-        if let Some(row) = change(db, touched, stamp)? {
+        if let Some(row) = change(db, touched, stamp, &keys, settle)? {
             let at = *places.entry(table.id).or_insert_with(|| {
                 changes.push(TableChange {
-                    table: table.name.clone(),
+                    table: table.tid,
                     rows: Vec::new(),
                 });
                 changes.len() - 1
@@ -177,9 +181,14 @@ fn change(
     db: &Connection,
     touched: Touched,
     stamp: Stamp,
+    keys: &keys::Shared,
+    settle: &mut Settle,
 ) -> Result<Option<RowChange>, StoreError> {
     let Touched { table, key, before } = touched;
     let now = current(db, &table, &key)?;
+    if table.is_constrained() && before != now {
+        settle.wrote(&table, before.as_ref(), now.as_ref())?;
+    }
     let write = match (before, now) {
         (None, None) => return Ok(None),
         (None, Some(row)) => RowWrite::Insert(row),
@@ -196,6 +205,9 @@ fn change(
     };
     let encoded = encode_key(&key);
     let clock = log::load_clock(db, table.id, &encoded)?;
+    if matches!(write, RowWrite::Insert(_)) && clock.is_none() {
+        keys::allowed(keys, &table, &key)?;
+    }
     if let (RowWrite::Insert(row), Some(clock)) = (&write, &clock) {
         overwrite_parked(db, &table, &encoded, row, clock, stamp)?;
     }

@@ -10,16 +10,23 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
 use crate::replica::frontier::Frontier;
+use crate::replica::schema::Keys;
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
 
 mod apply;
+mod bound;
 mod capture;
+mod claim;
+mod declare;
 mod digest;
+mod feed;
 mod import;
 mod inbox;
+mod keys;
 mod log;
 mod schema;
+mod scratch;
 mod settle;
 mod shown;
 mod snapshot;
@@ -30,8 +37,9 @@ mod writer;
 pub mod administrators;
 pub mod local;
 
+pub use feed::{Event, Subscription};
 pub use import::ImportReport;
-pub use inbox::ConflictRow;
+pub use inbox::{ConflictQuery, ConflictRow};
 pub use log::Logged;
 pub use snapshot::Staged;
 pub use tx::Tx;
@@ -98,6 +106,7 @@ struct Inner {
     swap: RwLock<()>,
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
+    inbox: Mutex<bound::Size>,
 }
 
 /// One replicated table, as shown to people.
@@ -111,6 +120,8 @@ pub struct TableInfo {
     pub columns: Vec<String>,
     /// Its primary key's columns.
     pub key: Vec<String>,
+    /// Who chooses the ids of its rows.
+    pub keys: Keys,
 }
 
 impl Store {
@@ -142,6 +153,7 @@ impl Store {
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
+                inbox: Mutex::default(),
             }),
         })
     }
@@ -169,9 +181,14 @@ impl Store {
         Ok(())
     }
 
-    /// Declares an operator's table or index everywhere: one CREATE TABLE or CREATE INDEX.
+    /// Declares or drops an operator's table, index or trigger everywhere: one statement.
     pub fn declare(&self, sql: &str) -> Result<(), StoreError> {
-        self.writer().declare(sql)?;
+        self.declare_with(sql, Keys::Natural)
+    }
+
+    /// As [`Store::declare`]; with [`Keys::Engine`] the table's ids come from this node's block.
+    pub fn declare_with(&self, sql: &str, keys: Keys) -> Result<(), StoreError> {
+        self.writer().declare(sql, keys)?;
         self.bump();
         Ok(())
     }
@@ -232,9 +249,11 @@ impl Store {
                     rows,
                     columns: table.columns.iter().map(|c| c.name.clone()).collect(),
                     key: table.key_names(),
+                    keys: table.keys,
                 })
             };
-            tables.into_iter().map(info).collect()
+            let listed = |table: &(Arc<schema::Table>, u64)| !table.0.is_engines();
+            tables.into_iter().filter(listed).map(info).collect()
         })
     }
 
@@ -277,12 +296,6 @@ impl Store {
         self.inner.changes.subscribe()
     }
 
-    /// The newest entries of the conflict inbox.
-    pub fn conflicts(&self, limit: usize) -> Result<Vec<ConflictRow>, StoreError> {
-        let tables = lock(&self.inner.shown).tables.clone();
-        self.read(|reader| inbox::list(reader.connection, &tables, limit))
-    }
-
     /// What this node has durably applied, per origin.
     pub fn frontier(&self) -> Frontier {
         lock(&self.inner.shown).frontier.clone()
@@ -316,6 +329,7 @@ impl Store {
     pub fn apply(&self, transactions: &[Vec<u8>]) -> Result<Frontier, StoreError> {
         let (frontier, changed) = self.writer().apply(transactions)?;
         if changed {
+            self.bound_inbox()?;
             self.bump();
         }
         Ok(frontier)

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::feed::Feed;
 use super::schema::Table;
 use crate::replica::Incarnation;
 use crate::replica::frontier::Frontier;
@@ -17,6 +18,7 @@ pub(super) struct Shown {
     /// Per table, the number of the commit that last changed it.
     versions: HashMap<String, u64>,
     commits: u64,
+    pub feed: Feed,
 }
 
 /// Shared by the writer and its store.
@@ -45,6 +47,9 @@ impl Shown {
                 self.versions.insert(table.name.clone(), self.commits);
             }
         }
+        let now = self.commits;
+        let changed = self.versions.iter().filter(|(_, at)| **at == now);
+        self.feed.tell(changed.map(|(name, _)| name.clone()));
     }
 
     /// The tables, each with its version.

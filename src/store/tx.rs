@@ -1,9 +1,13 @@
 //! Values, queries, and the transaction as its writer sees it.
 
+use std::sync::Arc;
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};
 
 use super::StoreError;
+use super::keys::Filler;
+use super::schema::Table;
 use super::tokens::{Token, tokens};
 use crate::replica::value::Value;
 
@@ -61,13 +65,15 @@ pub struct Tx<'a> {
     db: &'a Connection,
     /// The last statement found fine: a loop runs the same one again and again.
     checked: String,
+    keys: Filler<'a>,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(db: &'a Connection) -> Self {
+    pub(super) fn new(db: &'a Connection, tables: &'a [Arc<Table>]) -> Self {
         Tx {
             db,
             checked: String::new(),
+            keys: Filler::new(tables),
         }
     }
 }
@@ -76,6 +82,12 @@ impl Tx<'_> {
     /// Runs one statement that changes rows; returns how many it changed.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
         self.check(sql)?;
+        let mut statement = self.db.prepare_cached(self.keys.filled(sql))?;
+        Ok(statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)))?)
+    }
+
+    /// Runs one statement of ours, which may write the engine's replicated tables.
+    pub(super) fn engine(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
         let mut statement = self.db.prepare_cached(sql)?;
         Ok(statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)))?)
     }
@@ -96,7 +108,7 @@ impl Tx<'_> {
     /// The rows of a query, this transaction's own changes seen.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
         self.check(sql)?;
-        query(self.db, sql, params)
+        query(self.db, self.keys.filled(sql), params)
     }
 }
 

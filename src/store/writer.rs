@@ -8,11 +8,11 @@ use rusqlite::Connection;
 
 use super::capture::{self, Capture, Shared};
 use super::log::{self, Origins};
-use super::schema::{self, Table};
+use super::schema::Table;
+use super::settle::{self, Settle};
 use super::shown::{self, Changed};
-use super::tokens::{Token, created, tokens};
 use super::tx::Tx;
-use super::{Clock, StoreError, lock, settle};
+use super::{Clock, StoreError, declare, inbox, keys, lock};
 use crate::replica::change::{Body, MAX_TRANSACTION, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::Frontier;
@@ -51,6 +51,10 @@ impl Writer {
              PRAGMA trusted_schema = OFF;",
         )?;
         log::create(&db)?;
+        declare::create(&db)?;
+        settle::create(&db)?;
+        keys::create(&db)?;
+        inbox::create(&db)?;
         let origins = log::load_origins(&db)?;
         let hlc = origins.values().map(|origin| origin.hlc).max();
         let mut writer = Writer {
@@ -65,8 +69,8 @@ impl Writer {
             clock,
             shown,
         };
+        keys::start(&writer.db, &writer.capture, incarnation)?;
         writer.load_tables()?;
-        settle::repair(&mut writer)?;
         writer.publish(&Changed::All);
         Ok(writer)
     }
@@ -82,23 +86,6 @@ impl Writer {
 
     pub fn frontier(&self) -> Frontier {
         log::frontier(&self.origins)
-    }
-
-    pub fn load_tables(&mut self) -> Result<(), StoreError> {
-        let mut statement = self
-            .db
-            .prepare("SELECT id, name FROM _tutti_table ORDER BY name")?;
-        let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let names: Vec<(i64, String)> = names.collect::<Result<_, _>>()?;
-        drop(statement);
-        let inspected = names
-            .iter()
-            .map(|(id, name)| schema::inspect(&self.db, *id, name));
-        let mut tables: Vec<Table> = inspected.collect::<Result<_, _>>()?;
-        schema::link(&mut tables);
-        self.tables = tables.into_iter().map(Arc::new).collect();
-        lock(&self.capture).set_tables(&self.tables);
-        Ok(())
     }
 
     /// Runs `work` between BEGIN and COMMIT; any error rolls back.
@@ -117,90 +104,8 @@ impl Writer {
         result
     }
 
-    /// Creates a table or index, refusing what cannot be replicated. `false`: it was there.
-    pub fn create(&mut self, sql: &str) -> Result<bool, StoreError> {
-        let Some(made) = created(sql) else {
-            return Err(StoreError::Schema(
-                "one CREATE TABLE, CREATE INDEX or CREATE UNIQUE INDEX is declared at a time"
-                    .into(),
-            ));
-        };
-        if made.name.starts_with("_tutti_") || made.name.starts_with("sqlite_") {
-            return Err(StoreError::Schema(format!(
-                "the name {} is reserved",
-                made.name
-            )));
-        }
-        let there: Option<String> = {
-            let sql = "SELECT sql FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE";
-            let mut statement = self.db.prepare_cached(sql)?;
-            let mut rows = statement.query([&made.name])?;
-            rows.next()?.map(|row| row.get(0)).transpose()?
-        };
-        if let Some(there) = there {
-            let body = |sql: &str| {
-                tokens(sql)
-                    .into_iter()
-                    .skip_while(|t| *t != Token::Sign('('))
-            };
-            if body(&there).eq(body(sql.trim_end().trim_end_matches(';'))) {
-                return Ok(false);
-            }
-            return Err(StoreError::Schema(format!(
-                "{} {} exists with another definition; choose another name",
-                made.kind, made.name
-            )));
-        }
-        self.db.execute_batch(sql)?;
-        if made.kind == "table" {
-            schema::inspect(&self.db, 0, &made.name)?;
-            self.db
-                .execute("INSERT INTO _tutti_table(name) VALUES (?)", [&made.name])?;
-        }
-        Ok(true)
-    }
-
-    pub fn migrate(&mut self, statements: &[&str]) -> Result<(), StoreError> {
-        let result = self.atomically(|writer| {
-            for sql in statements {
-                writer.create(sql)?;
-            }
-            writer.load_tables()
-        });
-        self.after_schema(result)
-    }
-
-    pub fn declare(&mut self, sql: &str) -> Result<(), StoreError> {
-        let result = self.atomically(|writer| {
-            if !writer.create(sql)? {
-                return Ok(None);
-            }
-            writer.load_tables()?;
-            let hlc = writer.hlc.tick((writer.clock)());
-            let body = Body::Schema {
-                sql: sql.to_owned(),
-            };
-            Ok(Some(writer.log_own(hlc, body)?))
-        });
-        let result = result.map(|origins| {
-            if let Some(origins) = origins {
-                self.committed(origins, &Changed::All);
-            }
-        });
-        self.after_schema(result)
-    }
-
-    /// A failed schema change must not leave tables behind that were rolled back.
-    fn after_schema<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if result.is_err() {
-            self.load_tables()?;
-        }
-        self.publish(&Changed::All);
-        result
-    }
-
     /// Logs our next transaction; returns the origins after it.
-    fn log_own(&mut self, hlc: Hlc, body: Body) -> Result<Origins, StoreError> {
+    pub fn log_own(&mut self, hlc: Hlc, body: Body) -> Result<Origins, StoreError> {
         let next = log::next(
             &self.origins,
             &self.told,
@@ -221,7 +126,7 @@ impl Writer {
         Ok(origins)
     }
 
-    fn committed(&mut self, origins: Origins, changed: &Changed<'_>) {
+    pub fn committed(&mut self, origins: Origins, changed: &Changed<'_>) {
         let seen = origins
             .iter()
             .map(|(id, origin)| (*id, origin.position.seq));
@@ -238,7 +143,8 @@ impl Writer {
     ) -> Result<(T, bool), StoreError> {
         let result = self.atomically(|writer| {
             lock(&writer.capture).begin();
-            let value = work(&mut Tx::new(&writer.db))?;
+            let value = work(&mut Tx::new(&writer.db, &writer.tables))?;
+            keys::claim(&writer.db, &writer.capture, writer.node)?;
             let hlc = writer.hlc.tick((writer.clock)());
             let stamp = Stamp {
                 hlc,
@@ -249,13 +155,16 @@ impl Writer {
                     .map_or(0, |o| o.position.seq)
                     + 1,
             };
-            let changes = capture::collect(&writer.db, &writer.capture, stamp)?;
+            let mut settle = Settle::default();
+            let changes = capture::collect(&writer.db, &writer.capture, stamp, &mut settle)?;
             if changes.is_empty() {
                 return Ok((value, None));
             }
-            let tables = changes.iter().map(|change| change.table.clone());
-            let tables: Vec<String> = tables.collect();
+            let tables = changes.iter().map(|change| change.table);
+            let tables: Vec<String> = tables.filter_map(|id| writer.name_of(id)).collect();
             let origins = writer.log_own(hlc, Body::Rows(changes))?;
+            // In the same transaction: what waits for these rows is back with them.
+            settle.run_local(&writer.db, &writer.tables)?;
             Ok((value, Some((origins, tables))))
         });
         lock(&self.capture).end();
@@ -263,15 +172,8 @@ impl Writer {
         let Some((origins, tables)) = committed else {
             return Ok((value, false));
         };
-        let named = |name: &String| self.tables.iter().find(|table| table.name == *name);
-        let constrained = tables
-            .iter()
-            .filter_map(named)
-            .any(|table| table.is_constrained());
+        keys::committed(&self.capture);
         self.committed(origins, &Changed::Tables(&tables));
-        if constrained {
-            settle::repair(self)?;
-        }
         Ok((value, true))
     }
 }

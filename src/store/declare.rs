@@ -1,0 +1,641 @@
+//! Declared tables, indexes and triggers: what stands, what another declaration of its name keeps
+//! out (contract 11), and moving between the two when an earlier one arrives late.
+//!
+//! A declaration that stands is an ordinary table, index or trigger. A table that does not is a
+//! *shelf*: a plain table with the same columns and key, to which its rows go on being merged.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row as Record, params};
+
+use super::apply::remove;
+use super::log::Origins;
+use super::schema::{self, Table, quote};
+use super::settle::{self, Settle};
+use super::shown::Changed;
+use super::tokens::{Statement, statement, tokens};
+use super::writer::Writer;
+use super::{StoreError, inbox, lock};
+use crate::replica::change::Body;
+use crate::replica::clock::{Hlc, Stamp};
+use crate::replica::schema::{
+    Declaration, DeclarationId, Keys, Kind, declaration_id, own_id, standing,
+};
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS _tutti_declaration(
+  id INTEGER PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, target INTEGER,
+  sql TEXT NOT NULL, engine INTEGER NOT NULL,
+  hlc INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL,
+  stands INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0, tbl INTEGER);
+CREATE INDEX IF NOT EXISTS _tutti_declaration_name ON _tutti_declaration(name);
+";
+
+/// Creates the engine's table of declarations where it is missing.
+pub(super) fn create(db: &Connection) -> Result<(), StoreError> {
+    Ok(db.execute_batch(TABLES)?)
+}
+
+/// The version of what the appliance's software brings along: before everything.
+const OWN: Stamp = Stamp {
+    hlc: Hlc(0),
+    origin: 0,
+    seq: 0,
+};
+
+/// One row of `_tutti_declaration`.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub is: Declaration,
+    pub sql: String,
+    pub keys: Keys,
+    pub stands: bool,
+    /// Its number in `_tutti_table`, of a table.
+    pub table: Option<i64>,
+}
+
+impl Known {
+    fn read(row: &Record<'_>) -> rusqlite::Result<Self> {
+        let kind: String = row.get(1)?;
+        let number = |at: usize| row.get::<_, i64>(at).map(|value| value as u64);
+        let on: Option<i64> = row.get(3)?;
+        let engine: bool = row.get(5)?;
+        Ok(Known {
+            is: Declaration {
+                id: number(0)?,
+                kind: Kind::of(&kind).unwrap_or(Kind::Trigger),
+                name: row.get(2)?,
+                on: on.map(|id| id as u64),
+                stamp: Stamp {
+                    hlc: Hlc(number(6)?),
+                    origin: number(7)?,
+                    seq: number(8)?,
+                },
+                dropped: row.get(10)?,
+            },
+            sql: row.get(4)?,
+            keys: if engine { Keys::Engine } else { Keys::Natural },
+            stands: row.get(9)?,
+            table: row.get(11)?,
+        })
+    }
+
+    fn insert(&self, db: &Connection) -> Result<(), StoreError> {
+        db.execute(
+            "INSERT INTO _tutti_declaration(id, kind, name, target, sql, engine, hlc, origin, seq, \
+             stands, tbl) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            params![
+                self.is.id as i64,
+                self.is.kind.word(),
+                self.is.name,
+                self.is.on.map(|id| id as i64),
+                self.sql,
+                self.keys == Keys::Engine,
+                self.is.stamp.hlc.0 as i64,
+                self.is.stamp.origin as i64,
+                self.is.stamp.seq as i64,
+                self.stands,
+                self.table
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Where its rows are while it does not stand.
+    fn shelf(&self) -> String {
+        format!("_tutti_shelf_{:012x}", self.is.id)
+    }
+}
+
+const COLUMNS: &str = "id, kind, name, target, sql, engine, hlc, origin, seq, stands, dropped, tbl";
+
+/// All declarations, the dropped ones too, in order of time.
+pub(super) fn known(db: &Connection) -> Result<Vec<Known>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM _tutti_declaration");
+    let mut statement = db.prepare(&sql)?;
+    let found = statement.query_map([], Known::read)?;
+    let mut found: Vec<Known> = found.collect::<Result<_, _>>()?;
+    found.sort_by_key(|known| (known.is.stamp, known.is.id));
+    Ok(found)
+}
+
+fn refuse<T>(why: impl Into<String>) -> Result<T, StoreError> {
+    Err(StoreError::Schema(why.into()))
+}
+
+/// Reads a declaration and refuses what has no place in one.
+fn parsed(sql: &str) -> Result<Statement, StoreError> {
+    let Some(read) = statement(sql) else {
+        return refuse(
+            "one CREATE TABLE, CREATE INDEX, CREATE UNIQUE INDEX, CREATE TRIGGER, or a DROP of \
+             one of these is declared at a time",
+        );
+    };
+    let engine = |name: &str| name.to_ascii_lowercase().starts_with("_tutti_");
+    if read.name.to_ascii_lowercase().starts_with("sqlite_")
+        || tokens(sql).iter().any(|t| t.name().is_some_and(engine))
+    {
+        return refuse(format!(
+            "the declaration of {} uses a reserved name",
+            read.name
+        ));
+    }
+    Ok(read)
+}
+
+/// The CREATE statement of what has this name now.
+fn present(db: &Connection, kind: Kind, name: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT sql FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE \
+               AND (type = 'trigger') = ?2";
+    let mut statement = db.prepare(sql)?;
+    Ok(statement
+        .query_row(params![name, kind == Kind::Trigger], |row| row.get(0))
+        .optional()?
+        .flatten())
+}
+
+impl Writer {
+    /// Reads all tables anew: those that stand and those on shelves.
+    pub fn load_tables(&mut self) -> Result<(), StoreError> {
+        let known = known(&self.db)?;
+        let mut statement = self
+            .db
+            .prepare("SELECT id, name FROM _tutti_table ORDER BY name")?;
+        let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let names: Vec<(i64, String)> = names.collect::<Result<_, _>>()?;
+        drop(statement);
+        let inspected = names.iter().map(|(id, name)| {
+            let declared = known.iter().find(|known| known.table == Some(*id));
+            let mut table = match declared {
+                Some(known) if !known.stands => {
+                    schema::lost(&known.sql, *id, &known.is.name, name)?
+                }
+                _ => schema::inspect(&self.db, *id, name)?,
+            };
+            table.tid = declared.map_or_else(|| own_id(Kind::Table, name), |known| known.is.id);
+            table.keys = declared.map_or(Keys::Natural, |known| known.keys);
+            Ok(table)
+        });
+        let mut tables: Vec<Table> = inspected.collect::<Result<_, StoreError>>()?;
+        schema::link(&mut tables);
+        self.tables = tables.into_iter().map(Arc::new).collect();
+        lock(&self.capture).set_tables(&self.tables);
+        Ok(())
+    }
+
+    pub fn migrate(&mut self, statements: &[&str]) -> Result<(), StoreError> {
+        let result = self.applying(|writer| {
+            for sql in statements {
+                writer.enter(sql, Keys::Natural, OWN)?;
+            }
+            Ok(())
+        });
+        self.after_schema(result)
+    }
+
+    pub fn declare(&mut self, sql: &str, keys: Keys) -> Result<(), StoreError> {
+        let result = self.applying(|writer| {
+            let hlc = writer.hlc.tick((writer.clock)());
+            let stamp = writer.next_stamp(hlc);
+            let body = match writer.enter(sql, keys, stamp)? {
+                Some(body) => body,
+                None => return Ok(None),
+            };
+            Ok(Some(writer.log_own(hlc, body)?))
+        });
+        let result = result.map(|origins| {
+            if let Some(origins) = origins {
+                self.committed(origins, &Changed::All);
+            }
+        });
+        self.after_schema(result)
+    }
+
+    /// A failed schema change must not leave tables behind that were rolled back.
+    fn after_schema<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if result.is_err() {
+            self.load_tables()?;
+        }
+        self.publish(&Changed::All);
+        result
+    }
+
+    /// Declares here, refusing what cannot be replicated. `None`: it was there.
+    fn enter(&mut self, sql: &str, keys: Keys, stamp: Stamp) -> Result<Option<Body>, StoreError> {
+        let read = parsed(sql)?;
+        if read.drops {
+            return self.enter_drop(sql, &read, stamp).map(Some);
+        }
+        if let Some(there) = present(&self.db, read.kind, &read.name)? {
+            let same = statement(&there).is_some_and(|there| there.same(&read));
+            let table = self.named(&read.name);
+            if same && table.is_none_or(|table| table.keys == keys) {
+                return Ok(None);
+            }
+            return refuse(format!(
+                "{} {} exists with another definition; choose another name",
+                read.kind.word(),
+                read.name
+            ));
+        }
+        let on = match &read.on {
+            None => None,
+            Some(table) => match self.named(table) {
+                Some(table) => Some(table.tid),
+                None => return refuse(format!("there is no replicated table {table}")),
+            },
+        };
+        let name = read.name.to_ascii_lowercase();
+        let lives = known(&self.db)?;
+        let lives = lives
+            .iter()
+            .filter(|k| k.is.dropped && k.is.name == name)
+            .count();
+        let id = match stamp == OWN {
+            true => own_id(read.kind, &name),
+            false => declaration_id(read.kind, &read.words(), keys, lives as u64),
+        };
+        let mut made = Known {
+            is: Declaration {
+                id,
+                stamp,
+                kind: read.kind,
+                name,
+                on,
+                dropped: false,
+            },
+            sql: sql.to_owned(),
+            keys,
+            stands: true,
+            table: None,
+        };
+        self.db.execute(sql, [])?;
+        if read.kind == Kind::Table {
+            let table = schema::inspect(&self.db, 0, &read.name)?;
+            super::keys::check(&self.db, &table, keys)?;
+            made.table = Some(self.number(&read.name)?);
+        }
+        made.insert(&self.db)?;
+        self.load_tables()?;
+        let mut settle = Settle::default();
+        self.recheck_after(&[&made], &mut settle)?;
+        settle.run(&self.db, &self.tables)?;
+        Ok(Some(Body::Schema {
+            sql: sql.to_owned(),
+            keys,
+            id,
+            on: on.into_iter().collect(),
+        }))
+    }
+
+    fn enter_drop(
+        &mut self,
+        sql: &str,
+        read: &Statement,
+        stamp: Stamp,
+    ) -> Result<Body, StoreError> {
+        let name = read.name.to_ascii_lowercase();
+        let known = known(&self.db)?;
+        let named = known
+            .iter()
+            .filter(|k| k.is.name == name && k.is.kind == read.kind && !k.is.dropped);
+        let mut on: Vec<DeclarationId> = Vec::new();
+        for known in named {
+            if known.is.stamp == OWN {
+                return refuse(format!("{} belongs to the appliance", read.name));
+            }
+            on.push(known.is.id);
+        }
+        if on.is_empty() {
+            let kind = read.kind.word();
+            return refuse(format!("there is no declared {kind} {}", read.name));
+        }
+        let child = self.tables.iter().find(|table| {
+            let points = |f: &schema::ForeignKey| f.parent.eq_ignore_ascii_case(&name);
+            read.kind == Kind::Table
+                && !table.name.eq_ignore_ascii_case(&name)
+                && table.foreign.iter().any(points)
+        });
+        if let Some(child) = child {
+            return refuse(format!(
+                "table {} has a FOREIGN KEY to {}; drop that table first",
+                child.name, read.name
+            ));
+        }
+        self.end(&on, stamp, |_| true)?;
+        Ok(Body::Schema {
+            sql: sql.to_owned(),
+            keys: Keys::Natural,
+            id: 0,
+            on,
+        })
+    }
+
+    /// A peer's declaration.
+    pub fn apply_schema(
+        &mut self,
+        stamp: Stamp,
+        body: &Body,
+        covers: impl Fn(Stamp) -> bool,
+    ) -> Result<(), StoreError> {
+        let Body::Schema { sql, keys, id, on } = body else {
+            return Ok(());
+        };
+        let read = match parsed(sql) {
+            Ok(read) => read,
+            // One bad declaration never stops the stream.
+            Err(error) => return inbox::park_schema(&self.db, stamp, sql, &error.to_string()),
+        };
+        if read.drops {
+            return self.end(on, stamp, covers);
+        }
+        let known = known(&self.db)?;
+        match known.iter().find(|known| known.is.id == *id) {
+            Some(known) if stamp < known.is.stamp => {
+                self.db.execute(
+                    "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? WHERE id = ?",
+                    params![
+                        stamp.hlc.0 as i64,
+                        stamp.origin as i64,
+                        stamp.seq as i64,
+                        *id as i64
+                    ],
+                )?;
+            }
+            Some(_) => {}
+            None => {
+                let new = Known {
+                    is: Declaration {
+                        id: *id,
+                        stamp,
+                        kind: read.kind,
+                        name: read.name.to_ascii_lowercase(),
+                        on: on.first().copied(),
+                        dropped: false,
+                    },
+                    sql: sql.clone(),
+                    keys: *keys,
+                    stands: false,
+                    table: None,
+                };
+                new.insert(&self.db)?;
+            }
+        }
+        self.resolve()
+    }
+
+    /// Brings the database to what the known declarations say.
+    fn resolve(&mut self) -> Result<(), StoreError> {
+        let all = known(&self.db)?;
+        let declarations: Vec<Declaration> = all.iter().map(|known| known.is.clone()).collect();
+        let stand = standing(&declarations);
+        let mut settle = Settle::default();
+        let mut moved: Vec<&Known> = Vec::new();
+        // What leaves goes before what comes, and parts before and after their tables.
+        for kind in [Kind::Trigger, Kind::Index, Kind::Table] {
+            for known in all.iter().filter(|known| known.is.kind == kind) {
+                if known.stands && !stand.contains(&known.is.id) {
+                    self.demote(known)?;
+                    moved.push(known);
+                }
+            }
+        }
+        self.load_tables()?;
+        for kind in [Kind::Table, Kind::Index, Kind::Trigger] {
+            for known in all.iter().filter(|known| known.is.kind == kind) {
+                if !known.stands && stand.contains(&known.is.id) {
+                    self.promote(known, &mut settle)?;
+                    moved.push(known);
+                }
+            }
+        }
+        self.shelve(&all, &stand)?;
+        self.load_tables()?;
+        self.recheck_after(&moved, &mut settle)?;
+        settle.run(&self.db, &self.tables)
+    }
+
+    /// Tables that arrived too late for their name get their shelf.
+    fn shelve(&mut self, all: &[Known], stand: &BTreeSet<DeclarationId>) -> Result<(), StoreError> {
+        for known in all {
+            let waits = known.is.kind == Kind::Table && known.table.is_none();
+            if !waits || known.is.dropped || stand.contains(&known.is.id) {
+                continue;
+            }
+            match schema::lost(&known.sql, 0, &known.is.name, &known.shelf()) {
+                Ok(table) => {
+                    self.db.execute(&schema::shelf(&table), [])?;
+                    let number = self.number(&table.name)?;
+                    self.mark(known, false, Some(number))?;
+                }
+                Err(error) => {
+                    let why = error.to_string();
+                    inbox::park_schema(&self.db, known.is.stamp, &known.sql, &why)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn demote(&mut self, known: &Known) -> Result<(), StoreError> {
+        let name = quote(&known.is.name);
+        let table = self.tables.iter().find(|table| table.tid == known.is.id);
+        if let (Kind::Table, Some(table), false) = (known.is.kind, table, known.is.dropped) {
+            let table = Arc::clone(table);
+            let shelf = schema::lost(&known.sql, table.id, &known.is.name, &known.shelf())?;
+            self.db.execute(&schema::shelf(&shelf), [])?;
+            let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
+            let columns = columns.join(", ");
+            let copy = format!(
+                "INSERT INTO {}({columns}) SELECT {columns} FROM {name}",
+                quote(&shelf.name)
+            );
+            self.db.execute(&copy, [])?;
+            for row in settle::take_all(&self.db, table.id)? {
+                super::apply::place(&self.db, &shelf, &row)?;
+            }
+            self.db.execute(
+                "UPDATE _tutti_table SET name = ? WHERE id = ?",
+                params![shelf.name, table.id],
+            )?;
+        }
+        let word = known.is.kind.word();
+        self.db
+            .execute(&format!("DROP {word} IF EXISTS {name}"), [])?;
+        let sql = "UPDATE _tutti_declaration SET stands = 0 WHERE id = ?";
+        self.db.execute(sql, [known.is.id as i64])?;
+        Ok(())
+    }
+
+    fn promote(&mut self, known: &Known, settle: &mut Settle) -> Result<(), StoreError> {
+        self.db.execute_batch("SAVEPOINT promote")?;
+        let made = match known.is.kind {
+            Kind::Table => self.promote_table(known, settle),
+            Kind::Index => self.promote_index(known, settle),
+            Kind::Trigger => self.promote_trigger(known),
+        };
+        match made {
+            Ok(()) => {
+                self.db.execute_batch("RELEASE promote")?;
+                Ok(())
+            }
+            Err(error @ (StoreError::Schema(_) | StoreError::Sqlite(_))) => {
+                // It was fine where it was declared; one bad declaration never stops the stream.
+                self.db
+                    .execute_batch("ROLLBACK TO promote; RELEASE promote")?;
+                let why = error.to_string();
+                inbox::park_schema(&self.db, known.is.stamp, &known.sql, &why)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn promote_trigger(&self, known: &Known) -> Result<(), StoreError> {
+        self.db.execute(&known.sql, [])?;
+        self.mark(known, true, None)
+    }
+
+    fn promote_table(&mut self, known: &Known, settle: &mut Settle) -> Result<(), StoreError> {
+        let mut rows = Vec::new();
+        if let Some(number) = known.table {
+            let shelf = schema::lost(&known.sql, number, &known.is.name, &known.shelf())?;
+            rows = schema::all(&self.db, &shelf)?;
+            self.db
+                .execute(&format!("DROP TABLE {}", quote(&shelf.name)), [])?;
+        }
+        self.db.execute(&known.sql, [])?;
+        let name = statement(&known.sql).map_or_else(|| known.is.name.clone(), |s| s.name);
+        schema::inspect(&self.db, 0, &name)?;
+        let number = match known.table {
+            None => self.number(&name)?,
+            Some(number) => {
+                self.db.execute(
+                    "UPDATE _tutti_table SET name = ? WHERE id = ?",
+                    params![name, number],
+                )?;
+                number
+            }
+        };
+        self.mark(known, true, Some(number))?;
+        self.load_tables()?;
+        let table = self.tables.iter().find(|table| table.id == number);
+        let Some(table) = table.map(Arc::clone) else {
+            return Err(StoreError::Damaged(format!("table {name} is gone")));
+        };
+        for row in rows {
+            let key = crate::replica::value::encode_key(&settle::key_of(&table, &row));
+            settle.changed(&self.db, &table, key, None, Some(row))?;
+        }
+        Ok(())
+    }
+
+    /// Rows that an arriving UNIQUE INDEX sets against each other leave their table first.
+    fn promote_index(&mut self, known: &Known, settle: &mut Settle) -> Result<(), StoreError> {
+        let on = known.is.on;
+        let table = self.tables.iter().find(|table| Some(table.tid) == on);
+        let Some(table) = table.map(Arc::clone) else {
+            return refuse(format!("the table of index {} is not here", known.is.name));
+        };
+        let made = present(&self.db, Kind::Table, &table.name)?.unwrap_or_default();
+        let shape = schema::tried(&[&made, &known.sql], &table.name)?;
+        let named = |u: &&schema::Unique| u.index.eq_ignore_ascii_case(&known.is.name);
+        if let Some(unique) = shape.uniques.iter().find(named) {
+            for row in settle::rivals(&self.db, &table, unique)? {
+                let key = settle::key_of(&table, &row);
+                remove(&self.db, &table, &key)?;
+                let key = crate::replica::value::encode_key(&key);
+                settle.changed(&self.db, &table, key, Some(row.clone()), Some(row))?;
+            }
+        }
+        self.db.execute(&known.sql, [])?;
+        self.mark(known, true, None)?;
+        self.load_tables()
+    }
+
+    /// Constraints that came or went are settled anew for the tables they concern.
+    fn recheck_after(&self, moved: &[&Known], settle: &mut Settle) -> Result<(), StoreError> {
+        for known in moved {
+            for table in &self.tables {
+                let own = known.is.kind == Kind::Index && Some(table.tid) == known.is.on;
+                let child = |f: &schema::ForeignKey| f.parent.eq_ignore_ascii_case(&known.is.name);
+                if own {
+                    settle.recheck(&self.db, table, false)?;
+                } else if known.is.kind == Kind::Table && table.foreign.iter().any(child) {
+                    settle.recheck(&self.db, table, true)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends declarations for good. Rows that the one who dropped their table had not seen go to
+    /// the inbox.
+    fn end(
+        &mut self,
+        ids: &[DeclarationId],
+        stamp: Stamp,
+        covers: impl Fn(Stamp) -> bool,
+    ) -> Result<(), StoreError> {
+        for id in ids {
+            if let Some(table) = self.tables.iter().find(|table| table.tid == *id) {
+                let table = Arc::clone(table);
+                let mut rows = schema::all(&self.db, &table)?;
+                rows.extend(settle::take_all(&self.db, table.id)?);
+                for row in rows {
+                    inbox::dropped(&self.db, &table, &row, stamp, &covers)?;
+                }
+                self.db
+                    .execute(&format!("DROP TABLE {}", quote(&table.name)), [])?;
+                for sql in [
+                    "DELETE FROM _tutti_table WHERE id = ?",
+                    "DELETE FROM _tutti_clock WHERE tbl = ?",
+                ] {
+                    self.db.execute(sql, [table.id])?;
+                }
+            }
+            // What lay on the table goes with it.
+            let sql = "UPDATE _tutti_declaration SET dropped = 1, tbl = NULL \
+                       WHERE ?1 IN (id, target)";
+            self.db.execute(sql, [*id as i64])?;
+        }
+        self.load_tables()?;
+        self.resolve()
+    }
+
+    fn mark(&self, known: &Known, stands: bool, table: Option<i64>) -> Result<(), StoreError> {
+        self.db.execute(
+            "UPDATE _tutti_declaration SET stands = ?, tbl = ? WHERE id = ?",
+            params![stands, table, known.is.id as i64],
+        )?;
+        Ok(())
+    }
+
+    fn number(&self, name: &str) -> Result<i64, StoreError> {
+        self.db
+            .execute("INSERT INTO _tutti_table(name) VALUES (?)", [name])?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// The name of a table as it is now.
+    pub fn name_of(&self, id: DeclarationId) -> Option<String> {
+        let table = self.tables.iter().find(|table| table.tid == id)?;
+        Some(table.name.clone())
+    }
+
+    /// The table that has this name now.
+    pub fn named(&self, name: &str) -> Option<&Arc<Table>> {
+        let same = |table: &&Arc<Table>| table.name.eq_ignore_ascii_case(name);
+        self.tables.iter().find(same)
+    }
+
+    /// The version that our next transaction will carry.
+    fn next_stamp(&self, hlc: Hlc) -> Stamp {
+        let own = |origins: &Origins| origins.get(&self.incarnation).map_or(0, |o| o.position.seq);
+        Stamp {
+            hlc,
+            origin: self.incarnation,
+            seq: own(&self.origins) + 1,
+        }
+    }
+}
