@@ -49,8 +49,7 @@ fn an_imported_database_is_equal_at_both_peers() {
         if found.is_empty() {
             break;
         }
-        let batch: Vec<_> = found.into_iter().map(|logged| logged.bytes).collect();
-        b.apply(&batch).unwrap();
+        b.apply(&found).unwrap();
         from = next;
     }
     eprintln!("applied: {:.1} s", began.elapsed().as_secs_f64());

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::change::Logged;
 use super::frontier::Frontier;
 use super::{ClusterId, Incarnation};
 use crate::wire::replication::{Frame, Hello, PROTOCOL};
@@ -154,7 +155,10 @@ impl Session {
             }
             Frame::Transactions(list) if self.state == State::Streaming => {
                 self.applying += 1;
-                self.actions.push_back(Action::Apply(list));
+                let logged =
+                    list.into_iter()
+                        .map(|(origin, seq, bytes)| Logged { origin, seq, bytes });
+                self.actions.push_back(Action::Apply(logged.collect()));
                 Ok(())
             }
             Frame::Ack(frontier) if self.state == State::Streaming => {
@@ -277,8 +281,7 @@ impl Session {
             self.sent.advance(&end);
             let size = news.iter().map(|n| n.2.len()).sum();
             self.in_flight.push_back((end, size));
-            let list = news.into_iter().map(|n| n.2).collect();
-            self.send(Frame::Transactions(list));
+            self.send(Frame::Transactions(news));
             self.pending = true;
         }
         self.read_more();

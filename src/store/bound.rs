@@ -91,7 +91,7 @@ impl Store {
     /// out of the database. A crash between leaves some in both.
     pub(super) fn bound_inbox(&self) -> Result<(), StoreError> {
         let mut size = lock(&self.inner.inbox);
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         size.follow(&writer.db)?;
         while size.over() {
             let (rows, bytes, gone) = self.export(&writer.db)?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row as Record, params};
 
-use super::log::Origins;
+use super::capture::Collected;
+use super::memory::parked;
 use super::schema::{self, Table};
 use super::settle::Settle;
-use super::shown::Changed;
 use super::tokens::{Statement, statement, tokens};
 use super::writer::Writer;
 use super::{StoreError, inbox, lock};
@@ -97,7 +97,7 @@ impl Known {
 
     /// Where its rows are while it does not stand.
     pub fn shelf(&self) -> String {
-        format!("_tutti_shelf_{:012x}", self.is.id)
+        format!("{}{:012x}", schema::SHELF, self.is.id)
     }
 }
 
@@ -181,17 +181,21 @@ impl Writer {
         Ok(())
     }
 
-    pub fn migrate(&mut self, statements: &[&str]) -> Result<(), StoreError> {
+    /// Returns the number of its commit.
+    pub fn migrate(&mut self, statements: &[&str]) -> Result<u64, StoreError> {
+        self.fold_now()?;
         let result = self.applying(|writer| {
             for sql in statements {
                 writer.enter(sql, Keys::Natural, OWN)?;
             }
             Ok(())
         });
-        self.after_schema(result)
+        self.declared(result)
     }
 
-    pub fn declare(&mut self, sql: &str, keys: Keys) -> Result<(), StoreError> {
+    /// Returns the number of its commit.
+    pub fn declare(&mut self, sql: &str, keys: Keys) -> Result<u64, StoreError> {
+        self.fold_now()?;
         let result = self.applying(|writer| {
             let hlc = writer.hlc.tick((writer.clock)());
             let stamp = writer.next_stamp(hlc);
@@ -199,23 +203,24 @@ impl Writer {
                 Some(body) => body,
                 None => return Ok(None),
             };
-            Ok(Some(writer.log_own(hlc, body)?))
+            Ok(Some(writer.log_own(hlc, body, Collected::default())?))
         });
-        let result = result.map(|origins| {
-            if let Some(origins) = origins {
-                self.committed(origins, &Changed::All);
-            }
-        });
-        self.after_schema(result)
+        let result = result.map(|own| own.into_iter().for_each(|own| self.remember(own)));
+        self.declared(result)
     }
 
-    /// A failed schema change must not leave tables behind that were rolled back.
-    fn after_schema<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
-        if result.is_err() {
-            self.load_tables()?;
+    fn declared(&mut self, result: Result<(), StoreError>) -> Result<u64, StoreError> {
+        match result {
+            Ok(()) => {
+                self.memory.parked = parked(&self.db)?;
+                Ok(self.show_all())
+            }
+            Err(error) => {
+                // Tables that were rolled back must not be remembered.
+                self.set_stale();
+                Err(error)
+            }
         }
-        self.publish(&Changed::All);
-        result
     }
 
     /// Declares here, refusing what cannot be replicated. `None`: it was there.
@@ -390,9 +395,12 @@ impl Writer {
         Ok(())
     }
 
+    /// Numbers a table. Numbers are not used again: memory and clocks go by them.
     pub fn number(&self, name: &str) -> Result<i64, StoreError> {
-        self.db
-            .execute("INSERT INTO _tutti_table(name) VALUES (?)", [name])?;
+        let sql = "INSERT INTO _tutti_table(id, name) SELECT 1 + max(\
+                   (SELECT coalesce(max(id), 0) FROM _tutti_table), \
+                   (SELECT coalesce(max(tbl), 0) FROM _tutti_declaration)), ?";
+        self.db.execute(sql, [name])?;
         Ok(self.db.last_insert_rowid())
     }
 
@@ -410,11 +418,11 @@ impl Writer {
 
     /// The version that our next transaction will carry.
     fn next_stamp(&self, hlc: Hlc) -> Stamp {
-        let own = |origins: &Origins| origins.get(&self.incarnation).map_or(0, |o| o.position.seq);
+        let own = self.memory.origins.get(&self.incarnation);
         Stamp {
             hlc,
             origin: self.incarnation,
-            seq: own(&self.origins) + 1,
+            seq: own.map_or(0, |own| own.position.seq) + 1,
         }
     }
 }

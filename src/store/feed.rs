@@ -36,9 +36,9 @@ impl Default for Feed {
 
 impl Feed {
     /// Tells of a commit; nobody listening is fine.
-    pub fn tell(&self, tables: impl Iterator<Item = String>) {
+    pub fn tell<'a>(&self, tables: impl Iterator<Item = &'a String>) {
         if self.0.receiver_count() > 0 {
-            let _ = self.0.send(Arc::new(tables.collect()));
+            let _ = self.0.send(Arc::new(tables.cloned().collect()));
         }
     }
 }

@@ -4,11 +4,13 @@
 //! and never wait for it. Every call blocks: async callers use `spawn_blocking`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
+pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::replica::schema::Keys;
 use crate::replica::value::Value;
@@ -21,11 +23,14 @@ mod claim;
 mod declare;
 mod digest;
 mod feed;
+mod fold;
 mod import;
 mod inbox;
 mod keys;
 mod log;
+mod memory;
 mod parents;
+mod replay;
 mod restore;
 mod schema;
 mod scratch;
@@ -33,6 +38,7 @@ mod settle;
 mod shown;
 mod snapshot;
 mod stand;
+mod sync;
 mod tokens;
 mod tx;
 mod writer;
@@ -43,10 +49,10 @@ pub mod local;
 pub use feed::{Event, Subscription};
 pub use import::ImportReport;
 pub use inbox::{ConflictQuery, ConflictRow};
-pub use log::Logged;
 pub use snapshot::Staged;
 pub use tx::Tx;
 
+use sync::GroupSync;
 use writer::Writer;
 
 /// Why a storage call failed.
@@ -83,6 +89,9 @@ pub enum StoreError {
     /// The database contradicts itself.
     #[error("replicated.db is damaged: {0}")]
     Damaged(String),
+    /// A sync of the disk failed; what was committed since is not known to be safe.
+    #[error("the disk did not take the last writes ({0}); restart the service once it is well")]
+    NotDurable(String),
     /// A caller's own refusal inside a transaction, which rolls it back.
     #[error("{0}")]
     Refused(String),
@@ -97,11 +106,24 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// When a commit returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on disk; what commits meanwhile shares one sync.
+    #[default]
+    Synced,
+    /// At once. It is on disk, and leaves the machine, with the next commit that syncs, or
+    /// [`Store::flush`]: for loading much, where a cut of power starts all over.
+    Lazy,
+}
+
 struct Inner {
     path: PathBuf,
     node: NodeId,
     writer: Mutex<Writer>,
     shown: shown::Shared,
+    sync: GroupSync,
+    lazy: AtomicBool,
     digests: shown::Cache<[u8; 32]>,
     counts: shown::Cache<u64>,
     readers: Mutex<Vec<Connection>>,
@@ -144,8 +166,10 @@ impl Store {
         snapshot::sweep(&path);
         let shown = shown::Shared::default();
         let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&shown))?;
-        Ok(Store {
+        let store = Store {
             inner: Arc::new(Inner {
+                sync: GroupSync::new(&path),
+                lazy: AtomicBool::new(false),
                 path,
                 node,
                 writer: Mutex::new(writer),
@@ -158,7 +182,38 @@ impl Store {
                 migrations: Mutex::default(),
                 inbox: Mutex::default(),
             }),
-        })
+        };
+        store.flush()?;
+        Ok(store)
+    }
+
+    /// Sets when commits return.
+    pub fn set_durability(&self, durability: Durability) {
+        let lazy = durability == Durability::Lazy;
+        self.inner.lazy.store(lazy, Ordering::Relaxed);
+    }
+
+    /// Returns when everything committed is on disk.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let commit = lock(&self.inner.shown).latest().commits;
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(())
+    }
+
+    /// Waits until a commit is on disk, and tells.
+    fn durable(&self, commit: u64) -> Result<(), StoreError> {
+        if self.inner.lazy.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(())
+    }
+
+    /// Folds the log into row clocks, which otherwise follow it in batches.
+    pub fn fold(&self) -> Result<(), StoreError> {
+        self.writer()?.fold_now()
     }
 
     /// The node this store belongs to.
@@ -174,14 +229,15 @@ impl Store {
     /// Creates the appliance's own replicated tables and indexes, where they are missing. The
     /// same list runs on every node of one software version; it does not travel in the log.
     pub fn migrate(&self, statements: &[&str]) -> Result<(), StoreError> {
-        self.writer().migrate(statements)?;
+        let commit = self.writer()?.migrate(statements)?;
         let mut known = lock(&self.inner.migrations);
         for statement in statements {
             if !known.iter().any(|old| old == statement) {
                 known.push((*statement).to_owned());
             }
         }
-        Ok(())
+        drop(known);
+        self.durable(commit)
     }
 
     /// Declares or drops an operator's table, index or trigger everywhere: one statement.
@@ -191,9 +247,8 @@ impl Store {
 
     /// As [`Store::declare`]; with [`Keys::Engine`] the table's ids come from this node's block.
     pub fn declare_with(&self, sql: &str, keys: Keys) -> Result<(), StoreError> {
-        self.writer().declare(sql, keys)?;
-        self.bump();
-        Ok(())
+        let commit = self.writer()?.declare(sql, keys)?;
+        self.durable(commit)
     }
 
     /// Runs `work` in one transaction and commits it durably before returning. An error rolls
@@ -202,9 +257,9 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let (value, changed) = self.writer().transact(work)?;
-        if changed {
-            self.bump();
+        let (value, commit) = self.writer()?.transact(work)?;
+        if let Some(commit) = commit {
+            self.durable(commit)?;
         }
         Ok(value)
     }
@@ -301,7 +356,7 @@ impl Store {
 
     /// What this node has durably applied, per origin.
     pub fn frontier(&self) -> Frontier {
-        lock(&self.inner.shown).frontier.clone()
+        lock(&self.inner.shown).durable().frontier.clone()
     }
 
     /// How many origins and transactions this node holds, as `(origins, transactions)`.
@@ -312,34 +367,37 @@ impl Store {
     }
 
     /// Logged transactions beyond `frontier` from log position `from`, in an order that keeps
-    /// causality, up to about `max_bytes`; with the position to go on from.
+    /// causality, up to about `max_bytes`; with the position to go on from. Only what is on disk.
     pub fn log_after(
         &self,
         frontier: &Frontier,
         from: i64,
         max_bytes: usize,
     ) -> Result<(Vec<Logged>, i64), StoreError> {
-        self.read(|reader| log::read_after(reader.connection, frontier, from, max_bytes))
+        let until = lock(&self.inner.shown).durable().position;
+        self.read(|reader| log::read_after(reader.connection, frontier, from, until, max_bytes))
     }
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        self.read(|reader| log::start(reader.connection, frontier))
+        let ours = self.frontier();
+        self.read(|reader| log::start(reader.connection, &ours, frontier))
     }
 
     /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
     /// the frontier after it.
-    pub fn apply(&self, transactions: &[Vec<u8>]) -> Result<Frontier, StoreError> {
-        let (frontier, changed) = self.writer().apply(transactions)?;
-        if changed {
+    pub fn apply(&self, transactions: &[Logged]) -> Result<Frontier, StoreError> {
+        let commit = self.writer()?.apply(transactions)?;
+        if let Some(commit) = commit {
+            self.durable(commit)?;
             self.bound_inbox()?;
-            self.bump();
         }
-        Ok(frontier)
+        Ok(self.frontier())
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        lock(&self.inner.writer)
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        self.inner.sync.check()?;
+        Ok(lock(&self.inner.writer))
     }
 
     fn bump(&self) {

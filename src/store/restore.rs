@@ -19,6 +19,10 @@ impl Store {
         query: &ConflictQuery,
     ) -> Result<Vec<ConflictRow>, StoreError> {
         let tables = lock(&self.inner.shown).tables.clone();
+        if tables.iter().any(|table| table.is_shelf()) {
+            // Rows there may not have their clocks yet.
+            self.fold()?;
+        }
         self.read(|reader| list(reader.connection, &tables, query))
     }
 

@@ -74,6 +74,11 @@ impl Table {
         self.name.starts_with("_tutti_")
     }
 
+    /// Whether it holds the rows of a declaration that does not stand.
+    pub fn is_shelf(&self) -> bool {
+        self.name.starts_with(SHELF)
+    }
+
     /// Whether a row's visibility depends on others.
     pub fn is_constrained(&self) -> bool {
         !self.uniques.is_empty() || !self.foreign.is_empty() || self.is_parent
@@ -96,6 +101,9 @@ impl Table {
         changed.dedup();
     }
 }
+
+/// How the tables begin that hold the rows of declarations which do not stand.
+pub(super) const SHELF: &str = "_tutti_shelf_";
 
 /// An identifier as SQL takes it.
 pub(super) fn quote(name: &str) -> String {

@@ -9,11 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::{remove, settings};
+use super::apply::remove;
 use super::capture::Row;
 use super::claim::{self, Claim};
+use super::memory::RowName;
 use super::parents::{foreign_keys, offered};
 use super::schema::{ForeignKey, Table, Unique};
 use super::tx::Bind;
@@ -22,7 +24,6 @@ use crate::replica::value::{decode, encode, encode_key};
 
 pub(super) use super::claim::rivals;
 
-type RowName = (i64, Vec<u8>);
 pub(super) type Entry = (Arc<Table>, Row);
 
 /// A unique key some of whose claims changed.
@@ -50,7 +51,20 @@ pub(super) fn create(db: &Connection) -> Result<(), StoreError> {
     Ok(db.execute_batch(claim::TABLES)?)
 }
 
+/// Foreign keys, triggers and checks; unlike the pragma, this counts inside a transaction too.
+fn settings(db: &Connection, local: bool) -> Result<(), StoreError> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, local)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, local)?;
+    Ok(db.pragma_update(None, "ignore_check_constraints", !local)?)
+}
+
 impl Settle {
+    /// Whether anything is to be settled.
+    pub fn is_open(&self) -> bool {
+        !(self.pending.is_empty() && self.claims.is_empty())
+            || !(self.removed.is_empty() && self.check.is_empty())
+    }
+
     /// A merged row that is not visible: on its way or parked.
     pub fn merged(
         &self,
@@ -144,22 +158,20 @@ impl Settle {
     }
 
     /// Settles a local transaction before it commits, with the settings of applying while rows
-    /// come back; nothing is done where nothing waits for what it touched.
+    /// come back. The clocks of its rows must be written.
     pub fn run_local(self, db: &Connection, tables: &[Arc<Table>]) -> Result<(), StoreError> {
-        if !self.concerns_parked(db, tables)? {
-            return Ok(());
-        }
-        settings(db, true)?;
-        let result = self.run(db, tables);
         settings(db, false)?;
+        let result = self.run(db, tables);
+        settings(db, true)?;
         result
     }
 
-    fn concerns_parked(&self, db: &Connection, tables: &[Arc<Table>]) -> Result<bool, StoreError> {
-        let mut parked = db.prepare_cached("SELECT 1 FROM _tutti_hidden LIMIT 1")?;
-        if !parked.exists([])? {
-            return Ok(false);
-        }
+    /// Whether any parked row waits for what a local transaction touched.
+    pub fn concerns_parked(
+        &self,
+        db: &Connection,
+        tables: &[Arc<Table>],
+    ) -> Result<bool, StoreError> {
         for claim in self.claims.keys() {
             if claim::any(db, claim)? {
                 return Ok(true);

@@ -152,7 +152,7 @@ impl Store {
             .swap
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         lock(&inner.readers).clear();
         let clock = writer.clock.clone();
         let backup = inner.path.with_file_name(format!("backup-{}.db", clock()));
@@ -164,13 +164,14 @@ impl Store {
         let swapped = replace(&incoming, &inner.path);
         // Whether or not it worked: whatever is there now is opened again.
         let shown = inner.shown.clone();
+        inner.sync.reset();
         *writer = Writer::open(&inner.path, inner.node, incarnation, clock, shown)?;
         swapped?;
         let migrations = lock(&inner.migrations).clone();
         let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
         writer.migrate(&migrations)?;
         drop(writer);
-        self.bump();
+        self.flush()?;
         Ok(backup)
     }
 }

@@ -231,7 +231,7 @@ impl Writer {
                 }
             }
             // What lay on the table goes with it.
-            let sql = "UPDATE _tutti_declaration SET dropped = 1, tbl = NULL \
+            let sql = "UPDATE _tutti_declaration SET dropped = 1 \
                        WHERE ?1 IN (id, target)";
             self.db.execute(sql, [*id as i64])?;
         }

@@ -29,8 +29,7 @@ pub(super) fn pull(to: &Peer, from: &Peer) {
         if found.is_empty() {
             return;
         }
-        let batch: Vec<Vec<u8>> = found.into_iter().map(|logged| logged.bytes).collect();
-        to.store.apply(&batch).unwrap();
+        to.store.apply(&found).unwrap();
         at = next;
     }
 }
@@ -327,11 +326,11 @@ fn a_stamp_from_the_future_waits_and_does_not_move_the_clock() {
     a.declare(ITEM).unwrap();
     let b = peer(2);
     let (found, _) = a.log_after(&b.store.frontier(), 0, 1 << 20).unwrap();
-    let error = b.store.apply(&[found[0].bytes.clone()]).unwrap_err();
+    let error = b.store.apply(&found[..1]).unwrap_err();
     assert!(error.to_string().contains("in the future"), "{error}");
     b.store.declare(ITEM).unwrap();
     let (own, _) = b.store.log_after(&Frontier::default(), 0, 1 << 20).unwrap();
-    let own = crate::replica::change::Transaction::decode(&own[0].bytes).unwrap();
+    let own = own[0].decode(crate::replica::clock::Hlc(0)).unwrap();
     assert_eq!(own.hlc.millis(), 1_000);
 }
 
@@ -352,12 +351,16 @@ fn out_of_order_and_unreadable_transactions_are_refused_whole() {
     run(&a, "INSERT INTO item VALUES (1, 1, 1)");
     run(&a, "INSERT INTO item VALUES (2, 1, 1)");
     let (found, _) = a.store.log_after(&b.store.frontier(), 0, 1 << 20).unwrap();
-    let error = b.store.apply(&[found[1].bytes.clone()]).unwrap_err();
+    let error = b.store.apply(&found[1..]).unwrap_err();
     assert!(matches!(error, StoreError::Peer(_)), "{error}");
-    let both = [found[0].bytes.clone(), vec![1, 2, 3]];
+    let garbage = Logged {
+        bytes: vec![1, 2, 3],
+        ..found[1].clone()
+    };
+    let both = [found[0].clone(), garbage];
     assert!(matches!(b.store.apply(&both), Err(StoreError::Peer(_))));
     assert!(rows(&b, "SELECT * FROM item").is_empty());
-    let twice = [found[0].bytes.clone(), found[0].bytes.clone()];
+    let twice = [found[0].clone(), found[0].clone()];
     b.store.apply(&twice).unwrap();
     assert_eq!(rows(&b, "SELECT id FROM item"), vec![vec![Integer(1)]]);
 }

@@ -1,6 +1,7 @@
 //! What goes into a session and what comes out of it: clocks, actions, events, errors.
 
 use super::SILENCE_MS;
+use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::wire::replication::Frame;
@@ -37,7 +38,7 @@ pub enum Action {
     /// Send it.
     Send(Frame),
     /// Apply these durably; report with [`super::Session::applied`].
-    Apply(Vec<Vec<u8>>),
+    Apply(Vec<Logged>),
     /// Read the log for a peer at `frontier` from `position` (`None`: find out where to start);
     /// report with [`super::Session::read`].
     Read {

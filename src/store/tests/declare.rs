@@ -364,7 +364,7 @@ fn declarations_survive_a_restart() {
         .store
         .log_after(&store.frontier(), 0, 1 << 20)
         .unwrap();
-    store.apply(&[found[0].bytes.clone()]).unwrap();
+    store.apply(&found[..1]).unwrap();
     let digest = store.digest().unwrap();
     let conflicts = store.conflicts(10).unwrap();
     assert_eq!(conflicts.len(), 1);

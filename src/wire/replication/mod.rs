@@ -50,8 +50,8 @@ pub struct Hello {
 pub enum Frame {
     /// Kind 1: who speaks.
     Hello(Hello),
-    /// Kind 2: transactions, in an order that keeps causality.
-    Transactions(Vec<Vec<u8>>),
+    /// Kind 2: transactions as (origin, number, bytes), in an order that keeps causality.
+    Transactions(Vec<(u64, u64, Vec<u8>)>),
     /// Kind 3: all up to here is durable at the sender.
     Ack(WireFrontier),
     /// Kind 4: answer with a pong; the sender's monotonic microseconds.
@@ -190,8 +190,8 @@ mod tests {
     fn golden_bytes() {
         let ping = Frame::Ping { sent_us: 300 };
         assert_eq!(ping.encode(), [0, 0, 0, 3, 4, 0xac, 0x02]);
-        let list = Frame::Transactions(vec![vec![7, 8], vec![]]);
-        assert_eq!(list.encode(), [0, 0, 0, 6, 2, 2, 2, 7, 8, 0]);
+        let list = Frame::Transactions(vec![(5, 6, vec![7, 8])]);
+        assert_eq!(list.encode(), [0, 0, 0, 7, 2, 1, 5, 6, 2, 7, 8]);
         assert_eq!(Frame::SnapshotRequest.encode(), [0, 0, 0, 1, 6]);
     }
 
