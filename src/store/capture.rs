@@ -273,7 +273,8 @@ fn change(
             && let RowWrite::Insert(row) = &write
             && let Some(clock) = log::load_clock(db, table.id, &encoded)?
         {
-            overwrite_parked(db, &table, &encoded, row, &clock, stamp)?;
+            let settle = &mut collected.settle;
+            overwrite_parked(db, settle, &table, &encoded, row, &clock, stamp)?;
         }
         found.unwrap_or(u32::from(existed))
     } else {
@@ -306,7 +307,8 @@ fn change(
 /// A parked row is invisible to writers: what an insert writes over goes to the inbox.
 fn overwrite_parked(
     db: &Connection,
-    table: &Table,
+    settle: &mut Settle,
+    table: &Arc<Table>,
     key: &[u8],
     row: &Row,
     clock: &RowClock,
@@ -323,5 +325,7 @@ fn overwrite_parked(
             inbox::record(db, &table.name, key, &column.name, stamp, loser, value)?;
         }
     }
+    // What it claimed may be another parked row's now.
+    settle.touch(table, &parked)?;
     settle::unpark(db, table.id, key)
 }

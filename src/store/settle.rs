@@ -142,7 +142,8 @@ impl Settle {
         Ok(())
     }
 
-    fn touch(&mut self, table: &Arc<Table>, row: &Row) -> Result<(), StoreError> {
+    /// Notes that a row's claims came or went.
+    pub fn touch(&mut self, table: &Arc<Table>, row: &Row) -> Result<(), StoreError> {
         for (number, unique) in table.uniques.iter().enumerate() {
             if let Some(values) = claim::claimed(table, unique, row)? {
                 let touched = || Touched {

@@ -190,3 +190,31 @@ fn every_action_of_a_foreign_key_travels_as_rows() {
         vec![vec![Integer(2)]]
     );
 }
+
+#[test]
+fn writing_over_a_parked_row_frees_what_it_claimed() {
+    let (a, b) = pair(&[
+        "CREATE TABLE p(id INTEGER PRIMARY KEY)",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE, p REFERENCES p)",
+    ]);
+    run(&a, "INSERT INTO p VALUES (1)");
+    exchange(&a, &b);
+    // Row 2 claims `u` and is hidden for its parent, row 1 loses to it though it is hidden.
+    run(&a, "INSERT INTO t VALUES (1, 'u', NULL)");
+    run(&a, "DELETE FROM p");
+    run(&b, "UPDATE p SET id = id");
+    run(&b, "INSERT INTO t VALUES (3, 'other', NULL)");
+    run(&b, "INSERT INTO t VALUES (4, 'more', NULL)");
+    run(&b, "INSERT INTO t VALUES (2, 'u', 1)");
+    exchange(&a, &b);
+    assert_eq!(
+        rows(&a, "SELECT count(*) FROM _tutti_hidden"),
+        vec![vec![Integer(2)]]
+    );
+    run(&a, "INSERT INTO t VALUES (2, 'free', NULL)");
+    assert_eq!(
+        rows(&a, "SELECT id FROM t WHERE u = 'u'"),
+        vec![vec![Integer(1)]]
+    );
+    exchange(&a, &b);
+}
