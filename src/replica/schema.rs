@@ -71,9 +71,17 @@ pub struct Declaration {
     pub dropped: bool,
 }
 
-/// The id of a declaration: `words` are its tokens, `lives` how often the name was dropped before.
-pub fn declaration_id(kind: Kind, words: &[String], keys: Keys, lives: u64) -> DeclarationId {
+/// The id of a declaration: `words` are its tokens, `on` its table if it is an index or a trigger,
+/// `lives` how often the name was dropped before.
+pub fn declaration_id(
+    kind: Kind,
+    words: &[String],
+    keys: Keys,
+    on: Option<DeclarationId>,
+    lives: u64,
+) -> DeclarationId {
     let mut parts = vec![
+        on.map_or_else(String::new, |table| table.to_string()),
         kind.word().to_owned(),
         format!("{keys:?}"),
         lives.to_string(),

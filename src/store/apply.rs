@@ -411,7 +411,15 @@ fn record_lost(
         };
         if let Some(value) = loser {
             let column = &table.columns[usize::from(lost.column)].name;
-            inbox::record(db, &table.name, key, column, lost.winner, lost.loser, value)?;
+            inbox::record(
+                db,
+                &table.label,
+                key,
+                column,
+                lost.winner,
+                lost.loser,
+                value,
+            )?;
         }
     }
     Ok(())

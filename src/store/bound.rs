@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::inbox::spoken;
 use super::{Store, StoreError, lock};
-use crate::replica::value::{Value, decode};
+use crate::replica::value::{Value, decode, decode_key};
 
 /// How many entries the inbox holds.
 pub const ENTRIES_MAX: u64 = 10_000;
@@ -138,15 +138,15 @@ impl Store {
             let (id, key, value): (Vec<u8>, Vec<u8>, Vec<u8>) =
                 (row.get(1)?, row.get(3)?, row.get(5)?);
             bytes += (key.len() + value.len()) as u64;
-            let texts = |bytes: &[u8]| -> Vec<String> {
-                decode(bytes).unwrap_or_default().iter().map(text).collect()
+            let texts = |values: Option<Vec<Value>>| -> Vec<String> {
+                values.unwrap_or_default().iter().map(text).collect()
             };
             let line = Line {
                 id: text(&Value::Blob(id)),
                 table: row.get(2)?,
-                key: texts(&key),
+                key: texts(decode_key(&key)),
                 column: row.get(4)?,
-                value: texts(&value),
+                value: texts(decode(&value)),
                 written_ms: (row.get::<_, i64>(6)? as u64) >> 16,
             };
             serde_json::to_writer(&mut lines, &line)

@@ -256,7 +256,7 @@ impl Writer {
             .count();
         let id = match stamp == OWN {
             true => own_id(read.kind, &name),
-            false => declaration_id(read.kind, &read.words(), keys, lives as u64),
+            false => declaration_id(read.kind, &read.words(), keys, on, lives as u64),
         };
         let mut made = Known {
             is: Declaration {
@@ -280,6 +280,7 @@ impl Writer {
         }
         made.insert(&self.db)?;
         self.load_tables()?;
+        self.check_parents(&read)?;
         let mut settle = Settle::default();
         self.recheck_after(&[&made], &mut settle)?;
         settle.run(&self.db, &self.tables)?;
@@ -289,6 +290,32 @@ impl Writer {
             id,
             on: on.into_iter().collect(),
         }))
+    }
+
+    /// SQLite takes a FOREIGN KEY to columns that are no key, and then refuses every write.
+    fn check_parents(&self, made: &Statement) -> Result<(), StoreError> {
+        for foreign in self.named(&made.name).iter().flat_map(|t| &t.foreign) {
+            let Some(parent) = self.named(&foreign.parent) else {
+                continue;
+            };
+            let at = |name: &String| parent.column(name);
+            let columns: Option<Vec<usize>> = foreign.parent_columns.iter().map(at).collect();
+            let is_key = |columns: &Vec<usize>| {
+                let same = |key: &Vec<usize>| {
+                    key.len() == columns.len() && columns.iter().all(|at| key.contains(at))
+                };
+                let whole = parent.uniques.iter().filter(|u| u.predicate.is_none());
+                same(&parent.key) || whole.map(|unique| &unique.columns).any(same)
+            };
+            if !columns.as_ref().is_some_and(is_key) {
+                return refuse(format!(
+                    "table {}: its FOREIGN KEY points at columns of {} that are neither its \
+                     PRIMARY KEY nor UNIQUE",
+                    made.name, parent.name
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn enter_drop(

@@ -17,7 +17,7 @@ use crate::replica::change::{RowChange, RowWrite};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::conflict::conflict_id;
 use crate::replica::schema::{DeclarationId, Kind};
-use crate::replica::value::{Value, decode, encode, encode_key};
+use crate::replica::value::{Value, decode, decode_key, encode, encode_key};
 
 /// Dismissals replicate, so that what one operator has dealt with is gone everywhere.
 const TABLES: &str = "
@@ -214,7 +214,7 @@ pub(super) fn dropped(
     };
     match latest(&clock, |stamp| !covers(stamp)) {
         None => Ok(()),
-        Some(loser) => insert(db, &table.name, &key, "*", winner, loser, &encode(row)),
+        Some(loser) => insert(db, &table.label, &key, "*", winner, loser, &encode(row)),
     }
 }
 
@@ -283,10 +283,11 @@ fn declarations(
     page: &mut Page<'_>,
 ) -> Result<bool, StoreError> {
     let known = declare::known(db)?;
-    for lost in known
-        .iter()
-        .filter(|known| !known.stands && !known.is.dropped)
-    {
+    let gone = |on: &DeclarationId| known.iter().any(|k| k.is.id == *on && k.is.dropped);
+    for lost in known.iter().filter(|known| {
+        // An index of a table that was dropped went with it.
+        !known.stands && !known.is.dropped && !known.is.on.iter().any(gone)
+    }) {
         let winner = known.iter().find(|other| {
             let rival = (other.is.kind == Kind::Trigger) == (lost.is.kind == Kind::Trigger);
             other.stands && rival && other.is.name == lost.is.name
@@ -370,7 +371,7 @@ fn hidden(db: &Connection, tables: &[Arc<Table>], page: &mut Page<'_>) -> Result
         let Some(clock) = log::load_clock(db, id, &key)? else {
             continue;
         };
-        let (key, content) = (decode(&key).unwrap_or_default(), decode(&content));
+        let (key, content) = (decode_key(&key).unwrap_or_default(), decode(&content));
         let reason: String = row.get(3)?;
         let content = content.unwrap_or_default();
         let shown = whole(
@@ -421,7 +422,7 @@ fn entry(page: &Page<'_>, row: &rusqlite::Row<'_>) -> Result<ConflictRow, StoreE
     Ok(ConflictRow {
         id: row.get(0)?,
         table,
-        key: decode(&blob(2)?).unwrap_or_default(),
+        key: decode_key(&blob(2)?).unwrap_or_default(),
         column,
         value: decode(&blob(4)?).unwrap_or_default(),
         time_ms: loser.hlc.millis(),

@@ -45,6 +45,8 @@ pub(super) struct Table {
     /// Its number at every peer.
     pub tid: DeclarationId,
     pub name: String,
+    /// Its name for people, on a shelf too.
+    pub label: String,
     pub keys: Keys,
     pub columns: Vec<Column>,
     pub key: Vec<usize>,
@@ -145,6 +147,7 @@ pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, Sto
         id,
         tid: 0,
         name: name.to_owned(),
+        label: name.to_owned(),
         keys: Keys::Natural,
         groups: check_groups(
             &sql,

@@ -230,9 +230,7 @@ impl Writer {
                     self.db.execute(sql, [table.id])?;
                 }
             }
-            // What lay on the table goes with it.
-            let sql = "UPDATE _tutti_declaration SET dropped = 1 \
-                       WHERE ?1 IN (id, target)";
+            let sql = "UPDATE _tutti_declaration SET dropped = 1 WHERE id = ?";
             self.db.execute(sql, [*id as i64])?;
         }
         self.load_tables()?;

@@ -336,6 +336,10 @@ fn declarations_that_could_fail_at_a_peer_are_refused_with_advice() {
             "ultiple",
         ),
         ("DROP TABLE nothing", "no declared table"),
+        (
+            "CREATE TABLE c(id INTEGER PRIMARY KEY, t REFERENCES t(a))",
+            "FOREIGN KEY points",
+        ),
     ] {
         let error = a.store.declare(sql).unwrap_err().to_string();
         assert!(error.contains(word), "{sql}: {error}");
