@@ -12,6 +12,7 @@ pub mod frontier;
 pub mod merge;
 pub mod repair;
 pub mod retention;
+pub mod schema;
 pub mod session;
 pub mod skew;
 pub mod value;

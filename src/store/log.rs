@@ -237,13 +237,15 @@ pub(super) fn place(db: &Connection, origin: Incarnation, seq: u64) -> Result<i6
     Ok(found.unwrap_or(0))
 }
 
-/// The first position that a peer at `frontier` may lack; `ours` is what this log holds.
+/// The first position that a peer at `frontier` may lack; `ours` is what this log holds up to
+/// position `until`. What lies beyond is not on disk yet, and is read later.
 pub(super) fn start(
     db: &Connection,
     ours: &Frontier,
+    until: i64,
     frontier: &Frontier,
 ) -> Result<i64, StoreError> {
-    let mut first = end(db)? + 1;
+    let mut first = until + 1;
     for (origin, position) in &ours.0 {
         let theirs = frontier.seq(*origin);
         if position.seq > theirs {

@@ -13,30 +13,40 @@ use tokio::sync::watch;
 
 pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
+use crate::replica::schema::Keys;
 use crate::replica::session::Proven;
 use crate::replica::skew::{BOUND_MS, Waiting};
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
 
 mod apply;
+mod bound;
 mod capture;
+mod claim;
+mod declare;
 mod digest;
+mod feed;
 mod fold;
 mod import;
 mod inbox;
 mod joining;
+mod keys;
 mod log;
 mod memory;
+mod parents;
 mod pieces;
 mod ranges;
 mod reissue;
 mod repair;
 mod replay;
+mod restore;
 mod retention;
 mod schema;
+mod scratch;
 mod settle;
 mod shown;
 mod snapshot;
+mod stand;
 mod sync;
 mod tokens;
 mod tx;
@@ -46,8 +56,9 @@ mod writer;
 pub mod administrators;
 pub mod local;
 
+pub use feed::{Event, Subscription};
 pub use import::ImportReport;
-pub use inbox::ConflictRow;
+pub use inbox::{ConflictQuery, ConflictRow};
 pub use joining::Incoming;
 pub use pieces::{LargeLogged, Partial};
 pub use repair::Finding;
@@ -169,6 +180,7 @@ struct Inner {
     /// How far ahead a stamp may be, in milliseconds.
     clock_bound: AtomicU64,
     transfers: snapshot::Transfers,
+    inbox: Mutex<bound::Size>,
 }
 
 /// One replicated table, as shown to people.
@@ -182,6 +194,8 @@ pub struct TableInfo {
     pub columns: Vec<String>,
     /// Its primary key's columns.
     pub key: Vec<String>,
+    /// Who chooses the ids of its rows.
+    pub keys: Keys,
 }
 
 impl Store {
@@ -221,6 +235,7 @@ impl Store {
                 waiting: Mutex::default(),
                 clock_bound: AtomicU64::new(BOUND_MS),
                 transfers: snapshot::Transfers::default(),
+                inbox: Mutex::default(),
             }),
         };
         store.flush()?;
@@ -280,9 +295,14 @@ impl Store {
         self.durable(commit)
     }
 
-    /// Declares an operator's table or index everywhere: one CREATE TABLE or CREATE INDEX.
+    /// Declares or drops an operator's table, index or trigger everywhere: one statement.
     pub fn declare(&self, sql: &str) -> Result<(), StoreError> {
-        let commit = self.writer()?.declare(sql)?;
+        self.declare_with(sql, Keys::Natural)
+    }
+
+    /// As [`Store::declare`]; with [`Keys::Engine`] the table's ids come from this node's block.
+    pub fn declare_with(&self, sql: &str, keys: Keys) -> Result<(), StoreError> {
+        let commit = self.writer()?.declare(sql, keys)?;
         self.durable(commit)
     }
 
@@ -342,9 +362,11 @@ impl Store {
                     rows,
                     columns: table.columns.iter().map(|c| c.name.clone()).collect(),
                     key: table.key_names(),
+                    keys: table.keys,
                 })
             };
-            tables.into_iter().map(info).collect()
+            let listed = |table: &(Arc<schema::Table>, u64)| !table.0.is_engines();
+            tables.into_iter().filter(listed).map(info).collect()
         })
     }
 
@@ -385,12 +407,6 @@ impl Store {
     /// Bumps at every commit, local or applied.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
-    }
-
-    /// The newest entries of the conflict inbox.
-    pub fn conflicts(&self, limit: usize) -> Result<Vec<ConflictRow>, StoreError> {
-        let tables = lock(&self.inner.shown).tables.clone();
-        self.read(|reader| inbox::list(reader.connection, &tables, limit))
     }
 
     /// What this node has durably applied, per origin, closed incarnations included: what a
@@ -435,10 +451,11 @@ impl Store {
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        let ours = self.frontier();
+        let ours = lock(&self.inner.shown).durable().clone();
+        let until = ours.position;
         self.read(|reader| {
             retention::reachable(reader.connection, frontier)?;
-            log::start(reader.connection, &ours, frontier)
+            log::start(reader.connection, &ours.frontier, until, frontier)
         })
     }
 

@@ -37,7 +37,7 @@ fn fresh(db: &Connection, tables: &[Arc<Table>]) -> Result<HashSet<RowName>, Sto
     log::walk(db, log::folded(db)?, |entry| {
         if let Body::Rows(changes) = &entry.transaction.body {
             for change in changes {
-                let table = tables.iter().find(|table| table.name == change.table);
+                let table = tables.iter().find(|table| table.tid == change.table);
                 let keys = change.rows.iter().map(|row| encode_key(&row.key));
                 fresh.extend(
                     table

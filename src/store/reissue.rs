@@ -10,16 +10,20 @@ use std::sync::Arc;
 
 use rusqlite::params;
 
+use super::apply::remove;
+use super::capture::current;
 use super::log::{self, Origin, sqlite};
 use super::ranges::copy;
 use super::schema::Table;
+use super::settle::Settle;
 use super::writer::Writer;
-use super::{Store, StoreError, retention, settle};
+use super::{Store, StoreError, retention};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Head, Logged, RowChange, RowWrite, TableChange, Transaction};
 use crate::replica::clock::{Hlc, RowClock, Stamp};
 use crate::replica::fork;
 use crate::replica::frontier::{Frontier, Position};
+use crate::replica::schema::DeclarationId;
 use crate::replica::skew::limit;
 use crate::replica::value::{Value, encode_key};
 
@@ -32,8 +36,9 @@ struct Suffix {
     after: u64,
     /// The origin as it was at `after`.
     kept: Origin,
-    schemas: Vec<String>,
-    keys: BTreeMap<(String, Vec<u8>), Vec<Value>>,
+    /// Declarations, with their stamps.
+    schemas: Vec<(Stamp, Body)>,
+    keys: BTreeMap<(DeclarationId, Vec<u8>), Vec<Value>>,
     /// Changes of tables that are not here, as they came.
     foreign: Vec<TableChange>,
     positions: Vec<i64>,
@@ -138,7 +143,6 @@ impl Writer {
         let (count, hlc, told) = result?;
         self.renew(fresh, hlc, told);
         self.ready()?;
-        settle::repair(self)?;
         Ok((count, self.show_all()))
     }
 
@@ -179,15 +183,22 @@ impl Writer {
             }
             suffix.positions.push(entry.position);
             match transaction.body {
-                Body::Schema { sql } => suffix.schemas.push(sql),
+                body @ Body::Schema { .. } => {
+                    let stamp = Stamp {
+                        hlc: transaction.hlc,
+                        origin,
+                        seq: transaction.seq,
+                    };
+                    suffix.schemas.push((stamp, body));
+                }
                 Body::Rows(changes) => {
                     for change in changes {
-                        if !self.tables.iter().any(|table| table.name == change.table) {
+                        if !self.tables.iter().any(|table| table.tid == change.table) {
                             suffix.foreign.push(change);
                             continue;
                         }
                         for row in change.rows {
-                            let name = (change.table.clone(), encode_key(&row.key));
+                            let name = (change.table, encode_key(&row.key));
                             suffix.keys.insert(name, row.key);
                         }
                     }
@@ -236,14 +247,26 @@ impl Writer {
             origin: Origin::default(),
             hlc,
         };
-        for sql in &suffix.schemas {
-            let sql = sql.clone();
-            issue.log(self, Body::Schema { sql })?;
+        for (old, body) in &suffix.schemas {
+            let new = issue.stamp();
+            self.db.execute(
+                "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? \
+                 WHERE origin = ? AND seq = ?",
+                params![
+                    sqlite(new.hlc.0),
+                    sqlite(new.origin),
+                    sqlite(new.seq),
+                    sqlite(old.origin),
+                    sqlite(old.seq)
+                ],
+            )?;
+            issue.log(self, body.clone())?;
         }
+        let mut settle = Settle::default();
         let mut changes: Vec<TableChange> = suffix.foreign.clone();
         let mut size = 0;
-        for ((name, encoded), key) in &suffix.keys {
-            let Some(table) = self.tables.iter().find(|table| table.name == *name) else {
+        for ((tid, encoded), key) in &suffix.keys {
+            let Some(table) = self.tables.iter().find(|table| table.tid == *tid) else {
                 continue;
             };
             let table = Arc::clone(table);
@@ -252,11 +275,14 @@ impl Writer {
                 continue;
             };
             log::save_clock(&self.db, table.id, encoded, &clock)?;
+            if clock.is_alive() && table.is_constrained() {
+                rank(self, &mut settle, &table, encoded, key)?;
+            }
             size += encoded.len() + postcard::to_stdvec(&row).unwrap_or_default().len();
-            match changes.last_mut().filter(|last| last.table == *name) {
+            match changes.last_mut().filter(|last| last.table == *tid) {
                 Some(last) => last.rows.push(row),
                 None => changes.push(TableChange {
-                    table: name.clone(),
+                    table: *tid,
                     rows: vec![row],
                 }),
             }
@@ -268,6 +294,7 @@ impl Writer {
         if !changes.is_empty() {
             issue.log(self, Body::Rows(changes))?;
         }
+        settle.run(&self.db, &self.tables)?;
         if issue.origin.position.seq > 0 {
             self.memory.origins.insert(fresh, issue.origin);
         }
@@ -275,6 +302,29 @@ impl Writer {
         log::set_folded(&self.db, self.memory.position)?;
         Ok(told)
     }
+}
+
+/// A row has another rank among those that claim its unique values: it is looked at anew.
+fn rank(
+    writer: &Writer,
+    settle: &mut Settle,
+    table: &Arc<Table>,
+    encoded: &[u8],
+    key: &[Value],
+) -> Result<(), StoreError> {
+    let db = &writer.db;
+    let visible = current(db, table, key)?;
+    let row = match &visible {
+        Some(row) => Some(row.clone()),
+        None => settle.merged(db, table, encoded)?,
+    };
+    if row.is_none() {
+        return Ok(());
+    }
+    if visible.is_some() {
+        remove(db, table, key)?;
+    }
+    settle.changed(db, table, encoded.to_vec(), visible, row)
 }
 
 /// The transactions of one reissue.

@@ -331,7 +331,7 @@ impl Writer {
                             matches!(row.write, RowWrite::Delete)
                         };
                         let rows = change.rows.into_iter().filter(dead);
-                        rows.map(move |row| (change.table.clone(), row.key))
+                        rows.map(move |row| (change.table, row.key))
                     }));
                 }
                 Ok(true)
@@ -346,7 +346,7 @@ impl Writer {
             }
             let mut tombstones = 0;
             for (table, key) in deleted {
-                let table = writer.tables.iter().find(|known| known.name == table);
+                let table = writer.tables.iter().find(|known| known.tid == table);
                 let Some(id) = table.map(|table| table.id) else {
                     continue;
                 };

@@ -57,6 +57,12 @@ fn pair(sql: &[&str]) -> (Peer, Peer) {
     (a, b)
 }
 
+mod declare;
+mod feed;
+mod inbox;
+mod keys;
+mod parked;
+
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
 
 #[test]
@@ -258,7 +264,9 @@ fn tables_that_cannot_replicate_are_refused_with_advice() {
             "CREATE TABLE t(a TEXT NOT NULL COLLATE NOCASE PRIMARY KEY)",
             "BINARY",
         ),
-        ("DROP TABLE t", "CREATE TABLE"),
+        ("DROP TABLE t", "no declared table"),
+        ("CREATE VIEW v AS SELECT 1", "CREATE TABLE"),
+        ("CREATE VIRTUAL TABLE v USING fts5(a)", "CREATE TABLE"),
     ] {
         let error = a.store.declare(sql).unwrap_err().to_string();
         assert!(error.contains(word), "{sql}: {error}");
@@ -332,5 +340,24 @@ fn out_of_order_and_unreadable_transactions_are_refused_whole() {
     assert!(rows(&b, "SELECT * FROM item").is_empty());
     let twice = [found[0].clone(), found[0].clone()];
     b.store.apply(&twice).unwrap();
+    assert_eq!(rows(&b, "SELECT id FROM item"), vec![vec![Integer(1)]]);
+}
+
+#[test]
+fn a_peer_that_connects_between_a_commit_and_its_sync_still_gets_it() {
+    let (a, b) = pair(&[ITEM]);
+    a.store.set_durability(Durability::Lazy);
+    run(&a, "INSERT INTO item VALUES (1, 1, 1)");
+    let from = a.store.log_start(&b.store.frontier()).unwrap();
+    let after = |from| {
+        a.store
+            .log_after(&b.store.frontier(), from, 1 << 20)
+            .unwrap()
+    };
+    let (found, next) = after(from);
+    assert!(found.is_empty(), "not on disk yet");
+    a.store.flush().unwrap();
+    let (found, _) = after(next);
+    b.store.apply(&found).unwrap();
     assert_eq!(rows(&b, "SELECT id FROM item"), vec![vec![Integer(1)]]);
 }

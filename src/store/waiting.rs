@@ -40,6 +40,7 @@ impl Store {
         drop(writer);
         if let Some(commit) = commit {
             self.durable(commit)?;
+            self.bound_inbox()?;
         }
         Ok(self.open_frontier())
     }
