@@ -24,7 +24,7 @@ use crate::replica::clock::{Hlc, RowClock, Stamp};
 use crate::replica::fork;
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::schema::DeclarationId;
-use crate::replica::skew::limit;
+use crate::replica::skew::{BOUND_MS, limit};
 use crate::replica::value::{Value, encode_key};
 
 /// About how many bytes of rows go into one transaction that is issued again.
@@ -229,8 +229,12 @@ impl Writer {
             let kept = suffix.kept.clone();
             self.memory.origins.insert(suffix.origin, kept);
         }
+        // What a wrong clock stamped must not pull the new stamps with it: another incarnation of
+        // ours may be as far ahead, and is put right next.
+        let bound = limit((self.clock)(), BOUND_MS);
         let origins = self.memory.origins.values().map(|origin| origin.hlc);
-        Ok(origins.max().unwrap_or_default().tick((self.clock)()))
+        let latest = origins.filter(|hlc| *hlc <= bound).max();
+        Ok(latest.unwrap_or_default().tick((self.clock)()))
     }
 
     /// Logs what the suffix wrote under `fresh`; returns what was told of other origins.
@@ -240,7 +244,12 @@ impl Writer {
         hlc: Hlc,
         fresh: Incarnation,
     ) -> Result<Frontier, StoreError> {
-        let told = log::frontier(&self.memory.origins);
+        // An incarnation that is still too far ahead is taken back next: no dependency on it.
+        let bound = limit((self.clock)(), BOUND_MS);
+        let mut told = log::frontier(&self.memory.origins);
+        let origins = &self.memory.origins;
+        told.0
+            .retain(|id, _| origins.get(id).is_some_and(|origin| origin.hlc <= bound));
         let mut issue = Issue {
             fresh,
             told: told.0.iter().map(|(id, p)| (*id, p.seq)).collect(),

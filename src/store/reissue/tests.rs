@@ -191,3 +191,26 @@ fn a_clock_in_1970_is_heard_and_takes_what_waited_when_it_is_put_right() {
     converge(&[&a, &b]);
     assert_eq!(rows(&b).len(), 2);
 }
+
+#[test]
+fn a_node_that_restarted_while_its_clock_was_wrong_is_put_right_as_a_whole() {
+    let (a, _, _a) = clocked(1, PRESENT);
+    let (b, clock, dir) = clocked(2, FUTURE);
+    a.declare(ITEM).unwrap();
+    pull(&b, &a);
+    run(&b, "INSERT INTO item VALUES (1, 'first life', 0)");
+    drop(b);
+    let read = Arc::clone(&clock);
+    let read: crate::store::Clock = Arc::new(move || read.load(Ordering::Relaxed));
+    let b = Store::open_with_clock(dir.path(), [2; 16], 20, read).unwrap();
+    run(&b, "INSERT INTO item VALUES (2, 'second life', 0)");
+    clock.store(PRESENT, Ordering::Relaxed);
+    let mut fresh = 200;
+    let count = b.restamp(|| {
+        fresh += 1;
+        fresh
+    });
+    assert_eq!((count.unwrap(), fresh), (2, 202));
+    converge(&[&a, &b]);
+    assert_eq!(rows(&a).len(), 2);
+}
