@@ -161,6 +161,12 @@ impl Retention {
         self.marked.remove(&node)
     }
 
+    /// The last number of an origin that any peer is known to hold.
+    pub fn taken(&self, origin: Incarnation) -> u64 {
+        let seqs = self.acks.values().map(|acks| acks.held.seq(origin));
+        seqs.max().unwrap_or(0)
+    }
+
     /// What a peer holds by its own word.
     pub fn held(&self, node: NodeId) -> Option<&Frontier> {
         self.acks.get(&node).map(|acks| &acks.held)

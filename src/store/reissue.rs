@@ -17,7 +17,7 @@ use super::ranges::copy;
 use super::schema::Table;
 use super::settle::Settle;
 use super::writer::Writer;
-use super::{Store, StoreError, retention};
+use super::{Store, StoreError, lock, retention};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Head, Logged, RowChange, RowWrite, TableChange, Transaction};
 use crate::replica::clock::{Hlc, RowClock, Stamp};
@@ -95,11 +95,22 @@ impl Store {
                 let bound = &self.inner.clock_bound;
                 let bound = bound.load(std::sync::atomic::Ordering::Relaxed);
                 let limit = limit((writer.clock)(), bound);
-                let origins = writer.memory.origins.iter();
-                let mut ours = origins.filter(|(_, o)| o.node == Some(node) && o.hlc > limit);
-                match ours.next() {
+                let mut found = None;
+                for (id, known) in &writer.memory.origins {
+                    if known.node != Some(node) || known.hlc <= limit {
+                        continue;
+                    }
+                    // A peer whose clock was as wrong may have taken some: those stay.
+                    let taken = lock(&self.inner.kept).retention.taken(*id);
+                    let first = writer.first_beyond(*id, limit)?.max(taken + 1);
+                    if first <= known.position.seq {
+                        found = Some((*id, first));
+                        break;
+                    }
+                }
+                match found {
                     None => return Ok(count),
-                    Some((id, _)) => (*id, writer.first_beyond(*id, limit)?),
+                    Some(found) => found,
                 }
             };
             let (origin, first) = wrong;

@@ -1,7 +1,7 @@
 //! The seeded simulation: three nodes on real SQLite files, a virtual network and clock.
 //!
 //! Random transactions, cuts (also one-way), crashes, restored files, logs with a bound, snapshots
-//! and clocks that step, to 1970 and beyond 2099 too; after healing all nodes hold
+//! and clocks that step; after healing all nodes hold
 //! the same rows, clocks and parked rows, no foreign key dangles, and every acknowledged value is
 //! visible, in an inbox, or was overwritten by someone who saw it.
 //!
