@@ -75,7 +75,6 @@ fn what_a_killed_process_acknowledged_is_there() {
     let peer = Store::open(other.path(), [2; 16], 2).unwrap();
     peer.migrate(&[TABLE]).unwrap();
     let (found, _) = store.log_after(&peer.frontier(), 0, usize::MAX).unwrap();
-    let batch: Vec<_> = found.into_iter().map(|logged| logged.bytes).collect();
-    peer.apply(&batch).unwrap();
+    peer.apply(&found).unwrap();
     assert_eq!(peer.digest().unwrap(), store.digest().unwrap());
 }

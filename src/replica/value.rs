@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 /// A value of one of SQLite's five storage classes.
-#[derive(Clone, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Value {
     /// NULL.
+    #[default]
     Null,
     /// A 64-bit signed integer.
     Integer(i64),
@@ -31,6 +32,9 @@ impl Value {
 
 /// Encodes a key so that equal keys have equal bytes at every peer.
 pub fn encode_key(key: &[Value]) -> Vec<u8> {
+    if !key.iter().any(|value| matches!(value, Value::Real(_))) {
+        return encode(key);
+    }
     let canonical: Vec<Value> = key.iter().map(Value::canonical).collect();
     encode(&canonical)
 }

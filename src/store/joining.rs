@@ -231,7 +231,7 @@ impl Store {
         drop(incoming.file);
         inspect(&path)?;
         let inner = &self.inner;
-        let clock = self.writer().clock.clone();
+        let clock = self.writer()?.clock.clone();
         let shown = shown::Shared::default();
         let mut trial = Writer::open(&path, inner.node, incarnation, clock, shown)?;
         let migrations = lock(&inner.migrations).clone();
@@ -246,7 +246,7 @@ impl Store {
     fn replace(&self, incoming: &Path, incarnation: Incarnation) -> Result<PathBuf, StoreError> {
         let inner = &self.inner;
         let _swap = inner.swap.write().unwrap_or_else(PoisonError::into_inner);
-        let mut writer = self.writer();
+        let mut writer = self.writer()?;
         lock(&inner.readers).clear();
         let clock = writer.clock.clone();
         let backup = inner.path.with_file_name(format!("backup-{}.db", clock()));
@@ -254,6 +254,7 @@ impl Store {
         // used for another.
         writer.db = Connection::open_in_memory()?;
         let swapped = exchange(incoming, &inner.path, &backup);
+        inner.sync.reset();
         // Whether or not it worked: whatever is there now is opened again.
         let open = || {
             let (clock, shown) = (clock.clone(), inner.shown.clone());
@@ -270,7 +271,7 @@ impl Store {
         }
         swapped?;
         drop(writer);
-        self.bump();
+        self.flush()?;
         Ok(backup)
     }
 }

@@ -4,11 +4,13 @@
 //! and never wait for it. Every call blocks: async callers use `spawn_blocking`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
+pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
@@ -16,15 +18,19 @@ use crate::replica::{Incarnation, NodeId};
 mod apply;
 mod capture;
 mod digest;
+mod fold;
 mod import;
 mod inbox;
 mod joining;
 mod log;
+mod memory;
 mod pieces;
+mod replay;
 mod schema;
 mod settle;
 mod shown;
 mod snapshot;
+mod sync;
 mod tokens;
 mod tx;
 mod writer;
@@ -35,11 +41,11 @@ pub mod local;
 pub use import::ImportReport;
 pub use inbox::ConflictRow;
 pub use joining::Incoming;
-pub use log::Logged;
-pub use pieces::{LargeLogged, Partial};
+pub use pieces::Partial;
 pub use snapshot::Staged;
 pub use tx::Tx;
 
+use sync::GroupSync;
 use writer::Writer;
 
 /// Why a storage call failed.
@@ -89,6 +95,9 @@ pub enum StoreError {
     /// The database contradicts itself.
     #[error("replicated.db is damaged: {0}")]
     Damaged(String),
+    /// A sync of the disk failed; what was committed since is not known to be safe.
+    #[error("the disk did not take the last writes ({0}); restart the service once it is well")]
+    NotDurable(String),
     /// A caller's own refusal inside a transaction, which rolls it back.
     #[error("{0}")]
     Refused(String),
@@ -103,11 +112,24 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// When a commit returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on disk; what commits meanwhile shares one sync.
+    #[default]
+    Synced,
+    /// At once. It is on disk, and leaves the machine, with the next commit that syncs, or
+    /// [`Store::flush`]: for loading much, where a cut of power starts all over.
+    Lazy,
+}
+
 struct Inner {
     path: PathBuf,
     node: NodeId,
     writer: Mutex<Writer>,
     shown: shown::Shared,
+    sync: GroupSync,
+    lazy: AtomicBool,
     digests: shown::Cache<[u8; 32]>,
     counts: shown::Cache<u64>,
     readers: Mutex<Vec<Connection>>,
@@ -148,8 +170,10 @@ impl Store {
         snapshot::sweep(&path);
         let shown = shown::Shared::default();
         let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&shown))?;
-        Ok(Store {
+        let store = Store {
             inner: Arc::new(Inner {
+                sync: GroupSync::new(&path),
+                lazy: AtomicBool::new(false),
                 path,
                 node,
                 writer: Mutex::new(writer),
@@ -162,7 +186,38 @@ impl Store {
                 migrations: Mutex::default(),
                 transfers: snapshot::Transfers::default(),
             }),
-        })
+        };
+        store.flush()?;
+        Ok(store)
+    }
+
+    /// Sets when commits return.
+    pub fn set_durability(&self, durability: Durability) {
+        let lazy = durability == Durability::Lazy;
+        self.inner.lazy.store(lazy, Ordering::Relaxed);
+    }
+
+    /// Returns when everything committed is on disk.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let commit = lock(&self.inner.shown).latest().commits;
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(())
+    }
+
+    /// Waits until a commit is on disk, and tells.
+    fn durable(&self, commit: u64) -> Result<(), StoreError> {
+        if self.inner.lazy.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(())
+    }
+
+    /// Folds the log into row clocks, which otherwise follow it in batches.
+    pub fn fold(&self) -> Result<(), StoreError> {
+        self.writer()?.fold_now()
     }
 
     /// The node this store belongs to.
@@ -178,21 +233,21 @@ impl Store {
     /// Creates the appliance's own replicated tables and indexes, where they are missing. The
     /// same list runs on every node of one software version; it does not travel in the log.
     pub fn migrate(&self, statements: &[&str]) -> Result<(), StoreError> {
-        self.writer().migrate(statements)?;
+        let commit = self.writer()?.migrate(statements)?;
         let mut known = lock(&self.inner.migrations);
         for statement in statements {
             if !known.iter().any(|old| old == statement) {
                 known.push((*statement).to_owned());
             }
         }
-        Ok(())
+        drop(known);
+        self.durable(commit)
     }
 
     /// Declares an operator's table or index everywhere: one CREATE TABLE or CREATE INDEX.
     pub fn declare(&self, sql: &str) -> Result<(), StoreError> {
-        self.writer().declare(sql)?;
-        self.bump();
-        Ok(())
+        let commit = self.writer()?.declare(sql)?;
+        self.durable(commit)
     }
 
     /// Runs `work` in one transaction and commits it durably before returning. An error rolls
@@ -201,9 +256,9 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let (value, changed) = self.writer().transact(work)?;
-        if changed {
-            self.bump();
+        let (value, commit) = self.writer()?.transact(work)?;
+        if let Some(commit) = commit {
+            self.durable(commit)?;
         }
         Ok(value)
     }
@@ -304,7 +359,7 @@ impl Store {
 
     /// What this node has durably applied, per origin.
     pub fn frontier(&self) -> Frontier {
-        lock(&self.inner.shown).frontier.clone()
+        lock(&self.inner.shown).durable().frontier.clone()
     }
 
     /// How many origins and transactions this node holds, as `(origins, transactions)`.
@@ -315,33 +370,40 @@ impl Store {
     }
 
     /// Logged transactions beyond `frontier` from log position `from`, in an order that keeps
-    /// causality, up to about `max_bytes`; with the position to go on from.
+    /// causality, up to about `max_bytes`; with the position to go on from. Only what is on disk.
     pub fn log_after(
         &self,
         frontier: &Frontier,
         from: i64,
         max_bytes: usize,
     ) -> Result<(Vec<Logged>, i64), StoreError> {
-        self.read(|reader| log::read_after(reader.connection, frontier, from, max_bytes))
+        let until = lock(&self.inner.shown).durable().position;
+        self.read(|reader| log::read_after(reader.connection, frontier, from, until, max_bytes))
     }
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        self.read(|reader| log::start(reader.connection, frontier))
+        let (ours, end) = {
+            let shown = lock(&self.inner.shown);
+            let durable = shown.durable();
+            (durable.frontier.clone(), durable.position)
+        };
+        self.read(|reader| log::start(reader.connection, &ours, end, frontier))
     }
 
     /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
     /// the frontier after it.
-    pub fn apply(&self, transactions: &[Vec<u8>]) -> Result<Frontier, StoreError> {
-        let (frontier, changed) = self.writer().apply(transactions)?;
-        if changed {
-            self.bump();
+    pub fn apply(&self, transactions: &[Logged]) -> Result<Frontier, StoreError> {
+        let commit = self.writer()?.apply(transactions)?;
+        if let Some(commit) = commit {
+            self.durable(commit)?;
         }
-        Ok(frontier)
+        Ok(self.frontier())
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        lock(&self.inner.writer)
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        self.inner.sync.check()?;
+        Ok(lock(&self.inner.writer))
     }
 
     fn bump(&self) {

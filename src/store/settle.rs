@@ -12,15 +12,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::apply::{place, remove};
 use super::capture::{Row, current};
+use super::memory::RowName;
 use super::schema::{ForeignKey, Table, quote};
-use super::shown::Changed;
 use super::tx::{Bind, query};
 use super::writer::Writer;
 use super::{StoreError, log};
 use crate::replica::clock::Stamp;
 use crate::replica::value::{Value, decode, encode, encode_key};
-
-type RowName = (i64, Vec<u8>);
 
 /// Rows on their way: taken out of their table, not yet placed.
 #[derive(Default)]
@@ -33,15 +31,10 @@ pub(super) struct Settle {
 
 /// Looks at all parked rows again, after a local commit or a restart.
 pub(super) fn repair(writer: &mut Writer) -> Result<(), StoreError> {
-    let parked = "SELECT 1 FROM _tutti_hidden LIMIT 1";
-    let parked: Option<i64> = writer
-        .db
-        .prepare_cached(parked)?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    if parked.is_none() {
+    if !writer.memory.parked {
         return Ok(());
     }
+    writer.fold_now()?;
     writer.applying(|writer| {
         let settle = Settle {
             touched: true,
@@ -49,11 +42,17 @@ pub(super) fn repair(writer: &mut Writer) -> Result<(), StoreError> {
         };
         settle.run(&writer.db, &writer.tables)
     })?;
-    writer.publish(&Changed::All);
+    writer.memory.parked = super::memory::parked(&writer.db)?;
+    writer.show_all();
     Ok(())
 }
 
 impl Settle {
+    /// Whether rows are on their way.
+    pub fn is_open(&self) -> bool {
+        self.touched
+    }
+
     /// A merged row that is not visible: on its way or parked.
     pub fn merged(
         &self,

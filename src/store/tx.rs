@@ -61,6 +61,8 @@ pub struct Tx<'a> {
     db: &'a Connection,
     /// The last statement found fine: a loop runs the same one again and again.
     checked: String,
+    /// Something was rolled back within: the hook's events are not all true.
+    pub(super) undone: bool,
 }
 
 impl<'a> Tx<'a> {
@@ -68,6 +70,7 @@ impl<'a> Tx<'a> {
         Tx {
             db,
             checked: String::new(),
+            undone: false,
         }
     }
 }
@@ -77,12 +80,14 @@ impl Tx<'_> {
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
         self.check(sql)?;
         let mut statement = self.db.prepare_cached(sql)?;
-        Ok(statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)))?)
+        let done = statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)));
+        self.undone |= done.is_err();
+        Ok(done?)
     }
 
     fn check(&mut self, sql: &str) -> Result<(), StoreError> {
         if self.checked != sql {
-            allowed(sql)?;
+            self.undone |= allowed(sql)?;
             sql.clone_into(&mut self.checked);
         }
         Ok(())
@@ -96,12 +101,14 @@ impl Tx<'_> {
     /// The rows of a query, this transaction's own changes seen.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
         self.check(sql)?;
-        query(self.db, sql, params)
+        let found = query(self.db, sql, params);
+        self.undone |= found.is_err();
+        found
     }
 }
 
-/// Refuses what would escape the transaction or change tables unseen.
-fn allowed(sql: &str) -> Result<(), StoreError> {
+/// Refuses what would escape the transaction or change tables unseen; tells whether it undoes.
+fn allowed(sql: &str) -> Result<bool, StoreError> {
     let words = tokens(sql);
     let Some(Token::Word(first)) = words.first() else {
         return Err(StoreError::Statement("an empty statement".into()));
@@ -126,7 +133,7 @@ fn allowed(sql: &str) -> Result<(), StoreError> {
         ));
     }
     if fine.contains(&lower.as_str()) || rollback_to {
-        return Ok(());
+        return Ok(rollback_to);
     }
     Err(StoreError::Statement(format!(
         "{} has no place in a transaction; tables and indexes are declared",

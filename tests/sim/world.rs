@@ -291,6 +291,9 @@ impl World {
                       JOIN _tutti_table t ON t.id = c.tbl ORDER BY 1, 2";
         let parked = "SELECT t.name, h.key, h.row, h.reason FROM _tutti_hidden h \
                       JOIN _tutti_table t ON t.id = h.tbl ORDER BY 1, 2";
+        for node in 0..3 {
+            self.store(node).fold().unwrap();
+        }
         for node in 1..3 {
             assert_eq!(
                 dump(clocks, 0),
