@@ -11,6 +11,8 @@ usage() {
 ./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
 ./build.sh sim --seeds N   the replication simulator over N seeds
 ./build.sh bench image     size, exposure and boot times as 'name: value' lines
+./build.sh bench replication [-- NAME...]
+                           what replication costs, the same way; NAME: only parts that print it
 ./build.sh help            this text
 
 Caches live in ${XDG_CACHE_HOME:-~/.cache}/tutti, keyed by content; logs in out/logs.
@@ -239,7 +241,13 @@ case "${1:-image}" in
                 image
                 tests/image/bench.sh
                 ;;
-            *) fail "usage: ./build.sh bench image" ;;
+            replication)
+                shift 2
+                [ "${1:-}" = -- ] && shift
+                toolchain
+                cargo bench --locked --bench replication -- "$@"
+                ;;
+            *) fail "usage: ./build.sh bench image | ./build.sh bench replication [-- NAME...]" ;;
         esac
         ;;
     help | -h | --help) usage ;;

@@ -24,8 +24,9 @@ fn sample(path: &std::path::Path) {
             tx.execute("INSERT INTO a_child VALUES (2, 2, NULL), (1, 1, 2)", &[])
         })
         .unwrap();
-    let staged = store.stage_snapshot().unwrap();
-    std::fs::write(path, staged.read(0, staged.size as usize).unwrap()).unwrap();
+    let staged = store.stage_snapshot(None, u64::MAX).unwrap();
+    let (bytes, _) = staged.read(0, staged.size as usize).unwrap();
+    std::fs::write(path, bytes).unwrap();
 }
 
 #[test]
@@ -49,8 +50,7 @@ fn an_imported_database_is_equal_at_both_peers() {
         if found.is_empty() {
             break;
         }
-        let batch: Vec<_> = found.into_iter().map(|logged| logged.bytes).collect();
-        b.apply(&batch).unwrap();
+        b.apply(&found).unwrap();
         from = next;
     }
     eprintln!("applied: {:.1} s", began.elapsed().as_secs_f64());

@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Hlc, Stamp};
+use super::schema::{DeclarationId, Keys};
 use super::value::Value;
 use super::{Incarnation, NodeId};
 
 /// The largest encoded transaction, in bytes; a larger one is refused where it is written.
-pub const MAX_TRANSACTION: usize = 16 << 20;
+pub const MAX_TRANSACTION: usize = 256 << 20;
 
 /// One transaction of one origin.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Transaction {
     /// The start of the node that wrote it.
     pub origin: Incarnation,
@@ -18,12 +19,56 @@ pub struct Transaction {
     pub seq: u64,
     /// When; the version of every cell it writes.
     pub hlc: Hlc,
+    /// Who wrote it and what it had seen.
+    pub head: Head,
+    /// What it did.
+    pub body: Body,
+}
+
+/// What a transaction says of its origin.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Head {
     /// The node, told in the incarnation's first transaction only.
     pub node: Option<NodeId>,
     /// What the origin had applied of others, as far as it changed since its previous one.
     pub deps: Vec<(Incarnation, u64)>,
-    /// What it did.
-    pub body: Body,
+}
+
+/// A transaction as logged and sent: `bytes` say everything but whose it is and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Who wrote it.
+    pub origin: Incarnation,
+    /// Its number there.
+    pub seq: u64,
+    /// Its time after the origin's previous one, its head, and its body.
+    pub bytes: Vec<u8>,
+}
+
+impl Logged {
+    /// The transaction, its origin's previous one being of `previous` (0 before the first);
+    /// `None` where the bytes are none, or time stands still.
+    pub fn decode(&self, previous: Hlc) -> Option<Transaction> {
+        let (later, head, body) = decode(&self.bytes)?;
+        if later == 0 {
+            return None;
+        }
+        Some(Transaction {
+            origin: self.origin,
+            seq: self.seq,
+            hlc: Hlc(previous.0.checked_add(later)?),
+            head,
+            body,
+        })
+    }
+}
+
+/// A transaction's parts: how much later than its origin's previous one, head, body.
+pub fn decode(bytes: &[u8]) -> Option<(u64, Head, Body)> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((parts, [])) => Some(parts),
+        _ => None,
+    }
 }
 
 impl Transaction {
@@ -36,17 +81,10 @@ impl Transaction {
         }
     }
 
-    /// Its bytes, as logged and sent.
-    pub fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
-    }
-
-    /// The transaction in `bytes`; `None` where they are none.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
-        match postcard::take_from_bytes(bytes) {
-            Ok((transaction, [])) => Some(transaction),
-            _ => None,
-        }
+    /// Its bytes, its origin's previous transaction being of `previous`.
+    pub fn encode(&self, previous: Hlc) -> Vec<u8> {
+        let later = self.hlc.0.saturating_sub(previous.0);
+        postcard::to_stdvec(&(later, &self.head, &self.body)).unwrap_or_default()
     }
 }
 
@@ -55,18 +93,24 @@ impl Transaction {
 pub enum Body {
     /// Wrote rows.
     Rows(Vec<TableChange>),
-    /// Declared a table or an index.
+    /// Declared or dropped a table, an index or a trigger.
     Schema {
-        /// The CREATE statement.
+        /// The CREATE or DROP statement.
         sql: String,
+        /// Who chooses the ids, of a table.
+        keys: Keys,
+        /// A declaration's own id; of a DROP 0.
+        id: DeclarationId,
+        /// The table of an index or a trigger; all that a DROP ends.
+        on: Vec<DeclarationId>,
     },
 }
 
 /// The changes of one table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableChange {
-    /// Its name.
-    pub table: String,
+    /// Its declaration, which also numbers the columns.
+    pub table: DeclarationId,
     /// Its changed rows.
     pub rows: Vec<RowChange>,
 }

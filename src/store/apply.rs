@@ -1,142 +1,242 @@
 //! Applying peers' transactions: merge, write, and log them verbatim.
 //!
-//! Runs with foreign keys, triggers and checks off (set before BEGIN: inside a transaction the
-//! foreign key pragma is a silent no-op); what constraints ask for is settled at the end.
+//! Runs with foreign keys, triggers and checks off; what constraints ask for is settled at the
+//! end. A transaction whose origin had seen everything that is here cannot conflict: it is
+//! replayed (`replay.rs`) without looking at a clock.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::Connection;
-use rusqlite::config::DbConfig;
+use rusqlite::{Connection, params};
 
-use super::capture::{Row, current};
+use super::capture::{Row, current, set_mixed};
 use super::log::{self, Origins};
+use super::memory::parked;
 use super::schema::Table;
-use super::settle::Settle;
+use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::tx::Bind;
-use super::writer::{Writer, decode};
-use super::{StoreError, inbox};
-use crate::replica::change::{Body, RowChange, RowWrite, TableChange, Transaction};
-use crate::replica::clock::Stamp;
-use crate::replica::frontier::Frontier;
+use super::writer::Writer;
+use super::{StoreError, fold, inbox, replay};
+use crate::replica::change::{Body, Logged, RowChange, RowWrite, TableChange, Transaction};
+use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::merge::{self, Decision, Outcome, Side};
 use crate::replica::value::encode_key;
 
-/// Switches between what local writers and what applying needs.
-pub(super) fn settings(db: &Connection, applying: bool) -> Result<(), StoreError> {
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, !applying)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, !applying)?;
-    db.pragma_update(None, "ignore_check_constraints", applying)?;
-    Ok(())
+/// A batch while it is applied: what memory becomes when it commits.
+struct Applying {
+    origins: Origins,
+    position: i64,
+    folded: i64,
+    mixed: HashSet<i64>,
+    parked: bool,
+    settle: Settle,
+    merged: bool,
 }
 
 impl Writer {
-    /// Runs `work` with the settings of applying.
-    pub fn applying<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        settings(&self.db, true)?;
-        let result = self.atomically(work);
-        settings(&self.db, false)?;
-        result
-    }
-
-    /// Applies what is new of `batch`, durably; returns the frontier and whether it moved.
-    pub fn apply(&mut self, batch: &[Vec<u8>]) -> Result<(Frontier, bool), StoreError> {
-        let mut fresh = Vec::new();
-        let mut frontier = self.frontier();
-        for bytes in batch {
-            let transaction = decode(bytes)?;
-            let position = frontier.0.entry(transaction.origin).or_default();
-            if transaction.seq > position.seq {
-                position.seq = transaction.seq;
-                fresh.push((transaction, bytes));
-            }
-        }
+    /// Applies what is new of `batch`; returns the number of its commit, if there was any.
+    pub fn apply(&mut self, batch: &[Logged]) -> Result<Option<u64>, StoreError> {
+        self.ready()?;
+        let fresh = self.fresh(batch)?;
         if fresh.is_empty() {
-            return Ok((self.frontier(), false));
+            return Ok(None);
         }
-        let result = self.applying(|writer| {
-            let mut origins = writer.origins.clone();
-            let mut settle = Settle::default();
-            for (transaction, bytes) in &fresh {
-                check_order(&origins, transaction)?;
-                check_clock((writer.clock)(), transaction)?;
-                log::append(&writer.db, &mut origins, transaction, bytes)?;
-                match &transaction.body {
-                    Body::Rows(changes) => {
-                        writer.apply_rows(&origins, transaction, changes, &mut settle)?;
-                    }
-                    Body::Schema { sql } => {
-                        std::mem::take(&mut settle).run(&writer.db, &writer.tables)?;
-                        writer.apply_schema(transaction.stamp(), sql)?;
-                    }
-                }
-            }
-            settle.run(&writer.db, &writer.tables)?;
-            Ok(origins)
-        });
-        let mut names = Vec::new();
+        let result = self.applying(|writer| writer.apply_all(&fresh));
         match result {
-            Ok(origins) => {
-                let latest = fresh.iter().map(|(transaction, _)| transaction.hlc).max();
-                self.hlc = self.hlc.max(latest.unwrap_or_default());
-                self.origins = origins;
-                self.publish(&changed(&fresh, &mut names));
-                Ok((self.frontier(), true))
-            }
+            Ok(done) => Ok(Some(self.applied(&fresh, done))),
             Err(error) => {
-                self.load_tables()?;
+                self.set_stale();
                 Err(error)
             }
         }
     }
 
-    fn apply_schema(&mut self, stamp: Stamp, sql: &str) -> Result<(), StoreError> {
-        self.db.execute_batch("SAVEPOINT declare")?;
-        match self.create(sql) {
-            Ok(_) => self.db.execute_batch("RELEASE declare")?,
-            Err(error @ (StoreError::Schema(_) | StoreError::Sqlite(_))) => {
-                // Another definition holds the name: that must not stop the stream.
-                self.db
-                    .execute_batch("ROLLBACK TO declare; RELEASE declare")?;
-                inbox::park_schema(&self.db, stamp, sql, &error.to_string())?;
+    /// The transactions that are not here yet, decoded.
+    fn fresh<'a>(&self, batch: &'a [Logged]) -> Result<Vec<(Transaction, &'a Logged)>, StoreError> {
+        let mut ends: Vec<(u64, u64, Hlc)> = Vec::new();
+        let mut fresh = Vec::new();
+        for logged in batch {
+            let end = match ends.iter_mut().find(|end| end.0 == logged.origin) {
+                Some(end) => end,
+                None => {
+                    let known = self.memory.origins.get(&logged.origin);
+                    let (seq, hlc) = known.map_or((0, Hlc::default()), |origin| {
+                        (origin.position.seq, origin.hlc)
+                    });
+                    ends.push((logged.origin, seq, hlc));
+                    let last = ends.len() - 1;
+                    &mut ends[last]
+                }
+            };
+            if logged.seq <= end.1 {
+                continue;
             }
-            Err(error) => return Err(error),
+            if logged.seq != end.1 + 1 {
+                return Err(StoreError::Peer(format!(
+                    "transaction {} of origin {:016x} after {}",
+                    logged.seq, logged.origin, end.1
+                )));
+            }
+            let transaction = logged
+                .decode(end.2)
+                .ok_or_else(|| StoreError::Peer("a transaction that cannot be read".into()))?;
+            (end.1, end.2) = (transaction.seq, transaction.hlc);
+            fresh.push((transaction, logged));
         }
-        self.load_tables()
+        Ok(fresh)
     }
 
-    fn apply_rows(
+    fn apply_all(&mut self, fresh: &[(Transaction, &Logged)]) -> Result<Applying, StoreError> {
+        let mut state = Applying {
+            origins: self.memory.origins.clone(),
+            position: self.memory.position,
+            folded: self.memory.folded,
+            mixed: self.memory.mixed.clone(),
+            parked: self.memory.parked,
+            settle: Settle::default(),
+            merged: false,
+        };
+        for (transaction, logged) in fresh {
+            check_order(&state.origins, transaction)?;
+            check_clock((self.clock)(), transaction)?;
+            if state.settle.is_open() && !is_concurrent(&state.origins, transaction) {
+                self.settle(&mut state)?;
+            }
+            let plain = !state.parked
+                && !state.settle.is_open()
+                && !is_concurrent(&state.origins, transaction)
+                && replay::fits_all(&self.tables, &transaction.body);
+            if !plain {
+                state.folded = fold::fold(&self.db, &self.tables, &state.origins, state.folded)?;
+            }
+            let origin = state.origins.entry(transaction.origin).or_default();
+            state.position += 1;
+            let hlc = transaction.hlc;
+            let chain = log::append(&self.db, state.position, &origin.position, hlc, logged)?;
+            origin.advance(transaction.seq, hlc, chain, &transaction.head);
+            match &transaction.body {
+                Body::Rows(changes) => {
+                    self.note_generations(&mut state, changes)?;
+                    if plain {
+                        replay::rows(&self.db, &self.tables, changes)?;
+                    } else {
+                        self.merge_rows(&mut state, transaction, changes)?;
+                    }
+                }
+                body @ Body::Schema { .. } => {
+                    self.settle(&mut state)?;
+                    let covers = |stamp| covers(&state.origins, transaction, stamp);
+                    self.apply_schema(transaction.stamp(), body, covers)?;
+                    state.parked = parked(&self.db)?;
+                }
+            }
+            if !plain {
+                // What a merge wrote includes the clocks.
+                state.merged = true;
+                state.folded = state.position;
+                index(&self.db, transaction, state.position)?;
+            }
+        }
+        self.settle(&mut state)?;
+        if state.merged && state.folded == state.position {
+            log::save_origins(&self.db, &state.origins)?;
+        }
+        if state.merged {
+            // What follows a merge in the batch may have been replayed: it is folded, too.
+            state.folded = fold::fold(&self.db, &self.tables, &state.origins, state.folded)?;
+        }
+        Ok(state)
+    }
+
+    fn settle(&self, state: &mut Applying) -> Result<(), StoreError> {
+        if state.settle.is_open() {
+            std::mem::take(&mut state.settle).run(&self.db, &self.tables)?;
+            state.parked = parked(&self.db)?;
+        }
+        Ok(())
+    }
+
+    /// A table's first generation beyond 1 is remembered, in the database too.
+    fn note_generations(
         &self,
-        origins: &Origins,
-        transaction: &Transaction,
+        state: &mut Applying,
         changes: &[TableChange],
-        settle: &mut Settle,
     ) -> Result<(), StoreError> {
         for change in changes {
-            let table = self.tables.iter().find(|table| table.name == change.table);
+            if !change.rows.iter().any(|row| row.generation > 1) {
+                continue;
+            }
+            let table = self.tables.iter().find(|table| table.tid == change.table);
+            if let Some(table) = table
+                && state.mixed.insert(table.id)
+            {
+                set_mixed(&self.db, table.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch is committed: memory learns of it. Returns the number of the commit.
+    fn applied(&mut self, fresh: &[(Transaction, &Logged)], done: Applying) -> u64 {
+        let first = done.position - fresh.len() as i64 + 1;
+        let latest = fresh.iter().map(|(transaction, _)| transaction.hlc).max();
+        self.hlc = self.hlc.max(latest.unwrap_or_default());
+        let memory = &mut self.memory;
+        memory.origins = done.origins;
+        memory.position = done.position;
+        memory.mixed = done.mixed;
+        memory.parked = done.parked;
+        if done.folded != memory.folded {
+            memory.set_folded(done.folded);
+        }
+        for (position, (transaction, logged)) in (first..).zip(fresh) {
+            if position > done.folded {
+                memory.unfolded += logged.bytes.len();
+                memory.remember(&self.tables, &transaction.body);
+            }
+        }
+        let schema = |t: &(Transaction, &Logged)| matches!(t.0.body, Body::Schema { .. });
+        let commit = if fresh.iter().any(schema) {
+            self.show_all()
+        } else {
+            let origins = fresh.iter().map(|(transaction, _)| transaction.origin);
+            self.show(origins, &Changed::Tables(&changed(&self.tables, fresh)))
+        };
+        self.fold_when_due();
+        commit
+    }
+
+    fn merge_rows(
+        &self,
+        state: &mut Applying,
+        transaction: &Transaction,
+        changes: &[TableChange],
+    ) -> Result<(), StoreError> {
+        for change in changes {
+            let table = self.tables.iter().find(|table| table.tid == change.table);
             for row in &change.rows {
                 match table {
-                    Some(table) if fits(table, row) => {
-                        self.apply_row(origins, transaction, table, row, settle)?;
+                    Some(table) if replay::fits(table, row) => {
+                        self.merge_row(state, transaction, table, row)?;
                     }
-                    _ => inbox::park_row(&self.db, transaction.stamp(), &change.table, row)?,
+                    _ => inbox::park_row(&self.db, transaction.stamp(), change.table, row)?,
                 }
             }
         }
         Ok(())
     }
 
-    fn apply_row(
+    fn merge_row(
         &self,
-        origins: &Origins,
+        state: &mut Applying,
         transaction: &Transaction,
         table: &Arc<Table>,
         change: &RowChange,
-        settle: &mut Settle,
     ) -> Result<(), StoreError> {
+        let Applying {
+            origins, settle, ..
+        } = state;
         let key = encode_key(&change.key);
         let clock = log::load_clock(&self.db, table.id, &key)?;
         let covers = |stamp: Stamp| covers(origins, transaction, stamp);
@@ -150,7 +250,7 @@ impl Writer {
             Ok(decision) => decision,
             // A row of another declaration of this table was parked before: so is what follows
             // on it. One bad row never stops the stream.
-            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), &table.name, change),
+            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), table.tid, change),
         };
         let visible = current(&self.db, table, &change.key)?;
         let old = match &visible {
@@ -180,44 +280,49 @@ impl Writer {
 }
 
 /// Which tables a batch may change.
-fn changed<'a>(batch: &[(Transaction, &Vec<u8>)], names: &'a mut Vec<String>) -> Changed<'a> {
+fn changed(tables: &[Arc<Table>], batch: &[(Transaction, &Logged)]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
     for (transaction, _) in batch {
-        match &transaction.body {
-            Body::Rows(tables) => names.extend(tables.iter().map(|change| change.table.clone())),
-            Body::Schema { .. } => return Changed::All,
+        if let Body::Rows(changes) = &transaction.body {
+            for change in changes {
+                let table = tables.iter().find(|table| table.tid == change.table);
+                names.extend(table.map(|table| table.name.clone()));
+            }
         }
     }
-    Changed::Tables(names)
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
-/// Whether a change has the table's shape.
-fn fits(table: &Table, row: &RowChange) -> bool {
-    let width = table.columns.len();
-    row.key.len() == table.key.len()
-        && match &row.write {
-            RowWrite::Insert(values) => values.len() == width,
-            RowWrite::Update(cells) => cells.iter().all(|cell| usize::from(cell.0) < width),
-            RowWrite::Delete => true,
-        }
+/// Now and then a merged transaction's position is noted for those who read the log from it.
+fn index(db: &Connection, transaction: &Transaction, position: i64) -> Result<(), StoreError> {
+    if transaction.seq % 64 == 1 {
+        let (origin, seq) = (transaction.origin as i64, transaction.seq as i64);
+        db.prepare_cached("REPLACE INTO _tutti_index(origin, seq, position) VALUES (?, ?, ?)")?
+            .execute(params![origin, seq, position])?;
+    }
+    Ok(())
 }
 
+/// Whether anything is here that the transaction's origin had not seen.
+fn is_concurrent(origins: &Origins, transaction: &Transaction) -> bool {
+    let told = origins.get(&transaction.origin).map(|origin| &origin.deps);
+    let seen = |id: &u64| {
+        let news = transaction.head.deps.iter().find(|dep| dep.0 == *id);
+        let news = news.map(|dep| dep.1);
+        let before = told.and_then(|told| told.get(id)).copied();
+        news.max(before).unwrap_or(0)
+    };
+    let mut others = origins.iter().filter(|(id, _)| **id != transaction.origin);
+    others.any(|(id, origin)| seen(id) < origin.position.seq)
+}
+
+/// Whether all that a transaction depends on is here.
 fn check_order(origins: &Origins, transaction: &Transaction) -> Result<(), StoreError> {
     let seq = |id: u64| origins.get(&id).map_or(0, |origin| origin.position.seq);
-    let origin = transaction.origin;
-    if transaction.seq != seq(origin) + 1 {
-        return Err(StoreError::Peer(format!(
-            "transaction {} of origin {origin:016x} after {}",
-            transaction.seq,
-            seq(origin)
-        )));
-    }
-    let last = origins.get(&origin).map(|origin| origin.hlc);
-    if last.is_some_and(|last| transaction.hlc <= last) {
-        return Err(StoreError::Peer(format!(
-            "origin {origin:016x}'s clock ran backwards"
-        )));
-    }
-    match transaction.deps.iter().find(|dep| seq(dep.0) < dep.1) {
+    let mut deps = transaction.head.deps.iter();
+    match deps.find(|dep| seq(dep.0) < dep.1) {
         None => Ok(()),
         Some((dep, needed)) => Err(StoreError::Peer(format!(
             "a transaction that depends on {dep:016x}:{needed}, which is not here yet"
@@ -306,7 +411,15 @@ fn record_lost(
         };
         if let Some(value) = loser {
             let column = &table.columns[usize::from(lost.column)].name;
-            inbox::record(db, &table.name, key, column, lost.winner, lost.loser, value)?;
+            inbox::record(
+                db,
+                &table.label,
+                key,
+                column,
+                lost.winner,
+                lost.loser,
+                value,
+            )?;
         }
     }
     Ok(())
@@ -317,11 +430,7 @@ fn keeps_constraints(table: &Table, outcome: &Outcome) -> bool {
     let Outcome::Set(columns) = outcome else {
         return false;
     };
-    let tied = table.uniques.iter().map(|unique| &unique.columns);
-    let mut tied = tied
-        .chain(table.foreign.iter().map(|key| &key.columns))
-        .flatten();
-    !tied.any(|column| columns.contains(&(*column as u16)))
+    !columns.iter().any(|column| settle::watches(table, *column))
 }
 
 /// Writes a whole row.

@@ -1,19 +1,22 @@
 //! Capture: which keys a transaction touched, and what it made of them.
 //!
-//! SQLite's pre-update hook notes a key's old row at the first touch. Before COMMIT every noted
-//! key is read again and compared, so events of rolled-back savepoints and aborted statements,
-//! which the hook reports all the same, leave nothing behind.
+//! SQLite's pre-update hook notes a key's row before its first and after its last touch. The hook
+//! also reports what a rolled-back savepoint or an aborted statement did: where there was one,
+//! every noted key is read again before COMMIT, so that phantoms leave nothing behind.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 use rusqlite::hooks::{Action, PreUpdateCase};
 use rusqlite::types::ValueRef;
 
+use super::memory::Memory;
 use super::schema::Table;
+use super::settle::{self, Settle};
 use super::tx::{Bind, row_values, value};
-use super::{StoreError, inbox, lock, log, settle};
+use super::{StoreError, fold, inbox, keys, lock, log};
 use crate::replica::change::{RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::value::{Value, encode_key};
@@ -26,6 +29,7 @@ struct Touched {
     table: Arc<Table>,
     key: Row,
     before: Option<Row>,
+    after: Option<Row>,
 }
 
 /// What the hook writes to.
@@ -34,9 +38,10 @@ pub(super) struct Capture {
     pub enabled: bool,
     tables: HashMap<String, Arc<Table>>,
     touched: Vec<Touched>,
-    known: HashMap<(i64, Vec<u8>), ()>,
+    known: HashMap<(i64, Vec<u8>), usize>,
     /// A value that could not be read, with why.
     failed: Option<String>,
+    pub keys: keys::Shared,
 }
 
 /// Shared between the hook and the writer.
@@ -63,14 +68,22 @@ impl Capture {
         self.known.clear();
     }
 
-    fn touch(&mut self, table: &Arc<Table>, key: Row, before: Option<Row>) {
-        let name = (table.id, encode_key(&key));
-        if self.known.insert(name, ()).is_none() {
-            self.touched.push(Touched {
-                table: Arc::clone(table),
-                key,
-                before,
-            });
+    fn touch(&mut self, table: &Arc<Table>, before: Option<Row>, after: Option<Row>) {
+        let Some(row) = before.as_ref().or(after.as_ref()) else {
+            return;
+        };
+        let key: Row = table.key.iter().map(|&at| row[at].clone()).collect();
+        match self.known.entry((table.id, encode_key(&key))) {
+            Slot::Occupied(slot) => self.touched[*slot.get()].after = after,
+            Slot::Vacant(slot) => {
+                slot.insert(self.touched.len());
+                self.touched.push(Touched {
+                    table: Arc::clone(table),
+                    key,
+                    before,
+                    after,
+                });
+            }
         }
     }
 
@@ -82,7 +95,6 @@ impl Capture {
             let found = result.map_err(|error| error.to_string())?;
             value(found).map_err(|error| error.to_string())
         };
-        let key_of = |row: &Row| -> Row { table.key.iter().map(|&at| row[at].clone()).collect() };
         let (old, new) = match case {
             PreUpdateCase::Insert(new) => (None, Some(new)),
             PreUpdateCase::Delete(old) => (Some(old), None),
@@ -92,19 +104,30 @@ impl Capture {
             } => (Some(old_value_accessor), Some(new_value_accessor)),
             PreUpdateCase::Unknown => return Err("an event SQLite does not name".into()),
         };
-        if let Some(old) = old {
-            let columns = table.columns.iter();
-            let row: Row = columns
-                .map(|column| read(old.get_old_column_value(column.index)))
-                .collect::<Result<_, _>>()?;
-            self.touch(&table, key_of(&row), Some(row));
-        }
-        if let Some(new) = new {
-            let key = table.key.iter();
-            let key: Row = key
-                .map(|&at| read(new.get_new_column_value(table.columns[at].index)))
-                .collect::<Result<_, _>>()?;
-            self.touch(&table, key, None);
+        let columns = || table.columns.iter().map(|column| column.index);
+        let old: Option<Row> = old
+            .map(|old| {
+                columns()
+                    .map(|at| read(old.get_old_column_value(at)))
+                    .collect()
+            })
+            .transpose()?;
+        let new: Option<Row> = new
+            .map(|new| {
+                columns()
+                    .map(|at| read(new.get_new_column_value(at)))
+                    .collect()
+            })
+            .transpose()?;
+        let moved = match (&old, &new) {
+            (Some(old), Some(new)) => table.key.iter().any(|&at| old[at] != new[at]),
+            _ => false,
+        };
+        if moved {
+            self.touch(&table, old, None);
+            self.touch(&table, None, new);
+        } else {
+            self.touch(&table, old, new);
         }
         Ok(())
     }
@@ -128,35 +151,71 @@ pub(super) fn hook(db: &mut Connection, capture: &Shared) -> Result<(), StoreErr
     Ok(())
 }
 
-/// The net changes of the open transaction, stamped: clocks are written, changes returned.
+/// What a transaction did, and what memory has to learn of it once it is committed.
+#[derive(Default)]
+pub(super) struct Collected {
+    pub changes: Vec<TableChange>,
+    /// Tables that now have generations beyond the first.
+    pub mixed: Vec<i64>,
+    /// Generations of rows in such tables.
+    pub recent: Vec<((i64, Vec<u8>), u32)>,
+    /// How far the log was folded on the way.
+    pub folded: Option<i64>,
+    /// What parked rows may wait for.
+    pub settle: Settle,
+}
+
+/// The net changes of the open transaction; `undone` where something was rolled back within.
 pub(super) fn collect(
     db: &Connection,
     capture: &Shared,
+    tables: &[Arc<Table>],
+    memory: &Memory,
     stamp: Stamp,
-) -> Result<Vec<TableChange>, StoreError> {
+    undone: bool,
+) -> Result<Collected, StoreError> {
     let mut state = lock(capture);
     if let Some(error) = state.failed.take() {
         return Err(StoreError::Statement(format!("cannot capture: {error}")));
     }
     let touched = std::mem::take(&mut state.touched);
     state.enabled = false;
+    let keys = Arc::clone(&state.keys);
     drop(state);
-    let mut changes: Vec<TableChange> = Vec::new();
+    let mut collected = Collected::default();
+    if memory.parked && !touched.is_empty() {
+        // Writing over a parked row needs its clock.
+        let end = fold::fold(db, tables, &memory.origins, memory.folded)?;
+        collected.folded = Some(end);
+    }
     let mut places: HashMap<i64, usize> = HashMap::new();
-    for touched in touched {
+    for mut touched in touched {
+        if undone {
+            touched.after = current(db, &touched.table, &touched.key)?;
+        }
         let table = Arc::clone(&touched.table);
-        if let Some(row) = change(db, touched, stamp)? {
+        if let Some(row) = change(db, memory, &mut collected, touched, stamp, &keys)? {
             let at = *places.entry(table.id).or_insert_with(|| {
-                changes.push(TableChange {
-                    table: table.name.clone(),
+                collected.changes.push(TableChange {
+                    table: table.tid,
                     rows: Vec::new(),
                 });
-                changes.len() - 1
+                collected.changes.len() - 1
             });
-            changes[at].rows.push(row);
+            collected.changes[at].rows.push(row);
         }
     }
-    Ok(changes)
+    for table in &collected.mixed {
+        set_mixed(db, *table)?;
+    }
+    Ok(collected)
+}
+
+/// From now on generations have to be looked up in this table.
+pub(super) fn set_mixed(db: &Connection, table: i64) -> Result<(), StoreError> {
+    db.prepare_cached("UPDATE _tutti_table SET mixed = 1 WHERE id = ?")?
+        .execute([table])?;
+    Ok(())
 }
 
 /// Reads a row as it is now.
@@ -175,35 +234,72 @@ pub(super) fn current(
 
 fn change(
     db: &Connection,
+    memory: &Memory,
+    collected: &mut Collected,
     touched: Touched,
     stamp: Stamp,
+    keys: &keys::Shared,
 ) -> Result<Option<RowChange>, StoreError> {
-    let Touched { table, key, before } = touched;
-    let now = current(db, &table, &key)?;
-    let write = match (before, now) {
+    let Touched {
+        table,
+        key,
+        before,
+        after,
+    } = touched;
+    if memory.parked && table.is_constrained() && before != after {
+        let rows = (before.as_ref(), after.as_ref());
+        collected.settle.wrote(&table, rows.0, rows.1)?;
+    }
+    let existed = before.is_some();
+    let write = match (before, after) {
         (None, None) => return Ok(None),
         (None, Some(row)) => RowWrite::Insert(row),
         (Some(_), None) => RowWrite::Delete,
-        (Some(old), Some(new)) => {
+        (Some(old), Some(mut new)) => {
             let mut changed: Vec<usize> = (0..new.len()).filter(|&c| old[c] != new[c]).collect();
             if changed.is_empty() {
                 return Ok(None);
             }
             table.tied(&mut changed);
-            let cell = |column: usize| (column as u16, new[column].clone());
+            let cell = |column: usize| (column as u16, std::mem::take(&mut new[column]));
             RowWrite::Update(changed.into_iter().map(cell).collect())
         }
     };
-    let encoded = encode_key(&key);
-    let clock = log::load_clock(db, table.id, &encoded)?;
-    if let (RowWrite::Insert(row), Some(clock)) = (&write, &clock) {
-        overwrite_parked(db, &table, &encoded, row, clock, stamp)?;
+    let mixed = memory.mixed.contains(&table.id);
+    let before = if mixed || memory.parked {
+        let encoded = encode_key(&key);
+        let found = memory.generation(db, table.id, &encoded)?;
+        if memory.parked
+            && let RowWrite::Insert(row) = &write
+            && let Some(clock) = log::load_clock(db, table.id, &encoded)?
+        {
+            let settle = &mut collected.settle;
+            overwrite_parked(db, settle, &table, &encoded, row, &clock, stamp)?;
+        }
+        found.unwrap_or(u32::from(existed))
+    } else {
+        u32::from(existed)
+    };
+    if before == 0 {
+        keys::allowed(keys, &table, &key)?;
     }
-    let clock = advance(clock, &write, stamp);
-    log::save_clock(db, table.id, &encoded, &clock)?;
+    let generation = match &write {
+        // A row that lives but is parked is invisible here, so writing it looks like an insert.
+        RowWrite::Insert(_) if before % 2 == 1 => before,
+        RowWrite::Insert(_) | RowWrite::Delete => before + 1,
+        RowWrite::Update(_) => before,
+    };
+    if generation > 1 && !mixed && !collected.mixed.contains(&table.id) {
+        collected.mixed.push(table.id);
+    }
+    if mixed || generation > 1 {
+        collected
+            .recent
+            .push(((table.id, encode_key(&key)), generation));
+    }
     Ok(Some(RowChange {
         key,
-        generation: clock.generation,
+        generation,
         write,
     }))
 }
@@ -211,7 +307,8 @@ fn change(
 /// A parked row is invisible to writers: what an insert writes over goes to the inbox.
 fn overwrite_parked(
     db: &Connection,
-    table: &Table,
+    settle: &mut Settle,
+    table: &Arc<Table>,
     key: &[u8],
     row: &Row,
     clock: &RowClock,
@@ -228,31 +325,7 @@ fn overwrite_parked(
             inbox::record(db, &table.name, key, &column.name, stamp, loser, value)?;
         }
     }
+    // What it claimed may be another parked row's now.
+    settle.touch(table, &parked)?;
     settle::unpark(db, table.id, key)
-}
-
-fn advance(clock: Option<RowClock>, write: &RowWrite, stamp: Stamp) -> RowClock {
-    let fresh = |generation| RowClock {
-        generation,
-        row: stamp,
-        columns: Vec::new(),
-    };
-    let generation = clock.as_ref().map_or(0, |clock| clock.generation);
-    match (write, clock) {
-        // A row that lives but is parked is invisible here, so writing it looks like an insert.
-        (RowWrite::Insert(_), _) => fresh(if generation % 2 == 1 {
-            generation
-        } else {
-            generation + 1
-        }),
-        (RowWrite::Delete, _) => fresh(generation + 1),
-        (RowWrite::Update(columns), Some(mut clock)) => {
-            for column in columns {
-                clock.set_column(column.0, stamp);
-            }
-            clock
-        }
-        // A row without a clock was there before its table was replicated.
-        (RowWrite::Update(_), None) => fresh(1),
-    }
 }

@@ -1,27 +1,35 @@
 //! The engine's own tables: the log of every origin's transactions, origins, row clocks.
+//!
+//! A commit writes one row here, the log's. Row clocks, origins and the log's index follow in
+//! batches (`fold`); `folded` says how far they have come.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use crate::replica::change::{Body, Transaction};
+use crate::replica::change::{Body, Head, Logged, Transaction, decode};
 use crate::replica::clock::{Hlc, RowClock};
 use crate::replica::frontier::{Frontier, Position, chain};
 use crate::replica::{Incarnation, NodeId};
 
 /// `position` is the local order of application, which keeps causality; it differs between peers.
+/// `_tutti_index` holds some transactions' positions, from which a reader walks on.
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS _tutti_log(
   position INTEGER PRIMARY KEY,
   origin INTEGER NOT NULL, seq INTEGER NOT NULL, hlc INTEGER NOT NULL,
-  deps BLOB NOT NULL, chain BLOB NOT NULL, body BLOB NOT NULL,
-  UNIQUE (origin, seq));
+  chain BLOB NOT NULL, bytes BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS _tutti_index(
+  origin INTEGER NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL,
+  PRIMARY KEY (origin, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _tutti_origin(
   origin INTEGER PRIMARY KEY, node BLOB,
   seq INTEGER NOT NULL, hlc INTEGER NOT NULL, deps BLOB NOT NULL, chain BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS _tutti_state(
+  name TEXT NOT NULL PRIMARY KEY, value ANY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _tutti_table(
-  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, mixed INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS _tutti_clock(
   tbl INTEGER NOT NULL, key BLOB NOT NULL, clock BLOB NOT NULL,
   PRIMARY KEY (tbl, key)) WITHOUT ROWID;
@@ -49,13 +57,24 @@ pub(super) struct Origin {
     pub deps: BTreeMap<Incarnation, u64>,
 }
 
+impl Origin {
+    /// Moves on to its next transaction.
+    pub fn advance(&mut self, seq: u64, hlc: Hlc, chain: [u8; 32], head: &Head) {
+        self.node = self.node.or(head.node);
+        self.position = Position { seq, chain };
+        self.hlc = hlc;
+        self.deps.extend(head.deps.iter().copied());
+    }
+}
+
 /// All origins.
 pub(super) type Origins = BTreeMap<Incarnation, Origin>;
 
-fn sqlite(value: u64) -> i64 {
+pub(super) fn sqlite(value: u64) -> i64 {
     value as i64
 }
 
+/// The origins as of the folded part of the log.
 pub(super) fn load_origins(db: &Connection) -> Result<Origins, StoreError> {
     let mut statement =
         db.prepare("SELECT origin, node, seq, hlc, deps, chain FROM _tutti_origin")?;
@@ -80,117 +99,206 @@ pub(super) fn load_origins(db: &Connection) -> Result<Origins, StoreError> {
     Ok(origins)
 }
 
+/// Writes the origins down.
+pub(super) fn save_origins(db: &Connection, origins: &Origins) -> Result<(), StoreError> {
+    let mut statement = db.prepare_cached(
+        "REPLACE INTO _tutti_origin(origin, node, seq, hlc, deps, chain) \
+         VALUES (?, ?, ?, ?, ?, ?)",
+    )?;
+    for (id, origin) in origins {
+        let deps = postcard::to_stdvec(&origin.deps).unwrap_or_default();
+        statement.execute(params![
+            sqlite(*id),
+            origin.node,
+            sqlite(origin.position.seq),
+            sqlite(origin.hlc.0),
+            deps,
+            origin.position.chain
+        ])?;
+    }
+    Ok(())
+}
+
 pub(super) fn frontier(origins: &Origins) -> Frontier {
     Frontier(origins.iter().map(|(id, o)| (*id, o.position)).collect())
 }
 
-/// Logs a transaction and moves its origin on, in the database and in `origins` (a copy, kept
-/// only when the commit succeeds).
+/// Logs a transaction at `position`; returns its origin's chain hash after it.
 pub(super) fn append(
     db: &Connection,
-    origins: &mut Origins,
-    transaction: &Transaction,
-    bytes: &[u8],
-) -> Result<(), StoreError> {
-    let origin = origins.entry(transaction.origin).or_default();
-    origin.node = origin.node.or(transaction.node);
-    origin.position.seq = transaction.seq;
-    origin.position.chain = chain(&origin.position.chain, bytes);
-    origin.hlc = transaction.hlc;
-    origin.deps.extend(transaction.deps.iter().copied());
-    let deps = postcard::to_stdvec(&transaction.deps).unwrap_or_default();
+    position: i64,
+    previous: &Position,
+    hlc: Hlc,
+    logged: &Logged,
+) -> Result<[u8; 32], StoreError> {
+    let chain = chain(&previous.chain, &logged.bytes);
     db.prepare_cached(
-        "INSERT INTO _tutti_log(origin, seq, hlc, deps, chain, body) VALUES (?, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![
-        sqlite(transaction.origin),
-        sqlite(transaction.seq),
-        sqlite(transaction.hlc.0),
-        deps,
-        origin.position.chain,
-        bytes
-    ])?;
-    let all = postcard::to_stdvec(&origin.deps).unwrap_or_default();
-    db.prepare_cached(
-        "REPLACE INTO _tutti_origin(origin, node, seq, hlc, deps, chain) \
+        "INSERT INTO _tutti_log(position, origin, seq, hlc, chain, bytes) \
          VALUES (?, ?, ?, ?, ?, ?)",
     )?
     .execute(params![
-        sqlite(transaction.origin),
-        origin.node,
-        sqlite(transaction.seq),
-        sqlite(transaction.hlc.0),
-        all,
-        origin.position.chain
+        position,
+        sqlite(logged.origin),
+        sqlite(logged.seq),
+        sqlite(hlc.0),
+        chain,
+        logged.bytes
     ])?;
+    Ok(chain)
+}
+
+/// One row of the log.
+pub(super) struct Entry {
+    pub position: i64,
+    pub transaction: Transaction,
+    pub chain: [u8; 32],
+    pub size: usize,
+}
+
+/// Hands out the log's rows beyond `after` in order, until `each` says stop.
+pub(super) fn walk(
+    db: &Connection,
+    after: i64,
+    mut each: impl FnMut(Entry) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let mut statement = db.prepare_cached(
+        "SELECT position, origin, seq, hlc, chain, bytes FROM _tutti_log \
+         WHERE position > ? ORDER BY position",
+    )?;
+    let mut rows = statement.query([after])?;
+    while let Some(row) = rows.next()? {
+        let bytes: Vec<u8> = row.get(5)?;
+        let (_, head, body) =
+            decode(&bytes).ok_or_else(|| StoreError::Damaged("a logged transaction".into()))?;
+        let number = |at: usize| row.get::<_, i64>(at).map(|value| value as u64);
+        let transaction = Transaction {
+            origin: number(1)?,
+            seq: number(2)?,
+            hlc: Hlc(number(3)?),
+            head,
+            body,
+        };
+        let entry = Entry {
+            position: row.get(0)?,
+            transaction,
+            chain: row.get(4)?,
+            size: bytes.len(),
+        };
+        if !each(entry)? {
+            break;
+        }
+    }
     Ok(())
 }
 
-/// One logged transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Logged {
-    /// Who wrote it.
-    pub origin: Incarnation,
-    /// Its number there.
-    pub seq: u64,
-    /// Its bytes.
-    pub bytes: Vec<u8>,
+/// How far clocks, origins and index have come.
+pub(super) fn folded(db: &Connection) -> Result<i64, StoreError> {
+    let value: Option<i64> = db
+        .prepare_cached("SELECT value FROM _tutti_state WHERE name = 'folded'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(value.unwrap_or(0))
 }
 
-/// The first position that a peer at `frontier` may lack.
-pub(super) fn start(db: &Connection, frontier: &Frontier) -> Result<i64, StoreError> {
-    let mut first = i64::MAX;
-    let mut statement =
-        db.prepare("SELECT min(position) FROM _tutti_log WHERE origin = ? AND seq > ?")?;
-    for origin in load_origins(db)?.keys() {
-        let seq = sqlite(frontier.seq(*origin));
-        let lacking: Option<i64> =
-            statement.query_row(params![sqlite(*origin), seq], |row| row.get(0))?;
-        first = first.min(lacking.unwrap_or(i64::MAX));
-        same_history(db, *origin, frontier)?;
+pub(super) fn set_folded(db: &Connection, position: i64) -> Result<(), StoreError> {
+    db.prepare_cached("REPLACE INTO _tutti_state(name, value) VALUES ('folded', ?)")?
+        .execute([position])?;
+    Ok(())
+}
+
+/// The last position of the log.
+pub(super) fn end(db: &Connection) -> Result<i64, StoreError> {
+    let sql = "SELECT coalesce(max(position), 0) FROM _tutti_log";
+    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+/// A position from which all of `origin` from number `seq` on is found.
+pub(super) fn place(db: &Connection, origin: Incarnation, seq: u64) -> Result<i64, StoreError> {
+    let found: Option<i64> = db
+        .prepare_cached(
+            "SELECT position FROM _tutti_index WHERE origin = ? AND seq <= ? \
+             ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row(params![sqlite(origin), sqlite(seq)], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(0))
+}
+
+/// The first position that a peer at `frontier` may lack; `ours` is what this log holds up to
+/// position `until`. What lies beyond is not on disk yet, and is read later.
+pub(super) fn start(
+    db: &Connection,
+    ours: &Frontier,
+    until: i64,
+    frontier: &Frontier,
+) -> Result<i64, StoreError> {
+    let mut first = until + 1;
+    for (origin, position) in &ours.0 {
+        let theirs = frontier.seq(*origin);
+        if position.seq > theirs {
+            first = first.min(place(db, *origin, theirs + 1)?);
+        }
+        same_history(db, *origin, position, frontier)?;
     }
-    let end: i64 = db.query_row(
-        "SELECT coalesce(max(position), 0) FROM _tutti_log",
-        [],
-        |r| r.get(0),
-    )?;
-    Ok(first.min(end + 1))
+    Ok(first)
 }
 
 /// Refuses a peer whose history of an origin is not a part of ours.
 fn same_history(
     db: &Connection,
     origin: Incarnation,
+    ours: &Position,
     frontier: &Frontier,
 ) -> Result<(), StoreError> {
     let Some(theirs) = frontier.0.get(&origin) else {
         return Ok(());
     };
-    let ours: Option<[u8; 32]> = db
-        .prepare_cached("SELECT chain FROM _tutti_log WHERE origin = ? AND seq = ?")?
-        .query_row(params![sqlite(origin), sqlite(theirs.seq)], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    if ours.is_some_and(|ours| ours != theirs.chain) {
+    let chain = if theirs.seq == ours.seq {
+        Some(ours.chain)
+    } else {
+        chain_at(db, origin, theirs.seq)?
+    };
+    if chain.is_some_and(|chain| chain != theirs.chain) {
         return Err(StoreError::Peer(format!(
-            "another history of origin {origin:016x} at {}: one side was tampered with",
+            "another history of origin {origin:016x} at {}: one side was restored or copied",
             theirs.seq
         )));
     }
     Ok(())
 }
 
+/// The chain hash of one logged transaction.
+pub(super) fn chain_at(
+    db: &Connection,
+    origin: Incarnation,
+    seq: u64,
+) -> Result<Option<[u8; 32]>, StoreError> {
+    Ok(db
+        .prepare_cached(
+            "SELECT chain FROM _tutti_log WHERE position >= ? AND origin = ? AND seq = ? \
+             ORDER BY position LIMIT 1",
+        )?
+        .query_row(
+            params![place(db, origin, seq)?, sqlite(origin), sqlite(seq)],
+            |row| row.get(0),
+        )
+        .optional()?)
+}
+
+/// Transactions beyond `frontier` at positions `from` to `until`, about `max_bytes` of them, and
+/// the position to go on from.
 pub(super) fn read_after(
     db: &Connection,
     frontier: &Frontier,
     from: i64,
+    until: i64,
     max_bytes: usize,
 ) -> Result<(Vec<Logged>, i64), StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT position, origin, seq, body FROM _tutti_log WHERE position >= ? ORDER BY position",
+        "SELECT position, origin, seq, bytes FROM _tutti_log \
+         WHERE position BETWEEN ? AND ? ORDER BY position",
     )?;
-    let mut rows = statement.query([from])?;
+    let mut rows = statement.query([from, until])?;
     let (mut found, mut next, mut size) = (Vec::new(), from, 0);
     while let Some(row) = rows.next()? {
         let (origin, seq): (i64, i64) = (row.get(1)?, row.get(2)?);
@@ -216,14 +324,15 @@ pub(super) fn load_clock(
     table: i64,
     key: &[u8],
 ) -> Result<Option<RowClock>, StoreError> {
-    let bytes: Option<Vec<u8>> = db
-        .prepare_cached("SELECT clock FROM _tutti_clock WHERE tbl = ? AND key = ?")?
-        .query_row(params![table, key], |row| row.get(0))
-        .optional()?;
-    let decode = |bytes: Vec<u8>| postcard::from_bytes(&bytes);
-    bytes
-        .map(decode)
-        .transpose()
+    let mut statement =
+        db.prepare_cached("SELECT clock FROM _tutti_clock WHERE tbl = ? AND key = ?")?;
+    let mut rows = statement.query(params![table, key])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let bytes = row.get_ref(0)?.as_blob().unwrap_or_default();
+    postcard::from_bytes(bytes)
+        .map(Some)
         .map_err(|_| StoreError::Damaged("a row's clock".into()))
 }
 
@@ -257,8 +366,10 @@ pub(super) fn next(
         origin: incarnation,
         seq,
         hlc,
-        node: (seq == 1).then_some(node),
-        deps: origins.iter().filter_map(news).collect(),
+        head: Head {
+            node: (seq == 1).then_some(node),
+            deps: origins.iter().filter_map(news).collect(),
+        },
         body,
     }
 }

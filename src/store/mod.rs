@@ -4,25 +4,43 @@
 //! and never wait for it. Every call blocks: async callers use `spawn_blocking`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::watch;
 
+pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
+use crate::replica::schema::Keys;
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
 
 mod apply;
+mod bound;
 mod capture;
+mod claim;
+mod declare;
 mod digest;
+mod feed;
+mod fold;
 mod import;
 mod inbox;
+mod joining;
+mod keys;
 mod log;
+mod memory;
+mod parents;
+mod pieces;
+mod replay;
+mod restore;
 mod schema;
+mod scratch;
 mod settle;
 mod shown;
 mod snapshot;
+mod stand;
+mod sync;
 mod tokens;
 mod tx;
 mod writer;
@@ -30,12 +48,15 @@ mod writer;
 pub mod administrators;
 pub mod local;
 
+pub use feed::{Event, Subscription};
 pub use import::ImportReport;
-pub use inbox::ConflictRow;
-pub use log::Logged;
+pub use inbox::{ConflictQuery, ConflictRow};
+pub use joining::Incoming;
+pub use pieces::Partial;
 pub use snapshot::Staged;
 pub use tx::Tx;
 
+use sync::GroupSync;
 use writer::Writer;
 
 /// Why a storage call failed.
@@ -66,12 +87,28 @@ pub enum StoreError {
         /// The limit.
         max: usize,
     },
+    /// The disk has no room for what is about to be written.
+    #[error(
+        "the disk has {} MiB free, {what} needs {}: free some space",
+        free >> 20, (needed >> 20) + 1
+    )]
+    NoRoom {
+        /// For what.
+        what: &'static str,
+        /// In bytes.
+        needed: u64,
+        /// In bytes.
+        free: u64,
+    },
     /// A peer sent a transaction out of order or one that cannot be.
     #[error("from a peer: {0}")]
     Peer(String),
     /// The database contradicts itself.
     #[error("replicated.db is damaged: {0}")]
     Damaged(String),
+    /// A sync of the disk failed; what was committed since is not known to be safe.
+    #[error("the disk did not take the last writes ({0}); restart the service once it is well")]
+    NotDurable(String),
     /// A caller's own refusal inside a transaction, which rolls it back.
     #[error("{0}")]
     Refused(String),
@@ -86,11 +123,24 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
+/// When a commit returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on disk; what commits meanwhile shares one sync.
+    #[default]
+    Synced,
+    /// At once. It is on disk, and leaves the machine, with the next commit that syncs, or
+    /// [`Store::flush`]: for loading much, where a cut of power starts all over.
+    Lazy,
+}
+
 struct Inner {
     path: PathBuf,
     node: NodeId,
     writer: Mutex<Writer>,
     shown: shown::Shared,
+    sync: GroupSync,
+    lazy: AtomicBool,
     digests: shown::Cache<[u8; 32]>,
     counts: shown::Cache<u64>,
     readers: Mutex<Vec<Connection>>,
@@ -98,6 +148,8 @@ struct Inner {
     swap: RwLock<()>,
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
+    transfers: snapshot::Transfers,
+    inbox: Mutex<bound::Size>,
 }
 
 /// One replicated table, as shown to people.
@@ -111,6 +163,8 @@ pub struct TableInfo {
     pub columns: Vec<String>,
     /// Its primary key's columns.
     pub key: Vec<String>,
+    /// Who chooses the ids of its rows.
+    pub keys: Keys,
 }
 
 impl Store {
@@ -130,8 +184,10 @@ impl Store {
         snapshot::sweep(&path);
         let shown = shown::Shared::default();
         let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&shown))?;
-        Ok(Store {
+        let store = Store {
             inner: Arc::new(Inner {
+                sync: GroupSync::new(&path),
+                lazy: AtomicBool::new(false),
                 path,
                 node,
                 writer: Mutex::new(writer),
@@ -142,8 +198,41 @@ impl Store {
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
+                transfers: snapshot::Transfers::default(),
+                inbox: Mutex::default(),
             }),
-        })
+        };
+        store.flush()?;
+        Ok(store)
+    }
+
+    /// Sets when commits return.
+    pub fn set_durability(&self, durability: Durability) {
+        let lazy = durability == Durability::Lazy;
+        self.inner.lazy.store(lazy, Ordering::Relaxed);
+    }
+
+    /// Returns when everything committed is on disk.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        let commit = lock(&self.inner.shown).latest().commits;
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(())
+    }
+
+    /// Waits until a commit is on disk, and tells.
+    fn durable(&self, commit: u64) -> Result<(), StoreError> {
+        if self.inner.lazy.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(())
+    }
+
+    /// Folds the log into row clocks, which otherwise follow it in batches.
+    pub fn fold(&self) -> Result<(), StoreError> {
+        self.writer()?.fold_now()
     }
 
     /// The node this store belongs to.
@@ -159,21 +248,26 @@ impl Store {
     /// Creates the appliance's own replicated tables and indexes, where they are missing. The
     /// same list runs on every node of one software version; it does not travel in the log.
     pub fn migrate(&self, statements: &[&str]) -> Result<(), StoreError> {
-        self.writer().migrate(statements)?;
+        let commit = self.writer()?.migrate(statements)?;
         let mut known = lock(&self.inner.migrations);
         for statement in statements {
             if !known.iter().any(|old| old == statement) {
                 known.push((*statement).to_owned());
             }
         }
-        Ok(())
+        drop(known);
+        self.durable(commit)
     }
 
-    /// Declares an operator's table or index everywhere: one CREATE TABLE or CREATE INDEX.
+    /// Declares or drops an operator's table, index or trigger everywhere: one statement.
     pub fn declare(&self, sql: &str) -> Result<(), StoreError> {
-        self.writer().declare(sql)?;
-        self.bump();
-        Ok(())
+        self.declare_with(sql, Keys::Natural)
+    }
+
+    /// As [`Store::declare`]; with [`Keys::Engine`] the table's ids come from this node's block.
+    pub fn declare_with(&self, sql: &str, keys: Keys) -> Result<(), StoreError> {
+        let commit = self.writer()?.declare(sql, keys)?;
+        self.durable(commit)
     }
 
     /// Runs `work` in one transaction and commits it durably before returning. An error rolls
@@ -182,9 +276,9 @@ impl Store {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let (value, changed) = self.writer().transact(work)?;
-        if changed {
-            self.bump();
+        let (value, commit) = self.writer()?.transact(work)?;
+        if let Some(commit) = commit {
+            self.durable(commit)?;
         }
         Ok(value)
     }
@@ -232,9 +326,11 @@ impl Store {
                     rows,
                     columns: table.columns.iter().map(|c| c.name.clone()).collect(),
                     key: table.key_names(),
+                    keys: table.keys,
                 })
             };
-            tables.into_iter().map(info).collect()
+            let listed = |table: &(Arc<schema::Table>, u64)| !table.0.is_engines();
+            tables.into_iter().filter(listed).map(info).collect()
         })
     }
 
@@ -277,15 +373,9 @@ impl Store {
         self.inner.changes.subscribe()
     }
 
-    /// The newest entries of the conflict inbox.
-    pub fn conflicts(&self, limit: usize) -> Result<Vec<ConflictRow>, StoreError> {
-        let tables = lock(&self.inner.shown).tables.clone();
-        self.read(|reader| inbox::list(reader.connection, &tables, limit))
-    }
-
     /// What this node has durably applied, per origin.
     pub fn frontier(&self) -> Frontier {
-        lock(&self.inner.shown).frontier.clone()
+        lock(&self.inner.shown).durable().frontier.clone()
     }
 
     /// How many origins and transactions this node holds, as `(origins, transactions)`.
@@ -296,33 +386,41 @@ impl Store {
     }
 
     /// Logged transactions beyond `frontier` from log position `from`, in an order that keeps
-    /// causality, up to about `max_bytes`; with the position to go on from.
+    /// causality, up to about `max_bytes`; with the position to go on from. Only what is on disk.
     pub fn log_after(
         &self,
         frontier: &Frontier,
         from: i64,
         max_bytes: usize,
     ) -> Result<(Vec<Logged>, i64), StoreError> {
-        self.read(|reader| log::read_after(reader.connection, frontier, from, max_bytes))
+        let until = lock(&self.inner.shown).durable().position;
+        self.read(|reader| log::read_after(reader.connection, frontier, from, until, max_bytes))
     }
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        self.read(|reader| log::start(reader.connection, frontier))
+        let (ours, end) = {
+            let shown = lock(&self.inner.shown);
+            let durable = shown.durable();
+            (durable.frontier.clone(), durable.position)
+        };
+        self.read(|reader| log::start(reader.connection, &ours, end, frontier))
     }
 
     /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
     /// the frontier after it.
-    pub fn apply(&self, transactions: &[Vec<u8>]) -> Result<Frontier, StoreError> {
-        let (frontier, changed) = self.writer().apply(transactions)?;
-        if changed {
-            self.bump();
+    pub fn apply(&self, transactions: &[Logged]) -> Result<Frontier, StoreError> {
+        let commit = self.writer()?.apply(transactions)?;
+        if let Some(commit) = commit {
+            self.durable(commit)?;
+            self.bound_inbox()?;
         }
-        Ok(frontier)
+        Ok(self.frontier())
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
-        lock(&self.inner.writer)
+    fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
+        self.inner.sync.check()?;
+        Ok(lock(&self.inner.writer))
     }
 
     fn bump(&self) {

@@ -4,19 +4,32 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::feed::Feed;
 use super::schema::Table;
 use crate::replica::Incarnation;
-use crate::replica::frontier::Frontier;
+use crate::replica::frontier::{Frontier, Position};
+
+/// How far the database has come.
+#[derive(Clone, Default)]
+pub(super) struct Point {
+    /// Commits since the store was opened.
+    pub commits: u64,
+    pub frontier: Frontier,
+    /// The last position of the log.
+    pub position: i64,
+}
 
 /// The writer's state after its last commit.
 #[derive(Default)]
 pub(super) struct Shown {
     pub incarnation: Incarnation,
-    pub frontier: Frontier,
     pub tables: Vec<Arc<Table>>,
     /// Per table, the number of the commit that last changed it.
     versions: HashMap<String, u64>,
-    commits: u64,
+    latest: Point,
+    /// What is known to be on disk: only this leaves the machine.
+    durable: Point,
+    pub feed: Feed,
 }
 
 /// Shared by the writer and its store.
@@ -32,9 +45,22 @@ pub(super) enum Changed<'a> {
 }
 
 impl Shown {
-    /// Notes a commit.
-    pub fn commit(&mut self, changed: &Changed<'_>) {
-        self.commits += 1;
+    /// Everything anew, as it lies on disk; returns the commit's number.
+    pub fn reset(&mut self, frontier: Frontier, position: i64) -> u64 {
+        self.latest.frontier = frontier;
+        self.latest.position = position;
+        self.commit(&Changed::All)
+    }
+
+    /// One origin has come further.
+    pub fn advance(&mut self, origin: Incarnation, at: Position, position: i64) {
+        self.latest.frontier.0.insert(origin, at);
+        self.latest.position = position;
+    }
+
+    /// Notes a commit and returns its number.
+    pub fn commit(&mut self, changed: &Changed<'_>) -> u64 {
+        self.latest.commits += 1;
         let named = |table: &Table| match changed {
             Changed::All => true,
             Changed::Tables(names) => names.contains(&table.name),
@@ -42,9 +68,36 @@ impl Shown {
         let spreads = self.tables.iter().any(|t| t.is_constrained() && named(t));
         for table in &self.tables {
             if named(table) || (spreads && table.is_constrained()) {
-                self.versions.insert(table.name.clone(), self.commits);
+                match self.versions.get_mut(&table.name) {
+                    Some(version) => *version = self.latest.commits,
+                    None => {
+                        let name = table.name.clone();
+                        self.versions.insert(name, self.latest.commits);
+                    }
+                }
             }
         }
+        let now = self.latest.commits;
+        let changed = self.versions.iter().filter(|(_, at)| **at == now);
+        self.feed.tell(changed.map(|(name, _)| name));
+        now
+    }
+
+    /// The last commit, durable or not.
+    pub fn latest(&self) -> Point {
+        self.latest.clone()
+    }
+
+    /// What a sync began with is on disk.
+    pub fn set_durable(&mut self, point: Point) {
+        if point.commits > self.durable.commits {
+            self.durable = point;
+        }
+    }
+
+    /// What is on disk.
+    pub fn durable(&self) -> &Point {
+        &self.durable
     }
 
     /// The tables, each with its version.

@@ -1,0 +1,112 @@
+//! What capture and logging cost a writer, beside rusqlite alone.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use tutti::store::{Durability, Store, StoreError, Tx};
+
+use super::Report;
+use super::plain::{Plain, Synchronous};
+use super::rows::{INSERT, TABLE, UPDATE, values};
+use super::sample::{Turns, on_disk, seconds};
+
+/// Rounds of each side that count.
+const ROUNDS: usize = 7;
+
+/// A store with the table in it.
+pub fn store(dir: &Path) -> Store {
+    let store = Store::open(dir, [1; 16], 1).unwrap();
+    store.migrate(&[TABLE]).unwrap();
+    store
+}
+
+fn put(tx: &mut Tx<'_>, from: i64, to: i64) -> Result<(), StoreError> {
+    for id in from..to {
+        tx.execute(INSERT, &values(id))?;
+    }
+    Ok(())
+}
+
+/// Inserts the rows `from..to` in one transaction.
+pub fn insert(store: &Store, from: i64, to: i64) {
+    store.transact(|tx| put(tx, from, to)).unwrap();
+}
+
+/// Changes one column of one row, in a transaction of its own.
+pub fn update(store: &Store, id: i64, amount: i64) {
+    let row = [amount.into(), id.into()];
+    store.transact(|tx| tx.execute(UPDATE, &row)).unwrap();
+}
+
+/// Rounds of `transactions` of `size` rows each, by one writer, neither side syncing.
+fn compare(transactions: i64, size: i64) -> Turns {
+    let (our_dir, their_dir) = (on_disk(), on_disk());
+    let store = store(our_dir.path());
+    store.set_durability(Durability::Lazy);
+    let plain = Plain::create(their_dir.path(), Synchronous::Normal);
+    let rows = transactions * size;
+    let round = |next: &mut i64, insert: &dyn Fn(i64, i64)| {
+        let from = *next;
+        *next += rows;
+        let firsts = (0..transactions).map(|number| from + number * size);
+        rows as f64 / seconds(|| firsts.for_each(|first| insert(first, first + size)))
+    };
+    let (mut ours, mut theirs) = (0, 0);
+    Turns::take(
+        ROUNDS,
+        || round(&mut ours, &|from, to| insert(&store, from, to)),
+        || round(&mut theirs, &|from, to| plain.insert(from, to)),
+    )
+}
+
+/// Single-row transactions; enough of them in each round that the log is folded meanwhile.
+pub fn single(report: &mut Report) {
+    let turns = compare(40_000, 1);
+    report.line("commit_single_per_s", turns.ours());
+    report.line("commit_single_plain_per_s", turns.theirs());
+    report.line("commit_single_ratio", turns.ratio());
+}
+
+/// 1,000-row transactions.
+pub fn batch(report: &mut Report) {
+    let turns = compare(100, 1_000);
+    report.line("commit_batch_rows_per_s", turns.ours());
+    report.line("commit_batch_plain_rows_per_s", turns.theirs());
+    report.line("commit_batch_ratio", turns.ratio());
+}
+
+const WRITERS: i64 = 32;
+const COMMITS_EACH: i64 = 25;
+
+/// All writers at once; commits a second.
+fn crowd(next: &AtomicI64, insert: impl Fn(i64) + Sync) -> f64 {
+    let took = seconds(|| {
+        std::thread::scope(|scope| {
+            for _ in 0..WRITERS {
+                scope.spawn(|| {
+                    for _ in 0..COMMITS_EACH {
+                        insert(next.fetch_add(1, Ordering::Relaxed));
+                    }
+                });
+            }
+        });
+    });
+    (WRITERS * COMMITS_EACH) as f64 / took
+}
+
+/// Single-row transactions of 32 concurrent writers, each on disk before its call returns.
+pub fn durable(report: &mut Report) {
+    let (our_dir, their_dir) = (on_disk(), on_disk());
+    let store = store(our_dir.path());
+    let plain = Mutex::new(Plain::create(their_dir.path(), Synchronous::Full));
+    let (ours, theirs) = (AtomicI64::new(0), AtomicI64::new(0));
+    let turns = Turns::take(
+        ROUNDS,
+        || crowd(&ours, |id| insert(&store, id, id + 1)),
+        || crowd(&theirs, |id| plain.lock().unwrap().insert(id, id + 1)),
+    );
+    report.line("commit_durable_per_s", turns.ours());
+    report.line("commit_durable_plain_per_s", turns.theirs());
+    report.line("commit_durable_ratio", turns.ratio());
+}
