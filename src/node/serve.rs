@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 mod address;
 mod http;
-mod links;
+pub mod links;
 pub mod node;
 mod tunnels;
 

@@ -5,6 +5,7 @@
 //! every noted key is read again before COMMIT, so that phantoms leave nothing behind.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
@@ -70,11 +71,10 @@ impl Capture {
             return;
         };
         let key: Row = table.key.iter().map(|&at| row[at].clone()).collect();
-        match self.known.get(&(table.id, encode_key(&key))) {
-            Some(&at) => self.touched[at].after = after,
-            None => {
-                let name = (table.id, encode_key(&key));
-                self.known.insert(name, self.touched.len());
+        match self.known.entry((table.id, encode_key(&key))) {
+            Slot::Occupied(slot) => self.touched[*slot.get()].after = after,
+            Slot::Vacant(slot) => {
+                slot.insert(self.touched.len());
                 self.touched.push(Touched {
                     table: Arc::clone(table),
                     key,

@@ -10,7 +10,7 @@ use super::schema::Table;
 use crate::replica::change::RowChange;
 use crate::replica::clock::Stamp;
 use crate::replica::conflict::conflict_id;
-use crate::replica::value::{Value, decode, encode_key};
+use crate::replica::value::{Value, decode, decode_key, encode_key};
 
 /// One entry of the conflict inbox.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,7 +136,7 @@ pub(super) fn list(
         found.push(ConflictRow {
             id: row.get(0)?,
             table: row.get(1)?,
-            key: decode(&key).unwrap_or_default(),
+            key: decode_key(&key).unwrap_or_default(),
             value: decode(&value).unwrap_or_default(),
             time_ms: (row.get::<_, i64>(5)? as u64) >> 16,
             reason: reason.into(),
@@ -165,7 +165,7 @@ fn hidden(
         found.push(ConflictRow {
             id: conflict_id(&name, &key, "*", clock.row, clock.row),
             table: name,
-            key: decode(&key).unwrap_or_default(),
+            key: decode_key(&key).unwrap_or_default(),
             column: "*".into(),
             value: decode(&content).unwrap_or_default(),
             time_ms: clock.row.hlc.millis(),

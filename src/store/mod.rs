@@ -383,12 +383,9 @@ impl Store {
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        let (ours, end) = {
-            let shown = lock(&self.inner.shown);
-            let durable = shown.durable();
-            (durable.frontier.clone(), durable.position)
-        };
-        self.read(|reader| log::start(reader.connection, &ours, end, frontier))
+        let ours = lock(&self.inner.shown).durable().clone();
+        let until = ours.position;
+        self.read(|reader| log::start(reader.connection, &ours.frontier, until, frontier))
     }
 
     /// Applies a peer's transactions in order, durably; those held already are skipped. Returns

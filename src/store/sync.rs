@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::shown::Shared;
 use super::{StoreError, lock};
@@ -16,6 +16,8 @@ use super::{StoreError, lock};
 struct State {
     wal: Option<Arc<File>>,
     failed: Option<String>,
+    /// Somebody syncs at this moment.
+    syncing: bool,
 }
 
 /// The durability of one database file.
@@ -23,8 +25,7 @@ struct State {
 pub(super) struct GroupSync {
     path: PathBuf,
     state: Mutex<State>,
-    /// Held by the one who syncs.
-    turn: Mutex<()>,
+    synced: Condvar,
 }
 
 impl GroupSync {
@@ -52,29 +53,46 @@ impl GroupSync {
 
     /// Returns when commit number `commit` is on disk; moves what is shown as durable on.
     pub fn wait(&self, commit: u64, shown: &Shared) -> Result<(), StoreError> {
-        let _turn = lock(&self.turn);
-        self.check()?;
-        if lock(shown).durable().commits >= commit {
-            return Ok(());
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(why) = &state.failed {
+                return Err(StoreError::NotDurable(why.clone()));
+            }
+            if lock(shown).durable().commits >= commit {
+                return Ok(());
+            }
+            if !state.syncing {
+                break;
+            }
+            let woken = self.synced.wait(state);
+            state = woken.unwrap_or_else(PoisonError::into_inner);
         }
+        state.syncing = true;
+        drop(state);
+        // All that is committed by now is in the file that is synced next.
         let latest = lock(shown).latest();
-        let synced = self.file().and_then(|file| {
+        let result = self.file().and_then(|file| {
             file.sync_data().map_err(|source| StoreError::Io {
                 path: self.path.clone(),
                 source,
             })
         });
-        match synced {
+        let mut state = lock(&self.state);
+        state.syncing = false;
+        let result = match result {
             Ok(()) => {
                 lock(shown).set_durable(latest);
                 Ok(())
             }
             Err(error) => {
                 let why = error.to_string();
-                lock(&self.state).failed = Some(why.clone());
+                state.failed = Some(why.clone());
                 Err(StoreError::NotDurable(why))
             }
-        }
+        };
+        drop(state);
+        self.synced.notify_all();
+        result
     }
 
     /// The write-ahead log. Holding it open beside SQLite is harmless: SQLite's locks are on the

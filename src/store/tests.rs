@@ -347,3 +347,22 @@ fn out_of_order_and_unreadable_transactions_are_refused_whole() {
     b.store.apply(&twice).unwrap();
     assert_eq!(rows(&b, "SELECT id FROM item"), vec![vec![Integer(1)]]);
 }
+
+#[test]
+fn a_peer_that_connects_between_a_commit_and_its_sync_still_gets_it() {
+    let (a, b) = pair(&[ITEM]);
+    a.store.set_durability(Durability::Lazy);
+    run(&a, "INSERT INTO item VALUES (1, 1, 1)");
+    let from = a.store.log_start(&b.store.frontier()).unwrap();
+    let after = |from| {
+        a.store
+            .log_after(&b.store.frontier(), from, 1 << 20)
+            .unwrap()
+    };
+    let (found, next) = after(from);
+    assert!(found.is_empty(), "not on disk yet");
+    a.store.flush().unwrap();
+    let (found, _) = after(next);
+    b.store.apply(&found).unwrap();
+    assert_eq!(rows(&b, "SELECT id FROM item"), vec![vec![Integer(1)]]);
+}

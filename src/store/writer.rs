@@ -20,8 +20,10 @@ use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::Position;
 use crate::replica::{Incarnation, NodeId};
 
-/// How many bytes of the log wait at most to be folded into row clocks.
-const UNFOLDED: usize = 2 << 20;
+/// How many bytes of the log wait at most to be folded into row clocks while writers are busy.
+const UNFOLDED: usize = 16 << 20;
+/// How many generations of rows are remembered at most until then.
+const RECENT: usize = 65_536;
 
 /// What the connection is set for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl Writer {
         // NORMAL: a commit does not wait for the disk, the group's sync does (`sync.rs`).
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; \
-             PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 4000;",
+             PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 2000;",
         )?;
         log::create(&db)?;
         let mut writer = Writer {
@@ -396,9 +398,8 @@ impl Writer {
     /// Folds the log into row clocks where enough has gathered. A failure costs nothing but the
     /// next attempt: the log has everything.
     pub fn fold_when_due(&mut self) {
-        if self.memory.unfolded > UNFOLDED
-            && let Err(error) = self.fold_now()
-        {
+        let due = self.memory.unfolded > UNFOLDED || self.memory.recent.len() > RECENT;
+        if due && let Err(error) = self.fold_now() {
             tracing::warn!(%error, "the log could not be folded into row clocks yet");
         }
     }
