@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Hlc, Stamp};
+use super::schema::{DeclarationId, Keys};
 use super::value::Value;
 use super::{Incarnation, NodeId};
 
@@ -92,18 +93,24 @@ impl Transaction {
 pub enum Body {
     /// Wrote rows.
     Rows(Vec<TableChange>),
-    /// Declared a table or an index.
+    /// Declared or dropped a table, an index or a trigger.
     Schema {
-        /// The CREATE statement.
+        /// The CREATE or DROP statement.
         sql: String,
+        /// Who chooses the ids, of a table.
+        keys: Keys,
+        /// A declaration's own id; of a DROP 0.
+        id: DeclarationId,
+        /// The table of an index or a trigger; all that a DROP ends.
+        on: Vec<DeclarationId>,
     },
 }
 
 /// The changes of one table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TableChange {
-    /// Its name.
-    pub table: String,
+    /// Its declaration, which also numbers the columns.
+    pub table: DeclarationId,
     /// Its changed rows.
     pub rows: Vec<RowChange>,
 }

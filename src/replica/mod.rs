@@ -8,6 +8,7 @@ pub mod clock;
 pub mod conflict;
 pub mod frontier;
 pub mod merge;
+pub mod schema;
 pub mod session;
 pub mod value;
 

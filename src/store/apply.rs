@@ -13,7 +13,7 @@ use super::capture::{Row, current, set_mixed};
 use super::log::{self, Origins};
 use super::memory::parked;
 use super::schema::Table;
-use super::settle::Settle;
+use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::tx::Bind;
 use super::writer::Writer;
@@ -124,9 +124,11 @@ impl Writer {
                         self.merge_rows(&mut state, transaction, changes)?;
                     }
                 }
-                Body::Schema { sql } => {
+                body @ Body::Schema { .. } => {
                     self.settle(&mut state)?;
-                    self.apply_schema(transaction.stamp(), sql)?;
+                    let covers = |stamp| covers(&state.origins, transaction, stamp);
+                    self.apply_schema(transaction.stamp(), body, covers)?;
+                    state.parked = parked(&self.db)?;
                 }
             }
             if !plain {
@@ -165,7 +167,7 @@ impl Writer {
             if !change.rows.iter().any(|row| row.generation > 1) {
                 continue;
             }
-            let table = self.tables.iter().find(|table| table.name == change.table);
+            let table = self.tables.iter().find(|table| table.tid == change.table);
             if let Some(table) = table
                 && state.mixed.insert(table.id)
             {
@@ -199,25 +201,10 @@ impl Writer {
             self.show_all()
         } else {
             let origins = fresh.iter().map(|(transaction, _)| transaction.origin);
-            self.show(origins, &Changed::Tables(&changed(fresh)))
+            self.show(origins, &Changed::Tables(&changed(&self.tables, fresh)))
         };
         self.fold_when_due();
         commit
-    }
-
-    fn apply_schema(&mut self, stamp: Stamp, sql: &str) -> Result<(), StoreError> {
-        self.db.execute_batch("SAVEPOINT declare")?;
-        match self.create(sql) {
-            Ok(_) => self.db.execute_batch("RELEASE declare")?,
-            Err(error @ (StoreError::Schema(_) | StoreError::Sqlite(_))) => {
-                // Another definition holds the name: that must not stop the stream.
-                self.db
-                    .execute_batch("ROLLBACK TO declare; RELEASE declare")?;
-                inbox::park_schema(&self.db, stamp, sql, &error.to_string())?;
-            }
-            Err(error) => return Err(error),
-        }
-        self.load_tables()
     }
 
     fn merge_rows(
@@ -227,13 +214,13 @@ impl Writer {
         changes: &[TableChange],
     ) -> Result<(), StoreError> {
         for change in changes {
-            let table = self.tables.iter().find(|table| table.name == change.table);
+            let table = self.tables.iter().find(|table| table.tid == change.table);
             for row in &change.rows {
                 match table {
                     Some(table) if replay::fits(table, row) => {
                         self.merge_row(state, transaction, table, row)?;
                     }
-                    _ => inbox::park_row(&self.db, transaction.stamp(), &change.table, row)?,
+                    _ => inbox::park_row(&self.db, transaction.stamp(), change.table, row)?,
                 }
             }
         }
@@ -263,7 +250,7 @@ impl Writer {
             Ok(decision) => decision,
             // A row of another declaration of this table was parked before: so is what follows
             // on it. One bad row never stops the stream.
-            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), &table.name, change),
+            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), table.tid, change),
         };
         let visible = current(&self.db, table, &change.key)?;
         let old = match &visible {
@@ -293,17 +280,18 @@ impl Writer {
 }
 
 /// Which tables a batch may change.
-fn changed(batch: &[(Transaction, &Logged)]) -> Vec<String> {
+fn changed(tables: &[Arc<Table>], batch: &[(Transaction, &Logged)]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for (transaction, _) in batch {
-        if let Body::Rows(tables) = &transaction.body {
-            for change in tables {
-                if !names.contains(&change.table) {
-                    names.push(change.table.clone());
-                }
+        if let Body::Rows(changes) = &transaction.body {
+            for change in changes {
+                let table = tables.iter().find(|table| table.tid == change.table);
+                names.extend(table.map(|table| table.name.clone()));
             }
         }
     }
+    names.sort_unstable();
+    names.dedup();
     names
 }
 
@@ -423,7 +411,15 @@ fn record_lost(
         };
         if let Some(value) = loser {
             let column = &table.columns[usize::from(lost.column)].name;
-            inbox::record(db, &table.name, key, column, lost.winner, lost.loser, value)?;
+            inbox::record(
+                db,
+                &table.label,
+                key,
+                column,
+                lost.winner,
+                lost.loser,
+                value,
+            )?;
         }
     }
     Ok(())
@@ -434,11 +430,7 @@ fn keeps_constraints(table: &Table, outcome: &Outcome) -> bool {
     let Outcome::Set(columns) = outcome else {
         return false;
     };
-    let tied = table.uniques.iter().map(|unique| &unique.columns);
-    let mut tied = tied
-        .chain(table.foreign.iter().map(|key| &key.columns))
-        .flatten();
-    !tied.any(|column| columns.contains(&(*column as u16)))
+    !columns.iter().any(|column| settle::watches(table, *column))
 }
 
 /// Writes a whole row.

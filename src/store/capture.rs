@@ -14,8 +14,9 @@ use rusqlite::types::ValueRef;
 
 use super::memory::Memory;
 use super::schema::Table;
+use super::settle::{self, Settle};
 use super::tx::{Bind, row_values, value};
-use super::{StoreError, fold, inbox, lock, log, settle};
+use super::{StoreError, fold, inbox, keys, lock, log};
 use crate::replica::change::{RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::value::{Value, encode_key};
@@ -40,6 +41,7 @@ pub(super) struct Capture {
     known: HashMap<(i64, Vec<u8>), usize>,
     /// A value that could not be read, with why.
     failed: Option<String>,
+    pub keys: keys::Shared,
 }
 
 /// Shared between the hook and the writer.
@@ -159,6 +161,8 @@ pub(super) struct Collected {
     pub recent: Vec<((i64, Vec<u8>), u32)>,
     /// How far the log was folded on the way.
     pub folded: Option<i64>,
+    /// What parked rows may wait for.
+    pub settle: Settle,
 }
 
 /// The net changes of the open transaction; `undone` where something was rolled back within.
@@ -176,6 +180,7 @@ pub(super) fn collect(
     }
     let touched = std::mem::take(&mut state.touched);
     state.enabled = false;
+    let keys = Arc::clone(&state.keys);
     drop(state);
     let mut collected = Collected::default();
     if memory.parked && !touched.is_empty() {
@@ -189,10 +194,10 @@ pub(super) fn collect(
             touched.after = current(db, &touched.table, &touched.key)?;
         }
         let table = Arc::clone(&touched.table);
-        if let Some(row) = change(db, memory, &mut collected, touched, stamp)? {
+        if let Some(row) = change(db, memory, &mut collected, touched, stamp, &keys)? {
             let at = *places.entry(table.id).or_insert_with(|| {
                 collected.changes.push(TableChange {
-                    table: table.name.clone(),
+                    table: table.tid,
                     rows: Vec::new(),
                 });
                 collected.changes.len() - 1
@@ -233,6 +238,7 @@ fn change(
     collected: &mut Collected,
     touched: Touched,
     stamp: Stamp,
+    keys: &keys::Shared,
 ) -> Result<Option<RowChange>, StoreError> {
     let Touched {
         table,
@@ -240,6 +246,10 @@ fn change(
         before,
         after,
     } = touched;
+    if memory.parked && table.is_constrained() && before != after {
+        let rows = (before.as_ref(), after.as_ref());
+        collected.settle.wrote(&table, rows.0, rows.1)?;
+    }
     let existed = before.is_some();
     let write = match (before, after) {
         (None, None) => return Ok(None),
@@ -263,12 +273,16 @@ fn change(
             && let RowWrite::Insert(row) = &write
             && let Some(clock) = log::load_clock(db, table.id, &encoded)?
         {
-            overwrite_parked(db, &table, &encoded, row, &clock, stamp)?;
+            let settle = &mut collected.settle;
+            overwrite_parked(db, settle, &table, &encoded, row, &clock, stamp)?;
         }
         found.unwrap_or(u32::from(existed))
     } else {
         u32::from(existed)
     };
+    if before == 0 {
+        keys::allowed(keys, &table, &key)?;
+    }
     let generation = match &write {
         // A row that lives but is parked is invisible here, so writing it looks like an insert.
         RowWrite::Insert(_) if before % 2 == 1 => before,
@@ -293,7 +307,8 @@ fn change(
 /// A parked row is invisible to writers: what an insert writes over goes to the inbox.
 fn overwrite_parked(
     db: &Connection,
-    table: &Table,
+    settle: &mut Settle,
+    table: &Arc<Table>,
     key: &[u8],
     row: &Row,
     clock: &RowClock,
@@ -310,5 +325,7 @@ fn overwrite_parked(
             inbox::record(db, &table.name, key, &column.name, stamp, loser, value)?;
         }
     }
+    // What it claimed may be another parked row's now.
+    settle.touch(table, &parked)?;
     settle::unpark(db, table.id, key)
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use super::StoreError;
 use super::log::{self, Origins};
 use super::schema::Table;
-use crate::replica::change::{Body, RowChange, RowWrite};
+use crate::replica::change::{Body, RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::value::encode_key;
 
@@ -45,7 +45,7 @@ pub(super) fn fold(
     origins: &Origins,
     folded: i64,
 ) -> Result<i64, StoreError> {
-    let ids: HashMap<&str, i64> = tables.iter().map(|t| (t.name.as_str(), t.id)).collect();
+    let ids: HashMap<u64, i64> = tables.iter().map(|t| (t.tid, t.id)).collect();
     let mut clocks: BTreeMap<(i64, Vec<u8>), RowClock> = BTreeMap::new();
     let mut index: BTreeMap<u64, (u64, i64)> = BTreeMap::new();
     let mut reached = folded;
@@ -60,7 +60,7 @@ pub(super) fn fold(
             return Ok(true);
         };
         for change in changes {
-            let Some(&id) = ids.get(change.table.as_str()) else {
+            let Some(&id) = ids.get(&change.table) else {
                 continue;
             };
             for row in &change.rows {
@@ -95,6 +95,27 @@ pub(super) fn fold(
     log::save_origins(db, origins)?;
     log::set_folded(db, reached)?;
     Ok(reached)
+}
+
+/// Writes the clocks of a transaction that is about to be logged, for what it lets come back.
+/// Folding it later writes the same.
+pub(super) fn ahead(
+    db: &Connection,
+    tables: &[Arc<Table>],
+    changes: &[TableChange],
+    stamp: Stamp,
+) -> Result<(), StoreError> {
+    for change in changes {
+        let Some(table) = tables.iter().find(|table| table.tid == change.table) else {
+            continue;
+        };
+        for row in &change.rows {
+            let key = encode_key(&row.key);
+            let clock = log::load_clock(db, table.id, &key)?;
+            log::save_clock(db, table.id, &key, &advance(clock, row, stamp))?;
+        }
+    }
+    Ok(())
 }
 
 fn write(db: &Connection, clocks: BTreeMap<(i64, Vec<u8>), RowClock>) -> Result<(), StoreError> {

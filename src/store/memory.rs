@@ -65,7 +65,7 @@ impl Memory {
             return;
         };
         for change in changes {
-            let table = tables.iter().find(|table| table.name == change.table);
+            let table = tables.iter().find(|table| table.tid == change.table);
             let Some(table) = table.filter(|table| self.mixed.contains(&table.id)) else {
                 continue;
             };

@@ -12,24 +12,34 @@ use tokio::sync::watch;
 
 pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
+use crate::replica::schema::Keys;
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
 
 mod apply;
+mod bound;
 mod capture;
+mod claim;
+mod declare;
 mod digest;
+mod feed;
 mod fold;
 mod import;
 mod inbox;
 mod joining;
+mod keys;
 mod log;
 mod memory;
+mod parents;
 mod pieces;
 mod replay;
+mod restore;
 mod schema;
+mod scratch;
 mod settle;
 mod shown;
 mod snapshot;
+mod stand;
 mod sync;
 mod tokens;
 mod tx;
@@ -38,8 +48,9 @@ mod writer;
 pub mod administrators;
 pub mod local;
 
+pub use feed::{Event, Subscription};
 pub use import::ImportReport;
-pub use inbox::ConflictRow;
+pub use inbox::{ConflictQuery, ConflictRow};
 pub use joining::Incoming;
 pub use pieces::Partial;
 pub use snapshot::Staged;
@@ -138,6 +149,7 @@ struct Inner {
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
     transfers: snapshot::Transfers,
+    inbox: Mutex<bound::Size>,
 }
 
 /// One replicated table, as shown to people.
@@ -151,6 +163,8 @@ pub struct TableInfo {
     pub columns: Vec<String>,
     /// Its primary key's columns.
     pub key: Vec<String>,
+    /// Who chooses the ids of its rows.
+    pub keys: Keys,
 }
 
 impl Store {
@@ -185,6 +199,7 @@ impl Store {
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
                 transfers: snapshot::Transfers::default(),
+                inbox: Mutex::default(),
             }),
         };
         store.flush()?;
@@ -244,9 +259,14 @@ impl Store {
         self.durable(commit)
     }
 
-    /// Declares an operator's table or index everywhere: one CREATE TABLE or CREATE INDEX.
+    /// Declares or drops an operator's table, index or trigger everywhere: one statement.
     pub fn declare(&self, sql: &str) -> Result<(), StoreError> {
-        let commit = self.writer()?.declare(sql)?;
+        self.declare_with(sql, Keys::Natural)
+    }
+
+    /// As [`Store::declare`]; with [`Keys::Engine`] the table's ids come from this node's block.
+    pub fn declare_with(&self, sql: &str, keys: Keys) -> Result<(), StoreError> {
+        let commit = self.writer()?.declare(sql, keys)?;
         self.durable(commit)
     }
 
@@ -306,9 +326,11 @@ impl Store {
                     rows,
                     columns: table.columns.iter().map(|c| c.name.clone()).collect(),
                     key: table.key_names(),
+                    keys: table.keys,
                 })
             };
-            tables.into_iter().map(info).collect()
+            let listed = |table: &(Arc<schema::Table>, u64)| !table.0.is_engines();
+            tables.into_iter().filter(listed).map(info).collect()
         })
     }
 
@@ -351,12 +373,6 @@ impl Store {
         self.inner.changes.subscribe()
     }
 
-    /// The newest entries of the conflict inbox.
-    pub fn conflicts(&self, limit: usize) -> Result<Vec<ConflictRow>, StoreError> {
-        let tables = lock(&self.inner.shown).tables.clone();
-        self.read(|reader| inbox::list(reader.connection, &tables, limit))
-    }
-
     /// What this node has durably applied, per origin.
     pub fn frontier(&self) -> Frontier {
         lock(&self.inner.shown).durable().frontier.clone()
@@ -383,9 +399,12 @@ impl Store {
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        let ours = lock(&self.inner.shown).durable().clone();
-        let until = ours.position;
-        self.read(|reader| log::start(reader.connection, &ours.frontier, until, frontier))
+        let (ours, end) = {
+            let shown = lock(&self.inner.shown);
+            let durable = shown.durable();
+            (durable.frontier.clone(), durable.position)
+        };
+        self.read(|reader| log::start(reader.connection, &ours, end, frontier))
     }
 
     /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
@@ -394,6 +413,7 @@ impl Store {
         let commit = self.writer()?.apply(transactions)?;
         if let Some(commit) = commit {
             self.durable(commit)?;
+            self.bound_inbox()?;
         }
         Ok(self.frontier())
     }

@@ -12,6 +12,7 @@ use super::capture::{Row, current};
 use super::schema::{Table, quote};
 use super::tx::Bind;
 use crate::replica::change::{Body, RowChange, RowWrite, TableChange};
+use crate::replica::schema::DeclarationId;
 use crate::replica::value::Value;
 
 /// Whether a change has the table's shape.
@@ -25,9 +26,9 @@ pub(super) fn fits(table: &Table, row: &RowChange) -> bool {
         }
 }
 
-fn find<'a, T: AsRef<Table>>(tables: &'a [T], name: &str) -> Option<&'a Table> {
+fn find<T: AsRef<Table>>(tables: &[T], id: DeclarationId) -> Option<&Table> {
     let mut tables = tables.iter().map(AsRef::as_ref);
-    tables.find(|table: &&Table| table.name == name)
+    tables.find(|table: &&Table| table.tid == id)
 }
 
 /// Whether all changes fit tables that are here; a declaration does not.
@@ -36,7 +37,7 @@ pub(super) fn fits_all<T: AsRef<Table>>(tables: &[T], body: &Body) -> bool {
         return false;
     };
     changes.iter().all(|change| {
-        let table = find(tables, &change.table);
+        let table = find(tables, change.table);
         table.is_some_and(|table| change.rows.iter().all(|row| fits(table, row)))
     })
 }
@@ -48,14 +49,14 @@ pub(super) fn rows<T: AsRef<Table>>(
     changes: &[TableChange],
 ) -> Result<(), StoreError> {
     for change in changes {
-        let Some(table) = find(tables, &change.table) else {
+        let Some(table) = find(tables, change.table) else {
             continue;
         };
         let frees = |row: &RowChange| match &row.write {
             RowWrite::Insert(_) => row.generation > 1,
             RowWrite::Update(cells) => {
                 let unique =
-                    |column: usize| table.uniques.iter().any(|u| u.columns.contains(&column));
+                    |column: usize| table.uniques.iter().any(|u| u.watched.contains(&column));
                 cells.iter().any(|cell| unique(usize::from(cell.0)))
             }
             RowWrite::Delete => true,

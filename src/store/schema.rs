@@ -3,7 +3,11 @@
 use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;
-use super::tokens::{check_groups, tokens};
+use super::scratch::Scratch;
+use super::tokens::{called, check_groups, predicate, tokens};
+use super::tx::query;
+use crate::replica::schema::{DeclarationId, Keys};
+use crate::replica::value::Value;
 
 /// A replicated column.
 #[derive(Clone, Debug)]
@@ -16,7 +20,13 @@ pub(super) struct Column {
 /// A UNIQUE constraint or index.
 #[derive(Clone, Debug)]
 pub(super) struct Unique {
+    /// The index that keeps it.
+    pub index: String,
     pub columns: Vec<usize>,
+    /// A row claims the key only where this holds.
+    pub predicate: Option<String>,
+    /// The columns that decide the claim: those of the key and of the predicate.
+    pub watched: Vec<usize>,
 }
 
 /// A FOREIGN KEY of this table.
@@ -30,8 +40,14 @@ pub(super) struct ForeignKey {
 /// A replicated table; columns are numbered without the generated ones.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
+    /// Its number in this file.
     pub id: i64,
+    /// Its number at every peer.
+    pub tid: DeclarationId,
     pub name: String,
+    /// Its name for people, on a shelf too.
+    pub label: String,
+    pub keys: Keys,
     pub columns: Vec<Column>,
     pub key: Vec<usize>,
     /// Columns that merge as one cell.
@@ -40,8 +56,11 @@ pub(super) struct Table {
     pub foreign: Vec<ForeignKey>,
     /// Whether a FOREIGN KEY of another table points here.
     pub is_parent: bool,
+    /// Where predicates are tried on rows that are in no table.
+    pub scratch: Option<Scratch>,
     pub select: String,
     pub replace: String,
+    pub insert: String,
     pub delete: String,
 }
 
@@ -50,6 +69,16 @@ impl Table {
     pub fn key_names(&self) -> Vec<String> {
         let name = |&at: &usize| self.columns[at].name.clone();
         self.key.iter().map(name).collect()
+    }
+
+    /// Whether it is the engine's own, which people do not see.
+    pub fn is_engines(&self) -> bool {
+        self.name.starts_with("_tutti_")
+    }
+
+    /// Whether it holds the rows of a declaration that does not stand.
+    pub fn is_shelf(&self) -> bool {
+        self.name.starts_with(SHELF)
     }
 
     /// Whether a row's visibility depends on others.
@@ -74,6 +103,9 @@ impl Table {
         changed.dedup();
     }
 }
+
+/// How the tables begin that hold the rows of declarations which do not stand.
+pub(super) const SHELF: &str = "_tutti_shelf_";
 
 /// An identifier as SQL takes it.
 pub(super) fn quote(name: &str) -> String {
@@ -107,13 +139,16 @@ pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, Sto
         return refuse(
             name,
             "AUTOINCREMENT would give one id to two rows; use INTEGER PRIMARY KEY without it and \
-             ids that peers cannot choose alike",
+             keys of the engine (--keys engine), or ids that peers cannot choose alike",
         );
     }
     let (columns, key) = columns(db, name)?;
     let mut table = Table {
         id,
+        tid: 0,
         name: name.to_owned(),
+        label: name.to_owned(),
+        keys: Keys::Natural,
         groups: check_groups(
             &sql,
             &columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>(),
@@ -123,13 +158,22 @@ pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, Sto
         uniques: Vec::new(),
         foreign: Vec::new(),
         is_parent: false,
+        scratch: None,
         select: String::new(),
         replace: String::new(),
+        insert: String::new(),
         delete: String::new(),
     };
     table.uniques = uniques(db, &table)?;
     table.foreign = foreign(db, &table)?;
-    let tied = table.uniques.iter().map(|unique| &unique.columns);
+    if table
+        .uniques
+        .iter()
+        .any(|unique| unique.predicate.is_some())
+    {
+        table.scratch = Some(Scratch::new(&sql)?);
+    }
+    let tied = table.uniques.iter().map(|unique| &unique.watched);
     let tied = tied.chain(table.foreign.iter().map(|key| &key.columns));
     let tied: Vec<_> = tied.filter(|group| group.len() > 1).cloned().collect();
     table.groups.extend(tied);
@@ -175,18 +219,38 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
 }
 
 fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
-    let mut statement =
-        db.prepare("SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\"")?;
+    let mut statement = db.prepare(
+        "SELECT l.name, l.origin, l.\"unique\", s.sql FROM pragma_index_list(?1) l \
+         LEFT JOIN sqlite_schema s ON s.type = 'index' AND s.name = l.name ORDER BY l.name",
+    )?;
     let list = statement.query_map([&table.name], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
     })?;
-    let list: Vec<(String, String, bool)> = list.collect::<Result<_, _>>()?;
+    let list: Vec<(String, String, bool, Option<String>)> = list.collect::<Result<_, _>>()?;
     let mut uniques = Vec::new();
-    for (index, origin, partial) in list {
+    for (index, origin, unique, sql) in list {
         let mut statement =
             db.prepare("SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key ORDER BY seqno")?;
         let parts = statement.query_map([&index], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let parts: Vec<(Option<String>, String)> = parts.collect::<Result<_, _>>()?;
+        let predicate = sql.as_deref().and_then(predicate);
+        // An index must not fail at a peer on rows that were fine where they were written.
+        if parts.iter().any(|part| part.0.is_none()) {
+            return refuse(
+                &table.name,
+                "an index over an expression does not replicate; index plain columns",
+            );
+        }
+        if let Some(name) = predicate.as_ref().and_then(|(_, words)| called(words)) {
+            let what = format!(
+                "the WHERE of an index calls {name}(), which may fail on a peer's rows; compare \
+                 plain columns there"
+            );
+            return refuse(&table.name, &what);
+        }
+        if !unique {
+            continue;
+        }
         if parts.iter().any(|part| part.1 != "BINARY") {
             return refuse(
                 &table.name,
@@ -198,17 +262,25 @@ fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
             continue;
         }
         let at = |part: &(Option<String>, String)| table.column(part.0.as_deref()?);
-        let columns: Option<Vec<usize>> = parts.iter().map(at).collect();
-        match columns {
-            Some(columns) if !partial => uniques.push(Unique { columns }),
-            _ => {
-                return refuse(
-                    &table.name,
-                    "a partial UNIQUE index, or one over an expression, does not replicate yet; \
-                     use UNIQUE over plain columns",
-                );
-            }
+        let Some(columns) = parts.iter().map(at).collect::<Option<Vec<usize>>>() else {
+            return refuse(
+                &table.name,
+                "UNIQUE over a generated column does not replicate; use plain columns",
+            );
+        };
+        let mut watched = columns.clone();
+        if let Some((_, words)) = &predicate {
+            let named = words.iter().filter_map(|word| word.name());
+            watched.extend(named.filter_map(|name| table.column(name)));
+            watched.sort_unstable();
+            watched.dedup();
         }
+        uniques.push(Unique {
+            index,
+            columns,
+            predicate: predicate.map(|predicate| predicate.0),
+            watched,
+        });
     }
     Ok(uniques)
 }
@@ -273,6 +345,46 @@ pub(super) fn link(tables: &mut [Table]) {
     }
 }
 
+/// All its rows.
+pub(super) fn all(db: &Connection, table: &Table) -> Result<Vec<Vec<Value>>, StoreError> {
+    let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
+    let sql = format!("SELECT {} FROM {}", columns.join(", "), quote(&table.name));
+    query(db, &sql, &[])
+}
+
+/// The table that these statements would make, built in memory only.
+pub(super) fn tried(statements: &[&str], name: &str) -> Result<Table, StoreError> {
+    let db = Connection::open_in_memory()?;
+    for sql in statements {
+        db.execute(sql, [])?;
+    }
+    inspect(&db, 0, name)
+}
+
+/// A table whose name another declaration has: its rows wait in a plain table, the shelf.
+pub(super) fn lost(sql: &str, id: i64, name: &str, shelf: &str) -> Result<Table, StoreError> {
+    let mut table = tried(&[sql], name)?;
+    table.id = id;
+    shelf.clone_into(&mut table.name);
+    table.uniques.clear();
+    table.foreign.clear();
+    table.scratch = None;
+    statements(&mut table);
+    Ok(table)
+}
+
+/// Its CREATE statement: the same columns and key, nothing else.
+pub(super) fn shelf(table: &Table) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
+    let key: Vec<&str> = table.key.iter().map(|&at| columns[at].as_str()).collect();
+    format!(
+        "CREATE TABLE {} ({}, PRIMARY KEY ({})) WITHOUT ROWID",
+        quote(&table.name),
+        columns.join(", "),
+        key.join(", ")
+    )
+}
+
 fn statements(table: &mut Table) {
     let name = quote(&table.name);
     let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
@@ -286,5 +398,6 @@ fn statements(table: &mut Table) {
     let key = key.join(" AND ");
     table.select = format!("SELECT {list} FROM {name} WHERE {key}");
     table.replace = format!("REPLACE INTO {name} ({list}) VALUES ({marks})");
+    table.insert = format!("INSERT INTO {name} ({list}) VALUES ({marks})");
     table.delete = format!("DELETE FROM {name} WHERE {key}");
 }

@@ -2,55 +2,67 @@
 //!
 //! A row loses a UNIQUE key to a living row of higher (stamp, key) that claims it, visible or
 //! not; after that, rows whose FOREIGN KEY finds no visible parent are hidden until none is left
-//! (the greatest fixpoint). Hidden rows are parked and looked at again at every change, so what
-//! is visible depends on the merged versions only, never on the order of arrival.
+//! (the greatest fixpoint). What is visible depends on the merged versions only, never on the
+//! order of arrival. Hidden rows are parked with what they claim, so a change finds those that
+//! it concerns and leaves the others alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::apply::{place, remove};
-use super::capture::{Row, current};
+use super::apply::remove;
+use super::capture::Row;
+use super::claim::{self, Claim};
 use super::memory::RowName;
-use super::schema::{ForeignKey, Table, quote};
-use super::tx::{Bind, query};
-use super::writer::Writer;
+use super::parents::{foreign_keys, offered};
+use super::schema::{ForeignKey, Table, Unique};
+use super::tx::Bind;
 use super::{StoreError, log};
-use crate::replica::clock::Stamp;
-use crate::replica::value::{Value, decode, encode, encode_key};
+use crate::replica::value::{decode, encode, encode_key};
+
+pub(super) use super::claim::rivals;
+
+pub(super) type Entry = (Arc<Table>, Row);
+
+/// A unique key some of whose claims changed.
+struct Touched {
+    table: Arc<Table>,
+    unique: usize,
+    values: Row,
+}
 
 /// Rows on their way: taken out of their table, not yet placed.
 #[derive(Default)]
 pub(super) struct Settle {
-    pending: BTreeMap<RowName, (Arc<Table>, Row)>,
+    pending: BTreeMap<RowName, Entry>,
+    claims: BTreeMap<Claim, Touched>,
     /// Rows that were visible; their children may have lost a parent.
-    removed: Vec<(Arc<Table>, Row)>,
-    touched: bool,
+    removed: Vec<Entry>,
+    /// Rows that a local transaction wrote and SQLite has checked.
+    written: Vec<Entry>,
+    /// Visible rows whose parents are to be looked for again.
+    check: Vec<Entry>,
 }
 
-/// Looks at all parked rows again, after a local commit or a restart.
-pub(super) fn repair(writer: &mut Writer) -> Result<(), StoreError> {
-    if !writer.memory.parked {
-        return Ok(());
-    }
-    writer.fold_now()?;
-    writer.applying(|writer| {
-        let settle = Settle {
-            touched: true,
-            ..Settle::default()
-        };
-        settle.run(&writer.db, &writer.tables)
-    })?;
-    writer.memory.parked = super::memory::parked(&writer.db)?;
-    writer.show_all();
-    Ok(())
+/// Creates the tables of parked rows' claims.
+pub(super) fn create(db: &Connection) -> Result<(), StoreError> {
+    Ok(db.execute_batch(claim::TABLES)?)
+}
+
+/// Foreign keys, triggers and checks; unlike the pragma, this counts inside a transaction too.
+fn settings(db: &Connection, local: bool) -> Result<(), StoreError> {
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, local)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, local)?;
+    Ok(db.pragma_update(None, "ignore_check_constraints", !local)?)
 }
 
 impl Settle {
-    /// Whether rows are on their way.
+    /// Whether anything is to be settled.
     pub fn is_open(&self) -> bool {
-        self.touched
+        let rows = !self.pending.is_empty() || !self.claims.is_empty();
+        rows || !self.removed.is_empty() || !self.check.is_empty()
     }
 
     /// A merged row that is not visible: on its way or parked.
@@ -75,8 +87,14 @@ impl Settle {
         visible: Option<Row>,
         new: Option<Row>,
     ) -> Result<(), StoreError> {
-        self.touched = true;
+        let before = match &visible {
+            Some(row) => Some(row.clone()),
+            None => self.merged(db, table, &key)?,
+        };
         unpark(db, table.id, &key)?;
+        for row in before.iter().chain(&new) {
+            self.touch(table, row)?;
+        }
         self.removed
             .extend(visible.map(|row| (Arc::clone(table), row)));
         let name = (table.id, key);
@@ -87,138 +105,279 @@ impl Settle {
         Ok(())
     }
 
+    /// Notes what a local transaction made of a row, whose constraints SQLite has checked.
+    pub fn wrote(
+        &mut self,
+        table: &Arc<Table>,
+        before: Option<&Row>,
+        now: Option<&Row>,
+    ) -> Result<(), StoreError> {
+        for row in before.into_iter().chain(now) {
+            self.touch(table, row)?;
+        }
+        let entry = |row: &Row| (Arc::clone(table), row.clone());
+        self.removed.extend(before.map(entry));
+        self.written.extend(now.map(entry));
+        Ok(())
+    }
+
+    /// Looks at a table's parked rows again, and at its visible rows' parents if asked to.
+    pub fn recheck(
+        &mut self,
+        db: &Connection,
+        table: &Arc<Table>,
+        visible: bool,
+    ) -> Result<(), StoreError> {
+        for row in take_all(db, table.id)? {
+            let key = encode_key(&key_of(table, &row));
+            self.touch(table, &row)?;
+            self.pending
+                .insert((table.id, key), (Arc::clone(table), row));
+        }
+        if visible {
+            let rows = super::schema::all(db, table)?;
+            let rows = rows.into_iter().map(|row| (Arc::clone(table), row));
+            self.check.extend(rows);
+        }
+        Ok(())
+    }
+
+    /// Notes that a row's claims came or went.
+    pub fn touch(&mut self, table: &Arc<Table>, row: &Row) -> Result<(), StoreError> {
+        for (number, unique) in table.uniques.iter().enumerate() {
+            if let Some(values) = claim::claimed(table, unique, row)? {
+                let touched = || Touched {
+                    table: Arc::clone(table),
+                    unique: number,
+                    values: values.clone(),
+                };
+                let claim = claim::unique(table, unique, &values);
+                self.claims.entry(claim).or_insert_with(touched);
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles a local transaction before it commits, with the settings of applying while rows
+    /// come back. The clocks of its rows must be written.
+    pub fn run_local(self, db: &Connection, tables: &[Arc<Table>]) -> Result<(), StoreError> {
+        settings(db, false)?;
+        let result = self.run(db, tables);
+        settings(db, true)?;
+        result
+    }
+
+    /// Whether any parked row waits for what a local transaction touched.
+    pub fn concerns_parked(
+        &self,
+        db: &Connection,
+        tables: &[Arc<Table>],
+    ) -> Result<bool, StoreError> {
+        for claim in self.claims.keys() {
+            if claim::any(db, claim)? {
+                return Ok(true);
+            }
+        }
+        for (table, row) in &self.written {
+            for claim in offered(tables, table, row) {
+                if claim::any(db, &claim)? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
     /// Decides who is visible and places those rows.
     pub fn run(mut self, db: &Connection, tables: &[Arc<Table>]) -> Result<(), StoreError> {
-        if !self.touched {
-            return Ok(());
+        self.refresh(tables)?;
+        // Nobody waits for what was there before.
+        let mut here: BTreeSet<Claim> = BTreeSet::new();
+        for (table, row) in &self.removed {
+            here.extend(offered(tables, table, row));
         }
-        self.take_parked(db, tables)?;
-        self.take_competitors(db)?;
-        let losers = self.losers(db)?;
-        let mut placed = Vec::new();
+        self.gather(db, tables)?;
+        let mut placed = std::mem::take(&mut self.written);
+        let ranks = self.ranks(db)?;
         for (name, (table, row)) in std::mem::take(&mut self.pending) {
-            if losers.contains_key(&name) {
-                park(db, &name, &row, "UNIQUE")?;
+            if loses(db, &ranks, &table, &name.1, &row)? {
+                park(db, &table, &name.1, &row, "UNIQUE")?;
             } else {
-                place(db, &table, &row)?;
+                insert(db, &table, &row)?;
                 placed.push((table, row));
             }
         }
-        self.foreign_keys(db, tables, placed)
-    }
-
-    fn take_parked(&mut self, db: &Connection, tables: &[Arc<Table>]) -> Result<(), StoreError> {
-        let mut statement = db.prepare_cached("SELECT tbl, key, row FROM _tutti_hidden")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let name: RowName = (row.get(0)?, row.get(1)?);
-            let bytes: Vec<u8> = row.get(2)?;
-            let table = tables.iter().find(|table| table.id == name.0);
-            if let (Some(table), Some(row)) = (table, decode(&bytes)) {
-                self.pending
-                    .entry(name)
-                    .or_insert_with(|| (Arc::clone(table), row));
-            }
-        }
-        drop(rows);
-        db.execute("DELETE FROM _tutti_hidden", [])?;
-        Ok(())
-    }
-
-    /// Vacates every visible row that claims a unique key of a pending one.
-    fn take_competitors(&mut self, db: &Connection) -> Result<(), StoreError> {
-        let mut queue: Vec<_> = self.pending.values().cloned().collect();
-        while let Some((table, row)) = queue.pop() {
-            for unique in &table.uniques {
-                let Some(claim) = claim(&row, &unique.columns) else {
-                    continue;
-                };
-                for other in find(db, &table, &unique.columns, &claim)? {
-                    let key = key_of(&table, &other);
-                    remove(db, &table, &key)?;
-                    self.removed.push((Arc::clone(&table), other.clone()));
-                    let name = (table.id, encode_key(&key));
-                    let entry = (Arc::clone(&table), other);
-                    queue.push(entry.clone());
-                    self.pending.insert(name, entry);
+        // Whoever waited for a row that is there now is placed too; who still lacks a parent
+        // leaves again below.
+        let mut next = 0;
+        while let Some((table, row)) = placed.get(next).cloned() {
+            next += 1;
+            for claim in offered(tables, &table, &row) {
+                if here.insert(claim) {
+                    for (id, key) in claim::waiting(db, &claim)? {
+                        placed.extend(admit(db, tables, id, &key)?);
+                    }
                 }
             }
         }
+        self.check.extend(placed);
+        foreign_keys(db, tables, self.check, self.removed)
+    }
+
+    /// Tables may have been declared anew since their rows were noted.
+    fn refresh(&mut self, tables: &[Arc<Table>]) -> Result<(), StoreError> {
+        let mut anew = Vec::new();
+        for (table, row) in self.pending.values_mut() {
+            let now = tables.iter().find(|now| now.id == table.id);
+            if let Some(now) = now.filter(|now| !Arc::ptr_eq(now, table)) {
+                *table = Arc::clone(now);
+                anew.push((Arc::clone(now), row.clone()));
+            }
+        }
+        for (table, row) in anew {
+            self.touch(&table, &row)?;
+        }
         Ok(())
     }
 
-    /// The pending rows that lose a unique key.
-    fn losers(&self, db: &Connection) -> Result<BTreeMap<RowName, ()>, StoreError> {
-        type Claim = (i64, usize, Vec<u8>);
-        let mut best: BTreeMap<Claim, (Stamp, &RowName)> = BTreeMap::new();
-        let mut losers = BTreeMap::new();
-        for (name, (table, row)) in &self.pending {
-            if table.uniques.is_empty() {
+    /// Takes the visible holder and the best parked row of every touched key out to the others.
+    fn gather(&mut self, db: &Connection, tables: &[Arc<Table>]) -> Result<(), StoreError> {
+        for (claim, touched) in std::mem::take(&mut self.claims) {
+            let table = &touched.table;
+            let unique = &table.uniques[touched.unique];
+            if let Some(row) = claim::holder(db, table, unique, &touched.values)? {
+                let key = key_of(table, &row);
+                remove(db, table, &key)?;
+                let entry = (Arc::clone(table), row);
+                self.removed.push(entry.clone());
+                self.pending.insert((table.id, encode_key(&key)), entry);
+            }
+            let Some((_, key)) = claim::best(db, &claim, table.id)? else {
                 continue;
-            }
-            let Some(clock) = log::load_clock(db, name.0, &name.1)? else {
-                return Err(StoreError::Damaged("a row without its clock".into()));
             };
-            for (number, unique) in table.uniques.iter().enumerate() {
-                let Some(claim) = claim(row, &unique.columns) else {
-                    continue;
-                };
-                let stamps = unique.columns.iter().map(|&c| clock.column(c as u16));
-                let rank = (stamps.max().unwrap_or(clock.row), name);
-                let place = (table.id, number, encode_key(&claim));
-                match best.get_mut(&place) {
-                    None => {
-                        best.insert(place, rank);
-                    }
-                    Some(other) if *other > rank => {
-                        losers.insert(name.clone(), ());
-                    }
-                    Some(other) => {
-                        losers.insert(other.1.clone(), ());
-                        *other = rank;
-                    }
-                }
-            }
+            let Some(row) = parked(db, table.id, &key)? else {
+                return Err(StoreError::Damaged("a claim without its row".into()));
+            };
+            unpark(db, table.id, &key)?;
+            let current = tables.iter().find(|t| t.id == table.id).unwrap_or(table);
+            self.pending
+                .insert((table.id, key), (Arc::clone(current), row));
         }
-        Ok(losers)
+        Ok(())
     }
 
-    /// Hides rows without a parent, and then their children, until all have one.
-    fn foreign_keys(
-        self,
-        db: &Connection,
-        tables: &[Arc<Table>],
-        placed: Vec<(Arc<Table>, Row)>,
-    ) -> Result<(), StoreError> {
-        let mut check = placed;
-        let mut removed = self.removed;
-        loop {
-            for (parent, row) in std::mem::take(&mut removed) {
-                check.extend(children(db, tables, &parent, &row)?);
-            }
-            let Some((table, row)) = check.pop() else {
-                return Ok(());
-            };
-            for foreign in &table.foreign {
-                if has_parent(db, foreign, &row)? {
-                    continue;
+    /// The highest rank on its way, per unique key.
+    fn ranks(&self, db: &Connection) -> Result<BTreeMap<Claim, claim::Rank>, StoreError> {
+        let mut ranks: BTreeMap<Claim, claim::Rank> = BTreeMap::new();
+        for ((_, key), (table, row)) in &self.pending {
+            for (claim, rank) in ranked(db, table, key, row)? {
+                let best = ranks.entry(claim).or_default();
+                if *best < rank {
+                    *best = rank;
                 }
-                let key = key_of(&table, &row);
-                if current(db, &table, &key)?.is_some() {
-                    remove(db, &table, &key)?;
-                    park(db, &(table.id, encode_key(&key)), &row, "FOREIGN KEY")?;
-                    removed.push((Arc::clone(&table), row.clone()));
-                }
-                break;
             }
         }
+        Ok(ranks)
     }
 }
 
-fn park(db: &Connection, name: &RowName, row: &Row, reason: &str) -> Result<(), StoreError> {
-    db.prepare_cached("REPLACE INTO _tutti_hidden(tbl, key, row, reason) VALUES (?, ?, ?, ?)")?
-        .execute(params![name.0, name.1, encode(row), reason])?;
+/// A row's unique claims with its rank in each.
+fn ranked(
+    db: &Connection,
+    table: &Table,
+    key: &[u8],
+    row: &Row,
+) -> Result<Vec<(Claim, claim::Rank)>, StoreError> {
+    let mut found = Vec::new();
+    if table.uniques.is_empty() {
+        return Ok(found);
+    }
+    let clock = clock(db, table, key)?;
+    for unique in &table.uniques {
+        if let Some(values) = claim::claimed(table, unique, row)? {
+            let claim = claim::unique(table, unique, &values);
+            found.push((claim, claim::rank(&clock, unique, key)));
+        }
+    }
+    Ok(found)
+}
+
+fn clock(
+    db: &Connection,
+    table: &Table,
+    key: &[u8],
+) -> Result<crate::replica::clock::RowClock, StoreError> {
+    let clock = log::load_clock(db, table.id, key)?;
+    clock.ok_or_else(|| StoreError::Damaged("a row without its clock".into()))
+}
+
+/// Whether a row loses one of its unique keys to a row on its way or to a parked one.
+fn loses(
+    db: &Connection,
+    ranks: &BTreeMap<Claim, claim::Rank>,
+    table: &Table,
+    key: &[u8],
+    row: &Row,
+) -> Result<bool, StoreError> {
+    for (claim, rank) in ranked(db, table, key, row)? {
+        let above = ranks.get(&claim).is_some_and(|best| *best > rank);
+        let best = claim::best(db, &claim, table.id)?;
+        if above || best.is_some_and(|(best, _)| best > rank) {
+            return Ok(true);
+        }
+    }
+    visibly(db, table, row)
+}
+
+/// Whether a visible row has one of this row's unique keys.
+fn visibly(db: &Connection, table: &Table, row: &Row) -> Result<bool, StoreError> {
+    for unique in &table.uniques {
+        if let Some(values) = claim::claimed(table, unique, row)?
+            && claim::holder(db, table, unique, &values)?.is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Places a parked row if it loses no unique key.
+fn admit(
+    db: &Connection,
+    tables: &[Arc<Table>],
+    id: i64,
+    key: &[u8],
+) -> Result<Option<Entry>, StoreError> {
+    let (Some(table), Some(row)) = (
+        tables.iter().find(|table| table.id == id),
+        parked(db, id, key)?,
+    ) else {
+        return Ok(None);
+    };
+    if loses(db, &BTreeMap::new(), table, key, &row)? {
+        return Ok(None);
+    }
+    unpark(db, id, key)?;
+    insert(db, table, &row)?;
+    Ok(Some((Arc::clone(table), row)))
+}
+
+fn insert(db: &Connection, table: &Table, row: &Row) -> Result<(), StoreError> {
+    db.prepare_cached(&table.insert)?
+        .execute(rusqlite::params_from_iter(row.iter().map(Bind)))?;
     Ok(())
+}
+
+pub(super) fn park(
+    db: &Connection,
+    table: &Table,
+    key: &[u8],
+    row: &Row,
+    reason: &str,
+) -> Result<(), StoreError> {
+    db.prepare_cached("REPLACE INTO _tutti_hidden(tbl, key, row, reason) VALUES (?, ?, ?, ?)")?
+        .execute(params![table.id, key, encode(row), reason])?;
+    claim::note(db, table, key, row, &clock(db, table, key)?)
 }
 
 /// A parked row.
@@ -230,93 +389,35 @@ pub(super) fn parked(db: &Connection, table: i64, key: &[u8]) -> Result<Option<R
     Ok(row.as_deref().and_then(decode))
 }
 
+/// Forgets a parked row and its claims.
 pub(super) fn unpark(db: &Connection, table: i64, key: &[u8]) -> Result<(), StoreError> {
-    db.prepare_cached("DELETE FROM _tutti_hidden WHERE tbl = ? AND key = ?")?
+    let gone = db
+        .prepare_cached("DELETE FROM _tutti_hidden WHERE tbl = ? AND key = ?")?
         .execute(params![table, key])?;
-    Ok(())
+    match gone {
+        0 => Ok(()),
+        _ => claim::forget(db, table, key),
+    }
 }
 
-fn key_of(table: &Table, row: &Row) -> Row {
+/// Takes out all parked rows of a table.
+pub(super) fn take_all(db: &Connection, table: i64) -> Result<Vec<Row>, StoreError> {
+    let mut statement = db.prepare("SELECT row FROM _tutti_hidden WHERE tbl = ?")?;
+    let rows = statement.query_map([table], |row| row.get(0))?;
+    let rows: Vec<Vec<u8>> = rows.collect::<Result<_, _>>()?;
+    db.execute("DELETE FROM _tutti_hidden WHERE tbl = ?", [table])?;
+    db.execute("DELETE FROM _tutti_claim WHERE tbl = ?", [table])?;
+    Ok(rows.iter().filter_map(|bytes| decode(bytes)).collect())
+}
+
+/// A row's key.
+pub(super) fn key_of(table: &Table, row: &Row) -> Row {
     table.key.iter().map(|&at| row[at].clone()).collect()
 }
 
-/// The values of a constraint's columns, unless one is NULL, which claims nothing.
-fn claim(row: &Row, columns: &[usize]) -> Option<Row> {
-    let values = columns.iter().map(|&at| row.get(at).cloned());
-    let values: Option<Row> = values.collect();
-    values.filter(|values| !values.contains(&Value::Null))
-}
-
-fn equal(columns: impl Iterator<Item = String>) -> String {
-    let parts: Vec<String> = columns
-        .map(|name| format!("{} = ?", quote(&name)))
-        .collect();
-    parts.join(" AND ")
-}
-
-fn find(
-    db: &Connection,
-    table: &Table,
-    columns: &[usize],
-    values: &Row,
-) -> Result<Vec<Row>, StoreError> {
-    let list: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
-    let names = columns.iter().map(|&at| table.columns[at].name.clone());
-    let sql = format!(
-        "SELECT {} FROM {} WHERE {}",
-        list.join(", "),
-        quote(&table.name),
-        equal(names)
-    );
-    query(db, &sql, values)
-}
-
-fn has_parent(db: &Connection, foreign: &ForeignKey, row: &Row) -> Result<bool, StoreError> {
-    let Some(values) = claim(row, &foreign.columns) else {
-        return Ok(true);
-    };
-    if foreign.parent_columns.len() != values.len() {
-        return Ok(true);
-    }
-    let sql = format!(
-        "SELECT 1 FROM {} WHERE {} LIMIT 1",
-        quote(&foreign.parent),
-        equal(foreign.parent_columns.iter().cloned())
-    );
-    let mut statement = db.prepare_cached(&sql)?;
-    Ok(statement.exists(rusqlite::params_from_iter(values.iter().map(Bind)))?)
-}
-
-/// The visible rows that point at a row which is no longer there.
-fn children(
-    db: &Connection,
-    tables: &[Arc<Table>],
-    parent: &Table,
-    row: &Row,
-) -> Result<Vec<(Arc<Table>, Row)>, StoreError> {
-    let mut found = Vec::new();
-    for table in tables {
-        for foreign in table.foreign.iter().filter(|f| f.parent == parent.name) {
-            let columns: Option<Vec<usize>> = foreign
-                .parent_columns
-                .iter()
-                .map(|name| parent.column(name))
-                .collect();
-            let Some(values) = columns.and_then(|columns| claim(row, &columns)) else {
-                continue;
-            };
-            let sql = format!(
-                "SELECT 1 FROM {} WHERE {} LIMIT 1",
-                quote(&parent.name),
-                equal(foreign.parent_columns.iter().cloned())
-            );
-            let mut there = db.prepare_cached(&sql)?;
-            if there.exists(rusqlite::params_from_iter(values.iter().map(Bind)))? {
-                continue;
-            }
-            let rows = find(db, table, &foreign.columns, &values)?;
-            found.extend(rows.into_iter().map(|row| (Arc::clone(table), row)));
-        }
-    }
-    Ok(found)
+/// Whether an outcome of these columns may change a constraint.
+pub(super) fn watches(table: &Table, column: u16) -> bool {
+    let watched = |unique: &Unique| unique.watched.contains(&usize::from(column));
+    let points = |foreign: &ForeignKey| foreign.columns.contains(&usize::from(column));
+    table.uniques.iter().any(watched) || table.foreign.iter().any(points)
 }

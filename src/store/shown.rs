@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use super::feed::Feed;
 use super::schema::Table;
 use crate::replica::Incarnation;
 use crate::replica::frontier::{Frontier, Position};
@@ -28,6 +29,7 @@ pub(super) struct Shown {
     latest: Point,
     /// What is known to be on disk: only this leaves the machine.
     durable: Point,
+    pub feed: Feed,
 }
 
 /// Shared by the writer and its store.
@@ -75,7 +77,10 @@ impl Shown {
                 }
             }
         }
-        self.latest.commits
+        let now = self.latest.commits;
+        let changed = self.versions.iter().filter(|(_, at)| **at == now);
+        self.feed.tell(changed.map(|(name, _)| name));
+        now
     }
 
     /// The last commit, durable or not.

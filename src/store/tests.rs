@@ -57,6 +57,12 @@ fn pair(sql: &[&str]) -> (Peer, Peer) {
     (a, b)
 }
 
+mod declare;
+mod feed;
+mod inbox;
+mod keys;
+mod parked;
+
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
 
 #[test]
@@ -258,7 +264,9 @@ fn tables_that_cannot_replicate_are_refused_with_advice() {
             "CREATE TABLE t(a TEXT NOT NULL COLLATE NOCASE PRIMARY KEY)",
             "BINARY",
         ),
-        ("DROP TABLE t", "CREATE TABLE"),
+        ("DROP TABLE t", "no declared table"),
+        ("CREATE VIEW v AS SELECT 1", "CREATE TABLE"),
+        ("CREATE VIRTUAL TABLE v USING fts5(a)", "CREATE TABLE"),
     ] {
         let error = a.store.declare(sql).unwrap_err().to_string();
         assert!(error.contains(word), "{sql}: {error}");

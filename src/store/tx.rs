@@ -1,9 +1,13 @@
 //! Values, queries, and the transaction as its writer sees it.
 
+use std::sync::Arc;
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql};
 
 use super::StoreError;
+use super::keys::Filler;
+use super::schema::Table;
 use super::tokens::{Token, tokens};
 use crate::replica::value::Value;
 
@@ -63,14 +67,16 @@ pub struct Tx<'a> {
     checked: String,
     /// Something was rolled back within: the hook's events are not all true.
     pub(super) undone: bool,
+    keys: Filler<'a>,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(db: &'a Connection) -> Self {
+    pub(super) fn new(db: &'a Connection, tables: &'a [Arc<Table>]) -> Self {
         Tx {
             db,
             checked: String::new(),
             undone: false,
+            keys: Filler::new(tables),
         }
     }
 }
@@ -79,10 +85,16 @@ impl Tx<'_> {
     /// Runs one statement that changes rows; returns how many it changed.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
         self.check(sql)?;
-        let mut statement = self.db.prepare_cached(sql)?;
+        let mut statement = self.db.prepare_cached(self.keys.filled(sql))?;
         let done = statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)));
         self.undone |= done.is_err();
         Ok(done?)
+    }
+
+    /// Runs one statement of ours, which may write the engine's replicated tables.
+    pub(super) fn engine(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
+        let mut statement = self.db.prepare_cached(sql)?;
+        Ok(statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)))?)
     }
 
     fn check(&mut self, sql: &str) -> Result<(), StoreError> {
@@ -101,7 +113,7 @@ impl Tx<'_> {
     /// The rows of a query, this transaction's own changes seen.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
         self.check(sql)?;
-        let found = query(self.db, sql, params);
+        let found = query(self.db, self.keys.filled(sql), params);
         self.undone |= found.is_err();
         found
     }

@@ -9,12 +9,11 @@ use rusqlite::config::DbConfig;
 
 use super::capture::{self, Capture, Collected, Shared};
 use super::log;
-use super::memory::Memory;
-use super::schema::{self, Table};
+use super::memory::{Memory, parked};
+use super::schema::Table;
 use super::shown::{self, Changed};
-use super::tokens::{Token, created, tokens};
 use super::tx::Tx;
-use super::{Clock, StoreError, fold, lock, settle};
+use super::{Clock, StoreError, declare, fold, inbox, keys, lock, settle};
 use crate::replica::change::{Body, Head, Logged, MAX_TRANSACTION};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::Position;
@@ -53,7 +52,7 @@ pub(super) struct Writer {
 }
 
 /// A transaction of ours, logged and not yet committed.
-struct Own {
+pub(super) struct Own {
     logged: Logged,
     head: Head,
     hlc: Hlc,
@@ -80,6 +79,11 @@ impl Writer {
              PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 2000;",
         )?;
         log::create(&db)?;
+        declare::create(&db)?;
+        settle::create(&db)?;
+        keys::create(&db)?;
+        inbox::create(&db)?;
+        keys::start(&db, &capture, incarnation)?;
         let mut writer = Writer {
             db,
             capture,
@@ -95,7 +99,6 @@ impl Writer {
             shown,
         };
         writer.ready()?;
-        settle::repair(&mut writer)?;
         writer.fold_now()?;
         Ok(writer)
     }
@@ -138,23 +141,6 @@ impl Writer {
         shown.commit(changed)
     }
 
-    pub fn load_tables(&mut self) -> Result<(), StoreError> {
-        let mut statement = self
-            .db
-            .prepare("SELECT id, name FROM _tutti_table ORDER BY name")?;
-        let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        let names: Vec<(i64, String)> = names.collect::<Result<_, _>>()?;
-        drop(statement);
-        let inspected = names
-            .iter()
-            .map(|(id, name)| schema::inspect(&self.db, *id, name));
-        let mut tables: Vec<Table> = inspected.collect::<Result<_, _>>()?;
-        schema::link(&mut tables);
-        self.tables = tables.into_iter().map(Arc::new).collect();
-        lock(&self.capture).set_tables(&self.tables);
-        Ok(())
-    }
-
     fn set_mode(&mut self, mode: Mode) -> Result<(), StoreError> {
         if self.mode == mode {
             return Ok(());
@@ -189,7 +175,7 @@ impl Writer {
     }
 
     /// Runs `work` between BEGIN and COMMIT; any error rolls back.
-    fn atomically<T>(
+    pub fn atomically<T>(
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -204,93 +190,13 @@ impl Writer {
         result
     }
 
-    /// Creates a table or index, refusing what cannot be replicated. `false`: it was there.
-    pub fn create(&mut self, sql: &str) -> Result<bool, StoreError> {
-        let Some(made) = created(sql) else {
-            return Err(StoreError::Schema(
-                "one CREATE TABLE, CREATE INDEX or CREATE UNIQUE INDEX is declared at a time"
-                    .into(),
-            ));
-        };
-        if made.name.starts_with("_tutti_") || made.name.starts_with("sqlite_") {
-            return Err(StoreError::Schema(format!(
-                "the name {} is reserved",
-                made.name
-            )));
-        }
-        let there: Option<String> = {
-            let sql = "SELECT sql FROM sqlite_schema WHERE name = ?1 COLLATE NOCASE";
-            let mut statement = self.db.prepare_cached(sql)?;
-            let mut rows = statement.query([&made.name])?;
-            rows.next()?.map(|row| row.get(0)).transpose()?
-        };
-        if let Some(there) = there {
-            let body = |sql: &str| {
-                tokens(sql)
-                    .into_iter()
-                    .skip_while(|t| *t != Token::Sign('('))
-            };
-            if body(&there).eq(body(sql.trim_end().trim_end_matches(';'))) {
-                return Ok(false);
-            }
-            return Err(StoreError::Schema(format!(
-                "{} {} exists with another definition; choose another name",
-                made.kind, made.name
-            )));
-        }
-        self.db.execute_batch(sql)?;
-        if made.kind == "table" {
-            schema::inspect(&self.db, 0, &made.name)?;
-            self.db
-                .execute("INSERT INTO _tutti_table(name) VALUES (?)", [&made.name])?;
-        }
-        Ok(true)
-    }
-
-    /// Returns the number of its commit.
-    pub fn migrate(&mut self, statements: &[&str]) -> Result<u64, StoreError> {
-        let result = self.locally(|writer| {
-            for sql in statements {
-                writer.create(sql)?;
-            }
-            writer.load_tables()
-        });
-        if result.is_err() {
-            self.stale = true;
-        }
-        result.map(|()| self.show_all())
-    }
-
-    /// Returns the number of its commit.
-    pub fn declare(&mut self, sql: &str) -> Result<u64, StoreError> {
-        let result = self.locally(|writer| {
-            if !writer.create(sql)? {
-                return Ok(None);
-            }
-            writer.load_tables()?;
-            let hlc = writer.hlc.tick((writer.clock)());
-            let body = Body::Schema {
-                sql: sql.to_owned(),
-            };
-            Ok(Some(writer.log_own(hlc, body, Collected::default())?))
-        });
-        match result {
-            Ok(own) => {
-                if let Some(own) = own {
-                    self.remember(own);
-                }
-                Ok(self.show_all())
-            }
-            Err(error) => {
-                // Tables that were rolled back must not be remembered.
-                self.stale = true;
-                Err(error)
-            }
-        }
-    }
-
     /// Logs our next transaction.
-    fn log_own(&mut self, hlc: Hlc, body: Body, collected: Collected) -> Result<Own, StoreError> {
+    pub fn log_own(
+        &mut self,
+        hlc: Hlc,
+        body: Body,
+        collected: Collected,
+    ) -> Result<Own, StoreError> {
         let memory = &self.memory;
         let next = log::next(
             &memory.origins,
@@ -326,7 +232,7 @@ impl Writer {
     }
 
     /// A transaction of ours is committed: memory learns of it.
-    fn remember(&mut self, own: Own) {
+    pub fn remember(&mut self, own: Own) {
         let memory = &mut self.memory;
         memory.position += 1;
         memory.unfolded += own.logged.bytes.len();
@@ -349,9 +255,10 @@ impl Writer {
     ) -> Result<(T, Option<u64>), StoreError> {
         let result = self.locally(|writer| {
             lock(&writer.capture).begin();
-            let mut tx = Tx::new(&writer.db);
+            let mut tx = Tx::new(&writer.db, &writer.tables);
             let value = work(&mut tx)?;
             let undone = tx.undone;
+            keys::claim(&writer.db, &writer.capture, writer.node)?;
             let hlc = writer.hlc.tick((writer.clock)());
             let own = writer.memory.origins.get(&writer.incarnation);
             let stamp = Stamp {
@@ -365,7 +272,7 @@ impl Writer {
             if collected.changes.is_empty() {
                 return Ok((value, None));
             }
-            Ok((value, Some(writer.log_rows(hlc, collected)?)))
+            Ok((value, Some(writer.log_rows(hlc, stamp, collected)?)))
         });
         lock(&self.capture).end();
         let (value, own) = result?;
@@ -373,10 +280,9 @@ impl Writer {
             return Ok((value, None));
         };
         self.remember(own);
-        let named = |name: &String| self.tables.iter().find(|table| table.name == *name);
-        let constrained = |table: &Arc<Table>| table.is_constrained();
-        if self.memory.parked && tables.iter().filter_map(named).any(constrained) {
-            settle::repair(self)?;
+        keys::committed(&self.capture);
+        if self.memory.parked {
+            self.memory.parked = parked(&self.db)?;
         }
         let origin = std::iter::once(self.incarnation);
         let commit = self.show(origin, &Changed::Tables(&tables));
@@ -387,10 +293,18 @@ impl Writer {
     fn log_rows(
         &mut self,
         hlc: Hlc,
+        stamp: Stamp,
         mut collected: Collected,
     ) -> Result<(Own, Vec<String>), StoreError> {
         let changes = std::mem::take(&mut collected.changes);
-        let tables = changes.iter().map(|change| change.table.clone()).collect();
+        let settle = std::mem::take(&mut collected.settle);
+        if settle.concerns_parked(&self.db, &self.tables)? {
+            // In the same transaction: what waits for these rows is back with them.
+            fold::ahead(&self.db, &self.tables, &changes, stamp)?;
+            settle.run_local(&self.db, &self.tables)?;
+        }
+        let tables = changes.iter().map(|change| change.table);
+        let tables = tables.filter_map(|id| self.name_of(id)).collect();
         let own = self.log_own(hlc, Body::Rows(changes), collected)?;
         Ok((own, tables))
     }

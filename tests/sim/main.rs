@@ -7,6 +7,7 @@
 //! `TUTTI_SEEDS=500` runs more seeds, `TUTTI_SEED=17` replays one.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod declared;
 mod network;
 mod random;
 mod workload;

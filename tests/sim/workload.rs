@@ -5,7 +5,7 @@ use tutti::store::{Store, StoreError, Tx};
 
 use crate::random::Random;
 
-pub const TABLES: [&str; 5] = [
+pub const TABLES: [&str; 7] = [
     "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)",
     "CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT UNIQUE, x, y, note, UNIQUE (x, y))",
     "CREATE TABLE job(id TEXT NOT NULL PRIMARY KEY, \
@@ -13,16 +13,22 @@ pub const TABLES: [&str; 5] = [
     "CREATE TABLE task(id INTEGER PRIMARY KEY, job TEXT REFERENCES job(id) ON DELETE SET NULL, \
      boss REFERENCES person(name), note)",
     "CREATE TABLE pair(a, b, c, d, PRIMARY KEY (a, b)) WITHOUT ROWID",
+    "CREATE TABLE slot(id INTEGER PRIMARY KEY, room, live, note)",
+    "CREATE UNIQUE INDEX slot_room ON slot(room) WHERE live = 1",
 ];
 
 /// The columns that hold tokens: values written once in a whole run.
-const TOKENS: [&str; 6] = [
+const TOKENS: [&str; 10] = [
     "SELECT a FROM item",
     "SELECT b FROM item",
     "SELECT note FROM person",
     "SELECT note FROM job",
     "SELECT note FROM task",
     "SELECT c FROM pair",
+    "SELECT note FROM slot",
+    "SELECT a FROM made",
+    "SELECT a FROM v",
+    "SELECT a FROM child",
 ];
 
 /// Whether a value is a token.
@@ -35,13 +41,12 @@ pub fn visible(store: &Store) -> Vec<Value> {
     let work = |reader: &tutti::store::Reader<'_>| {
         let mut found = Vec::new();
         for sql in TOKENS {
-            found.extend(
-                reader
-                    .query(sql, &[])?
-                    .into_iter()
-                    .flatten()
-                    .filter(is_token),
-            );
+            match reader.query(sql, &[]) {
+                Ok(rows) => found.extend(rows.into_iter().flatten().filter(is_token)),
+                // Not declared here yet, or dropped.
+                Err(error) if error.to_string().contains("no such table") => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
     };
@@ -87,7 +92,7 @@ fn statement(tx: &mut Tx<'_>, random: &mut Random, counter: &mut u64) -> Result<
     };
     let (one, two) = (id(random), id(random));
     let named = name(random);
-    let (sql, params) = match random.below(16) {
+    let (sql, params) = match random.below(20) {
         0 => ("INSERT INTO item VALUES (?, ?, 0)", vec![one, token]),
         1 => ("UPDATE item SET a = ? WHERE id = ?", vec![token, one]),
         2 => ("UPDATE item SET b = ? WHERE id = ?", vec![token, one]),
@@ -124,6 +129,16 @@ fn statement(tx: &mut Tx<'_>, random: &mut Random, counter: &mut u64) -> Result<
             "REPLACE INTO pair VALUES (?, ?, ?, 0)",
             vec![one, two, token],
         ),
+        15 | 16 => {
+            let live = Value::Integer(random.below(2) as i64);
+            let params = vec![one, named, live, token];
+            ("REPLACE INTO slot VALUES (?, ?, ?, ?)", params)
+        }
+        17 => {
+            let live = Value::Integer(random.below(2) as i64);
+            ("UPDATE slot SET live = ? WHERE id = ?", vec![live, one])
+        }
+        18 => ("UPDATE slot SET room = ? WHERE id = ?", vec![named, one]),
         _ => (
             "UPDATE pair SET b = b + 1, c = ? WHERE a = ? AND b = 5",
             vec![token, one],

@@ -10,6 +10,7 @@ use tutti::replica::session::Now;
 use tutti::replica::value::Value;
 use tutti::store::Store;
 
+use crate::declared;
 use crate::network::Link;
 use crate::random::Random;
 use crate::workload::{TABLES, is_token, transact, visible};
@@ -119,6 +120,7 @@ impl World {
         // One table is declared at run time and travels in the log.
         let late = "CREATE TABLE late(id INTEGER PRIMARY KEY, a UNIQUE)";
         world.store(0).declare(late).unwrap();
+        declared::made(world.store(0));
         world
     }
 
@@ -222,7 +224,12 @@ impl World {
         let store = self.nodes[node].store.clone().unwrap();
         let before: HashSet<String> = visible(&store).iter().map(text).collect();
         let late = Value::Integer(self.random.below(4) as i64);
-        if self.random.one_in(6) {
+        if self.random.one_in(12) {
+            let ended = declared::declare(&store, &mut self.random);
+            self.superseded.extend(ended.iter().map(text));
+        } else if self.random.one_in(4) {
+            declared::write(&store, &mut self.random, &mut self.counter);
+        } else if self.random.one_in(6) {
             let id = Value::Integer(self.random.below(4) as i64);
             // The table may not have arrived here yet, the value may be taken.
             let _ = store.transact(|tx| tx.execute("REPLACE INTO late VALUES (?, ?)", &[id, late]));
@@ -294,7 +301,14 @@ impl World {
         for node in 0..3 {
             self.store(node).fold().unwrap();
         }
+        let declared = "SELECT id, kind, name, sql, hlc, stands, dropped FROM _tutti_declaration \
+                        ORDER BY id";
         for node in 1..3 {
+            assert_eq!(
+                dump(declared, 0),
+                dump(declared, node),
+                "declarations of 0 and {node}"
+            );
             assert_eq!(
                 dump(clocks, 0),
                 dump(clocks, node),
@@ -312,8 +326,14 @@ impl World {
             let digest = self.store(node).digest().unwrap();
             assert_eq!(self.store(0).digest().unwrap(), digest);
         }
-        let dangling = dump("SELECT * FROM pragma_foreign_key_check", 0);
-        assert!(dangling.is_empty(), "dangling: {dangling:?}");
+        for table in self.store(0).tables().unwrap() {
+            let sql = format!("SELECT * FROM pragma_foreign_key_check('{}')", table.name);
+            match self.store(0).read(|reader| reader.query(&sql, &[])) {
+                Ok(dangling) => assert!(dangling.is_empty(), "dangling: {dangling:?}"),
+                // Its parent was declared differently at the same time: all such rows are parked.
+                Err(error) => assert!(error.to_string().contains("foreign key mismatch")),
+            }
+        }
         let mut known: HashSet<String> = visible(self.store(0)).iter().map(text).collect();
         for node in 0..3 {
             for conflict in self.store(node).conflicts(100_000).unwrap() {

@@ -1,0 +1,162 @@
+//! The bound of the conflict inbox: past it the oldest entries move to a file beside the database.
+
+use std::fs::File;
+use std::io::Write;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::inbox::spoken;
+use super::{Store, StoreError, lock};
+use crate::replica::value::{Value, decode, decode_key};
+
+/// How many entries the inbox holds.
+pub const ENTRIES_MAX: u64 = 10_000;
+/// How many bytes of keys and values it holds.
+pub const BYTES_MAX: u64 = 16 << 20;
+/// How many entries of the overflow leave at a time, so that this is rare.
+const STEP: u64 = 1_000;
+
+/// The inbox's size as of its last counted entry.
+#[derive(Debug, Default)]
+pub(super) struct Size {
+    last: i64,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Size {
+    /// Counts what came since.
+    fn follow(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let newest = "SELECT coalesce(max(rowid), 0) FROM _tutti_conflict";
+        let newest: i64 = db.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
+        if newest < self.last {
+            // Another database file is in place.
+            *self = Size::default();
+        }
+        if newest > self.last {
+            let since = "SELECT count(*), coalesce(sum(length(key) + length(value)), 0) \
+                         FROM _tutti_conflict WHERE rowid > ?";
+            let (entries, bytes): (i64, i64) = db
+                .prepare_cached(since)?
+                .query_row([self.last], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            self.entries += entries as u64;
+            self.bytes += bytes as u64;
+            self.last = newest;
+        }
+        Ok(())
+    }
+
+    fn over(&self) -> bool {
+        self.entries > ENTRIES_MAX || self.bytes > BYTES_MAX
+    }
+}
+
+/// One exported entry, a line of JSON.
+#[derive(serde::Serialize)]
+struct Line {
+    id: String,
+    table: String,
+    key: Vec<String>,
+    column: String,
+    value: Vec<String>,
+    written_ms: u64,
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        other => spoken(other),
+    }
+}
+
+impl Store {
+    /// Where entries that the inbox cannot hold go, one JSON object a line.
+    pub fn exported_path(&self) -> std::path::PathBuf {
+        self.inner.path.with_file_name("conflicts-exported.jsonl")
+    }
+
+    /// How many entries went there.
+    pub fn exported_conflicts(&self) -> Result<u64, StoreError> {
+        self.read(|reader| {
+            let sql = "SELECT entries FROM _tutti_exported";
+            let entries: Option<i64> = reader
+                .connection
+                .query_row(sql, [], |row| row.get(0))
+                .optional()?;
+            Ok(entries.unwrap_or(0) as u64)
+        })
+    }
+
+    /// Moves the oldest entries out where the inbox is too large: first to the file, durably, then
+    /// out of the database. A crash between leaves some in both.
+    pub(super) fn bound_inbox(&self) -> Result<(), StoreError> {
+        let mut size = lock(&self.inner.inbox);
+        let mut writer = self.writer()?;
+        size.follow(&writer.db)?;
+        while size.over() {
+            let (rows, bytes, gone) = self.export(&writer.db)?;
+            let Some(last) = rows.last().copied() else {
+                return Ok(());
+            };
+            writer.atomically(|writer| {
+                let db = &writer.db;
+                db.execute("DELETE FROM _tutti_conflict WHERE rowid <= ?", [last])?;
+                let add = "UPDATE _tutti_exported SET entries = entries + ?";
+                if db.execute(add, [gone as i64])? == 0 {
+                    let first = "INSERT INTO _tutti_exported(entries) VALUES (?)";
+                    db.execute(first, params![gone as i64])?;
+                }
+                Ok(())
+            })?;
+            size.entries = size.entries.saturating_sub(gone);
+            size.bytes = size.bytes.saturating_sub(bytes);
+            tracing::warn!(
+                alarm = "conflict inbox full",
+                "{gone} of the oldest conflicts moved to {}",
+                self.exported_path().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Appends the oldest entries to the file; their row numbers, bytes and number.
+    fn export(&self, db: &Connection) -> Result<(Vec<i64>, u64, u64), StoreError> {
+        let path = self.exported_path();
+        let io = |source| StoreError::Io {
+            path: path.clone(),
+            source,
+        };
+        let mut options = File::options();
+        let mut file = options.append(true).create(true).open(&path).map_err(io)?;
+        let mut statement = db.prepare_cached(
+            "SELECT rowid, id, tbl, key, col, value, hlc FROM _tutti_conflict \
+             ORDER BY rowid LIMIT ?",
+        )?;
+        let mut rows = statement.query([STEP as i64])?;
+        let (mut numbers, mut bytes, mut lines) = (Vec::new(), 0, Vec::new());
+        while let Some(row) = rows.next()? {
+            let (id, key, value): (Vec<u8>, Vec<u8>, Vec<u8>) =
+                (row.get(1)?, row.get(3)?, row.get(5)?);
+            bytes += (key.len() + value.len()) as u64;
+            let texts = |values: Option<Vec<Value>>| -> Vec<String> {
+                values.unwrap_or_default().iter().map(text).collect()
+            };
+            let line = Line {
+                id: text(&Value::Blob(id)),
+                table: row.get(2)?,
+                key: texts(decode_key(&key)),
+                column: row.get(4)?,
+                value: texts(decode(&value)),
+                written_ms: (row.get::<_, i64>(6)? as u64) >> 16,
+            };
+            serde_json::to_writer(&mut lines, &line)
+                .map_err(|error| StoreError::Damaged(error.to_string()))?;
+            lines.push(b'\n');
+            numbers.push(row.get(0)?);
+        }
+        file.write_all(&lines).map_err(io)?;
+        file.sync_data().map_err(io)?;
+        let gone = numbers.len() as u64;
+        Ok((numbers, bytes, gone))
+    }
+}

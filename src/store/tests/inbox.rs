@@ -1,0 +1,177 @@
+//! The conflict inbox as an operator uses it, and its bound.
+
+use super::*;
+use crate::store::administrators;
+
+/// Two peers with one conflict per row id and column `a`.
+fn conflicting(count: i64) -> (Peer, Peer) {
+    let (a, b) = pair(&[ITEM]);
+    for id in 0..count {
+        run(&a, &format!("INSERT INTO item VALUES ({id}, 'none', 0)"));
+    }
+    exchange(&a, &b);
+    for id in 0..count {
+        run(
+            &a,
+            &format!("UPDATE item SET a = 'lost {id}' WHERE id = {id}"),
+        );
+        run(
+            &b,
+            &format!("UPDATE item SET a = 'won {id}' WHERE id = {id}"),
+        );
+    }
+    exchange(&a, &b);
+    (a, b)
+}
+
+fn matching(peer: &Peer, query: ConflictQuery) -> Vec<ConflictRow> {
+    peer.store.conflicts_matching(&query).unwrap()
+}
+
+#[test]
+fn a_restored_value_is_written_everywhere_and_its_entry_leaves_every_inbox() {
+    let (a, b) = conflicting(1);
+    let entry = a.store.conflicts(10).unwrap().remove(0);
+    assert_eq!((entry.loser, entry.winner), (Some([1; 16]), Some([2; 16])));
+    assert_eq!(entry.reason, "later write");
+    assert!(entry.time_ms > 0 && entry.winner_ms > 0);
+    b.store.restore_conflict(&entry.id).unwrap();
+    exchange(&a, &b);
+    assert_eq!(rows(&a, "SELECT a FROM item"), vec![vec!["lost 0".into()]]);
+    assert!(a.store.conflicts(10).unwrap().is_empty());
+    assert!(b.store.conflicts(10).unwrap().is_empty());
+    let again = a.store.restore_conflict(&entry.id).unwrap_err();
+    assert!(again.to_string().contains("no such conflict"), "{again}");
+}
+
+#[test]
+fn a_value_of_a_deleted_row_is_restored_as_a_row() {
+    let (a, b) = pair(&[ITEM]);
+    run(&a, "INSERT INTO item VALUES (1, 0, 0)");
+    exchange(&a, &b);
+    run(&a, "DELETE FROM item");
+    run(&b, "UPDATE item SET a = 7");
+    exchange(&a, &b);
+    let entry = a.store.conflicts(10).unwrap().remove(0);
+    a.store.restore_conflict(&entry.id).unwrap();
+    exchange(&a, &b);
+    assert_eq!(
+        rows(&b, "SELECT id, a, b FROM item"),
+        vec![vec![Integer(1), Integer(7), Null]]
+    );
+}
+
+#[test]
+fn a_dismissed_entry_is_gone_at_every_peer_and_a_parked_row_cannot_be_dismissed() {
+    let (a, b) = conflicting(2);
+    let entries = a.store.conflicts(10).unwrap();
+    b.store.dismiss_conflict(&entries[0].id).unwrap();
+    exchange(&a, &b);
+    assert_eq!(a.store.conflicts(10).unwrap(), entries[1..]);
+    a.store
+        .declare("CREATE TABLE u(id INTEGER PRIMARY KEY, n UNIQUE)")
+        .unwrap();
+    exchange(&a, &b);
+    run(&a, "INSERT INTO u VALUES (1, 1)");
+    run(&b, "INSERT INTO u VALUES (2, 1)");
+    exchange(&a, &b);
+    let parked = a.store.conflicts(10).unwrap().remove(0);
+    assert_eq!(parked.reason, "UNIQUE");
+    for refused in [
+        a.store.dismiss_conflict(&parked.id),
+        a.store.restore_conflict(&parked.id),
+    ] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("by itself"), "{error}");
+    }
+}
+
+#[test]
+fn the_inbox_is_searched_by_table_key_column_time_and_text_and_read_in_pages() {
+    let (a, _) = conflicting(5);
+    let all = ConflictQuery {
+        limit: 100,
+        ..ConflictQuery::default()
+    };
+    assert_eq!(matching(&a, all.clone()).len(), 5);
+    let with = |change: &dyn Fn(&mut ConflictQuery)| {
+        let mut query = all.clone();
+        change(&mut query);
+        matching(&a, query).len()
+    };
+    assert_eq!(with(&|q| q.text = Some("LOST 3".into())), 1);
+    assert_eq!(with(&|q| q.key = Some("4".into())), 1);
+    assert_eq!(with(&|q| q.column = Some("b".into())), 0);
+    assert_eq!(with(&|q| q.table = Some("ITEM".into())), 5);
+    assert_eq!(with(&|q| q.table = Some("other".into())), 0);
+    assert_eq!(with(&|q| q.since_ms = Some(u64::MAX)), 0);
+    assert_eq!(with(&|q| q.until_ms = Some(0)), 0);
+    let page = |offset| {
+        let mut query = all.clone();
+        (query.offset, query.limit) = (offset, 2);
+        matching(&a, query)
+    };
+    let pages = [page(0), page(2), page(4)].concat();
+    assert_eq!(pages, matching(&a, all));
+}
+
+#[test]
+fn what_administrators_lost_is_never_shown_parked_rows_included() {
+    let (a, b) = (peer(1), peer(2));
+    for peer in [&a, &b] {
+        peer.store.migrate(&[administrators::TABLE]).unwrap();
+        peer.store
+            .migrate(&["CREATE UNIQUE INDEX one_role ON administrator(role)"])
+            .unwrap();
+        let name = if peer.store.node() == [1; 16] {
+            "a"
+        } else {
+            "b"
+        };
+        run(
+            peer,
+            &format!("INSERT INTO administrator VALUES ('{name}', 'hash', 'r', 0)"),
+        );
+        run(
+            peer,
+            &format!("INSERT INTO administrator VALUES ('x', 'hash {name}', '{name}', 0)"),
+        );
+    }
+    exchange(&a, &b);
+    let hidden = "SELECT count(*) FROM _tutti_hidden";
+    assert_eq!(rows(&a, hidden), vec![vec![Integer(1)]]);
+    let lost = "SELECT count(*) > 0 FROM _tutti_conflict";
+    assert_eq!(rows(&a, lost), vec![vec![Integer(1)]]);
+    assert!(a.store.conflicts(100).unwrap().is_empty());
+}
+
+#[test]
+fn past_its_bound_the_inbox_exports_the_oldest_entries_to_a_file() {
+    let (a, b) = pair(&[ITEM]);
+    let count = bound::ENTRIES_MAX + 10;
+    let fill = |peer: &Peer, text: &str| {
+        let insert = "INSERT INTO item WITH RECURSIVE n(i) AS \
+                      (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i, ?, 0 FROM n";
+        let params = [Integer(count as i64), text.into()];
+        peer.store
+            .transact(|tx| tx.execute(insert, &params))
+            .unwrap();
+    };
+    fill(&a, "from a");
+    fill(&b, "from b");
+    exchange(&a, &b);
+    for peer in [&a, &b] {
+        let exported = peer.store.exported_conflicts().unwrap();
+        let kept = peer.store.conflicts(usize::MAX).unwrap();
+        assert_eq!(kept.len() as u64 + exported, count);
+        assert!(exported >= 10);
+        let text = std::fs::read_to_string(peer.store.exported_path()).unwrap();
+        assert_eq!(text.lines().count() as u64, exported);
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&line["table"], &line["column"]),
+            (&"item".into(), &"a".into())
+        );
+        assert_eq!(line["value"][0], "from a");
+    }
+}

@@ -1,0 +1,141 @@
+//! Ids that the engine hands out.
+
+use super::*;
+
+const NOTE: &str = "CREATE TABLE note(id INTEGER PRIMARY KEY, text, n DEFAULT 7)";
+
+fn engine_pair() -> (Peer, Peer) {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare_with(NOTE, Keys::Engine).unwrap();
+    exchange(&a, &b);
+    (a, b)
+}
+
+fn ids(peer: &Peer) -> Vec<i64> {
+    let found = rows(peer, "SELECT id FROM note ORDER BY rowid").concat();
+    found
+        .into_iter()
+        .map(|id| match id {
+            Integer(id) => id,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn every_form_of_insert_gets_ids_of_this_nodes_block() {
+    let (a, b) = engine_pair();
+    for sql in [
+        "INSERT INTO note(text) VALUES ('a'), ('b')",
+        "INSERT INTO note VALUES (NULL, 'c', 1)",
+        "INSERT INTO note(text, id) VALUES ('d', NULL), ('e', tutti_id())",
+        "INSERT INTO note(text) SELECT text || '2' FROM note WHERE text = 'a' OR text = 'b'",
+        "WITH x(v) AS (SELECT 'f') INSERT INTO main.note AS m (text) SELECT v FROM x",
+        "INSERT INTO note(text) WITH x(v) AS (VALUES ('g')) SELECT v FROM x ORDER BY 1 LIMIT 1",
+        "INSERT INTO note DEFAULT VALUES",
+        "REPLACE INTO note(rowid, text) VALUES (NULL, 'h)') ; ",
+        "INSERT INTO note(text) VALUES ('on conflict (') ON CONFLICT(id) DO UPDATE SET n = 0",
+    ] {
+        run(&a, sql);
+    }
+    let found = ids(&a);
+    assert_eq!(found.len(), 12);
+    let block = found[0] >> 24;
+    assert!(found.iter().all(|id| *id > 0 && id >> 24 == block));
+    run(&b, "INSERT INTO note(text) VALUES ('b')");
+    assert_ne!(ids(&b)[0] >> 24, block);
+    exchange(&a, &b);
+    assert_eq!(ids(&a).len(), 13);
+    assert!(a.store.conflicts(10).unwrap().is_empty());
+    let returned = a.store.transact(|tx| {
+        tx.query(
+            "INSERT INTO note(text) VALUES (?) RETURNING id, text, n",
+            &["r".into()],
+        )
+    });
+    let row = returned.unwrap().remove(0);
+    assert_eq!(row[1..], ["r".into(), Integer(7)]);
+    assert!(matches!(row[0], Integer(id) if id >> 24 == block));
+}
+
+#[test]
+fn ids_that_were_not_handed_out_here_are_refused_and_a_row_that_was_there_may_return() {
+    let (a, b) = engine_pair();
+    for sql in [
+        "INSERT INTO note VALUES (1, 'x', 1)",
+        "INSERT INTO note VALUES (tutti_id() + 1, 'x', 1)",
+    ] {
+        let error = a.store.transact(|tx| tx.execute(sql, &[])).unwrap_err();
+        assert!(error.to_string().contains("tutti_id()"), "{error}");
+    }
+    assert!(ids(&a).is_empty());
+    run(&b, "INSERT INTO note(text) VALUES ('b')");
+    exchange(&a, &b);
+    let id = ids(&a)[0];
+    run(&a, "DELETE FROM note");
+    run(&a, &format!("INSERT INTO note VALUES ({id}, 'again', 1)"));
+    exchange(&a, &b);
+    assert_eq!(ids(&b), [id]);
+}
+
+#[test]
+fn a_rolled_back_transaction_leaves_no_claim_and_the_next_one_makes_it() {
+    let (a, b) = engine_pair();
+    let undone = a.store.transact(|tx| {
+        tx.execute("INSERT INTO note(text) VALUES ('x')", &[])?;
+        Err::<(), _>(StoreError::Refused("no".into()))
+    });
+    assert!(undone.is_err());
+    assert!(rows(&a, "SELECT * FROM _tutti_block").is_empty());
+    run(&a, "INSERT INTO note(text) VALUES ('y')");
+    exchange(&a, &b);
+    let claims = rows(&b, "SELECT block FROM _tutti_block");
+    assert_eq!(claims, vec![vec![Integer(ids(&a)[0] >> 24)]]);
+}
+
+#[test]
+fn a_block_that_another_node_has_is_given_up() {
+    use crate::replica::schema::block;
+    let (a, _) = engine_pair();
+    let taken = block(a.store.incarnation(), 0);
+    let claim = "INSERT INTO _tutti_block VALUES (?, x'00')";
+    a.store
+        .transact(|tx| tx.engine(claim, &[taken.into()]))
+        .unwrap();
+    let insert = |tx: &mut Tx<'_>| tx.execute("INSERT INTO note(text) VALUES ('x')", &[]);
+    let error = a.store.transact(insert).unwrap_err();
+    assert!(
+        error.to_string().contains("run the transaction again"),
+        "{error}"
+    );
+    a.store.transact(insert).unwrap();
+    assert_eq!(ids(&a)[0] >> 24, block(a.store.incarnation(), 1));
+}
+
+#[test]
+fn a_trigger_may_ask_for_an_id() {
+    let (a, b) = engine_pair();
+    for sql in [
+        "CREATE TABLE t(id INTEGER PRIMARY KEY)",
+        "CREATE TRIGGER t_note AFTER INSERT ON t BEGIN \
+         INSERT INTO note VALUES (tutti_id(), 'from a trigger', 1); END",
+    ] {
+        a.store.declare(sql).unwrap();
+    }
+    run(&a, "INSERT INTO t VALUES (1)");
+    exchange(&a, &b);
+    assert_eq!(ids(&b).len(), 1);
+}
+
+#[test]
+fn only_integer_primary_keys_can_be_the_engines() {
+    let a = peer(1);
+    for sql in [
+        "CREATE TABLE t(id TEXT NOT NULL PRIMARY KEY)",
+        "CREATE TABLE t(a INTEGER NOT NULL, b INTEGER NOT NULL, PRIMARY KEY (a, b))",
+        "CREATE TABLE t(id INTEGER NOT NULL PRIMARY KEY) WITHOUT ROWID",
+    ] {
+        let error = a.store.declare_with(sql, Keys::Engine).unwrap_err();
+        assert!(error.to_string().contains("INTEGER PRIMARY KEY"), "{error}");
+    }
+}
