@@ -1,75 +1,116 @@
-//! A writing process is killed with SIGKILL again and again: what it acknowledged is there after,
-//! logged as often as it is there, and reaches a peer.
-#![allow(clippy::unwrap_used)]
+//! Processes are killed with SIGKILL again and again: what a process acknowledged is there after,
+//! logged as often as it is there, and reaches a peer. Here one that writes; in `crash/links.rs`
+//! ones that apply, donate a snapshot and swap one in.
+#![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
 
+#[path = "crash/links.rs"]
+mod links;
+#[path = "mesh/mod.rs"]
+mod mesh;
+
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tutti::replica::value::Value;
 use tutti::store::Store;
 
 const TABLE: &str = "CREATE TABLE acked(id INTEGER PRIMARY KEY, round, filler)";
+/// Ids of one writer of one round: its numbers count up from here.
+const WRITER: i64 = 1_000_000;
+const ROUND: i64 = 100 * WRITER;
 
-/// Not a test by itself: the process that gets killed.
+/// Not a test by itself: the process that gets killed. Its writers commit in groups.
 #[test]
 fn writer_process() {
     let Some(dir) = std::env::var_os("TUTTI_CRASH_DIR").map(PathBuf::from) else {
         return;
     };
-    let round: i64 = std::env::var("TUTTI_CRASH_ROUND").unwrap().parse().unwrap();
+    let number = |name| std::env::var(name).unwrap().parse::<i64>().unwrap();
+    let (round, writers) = (number("TUTTI_CRASH_ROUND"), number("TUTTI_CRASH_WRITERS"));
     let store = Store::open(&dir, [1; 16], 100 + round as u64).unwrap();
     store.migrate(&[TABLE]).unwrap();
-    for number in 0.. {
-        let id = Value::Integer(round * 1_000_000 + number);
-        let row = [id, round.into(), "x".repeat(200).into()];
+    std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let store = &store;
+            scope.spawn(move || write(store, round, round * ROUND + writer * WRITER));
+        }
+    });
+}
+
+/// Commits and says so, for ever.
+fn write(store: &Store, round: i64, first: i64) {
+    for id in first.. {
+        let row = [id.into(), round.into(), "x".repeat(200).into()];
         let insert = "INSERT INTO acked VALUES (?, ?, ?)";
         store.transact(|tx| tx.execute(insert, &row)).unwrap();
-        println!("acked {number}");
+        println!("acked {id}");
     }
 }
 
-#[test]
-fn what_a_killed_process_acknowledged_is_there() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut promised = Vec::new();
-    for round in 0..6_i64 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "writer_process", "--nocapture"])
-            .env("TUTTI_CRASH_DIR", dir.path())
-            .env("TUTTI_CRASH_ROUND", round.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut last = 0;
-        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-            let line = line.unwrap();
-            // The harness prints the test's name before the first of these, without a newline.
-            if let Some((_, number)) = line.split_once("acked ") {
-                last = number.parse::<i64>().unwrap();
-                if last == 10 + round * 17 {
-                    child.kill().unwrap();
-                }
-            }
-        }
-        child.wait().unwrap();
-        promised.push(last);
-    }
-    let store = Store::open(dir.path(), [1; 16], 999).unwrap();
-    for (round, last) in promised.into_iter().enumerate() {
-        let sql = "SELECT count(*), max(id) % 1000000 FROM acked WHERE round = ?";
-        let round = round as i64;
-        let found = store
-            .read(|reader| reader.query(sql, &[round.into()]))
-            .unwrap();
-        let [Value::Integer(count), Value::Integer(max)] = found[0][..] else {
-            panic!("{found:?}");
+/// Runs the writers until `kill_at` of their commits are acknowledged, then kills them; returns
+/// each writer's last acknowledged id, by its first.
+fn killed(dir: &Path, round: i64, writers: i64, kill_at: usize) -> BTreeMap<i64, i64> {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "writer_process", "--nocapture"])
+        .env("TUTTI_CRASH_DIR", dir)
+        .env("TUTTI_CRASH_ROUND", round.to_string())
+        .env("TUTTI_CRASH_WRITERS", writers.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut last = BTreeMap::new();
+    let mut acked = 0;
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        // The harness prints the test's name before the first of these, without a newline.
+        let Some((_, id)) = line.split_once("acked ") else {
+            continue;
         };
-        assert!(
-            max >= last && count == max + 1,
-            "round {round}: {count} rows, {last} acked"
-        );
-        assert_eq!(store.frontier().seq(100 + round as u64), count as u64);
+        let id: i64 = id.parse().unwrap();
+        last.insert(id - id % WRITER, id);
+        acked += 1;
+        if acked == kill_at {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    last
+}
+
+/// What is in the database, against what was promised: per writer no gap, nothing less.
+fn assert_kept(store: &Store, round: i64, promised: &BTreeMap<i64, i64>) {
+    let sql = "SELECT count(*), max(id) FROM acked WHERE id >= ? AND id < ?";
+    let mut found = 0;
+    for writer in 0..100 {
+        let first = round * ROUND + writer * WRITER;
+        let range = [first.into(), (first + WRITER).into()];
+        let rows = store.read(|reader| reader.query(sql, &range)).unwrap();
+        let Value::Integer(count) = rows[0][0] else {
+            panic!("{rows:?}");
+        };
+        if count > 0 {
+            assert_eq!(rows[0][1], Value::Integer(first + count - 1), "a gap");
+        }
+        let least = promised.get(&first).map_or(0, |last| last - first + 1);
+        assert!(count >= least, "round {round}: {count} rows of {least}");
+        found += count as u64;
+    }
+    assert_eq!(store.frontier().seq(100 + round as u64), found);
+}
+
+/// One round after another in the same directory, each killed; then all of it is judged.
+fn rounds(writers: i64, kill_at: &[usize]) {
+    let dir = tempfile::tempdir().unwrap();
+    let numbered = (0..).zip(kill_at);
+    let kill = |(round, at): (i64, &usize)| killed(dir.path(), round, writers, *at);
+    let promised: Vec<_> = numbered.map(kill).collect();
+    let store = Store::open(dir.path(), [1; 16], 999).unwrap();
+    let check = store.read(|reader| reader.query("PRAGMA integrity_check", &[]));
+    assert_eq!(check.unwrap(), [[Value::from("ok")]]);
+    for (round, promised) in (0..).zip(&promised) {
+        assert_kept(&store, round, promised);
     }
     let other = tempfile::tempdir().unwrap();
     let peer = Store::open(other.path(), [2; 16], 2).unwrap();
@@ -77,4 +118,14 @@ fn what_a_killed_process_acknowledged_is_there() {
     let (found, _) = store.log_after(&peer.frontier(), 0, usize::MAX).unwrap();
     peer.apply(&found).unwrap();
     assert_eq!(peer.digest().unwrap(), store.digest().unwrap());
+}
+
+#[test]
+fn what_a_killed_process_acknowledged_is_there() {
+    rounds(1, &[10, 27, 44, 61, 78, 95]);
+}
+
+#[test]
+fn what_writers_that_shared_a_sync_were_promised_is_there() {
+    rounds(16, &[1, 33, 150, 290, 401, 512]);
 }

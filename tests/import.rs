@@ -24,8 +24,8 @@ fn sample(path: &std::path::Path) {
             tx.execute("INSERT INTO a_child VALUES (2, 2, NULL), (1, 1, 2)", &[])
         })
         .unwrap();
-    let staged = store.stage_snapshot().unwrap();
-    std::fs::write(path, staged.read(0, staged.size as usize).unwrap()).unwrap();
+    let staged = store.stage_snapshot(None, u64::MAX).unwrap();
+    std::fs::write(path, staged.read(0, staged.size as usize).unwrap().0).unwrap();
 }
 
 #[test]

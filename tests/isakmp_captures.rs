@@ -3,7 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use ring::hmac;
+use tutti::ike::cipher::{Cipher, OpenError};
+use tutti::ike::suite::{Encryption, Integrity};
 use tutti::wire::isakmp::{Message, Payload, WireError, payload};
 
 /// UDP port 500 payloads of a pcap file (Ethernet, little-endian, IPv4 without options).
@@ -52,31 +53,73 @@ fn every_captured_ikev2_message_survives_a_round_trip() {
     }
 }
 
-/// SK_ai and SK_ar of the IKEv2 part of `ss-keys.pcap`, from its tshark key table.
-const SK_A: [&str; 2] = [
+/// SK_ei, SK_er, SK_ai and SK_ar of the IKEv2 part of `ss-keys.pcap`, from its tshark key table.
+const SK: [&str; 4] = [
+    "2a44ba0b872cb1602b178deb190d57dab9faea02c4b301b98d6c6a00f8b5eaa7",
+    "a64b27eb811a53b3afa72c2839b3a765ce7f5f2e2ac4253376bf1400326b7183",
     "107a1cbd13800cd46ff52b09949da9ab02962f0f4b3269f77a2bf0988230607d",
     "b027f30b707d8398eb246eb30205d3eaa178d6514c0c830f9dad38ce8c5178b3",
 ];
 
+fn hex(text: &str) -> Vec<u8> {
+    let digit = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(digit).collect()
+}
+
+fn cipher(from_initiator: bool) -> Cipher {
+    let side = usize::from(!from_initiator);
+    let encryption = Encryption::AesCbc256(Integrity::HmacSha2_256_128);
+    Cipher::new(encryption, (&hex(SK[side]), &hex(SK[2 + side]))).unwrap()
+}
+
+/// The encrypted messages of the IKEv2 part of `ss-keys.pcap`.
+fn encrypted_messages() -> Vec<(Vec<u8>, Message)> {
+    let all = isakmp_datagrams("ss-keys.pcap").into_iter();
+    let parsed = all.filter_map(|d| Message::parse(&d).ok().map(|m| (d, m)));
+    let encrypted = |m: &Message| matches!(m.payloads.last(), Some(Payload::Encrypted(_)));
+    parsed.filter(|(_, m)| encrypted(m)).collect()
+}
+
 #[test]
-fn the_checksums_of_captured_encrypted_messages_verify() {
-    let mut verified = 0;
-    for datagram in isakmp_datagrams("ss-keys.pcap") {
-        let Ok(message) = Message::parse(&datagram) else {
-            continue;
-        };
-        let Some(Payload::Encrypted(sk)) = message.payloads.last() else {
-            continue;
-        };
-        let key = SK_A[usize::from(!message.header.from_initiator)];
-        let bytes = (0..32).map(|n| u8::from_str_radix(&key[2 * n..2 * n + 2], 16).unwrap());
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes.collect::<Vec<u8>>());
-        let (covered, icv) = datagram.split_at(datagram.len() - 16);
-        assert_eq!(hmac::sign(&key, covered).as_ref()[..16], *icv);
-        assert!(sk.body.ends_with(icv));
-        verified += 1;
+fn captured_encrypted_messages_open_with_their_keys() {
+    let mut spis = Vec::new();
+    let mut opened = 0;
+    for (datagram, message) in encrypted_messages() {
+        let cipher = cipher(message.header.from_initiator);
+        let payloads = cipher.open_whole(&datagram, &message).unwrap();
+        for payload in &payloads {
+            if let Payload::Sa(proposals) = payload {
+                spis.push(proposals[0].spi.clone());
+            }
+        }
+        opened += 1;
+        // The other direction's keys open nothing.
+        let other = self::cipher(!message.header.from_initiator);
+        assert_eq!(
+            other.open_whole(&datagram, &message),
+            Err(OpenError::Forged)
+        );
     }
-    assert_eq!(verified, 4);
+    assert_eq!(opened, 4);
+    // The SPIs of the kernel's AH SAs at that time.
+    assert_eq!(spis, [hex("c8d1a6bf"), hex("caf8b55e")]);
+}
+
+#[test]
+fn every_altered_byte_of_a_captured_message_is_noticed() {
+    for (datagram, message) in encrypted_messages() {
+        let cipher = cipher(message.header.from_initiator);
+        for at in 0..datagram.len() {
+            let mut changed = datagram.clone();
+            changed[at] ^= 0x10;
+            if let Ok(message) = Message::parse(&changed) {
+                assert_eq!(
+                    cipher.open_whole(&changed, &message),
+                    Err(OpenError::Forged)
+                );
+            }
+        }
+    }
 }
 
 #[test]

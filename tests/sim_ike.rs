@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+// Each of the tests that share it uses a part of it.
+#[allow(dead_code)]
 mod sim_ike_world;
 
 use sim_ike_world::{Net, World};
-use tutti::tunnel::message::TunnelState;
+use tutti::tunnel::message::{Profile, TunnelState};
 
 /// `TUTTI_SEEDS=20` searches twenty times as many histories.
 fn seeds(count: u64) -> std::ops::Range<u64> {
@@ -75,6 +77,93 @@ fn different_keys_show_as_such_and_install_nothing() {
     world.start(1, b"key");
     world.run(30_000);
     world.assert_one_pair();
+}
+
+fn profile(ike: &[&str], ah: &[&str]) -> Profile {
+    Profile {
+        ike: ike.iter().map(|word| word.parse().unwrap()).collect(),
+        ah: ah.iter().map(|word| word.parse().unwrap()).collect(),
+    }
+}
+
+#[test]
+fn every_proposal_makes_a_tunnel_and_survives_rekeys() {
+    let groups = [
+        "x25519", "ecp256", "ecp384", "modp2048", "modp3072", "modp4096",
+    ];
+    let ciphers = [
+        ("aes256gcm16-prfsha256", &groups[..]),
+        ("ke1_mlkem768-aes256gcm16-prfsha256", &groups[..2]),
+        ("ke1_mlkem768-aes256-sha384", &groups[1..2]),
+        ("aes256gcm16-prfsha384", &groups[..1]),
+        ("aes256-sha256", &groups[1..2]),
+        ("aes256-sha384", &groups[2..3]),
+        ("aes256-sha512-prfsha512", &groups[..1]),
+        ("aes256gcm16-prfsha512", &groups[1..2]),
+    ];
+    for (n, (cipher, groups)) in ciphers.into_iter().enumerate() {
+        for group in groups {
+            let suite = format!("{cipher}-{group}");
+            let ah = ["sha256", "sha384", "sha512"][n % 3];
+            let mut world = World::new(n as u64, Net::perfect());
+            world.profiles = [profile(&[&suite], &[ah]), profile(&[&suite], &[ah])];
+            for side in 0..2 {
+                world.start(side, b"key");
+            }
+            world.run(2_000);
+            world.assert_one_pair();
+            world.lossless = true;
+            let before = world.spis(0);
+            world.rekey(0);
+            world.run(5_000);
+            world.assert_one_pair();
+            assert_ne!(world.spis(0), before, "{suite}");
+            assert_eq!(world.rekeys(0), (1, 1), "{suite}");
+        }
+    }
+}
+
+#[test]
+fn the_group_a_peer_wants_is_taken_from_those_offered() {
+    let offered = ["aes256gcm16-prfsha256-x25519", "aes256-sha256-ecp256"];
+    let mut world = World::new(12, Net::bad());
+    world.profiles = [
+        profile(&offered, &["sha256"]),
+        profile(&offered[1..], &["sha256"]),
+    ];
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run_until_up(180_000);
+    world.net = Net::perfect();
+    world.run(60_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn peers_without_a_common_proposal_say_so_and_key_nothing() {
+    let mut world = World::new(13, Net::perfect());
+    world.profiles = [
+        profile(&["aes256gcm16-prfsha256-ecp384"], &["sha256"]),
+        profile(&["aes256gcm16-prfsha256-ecp256"], &["sha256"]),
+    ];
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(60_000);
+    for side in 0..2 {
+        assert_eq!(world.state(side), TunnelState::NoProposal);
+        assert_eq!(world.installs(side), 0);
+    }
+    // The same with an AH algorithm that the other does not want.
+    for side in 0..2 {
+        let ah = ["sha512", "sha256"][side];
+        world.profiles[side] = profile(&["aes256gcm16-prfsha256-ecp256"], &[ah]);
+        world.start(side, b"key");
+    }
+    world.run(60_000);
+    for side in 0..2 {
+        assert_eq!(world.state(side), TunnelState::NoProposal);
+        assert_eq!(world.installs(side), 0);
+    }
 }
 
 #[test]
@@ -194,8 +283,7 @@ fn standalone_deletes_politely() {
 
 #[test]
 fn an_altered_byte_never_establishes_anything_wrong() {
-    for target in 0..4 {
-        let length = World::handshake_lengths()[target];
+    for (target, length) in World::handshake_lengths().into_iter().enumerate() {
         for at in 0..length {
             let mut world = World::new(8, Net::perfect());
             world.net.alter = Some((target, at));

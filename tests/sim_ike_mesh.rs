@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use tutti::ike::Random;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
-    AhSa, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Secret, TunnelState, reqid,
+    AhSa, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Profile, Secret, TunnelState, reqid,
 };
 
 struct Seeded(u64);
@@ -43,8 +43,10 @@ fn tunnels(n: usize, seed: u64, now: u64) -> Tunnels {
         },
         key: Secret(b"a key for three".to_vec()),
         certificate: [n as u8; 32],
+        profile: Profile::default(),
+        certificates: None,
     };
-    tunnels.configure(now, Some(desired));
+    tunnels.configure(now, Some(desired), None);
     tunnels
 }
 

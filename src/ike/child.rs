@@ -3,6 +3,7 @@
 use super::Context;
 use super::keys::Key;
 use super::proposal::Ah;
+use super::suite::Integrity;
 
 /// One AH pair.
 pub struct Child {
@@ -14,6 +15,8 @@ pub struct Child {
     pub key_in: Key,
     /// Key of the traffic towards the peer.
     pub key_out: Key,
+    /// The algorithm of both directions.
+    pub integrity: Integrity,
     /// 64-bit sequence numbers.
     pub esn: bool,
     pub(super) born: u64,
@@ -41,6 +44,7 @@ impl Child {
             spi_out: ah.spi,
             key_in,
             key_out,
+            integrity: ah.integrity,
             esn: ah.esn,
             born: context.now,
             rekey_at: rekey_at(context, context.lifetimes.child_ms, initiator),

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use super::child::{Child, rekey_at};
-use super::session::{InFlight, Incoming, Purpose, Session};
+use super::session::{Incoming, Purpose, Session};
 use super::{Context, Refusal};
 use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
 
@@ -59,7 +59,7 @@ pub struct Connection {
     heard: u64,
     childless_since: Option<u64>,
     silent: bool,
-    out: VecDeque<Vec<u8>>,
+    pub(super) out: VecDeque<Vec<u8>>,
 }
 
 impl Connection {
@@ -141,7 +141,7 @@ impl Connection {
     pub fn abandon(&mut self) -> Vec<Vec<u8>> {
         let payloads = [Payload::Delete(Delete::ike())];
         let open = self.sessions.iter_mut().filter(|s| s.closed.is_none());
-        open.map(|s| s.farewell(&payloads)).collect()
+        open.flat_map(|s| s.farewell(&payloads)).collect()
     }
 
     /// The next datagram to send.
@@ -186,9 +186,9 @@ impl Connection {
             return;
         };
         if header.response {
-            if let Some((waiting, opened)) = self.sessions[at].answer(datagram, message) {
+            if let Some((waiting, content)) = self.sessions[at].answer(datagram, message) {
                 self.heard = context.now;
-                match opened {
+                match content.payloads {
                     Ok(payloads) => self.answered(context, at, waiting.purpose, &payloads),
                     // An answer we cannot read leaves the two sides with different states.
                     Err(_) => self.sessions[at].delete = true,
@@ -198,16 +198,16 @@ impl Connection {
             match self.sessions[at].receive(datagram, message) {
                 Incoming::Dropped => {}
                 // No sign of life: anybody can replay it.
-                Incoming::Again(bytes) => self.out.push_back(bytes),
+                Incoming::Again(bytes) => self.out.extend(bytes),
                 Incoming::Fresh(_) if self.sessions[at].closed.is_some() => {}
-                Incoming::Fresh(opened) => {
+                Incoming::Fresh(content) => {
                     self.heard = context.now;
-                    let answer = match opened {
+                    let answer = match content.payloads {
                         Ok(payloads) => self.requested(context, at, header.exchange, &payloads),
                         Err(error) => self.unreadable(at, error),
                     };
                     let bytes = self.sessions[at].respond(header.exchange, &answer);
-                    self.out.push_back(bytes);
+                    self.out.extend(bytes);
                 }
             }
         }
@@ -231,12 +231,14 @@ impl Connection {
                 nonce,
                 collision,
             } => self.child_rekeyed(context, at, (old, new), &nonce, collision, payloads),
-            Purpose::RekeySa {
-                exchange,
-                spi,
-                nonce,
+            Purpose::RekeySa { attempt, collision } => {
+                self.sa_agreed(context, at, &attempt, collision, payloads);
+            }
+            Purpose::FollowUp {
+                decapsulation,
+                agreed,
                 collision,
-            } => self.sa_rekeyed(context, at, (&exchange, spi, &nonce), collision, payloads),
+            } => self.followed_up(context, at, (&decapsulation, &agreed), collision, payloads),
         }
     }
 
@@ -258,6 +260,8 @@ impl Connection {
         self.sessions
             .retain(|s| s.closed.is_none_or(|since| now < since + CLOSED_MS));
         for at in 0..self.sessions.len() {
+            let session = &mut self.sessions[at];
+            session.pending = session.pending.take().filter(|p| now < p.until);
             self.retransmit(now, at);
         }
         // Only now: a request given up may let another IKE SA begin one.
@@ -305,7 +309,7 @@ impl Connection {
                 session.close(now);
             }
         } else if waiting.retry.fire(now) {
-            self.out.push_back(waiting.bytes.clone());
+            self.out.extend(waiting.bytes.iter().cloned());
         }
     }
 
@@ -332,7 +336,7 @@ impl Connection {
             let purpose = Purpose::DeleteChild(child.spi_in);
             (exchange::INFORMATIONAL, payloads, purpose)
         } else if self.sessions[at].rekey_at <= now {
-            let (payloads, purpose) = self.rekey_sa(context);
+            let (payloads, purpose) = self.rekey_sa(context, at);
             (exchange::CREATE_CHILD_SA, payloads, purpose)
         } else if let Some(old) = self.children.iter().position(|c| c.rekey_at <= now) {
             let (payloads, purpose) = self.rekey_child(context, old);
@@ -343,12 +347,12 @@ impl Connection {
             return;
         };
         let bytes = self.sessions[at].request(now, exchange, &payloads, purpose);
-        self.out.push_back(bytes);
+        self.out.extend(bytes);
     }
 
     /// The IKE SA that may start an exchange now.
     fn idle(&self) -> Option<usize> {
-        let rekeying = self.sessions.iter().any(|s| is_rekeying(&s.in_flight));
+        let rekeying = self.sessions.iter().any(is_rekeying);
         let current = self.sessions.iter().rposition(Session::is_current)?;
         (!rekeying && self.sessions[current].in_flight.is_none()).then_some(current)
     }
@@ -362,6 +366,7 @@ impl Connection {
                 (Some(waiting), None) => times.push(waiting.retry.due()),
                 (None, None) => times.extend(session.replaced.map(|t| t + SUPERSEDED_MS)),
             }
+            times.extend(session.pending.as_ref().map(|pending| pending.until));
         }
         times.extend(self.duplicates_at());
         times.extend(self.children.iter().filter_map(|c| c.held_until));
@@ -377,8 +382,12 @@ impl Connection {
     }
 }
 
-/// Whether the outstanding request replaces its IKE SA.
-pub(super) fn is_rekeying(in_flight: &Option<InFlight>) -> bool {
-    let purpose = in_flight.as_ref().map(|waiting| &waiting.purpose);
-    matches!(purpose, Some(Purpose::RekeySa { .. }))
+/// Whether one side or the other is replacing this IKE SA.
+pub(super) fn is_rekeying(session: &Session) -> bool {
+    let purpose = session.in_flight.as_ref().map(|waiting| &waiting.purpose);
+    session.pending.is_some()
+        || matches!(
+            purpose,
+            Some(Purpose::RekeySa { .. } | Purpose::FollowUp { .. })
+        )
 }

@@ -1,31 +1,26 @@
 //! Key derivation: prf, prf+, the seven keys of an IKE SA and KEYMAT of a child SA
-//! (RFC 7296 sections 2.13, 2.14, 2.17, 2.18), with PRF_HMAC_SHA2_256 throughout.
+//! (RFC 7296 sections 2.13, 2.14, 2.17, 2.18; RFC 9370 section 2.2.2).
 
 use ring::hmac;
-use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
+
+use super::suite::{Encryption, Integrity, Prf, Suite};
 
 /// Key bytes that are wiped when dropped.
 pub type Key = Zeroizing<Vec<u8>>;
 
-const PRF_LEN: usize = 32;
-/// AES-256 key and the four-byte salt of RFC 5282.
-const ENCR_LEN: usize = 36;
-/// AUTH_HMAC_SHA2_256_128 key.
-const AH_LEN: usize = 32;
-
 /// The negotiated pseudo-random function.
-pub fn prf(key: &[u8], parts: &[&[u8]]) -> Key {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+pub fn prf(prf: Prf, key: &[u8], parts: &[&[u8]]) -> Key {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(prf.algorithm(), key));
     for part in parts {
         context.update(part);
     }
     Zeroizing::new(context.sign().as_ref().to_vec())
 }
 
-/// `len` bytes of prf+ (section 2.13); `len` is a constant of ours, under 255 blocks.
-pub fn prf_plus(key: &[u8], seed: &[&[u8]], len: usize) -> Key {
-    let mut out = Zeroizing::new(Vec::with_capacity(len + PRF_LEN));
+/// `len` bytes of prf+ (section 2.13); `len` follows from algorithms, far under 255 blocks.
+pub fn prf_plus(function: Prf, key: &[u8], seed: &[&[u8]], len: usize) -> Key {
+    let mut out = Zeroizing::new(Vec::with_capacity(len + function.output_len()));
     let mut last = Key::default();
     let mut counter = 1u8;
     while out.len() < len {
@@ -33,7 +28,7 @@ pub fn prf_plus(key: &[u8], seed: &[&[u8]], len: usize) -> Key {
         let mut parts: Vec<&[u8]> = vec![&last];
         parts.extend_from_slice(seed);
         parts.push(&count);
-        last = prf(key, &parts);
+        last = prf(function, key, &parts);
         out.extend_from_slice(&last);
         counter = counter.wrapping_add(1);
     }
@@ -41,12 +36,17 @@ pub fn prf_plus(key: &[u8], seed: &[&[u8]], len: usize) -> Key {
     out
 }
 
-/// The keys of one IKE SA. AES-GCM needs no SK_ai and SK_ar.
+/// The keys of one IKE SA.
 pub struct SaKeys {
+    prf: Prf,
     d: Key,
-    /// Encrypts what the initiator sends, salt last.
+    /// Authenticates what the initiator sends; empty beside an AEAD.
+    pub ai: Key,
+    /// Authenticates what the responder sends; empty beside an AEAD.
+    pub ar: Key,
+    /// Encrypts what the initiator sends; GCM's salt last.
     pub ei: Key,
-    /// Encrypts what the responder sends, salt last.
+    /// Encrypts what the responder sends; GCM's salt last.
     pub er: Key,
     /// Enters the initiator's AUTH.
     pub pi: Key,
@@ -56,7 +56,7 @@ pub struct SaKeys {
 
 /// What both sides put into the derivation.
 pub struct Seeds<'a> {
-    /// The shared Diffie-Hellman secret.
+    /// The shared secret of the key exchange; of all of them, in order, when rekeying.
     pub shared: &'a [u8],
     /// The initiator's nonce.
     pub ni: &'a [u8],
@@ -68,68 +68,88 @@ pub struct Seeds<'a> {
 
 impl SaKeys {
     /// Keys of a first IKE SA.
-    pub fn initial(seeds: &Seeds<'_>) -> Self {
+    pub fn initial(suite: Suite, seeds: &Seeds<'_>) -> Self {
         let nonces = Zeroizing::new([seeds.ni, seeds.nr].concat());
-        Self::expand(&prf(&nonces, &[seeds.shared]), seeds)
+        Self::expand(suite, &prf(suite.prf, &nonces, &[seeds.shared]), seeds)
     }
 
-    /// Keys of an IKE SA that replaces `self` (section 2.18).
-    pub fn successor(&self, seeds: &Seeds<'_>) -> Self {
-        let skeyseed = prf(&self.d, &[seeds.shared, seeds.ni, seeds.nr]);
-        Self::expand(&skeyseed, seeds)
+    /// Keys of an IKE SA that replaces `self`, whose secrets of further key exchanges are `more`
+    /// (section 2.18, RFC 9370 section 2.2.4).
+    pub fn successor(&self, suite: Suite, seeds: &Seeds<'_>, more: &[u8]) -> Self {
+        let parts = [seeds.shared, seeds.ni, seeds.nr, more];
+        let skeyseed = prf(self.prf, &self.d, &parts);
+        Self::expand(suite, &skeyseed, seeds)
     }
 
-    fn expand(skeyseed: &[u8], seeds: &Seeds<'_>) -> Self {
+    /// The same IKE SA's keys after a further key exchange before authentication
+    /// (RFC 9370 section 2.2.2).
+    pub fn after_intermediate(&self, suite: Suite, seeds: &Seeds<'_>) -> Self {
+        self.successor(suite, seeds, &[])
+    }
+
+    fn expand(suite: Suite, skeyseed: &[u8], seeds: &Seeds<'_>) -> Self {
         let (spi_i, spi_r) = (seeds.spis.0.to_be_bytes(), seeds.spis.1.to_be_bytes());
-        let total = 3 * PRF_LEN + 2 * ENCR_LEN;
-        let material = prf_plus(skeyseed, &[seeds.ni, seeds.nr, &spi_i, &spi_r], total);
+        let p = suite.prf.output_len();
+        let a = suite.encryption.integrity().map_or(0, Integrity::key_len);
+        let e = suite.encryption.key_len();
+        let seed = [seeds.ni, seeds.nr, &spi_i, &spi_r];
+        let material = prf_plus(suite.prf, skeyseed, &seed, 3 * p + 2 * a + 2 * e);
         let mut at = 0;
         let mut cut = |len: usize| {
             at += len;
             Zeroizing::new(material[at - len..at].to_vec())
         };
         Self {
-            d: cut(PRF_LEN),
-            ei: cut(ENCR_LEN),
-            er: cut(ENCR_LEN),
-            pi: cut(PRF_LEN),
-            pr: cut(PRF_LEN),
+            prf: suite.prf,
+            d: cut(p),
+            ai: cut(a),
+            ar: cut(a),
+            ei: cut(e),
+            er: cut(e),
+            pi: cut(p),
+            pr: cut(p),
         }
     }
 
     /// KEYMAT of a child SA without a key exchange of its own: the key of traffic from the
     /// initiator to the responder of that exchange, and the one of the other direction.
-    pub fn child(&self, ni: &[u8], nr: &[u8]) -> (Key, Key) {
-        let material = prf_plus(&self.d, &[ni, nr], 2 * AH_LEN);
-        let (first, second) = material.split_at(AH_LEN);
+    pub fn child(&self, integrity: Integrity, ni: &[u8], nr: &[u8]) -> (Key, Key) {
+        let len = integrity.key_len();
+        let material = prf_plus(self.prf, &self.d, &[ni, nr], 2 * len);
+        let (first, second) = material.split_at(len);
         (
             Zeroizing::new(first.to_vec()),
             Zeroizing::new(second.to_vec()),
         )
     }
-}
 
-/// A private X25519 key, made for one exchange and gone with it (RFC 8031).
-pub struct Exchange {
-    secret: StaticSecret,
-    /// The public value.
-    pub public: [u8; 32],
-}
-
-impl Exchange {
-    /// From 32 random bytes.
-    pub fn new(random: [u8; 32]) -> Self {
-        let secret = StaticSecret::from(random);
-        let public = PublicKey::from(&secret).to_bytes();
-        Self { secret, public }
+    /// Keys of one direction's cipher: encryption, then integrity.
+    pub fn direction(&self, from_initiator: bool) -> (&[u8], &[u8]) {
+        if from_initiator {
+            (&self.ei, &self.ai)
+        } else {
+            (&self.er, &self.ar)
+        }
     }
 
-    /// The shared secret, unless the peer's value is malformed or of small order.
-    pub fn agree(&self, theirs: &[u8]) -> Option<Key> {
-        let theirs: [u8; 32] = theirs.try_into().ok()?;
-        let shared = self.secret.diffie_hellman(&PublicKey::from(theirs));
-        shared
-            .was_contributory()
-            .then(|| Zeroizing::new(shared.as_bytes().to_vec()))
+    /// All of them, in the order of derivation.
+    #[cfg(test)]
+    pub(super) fn concat(&self) -> Vec<u8> {
+        let SaKeys {
+            d, ai, ar, ei, er, ..
+        } = self;
+        let all = [d, ai, ar, ei, er, &self.pi, &self.pr];
+        all.iter().flat_map(|key| key.to_vec()).collect()
     }
+
+    /// The PRF of this IKE SA.
+    pub fn prf(&self) -> Prf {
+        self.prf
+    }
+}
+
+/// Whether derived material has the length an encryption algorithm takes.
+pub fn fits(encryption: Encryption, key: &[u8], integrity: &[u8]) -> bool {
+    key.len() == encryption.key_len()
+        && integrity.len() == encryption.integrity().map_or(0, Integrity::key_len)
 }

@@ -2,28 +2,41 @@
 //!
 //! Nothing here touches a socket, a clock or the operating system's randomness: time and
 //! [`Random`] are arguments. States are types: [`exchange::init::Initiator`] becomes
+//! [`exchange::intermediate::Intermediating`] (if there is a second key exchange) becomes
 //! [`exchange::auth::Authenticating`] becomes a [`Connection`]; on the other side
-//! [`exchange::auth::HalfOpen`] becomes a [`Connection`].
+//! [`exchange::half_open::HalfOpen`] becomes a [`Connection`].
 
 pub mod auth;
+pub mod certificate;
 pub mod child;
 pub mod cipher;
 pub mod connection;
 pub mod cookie;
 pub mod exchange;
+pub mod fragment;
+pub mod group;
 pub mod keys;
 pub mod proposal;
 pub mod retransmit;
 pub mod session;
+pub mod suite;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+pub use certificate::Certified;
 pub use child::Child;
 pub use connection::{Connection, End};
+pub use suite::{Integrity, Profile, Suite};
+
+/// One message: several datagrams if it had to be cut into fragments (RFC 7383).
+pub type Datagrams = Vec<Vec<u8>>;
 
 /// Where nonces, SPIs and private keys come from.
 pub trait Random {
@@ -55,6 +68,18 @@ pub struct Credentials {
     pub key: Zeroizing<Vec<u8>>,
     /// SHA-256 of the node certificate.
     pub certificate: [u8; 32],
+    /// Certificates, which then take the place of the key: neither side may use it.
+    pub certified: Option<Arc<dyn Certified>>,
+}
+
+impl Credentials {
+    /// What it means that the peer reports AUTHENTICATION_FAILED.
+    pub(crate) fn refused(&self) -> Refusal {
+        match self.certified {
+            Some(_) => Refusal::Other("the peer refused our certificate".to_string()),
+            None => Refusal::AuthenticationFailed,
+        }
+    }
 }
 
 /// All that a step of the state machine needs from outside.
@@ -69,6 +94,8 @@ pub struct Context<'a> {
     pub remote: IpAddr,
     /// Key and certificate digest.
     pub credentials: &'a Credentials,
+    /// What may be negotiated.
+    pub profile: &'a Profile,
     /// When to rekey.
     pub lifetimes: Lifetimes,
 }
@@ -107,6 +134,9 @@ pub enum Refusal {
     /// The keys differ.
     #[error("authentication failed: the cluster keys differ")]
     AuthenticationFailed,
+    /// The peer's certificate proves nothing.
+    #[error(transparent)]
+    Certificate(#[from] certificate::CertificateError),
     /// Nothing in common.
     #[error("no common proposal")]
     NoProposal,

@@ -1,19 +1,13 @@
-//! What we propose and what we accept (RFC 7296 sections 2.7 and 3.3).
+//! What we propose and what we accept (RFC 7296 sections 2.7 and 3.3), from a [`Profile`].
 //!
-//! IKE: AES-256-GCM with a 16-octet ICV, PRF_HMAC_SHA2_256, X25519. AH: AUTH_HMAC_SHA2_256_128
-//! with 64-bit sequence numbers, or without where the peer cannot.
+//! Each suite is one proposal with one transform of each type, numbered from 1; AH is one
+//! proposal with a choice of algorithms and of sequence number lengths.
 
-use crate::wire::isakmp::proposal::kind::{DH, ENCR, ESN, INTEG, PRF};
-use crate::wire::isakmp::proposal::{Attribute, KEY_LENGTH};
+use super::suite::{Encryption, Integrity, Profile, Suite};
+use crate::wire::isakmp::proposal::kind::{ADDKE, DH, ENCR, ESN, INTEG, PRF};
 use crate::wire::isakmp::{Proposal, Transform, protocol};
 
-/// X25519 (RFC 8031).
-pub const GROUP: u16 = 31;
-
-const AES_GCM_16: u16 = 20;
 const AES_BITS: u16 = 256;
-const PRF_HMAC_SHA2_256: u16 = 5;
-const AUTH_HMAC_SHA2_256_128: u16 = 12;
 const NONE: u16 = 0;
 /// SPIs below are reserved (RFC 4302 section 2.4).
 const FIRST_SPI: u32 = 256;
@@ -25,6 +19,8 @@ pub struct Ah {
     pub number: u8,
     /// The other side's inbound SPI.
     pub spi: u32,
+    /// The algorithm.
+    pub integrity: Integrity,
     /// 64-bit sequence numbers.
     pub esn: bool,
 }
@@ -36,32 +32,54 @@ pub struct Ike {
     pub number: u8,
     /// The other side's SPI in a rekey; `None` in IKE_SA_INIT.
     pub spi: Option<u64>,
+    /// What was agreed.
+    pub suite: Suite,
 }
 
-/// The IKE proposal; `spi` only when rekeying.
-pub fn ike(number: u8, spi: Option<u64>) -> Vec<Proposal> {
-    vec![Proposal {
+/// One suite as a proposal; `spi` only when rekeying.
+pub fn ike(number: u8, spi: Option<u64>, suite: Suite) -> Proposal {
+    let mut transforms = vec![encryption(suite.encryption)];
+    transforms.push(Transform::new(PRF, suite.prf.transform()));
+    let integrity = suite.encryption.integrity();
+    transforms.extend(integrity.map(|i| Transform::new(INTEG, i.transform())));
+    transforms.push(Transform::new(DH, suite.group.number()));
+    let additional = suite.additional.map(|a| Transform::new(ADDKE, a.number()));
+    transforms.extend(additional);
+    Proposal {
         number,
         protocol: protocol::IKE,
         spi: spi.map_or_else(Vec::new, |spi| spi.to_be_bytes().to_vec()),
-        transforms: vec![
-            Transform::with_key_length(ENCR, AES_GCM_16, AES_BITS),
-            Transform::new(PRF, PRF_HMAC_SHA2_256),
-            Transform::new(DH, GROUP),
-        ],
-    }]
+        transforms,
+    }
 }
 
-/// The AH proposal with the given choices of extended sequence numbers, preferred first.
-pub fn ah(number: u8, spi: u32, esn: &[bool]) -> Vec<Proposal> {
-    let mut transforms = vec![Transform::new(INTEG, AUTH_HMAC_SHA2_256_128)];
-    transforms.extend(esn.iter().map(|&on| Transform::new(ESN, u16::from(on))));
+/// All suites of a profile, in order.
+pub fn offer_ike(suites: &[Suite]) -> Vec<Proposal> {
+    let numbered = (1..).zip(suites);
+    numbered.map(|(n, suite)| ike(n, None, *suite)).collect()
+}
+
+fn encryption(encryption: Encryption) -> Transform {
+    Transform::with_key_length(ENCR, encryption.transform(), AES_BITS)
+}
+
+/// The AH proposal with the given choices, preferred first.
+pub fn ah(number: u8, spi: u32, integrity: &[Integrity], esn: &[bool]) -> Vec<Proposal> {
+    let integrity = integrity
+        .iter()
+        .map(|i| Transform::new(INTEG, i.transform()));
+    let esn = esn.iter().map(|&on| Transform::new(ESN, u16::from(on)));
     vec![Proposal {
         number,
         protocol: protocol::AH,
         spi: spi.to_be_bytes().to_vec(),
-        transforms,
+        transforms: integrity.chain(esn).collect(),
     }]
+}
+
+/// The AH proposal of a profile.
+pub fn offer_ah(profile: &Profile, spi: u32) -> Vec<Proposal> {
+    ah(1, spi, &profile.ah, &[true, false])
 }
 
 fn has(proposal: &Proposal, kind: u8, id: u16) -> bool {
@@ -70,75 +88,93 @@ fn has(proposal: &Proposal, kind: u8, id: u16) -> bool {
         .any(|t| t.id == id && t.attributes.is_empty())
 }
 
-/// Every transform type must be understood (section 3.3.6); one that is optional must be absent
-/// or offer "none".
-fn only(proposal: &Proposal, needed: &[u8], optional: u8) -> bool {
-    proposal
-        .transforms
-        .iter()
-        .all(|t| needed.contains(&t.kind) || t.kind == optional)
-        && (proposal.of(optional).next().is_none() || has(proposal, optional, NONE))
-}
-
-fn accept_ike(proposal: &Proposal, rekey: bool) -> Option<Ike> {
-    let key_length = [Attribute::Short(KEY_LENGTH, AES_BITS)];
-    let fits = proposal.protocol == protocol::IKE
-        && proposal
-            .of(ENCR)
-            .any(|t| t.id == AES_GCM_16 && t.attributes == key_length)
-        && has(proposal, PRF, PRF_HMAC_SHA2_256)
-        && has(proposal, DH, GROUP)
-        && only(proposal, &[ENCR, PRF, DH], INTEG);
-    let spi = match (proposal.spi.as_slice(), rekey) {
-        ([], false) => None,
-        (bytes, true) => Some(u64::from_be_bytes(bytes.try_into().ok()?)).filter(|&s| s != 0),
-        _ => return None,
-    };
-    (fits && spi.is_some() == rekey).then_some(Ike {
-        number: proposal.number,
-        spi,
+/// Every transform type must be understood (section 3.3.6): a proposal is of no use with one that
+/// is neither needed nor offers "none".
+fn only(proposal: &Proposal, needed: &[u8]) -> bool {
+    proposal.transforms.iter().all(|t| {
+        let optional = matches!(t.kind, INTEG | DH | ADDKE..=12);
+        needed.contains(&t.kind) || (optional && has(proposal, t.kind, NONE))
     })
 }
 
-fn accept_ah(proposal: &Proposal) -> Option<Ah> {
+fn offers(proposal: &Proposal, suite: Suite) -> bool {
+    let wanted = ike(0, None, suite).transforms;
+    let needed: Vec<u8> = wanted.iter().map(|t| t.kind).collect();
+    wanted.iter().all(|t| proposal.transforms.contains(t)) && only(proposal, &needed)
+}
+
+/// The SPI of a proposal, if it has one exactly when rekeying.
+fn ike_spi(proposal: &Proposal, rekey: bool) -> Option<Option<u64>> {
+    match (proposal.spi.as_slice(), rekey) {
+        ([], false) => Some(None),
+        (bytes, true) => {
+            let spi = u64::from_be_bytes(bytes.try_into().ok()?);
+            (spi != 0).then_some(Some(spi))
+        }
+        _ => None,
+    }
+}
+
+fn accept_ike(proposal: &Proposal, suites: &[Suite], rekey: bool) -> Option<Ike> {
+    if proposal.protocol != protocol::IKE {
+        return None;
+    }
+    let suite = suites.iter().find(|suite| offers(proposal, **suite))?;
+    Some(Ike {
+        number: proposal.number,
+        spi: ike_spi(proposal, rekey)?,
+        suite: *suite,
+    })
+}
+
+fn accept_ah(proposal: &Proposal, allowed: &[Integrity]) -> Option<Ah> {
     let spi = u32::from_be_bytes(proposal.spi.as_slice().try_into().ok()?);
     // The initiator's order decides, as at strongSwan.
     let esn = proposal
         .of(ESN)
         .find(|t| t.id <= 1 && t.attributes.is_empty())?;
-    let fits = proposal.protocol == protocol::AH
-        && spi >= FIRST_SPI
-        && has(proposal, INTEG, AUTH_HMAC_SHA2_256_128)
-        && only(proposal, &[INTEG, ESN], DH);
+    let integrity = *proposal
+        .of(INTEG)
+        .filter(|t| t.attributes.is_empty())
+        .find_map(|t| allowed.iter().find(|i| i.transform() == t.id))?;
+    let fits =
+        proposal.protocol == protocol::AH && spi >= FIRST_SPI && only(proposal, &[INTEG, ESN]);
     fits.then_some(Ah {
         number: proposal.number,
         spi,
+        integrity,
         esn: esn.id == 1,
     })
 }
 
 /// The first acceptable IKE proposal of an initiator.
-pub fn choose_ike(offered: &[Proposal], rekey: bool) -> Option<Ike> {
-    offered.iter().find_map(|p| accept_ike(p, rekey))
+pub fn choose_ike(suites: &[Suite], offered: &[Proposal], rekey: bool) -> Option<Ike> {
+    offered.iter().find_map(|p| accept_ike(p, suites, rekey))
 }
 
 /// The first acceptable AH proposal of an initiator.
-pub fn choose_ah(offered: &[Proposal]) -> Option<Ah> {
-    offered.iter().find_map(accept_ah)
+pub fn choose_ah(profile: &Profile, offered: &[Proposal]) -> Option<Ah> {
+    offered.iter().find_map(|p| accept_ah(p, &profile.ah))
 }
 
-/// A responder's choice from [`ike`]: exactly one proposal, one transform of each type.
-pub fn chosen_ike(chosen: &[Proposal], rekey: bool) -> Option<Ike> {
-    match chosen {
-        [one] if one.transforms.len() == 3 => accept_ike(one, rekey).filter(|c| c.number == 1),
-        _ => None,
-    }
+/// A responder's choice among `suites` as we numbered them: exactly one proposal, one transform of
+/// each type.
+pub fn chosen_ike(suites: &[Suite], chosen: &[Proposal], rekey: bool) -> Option<Ike> {
+    let [one] = chosen else { return None };
+    let suite = *suites.get(usize::from(one.number).checked_sub(1)?)?;
+    let wanted = ike(0, None, suite).transforms;
+    // "None" may be said or left out (section 3.3.6).
+    let none = |t: &&Transform| t.id == NONE && t.kind != ENCR && t.kind != PRF && t.kind != DH;
+    let said = one.transforms.iter().filter(|t| !none(t)).count();
+    (said == wanted.len()).then(|| accept_ike(one, &[suite], rekey))?
 }
 
-/// A responder's choice from [`ah`].
-pub fn chosen_ah(chosen: &[Proposal]) -> Option<Ah> {
+/// A responder's choice from [`offer_ah`].
+pub fn chosen_ah(profile: &Profile, chosen: &[Proposal]) -> Option<Ah> {
     match chosen {
-        [one] if one.transforms.len() == 2 => accept_ah(one).filter(|c| c.number == 1),
+        [one] if one.of(INTEG).count() == 1 && one.of(ESN).count() == 1 => {
+            accept_ah(one, &profile.ah).filter(|c| c.number == 1)
+        }
         _ => None,
     }
 }

@@ -1,9 +1,15 @@
 //! One IKE SA: its keys, SPIs and the two message windows of size one (RFC 7296 sections 2.1-2.3).
 
-use super::cipher::{Cipher, OpenError};
-use super::keys::{Exchange, SaKeys, Seeds};
+use zeroize::Zeroizing;
+
+use super::Datagrams;
+use super::cipher::{Cipher, OpenError, Opened, Sealed};
+use super::fragment::Assembly;
+use super::group::{Decapsulation, Exchange};
+use super::keys::{SaKeys, Seeds};
 use super::retransmit::Retry;
-use crate::wire::isakmp::{Header, Message, Payload, exchange};
+use super::suite::Suite;
+use crate::wire::isakmp::{Header, Message, Payload, WireError, exchange};
 
 /// A request without an answer for this long means that the peer is gone.
 const PATIENCE_MS: u64 = 14_000;
@@ -31,21 +37,50 @@ pub(crate) enum Purpose {
     },
     /// Replaces this IKE SA.
     RekeySa {
-        /// Our private key.
-        exchange: Exchange,
-        /// Our new SPI.
-        spi: u64,
-        /// Our nonce.
-        nonce: Vec<u8>,
+        /// What we put in.
+        attempt: SaAttempt,
         /// The peer's attempt: SPI, on our side, of the IKE SA it made.
         collision: Option<u64>,
     },
+    /// The further key exchange of such a replacement (RFC 9370).
+    FollowUp {
+        /// Our private key.
+        decapsulation: Box<Decapsulation>,
+        /// What was agreed before.
+        agreed: Box<Agreed>,
+        /// As above.
+        collision: Option<u64>,
+    },
+}
+
+/// Our side of a replacement of an IKE SA.
+pub(crate) struct SaAttempt {
+    pub exchange: Exchange,
+    pub spi: u64,
+    pub nonce: Vec<u8>,
+}
+
+/// Both sides of a replacement whose further key exchange is still to come.
+pub(crate) struct Agreed {
+    pub suite: Suite,
+    pub spis: (u64, u64),
+    pub ni: Vec<u8>,
+    pub nr: Vec<u8>,
+    pub shared: Zeroizing<Vec<u8>>,
+}
+
+/// The peer's replacement of this IKE SA waits for its further key exchange.
+pub(crate) struct Pending {
+    pub agreed: Agreed,
+    /// Links the messages; random.
+    pub link: [u8; 8],
+    pub until: u64,
 }
 
 /// The outstanding request.
 pub(crate) struct InFlight {
     pub id: u32,
-    pub bytes: Vec<u8>,
+    pub bytes: Datagrams,
     pub purpose: Purpose,
     pub retry: Retry,
 }
@@ -55,9 +90,26 @@ pub(crate) enum Incoming {
     /// Not authentic, or out of the window.
     Dropped,
     /// Seen before: this was the answer.
-    Again(Vec<u8>),
+    Again(Datagrams),
     /// New and authentic; to be answered by [`Session::respond`].
-    Fresh(Result<Vec<Payload>, OpenError>),
+    Fresh(Content),
+}
+
+/// An authentic message.
+pub(crate) struct Content {
+    /// What is inside, if it can be read.
+    pub payloads: Result<Vec<Payload>, WireError>,
+    /// As IKE_INTERMEDIATE authenticates it.
+    pub covered: Zeroizing<Vec<u8>>,
+}
+
+impl Content {
+    fn new(datagram: &[u8], opened: &Opened) -> Self {
+        Self {
+            payloads: opened.payloads(),
+            covered: opened.covered(datagram),
+        }
+    }
 }
 
 /// One IKE SA.
@@ -66,18 +118,27 @@ pub(crate) struct Session {
     pub spi_r: u64,
     /// Whether we are the original initiator of this IKE SA.
     pub initiator: bool,
+    pub suite: Suite,
     pub keys: SaKeys,
     ours: Cipher,
     theirs: Cipher,
+    /// Opens repetitions of the request after which the keys changed.
+    before: Option<Cipher>,
+    /// Whether both sides understand fragments.
+    pub fragmentation: bool,
+    requests: Assembly,
+    answers: Assembly,
     send_id: u32,
     pub in_flight: Option<InFlight>,
     receive_id: u32,
-    reply: Vec<u8>,
+    reply: Datagrams,
     /// Lowest nonce of the exchange that made it, for collisions (section 2.8.1).
     pub low_nonce: Vec<u8>,
     pub rekey_at: u64,
     /// A newer IKE SA stands in its place since then; the one who made that deletes this one.
     pub replaced: Option<u64>,
+    /// The peer is about to replace it.
+    pub pending: Option<Pending>,
     /// To be deleted by us.
     pub delete: bool,
     /// Deleted since then; kept a while to repeat the last answer.
@@ -86,16 +147,21 @@ pub(crate) struct Session {
 
 impl Session {
     /// From freshly derived keys.
-    pub fn new(keys: SaKeys, seeds: &Seeds<'_>, initiator: bool) -> Option<Self> {
-        let (ei, er) = (Cipher::new(&keys.ei)?, Cipher::new(&keys.er)?);
-        let (ours, theirs) = if initiator { (ei, er) } else { (er, ei) };
+    pub fn new(suite: Suite, keys: SaKeys, seeds: &Seeds<'_>, initiator: bool) -> Option<Self> {
+        let ours = Cipher::new(suite.encryption, keys.direction(initiator))?;
+        let theirs = Cipher::new(suite.encryption, keys.direction(!initiator))?;
         Some(Self {
             spi_i: seeds.spis.0,
             spi_r: seeds.spis.1,
             initiator,
+            suite,
             keys,
             ours,
             theirs,
+            before: None,
+            fragmentation: false,
+            requests: Assembly::default(),
+            answers: Assembly::default(),
             send_id: 0,
             in_flight: None,
             receive_id: 0,
@@ -103,6 +169,7 @@ impl Session {
             low_nonce: seeds.ni.min(seeds.nr).to_vec(),
             rekey_at: u64::MAX,
             replaced: None,
+            pending: None,
             delete: false,
             closed: None,
         })
@@ -146,6 +213,32 @@ impl Session {
         }
     }
 
+    /// The next request, or the answer to the one just received, as IKE_INTERMEDIATE
+    /// authenticates it.
+    pub fn covered(
+        &self,
+        exchange: u8,
+        response: bool,
+        payloads: &[Payload],
+    ) -> Zeroizing<Vec<u8>> {
+        let id = if response {
+            self.receive_id
+        } else {
+            self.send_id
+        };
+        Opened::outgoing(&self.header(exchange, response, id), payloads)
+    }
+
+    /// Goes on with the keys that a further key exchange gave, after its last message.
+    pub fn change_keys(&mut self, keys: SaKeys) -> Option<()> {
+        let encryption = self.suite.encryption;
+        self.ours = Cipher::new(encryption, keys.direction(self.initiator))?;
+        let theirs = Cipher::new(encryption, keys.direction(!self.initiator))?;
+        self.before = Some(std::mem::replace(&mut self.theirs, theirs));
+        self.keys = keys;
+        Some(())
+    }
+
     /// Makes a request and remembers it until it is answered.
     pub fn request(
         &mut self,
@@ -153,10 +246,11 @@ impl Session {
         exchange: u8,
         payloads: &[Payload],
         purpose: Purpose,
-    ) -> Vec<u8> {
+    ) -> Datagrams {
         let id = self.send_id;
         self.send_id += 1;
-        let bytes = self.ours.seal(self.header(exchange, false, id), payloads);
+        let header = self.header(exchange, false, id);
+        let bytes = self.ours.seal(header, payloads, self.fragmentation);
         self.in_flight = Some(InFlight {
             id,
             bytes: bytes.clone(),
@@ -166,26 +260,45 @@ impl Session {
         bytes
     }
 
-    /// A request nobody waits for: the farewell of an IKE SA that is dropped at once.
-    pub fn farewell(&mut self, payloads: &[Payload]) -> Vec<u8> {
-        let header = self.header(exchange::INFORMATIONAL, false, self.send_id);
-        self.send_id += 1;
-        self.ours.seal(header, payloads)
+    /// When [`Session::repeat`] wants to be called.
+    pub fn due(&self) -> u64 {
+        let waiting = self.in_flight.as_ref();
+        waiting.map_or(0, |waiting| waiting.retry.due())
     }
 
-    /// Takes the answer to the outstanding request, if `message` is that.
-    pub fn answer(
-        &mut self,
-        datagram: &[u8],
-        message: &Message,
-    ) -> Option<(InFlight, Result<Vec<Payload>, OpenError>)> {
+    /// The outstanding request again if it is time; `None` if the peer had its time.
+    pub fn repeat(&mut self, now: u64) -> Option<Option<Datagrams>> {
+        let waiting = self.in_flight.as_mut()?;
+        if waiting.retry.exhausted(now) {
+            return None;
+        }
+        Some(waiting.retry.fire(now).then(|| waiting.bytes.clone()))
+    }
+
+    /// A request nobody waits for: the farewell of an IKE SA that is dropped at once.
+    pub fn farewell(&mut self, payloads: &[Payload]) -> Datagrams {
+        let header = self.header(exchange::INFORMATIONAL, false, self.send_id);
+        self.send_id += 1;
+        self.ours.seal(header, payloads, self.fragmentation)
+    }
+
+    /// Takes the answer to the outstanding request, if `message` is that or its last part.
+    pub fn answer(&mut self, datagram: &[u8], message: &Message) -> Option<(InFlight, Content)> {
         let waiting = self.in_flight.as_ref()?;
-        if waiting.id != message.header.id {
+        let id = waiting.id;
+        if id != message.header.id {
             return None;
         }
         match self.theirs.open(datagram, message) {
-            Err(OpenError::Forged) => None,
-            opened => Some((self.in_flight.take()?, opened)),
+            Ok(Sealed::Whole(opened)) => {
+                Some((self.in_flight.take()?, Content::new(datagram, &opened)))
+            }
+            Ok(Sealed::Part(part)) if self.fragmentation => {
+                let opened = self.answers.add(id, part)?;
+                Some((self.in_flight.take()?, Content::new(datagram, &opened)))
+            }
+            Ok(Sealed::Part(_)) | Err(OpenError::Forged) => None,
+            Err(OpenError::Content(error)) => Some((self.in_flight.take()?, unreadable(error))),
         }
     }
 
@@ -196,18 +309,32 @@ impl Session {
         if id != self.receive_id && !repeated {
             return Incoming::Dropped;
         }
+        if repeated {
+            let cipher = self.before.as_ref().unwrap_or(&self.theirs);
+            return match cipher.open(datagram, message) {
+                // One answer to all fragments of a repeated request (RFC 7383 section 2.6.1).
+                Err(OpenError::Forged) => Incoming::Dropped,
+                Ok(Sealed::Part(part)) if part.number != 1 => Incoming::Dropped,
+                _ => Incoming::Again(self.reply.clone()),
+            };
+        }
         match self.theirs.open(datagram, message) {
-            Err(OpenError::Forged) => Incoming::Dropped,
-            _ if repeated => Incoming::Again(self.reply.clone()),
-            opened => Incoming::Fresh(opened),
+            Ok(Sealed::Whole(opened)) => Incoming::Fresh(Content::new(datagram, &opened)),
+            Ok(Sealed::Part(part)) if self.fragmentation => match self.requests.add(id, part) {
+                Some(opened) => Incoming::Fresh(Content::new(datagram, &opened)),
+                None => Incoming::Dropped,
+            },
+            Ok(Sealed::Part(_)) | Err(OpenError::Forged) => Incoming::Dropped,
+            Err(OpenError::Content(error)) => Incoming::Fresh(unreadable(error)),
         }
     }
 
     /// Answers the request that [`Session::receive`] called fresh.
-    pub fn respond(&mut self, exchange: u8, payloads: &[Payload]) -> Vec<u8> {
+    pub fn respond(&mut self, exchange: u8, payloads: &[Payload]) -> Datagrams {
         let header = self.header(exchange, true, self.receive_id);
         self.receive_id += 1;
-        self.reply = self.ours.seal(header, payloads);
+        self.before = None;
+        self.reply = self.ours.seal(header, payloads, self.fragmentation);
         self.reply.clone()
     }
 
@@ -215,6 +342,7 @@ impl Session {
     pub fn close(&mut self, now: u64) {
         self.closed = Some(now);
         self.in_flight = None;
+        self.pending = None;
         self.delete = false;
     }
 
@@ -233,5 +361,12 @@ impl Session {
                     ..
                 })
             )
+    }
+}
+
+fn unreadable(error: WireError) -> Content {
+    Content {
+        payloads: Err(error),
+        covered: Zeroizing::default(),
     }
 }

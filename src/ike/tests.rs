@@ -3,8 +3,10 @@
 
 use std::net::IpAddr;
 
-use super::exchange::auth::{AuthStep, HalfOpenStep};
+use super::exchange::auth::{AuthStep, Authenticating};
+use super::exchange::half_open::{HalfOpen, HalfOpenStep};
 use super::exchange::init::{self, Answer, InitStep, Initiator};
+use super::exchange::intermediate::IntermediateStep;
 use super::exchange::{Parts, notify, selectors};
 use super::session::Purpose;
 use super::*;
@@ -30,6 +32,7 @@ struct Side {
     local: IpAddr,
     remote: IpAddr,
     credentials: Credentials,
+    profile: Profile,
 }
 
 impl Side {
@@ -41,7 +44,9 @@ impl Side {
             credentials: Credentials {
                 key: Zeroizing::new(b"key".to_vec()),
                 certificate: [n; 32],
+                certified: None,
             },
+            profile: Profile::default(),
         }
     }
 
@@ -52,6 +57,7 @@ impl Side {
             local: self.local,
             remote: self.remote,
             credentials: &self.credentials,
+            profile: &self.profile,
             lifetimes: Lifetimes::default(),
         }
     }
@@ -65,24 +71,60 @@ struct Pair {
     responder: Connection,
 }
 
-fn established() -> Pair {
-    let (mut a, mut b) = (Side::new(1), Side::new(2));
-    let (initiator, first) = Initiator::start(&mut a.context(0));
+/// Two sides after the exchanges before IKE_AUTH, and its request.
+fn about_to_authenticate(a: &mut Side, b: &mut Side) -> (Box<Authenticating>, Datagrams, HalfOpen) {
+    let (initiator, first) = Initiator::start(&mut a.context(0)).unwrap();
     let Answer::Open(half_open, answer) = init::respond(&mut b.context(0), &first, None) else {
         panic!("the first request was refused");
     };
     let message = Message::parse(&answer).unwrap();
-    let step = Box::new(initiator).receive(&mut a.context(0), &answer, &message);
-    let InitStep::Next(authenticating, request) = step else {
-        panic!("the first answer was refused");
-    };
-    let message = Message::parse(&request).unwrap();
-    let step = half_open.receive(&mut b.context(0), &request, &message);
+    match Box::new(initiator).receive(&mut a.context(0), &answer, &message) {
+        InitStep::Next(authenticating, request) => (authenticating, request, *half_open),
+        InitStep::Intermediate(intermediating, request) => {
+            let (half_open, answer) = in_parts(half_open, b, &request);
+            let message = Message::parse(&answer[0]).unwrap();
+            let step = intermediating.receive(&mut a.context(0), &answer[0], &message);
+            let IntermediateStep::Next(authenticating, request) = step else {
+                panic!("the answer to IKE_INTERMEDIATE was refused");
+            };
+            (authenticating, request, *half_open)
+        }
+        _ => panic!("the first answer was refused"),
+    }
+}
+
+/// Gives all fragments of `request` to a half-open SA; what it answers to the last.
+fn in_parts(
+    mut half_open: Box<HalfOpen>,
+    side: &mut Side,
+    request: &[Vec<u8>],
+) -> (Box<HalfOpen>, Datagrams) {
+    for part in request {
+        let message = Message::parse(part).unwrap();
+        match half_open.receive(&mut side.context(0), part, &message) {
+            HalfOpenStep::Ignored(next) => half_open = next,
+            HalfOpenStep::Reply(next, answer, None) => return (next, answer),
+            _ => panic!("refused"),
+        }
+    }
+    panic!("no answer");
+}
+
+fn established() -> Pair {
+    established_with(Profile::default())
+}
+
+fn established_with(profile: Profile) -> Pair {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    (a.profile, b.profile) = (profile.clone(), profile);
+    let (authenticating, request, half_open) = about_to_authenticate(&mut a, &mut b);
+    let message = Message::parse(&request[0]).unwrap();
+    let step = Box::new(half_open).receive(&mut b.context(0), &request[0], &message);
     let HalfOpenStep::Established(responder, answer, true) = step else {
         panic!("IKE_AUTH was refused");
     };
-    let message = Message::parse(&answer).unwrap();
-    let step = authenticating.receive(&mut a.context(0), &answer, &message);
+    let message = Message::parse(&answer[0]).unwrap();
+    let step = authenticating.receive(&mut a.context(0), &answer[0], &message);
     let AuthStep::Established(initiator) = step else {
         panic!("the answer to IKE_AUTH was refused");
     };
@@ -99,12 +141,13 @@ impl Pair {
     fn ask(&mut self, exchange: u8, payloads: &[Payload]) -> (Vec<u8>, Vec<Payload>) {
         let session = &mut self.initiator.sessions[0];
         let request = session.request(0, exchange, payloads, Purpose::Liveness);
+        let request = request.concat();
         let answer = self.deliver(&request).expect("an answer");
         let message = Message::parse(&answer).unwrap();
-        let (_, opened) = self.initiator.sessions[0]
+        let (_, content) = self.initiator.sessions[0]
             .answer(&answer, &message)
             .expect("an authentic answer");
-        (request, opened.unwrap())
+        (request, content.payloads.unwrap())
     }
 
     fn deliver(&mut self, request: &[u8]) -> Option<Vec<u8>> {
@@ -148,7 +191,7 @@ fn an_unknown_critical_payload_is_refused_and_the_sa_stays() {
     assert!(answer.is_empty());
     // Our own types cannot set the critical bit, so the parser's verdict is given by hand.
     let error = crate::wire::isakmp::WireError::Critical(99);
-    let answer = pair.responder.unreadable(0, error.into());
+    let answer = pair.responder.unreadable(0, error);
     assert_eq!(error_of(&answer), Some(kind::UNSUPPORTED_CRITICAL_PAYLOAD));
     assert!(!pair.responder.is_closing());
 }
@@ -187,6 +230,7 @@ fn every_altered_byte_of_a_protected_request_is_dropped() {
     let session = &mut pair.initiator.sessions[0];
     let purpose = Purpose::Liveness;
     let request = session.request(0, exchange::CREATE_CHILD_SA, &payloads, purpose);
+    let request = request.concat();
     for at in 0..request.len() {
         for bit in 0..8 {
             let mut altered = request.clone();
@@ -328,9 +372,9 @@ fn deletes_of_unknown_sas_twice_and_with_a_notify_are_harmless() {
 }
 
 #[test]
-fn nothing_but_ike_auth_reaches_a_half_open_sa() {
+fn nothing_but_the_exchange_that_is_due_reaches_a_half_open_sa() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
-    let (_, first) = Initiator::start(&mut a.context(0));
+    let (_, first) = Initiator::start(&mut a.context(0)).unwrap();
     let Answer::Open(half_open, answer) = init::respond(&mut b.context(0), &first, None) else {
         panic!("the first request was refused");
     };
@@ -340,6 +384,167 @@ fn nothing_but_ike_auth_reaches_a_half_open_sa() {
     header.id = 1;
     for exchange in 0..=255 {
         header.exchange = exchange;
-        assert_eq!(half_open.owns(&header), exchange == exchange::IKE_AUTH);
+        let due = exchange == exchange::IKE_INTERMEDIATE;
+        assert_eq!(half_open.owns(&header), due);
     }
+    let (_, request, half_open) = about_to_authenticate(&mut a, &mut b);
+    header = Message::parse(&request[0]).unwrap().header;
+    for exchange in 0..=255 {
+        header.exchange = exchange;
+        let due = exchange == exchange::IKE_AUTH || exchange == exchange::IKE_INTERMEDIATE;
+        assert_eq!(half_open.owns(&header), due);
+    }
+}
+
+/// The suites of a cluster that also takes foreign peers, the stronger first.
+fn mixed() -> Profile {
+    let mut profile = Profile::default();
+    profile.ike.truncate(1);
+    let plain = Suite {
+        additional: None,
+        ..profile.ike[0]
+    };
+    profile.ike.push(plain);
+    profile
+}
+
+fn plain() -> Profile {
+    let mut profile = mixed();
+    profile.ike.remove(0);
+    profile
+}
+
+#[test]
+fn a_repeated_intermediate_request_gets_its_answer_under_the_old_keys() {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    let (initiator, first) = Initiator::start(&mut a.context(0)).unwrap();
+    let Answer::Open(half_open, answer) = init::respond(&mut b.context(0), &first, None) else {
+        panic!("the first request was refused");
+    };
+    let message = Message::parse(&answer).unwrap();
+    let step = Box::new(initiator).receive(&mut a.context(0), &answer, &message);
+    let InitStep::Intermediate(_, request) = step else {
+        panic!("no IKE_INTERMEDIATE");
+    };
+    assert_eq!(request.len(), 2);
+    let (mut half_open, answer) = in_parts(half_open, &mut b, &request);
+    // Its first fragment alone brings the answer again, the others nothing.
+    for (part, answered) in request.iter().zip([true, false]) {
+        let message = Message::parse(part).unwrap();
+        assert!(half_open.owns(&message.header));
+        let step = half_open.receive(&mut b.context(0), part, &message);
+        half_open = match step {
+            HalfOpenStep::Reply(next, again, None) if answered => {
+                assert_eq!(again, answer);
+                next
+            }
+            HalfOpenStep::Ignored(next) if !answered => next,
+            _ => panic!("neither ignored nor repeated"),
+        };
+    }
+}
+
+#[test]
+fn a_proposal_taken_away_on_the_path_fails_authentication() {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    (a.profile, b.profile) = (mixed(), mixed());
+    let (initiator, first) = Initiator::start(&mut a.context(0)).unwrap();
+    let mut message = Message::parse(&first).unwrap();
+    for payload in &mut message.payloads {
+        if let Payload::Sa(proposals) = payload {
+            proposals.remove(0);
+        }
+    }
+    let weakened = message.encode();
+    let Answer::Open(half_open, answer) = init::respond(&mut b.context(0), &weakened, None) else {
+        panic!("the first request was refused");
+    };
+    let message = Message::parse(&answer).unwrap();
+    let step = Box::new(initiator).receive(&mut a.context(0), &answer, &message);
+    let InitStep::Next(_, request) = step else {
+        panic!("the weaker proposal was not taken");
+    };
+    let message = Message::parse(&request[0]).unwrap();
+    let step = half_open.receive(&mut b.context(0), &request[0], &message);
+    let HalfOpenStep::Reply(_, _, refusal) = step else {
+        panic!("accepted");
+    };
+    assert_eq!(refusal, Some(Refusal::AuthenticationFailed));
+}
+
+#[test]
+fn a_peer_without_the_second_key_exchange_is_refused() {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    let refused = |answer| match answer {
+        Answer::Refuse(_, refusal) => refusal,
+        _ => panic!("not refused"),
+    };
+    a.profile = plain();
+    let (_, first) = Initiator::start(&mut a.context(0)).unwrap();
+    let answer = init::respond(&mut b.context(0), &first, None);
+    assert_eq!(refused(answer), Some(Refusal::NoProposal));
+    // One that offers it, but could not do it.
+    a.profile = Profile::default();
+    for missing in [
+        kind::IKEV2_FRAGMENTATION_SUPPORTED,
+        kind::INTERMEDIATE_EXCHANGE_SUPPORTED,
+    ] {
+        let (_, first) = Initiator::start(&mut a.context(0)).unwrap();
+        let mut message = Message::parse(&first).unwrap();
+        message.payloads.retain(|p| *p != notify(missing, &[]));
+        let answer = init::respond(&mut b.context(0), &message.encode(), None);
+        assert_eq!(refused(answer), Some(Refusal::NoProposal));
+    }
+}
+
+#[test]
+fn a_rekey_never_leaves_the_second_key_exchange_out() {
+    let mut pair = established_with(mixed());
+    let suite = plain().ike[0];
+    let session = &mut pair.initiator.sessions[0];
+    assert!(session.suite.additional.is_some());
+    session.suite = suite;
+    let mut context = pair.a.context(0);
+    let (payloads, _) = pair.initiator.rekey_sa(&mut context, 0);
+    let (_, answer) = pair.ask(exchange::CREATE_CHILD_SA, &payloads);
+    assert_eq!(error_of(&answer), Some(kind::NO_PROPOSAL_CHOSEN));
+    assert_eq!(pair.responder.sessions.len(), 1);
+}
+
+#[test]
+fn a_follow_up_needs_its_link_and_comes_in_time() {
+    let ask = |link: Option<&[u8]>, wait_ms: u64| {
+        let mut pair = established();
+        let (payloads, _) = pair.initiator.rekey_sa(&mut pair.a.context(0), 0);
+        let (_, answer) = pair.ask(exchange::CREATE_CHILD_SA, &payloads);
+        let parts = Parts::of(&answer);
+        let theirs = parts.notify(kind::ADDITIONAL_KEY_EXCHANGE).unwrap();
+        // No SA yet: half of the secrets are missing.
+        assert_eq!(pair.responder.sessions.len(), 1);
+        pair.responder.advance(&mut pair.b.context(wait_ms));
+        while pair.responder.poll_transmit().is_some() {}
+        let link = link.unwrap_or(&theirs.data);
+        let ke = crate::wire::isakmp::KeyExchange {
+            group: 36,
+            data: group::Decapsulation::new(&mut pair.a.random).public,
+        };
+        let payloads = [Payload::Ke(ke), notify(kind::ADDITIONAL_KEY_EXCHANGE, link)];
+        let session = &mut pair.initiator.sessions[0];
+        let exchange = exchange::IKE_FOLLOWUP_KE;
+        let request = session.request(0, exchange, &payloads, Purpose::Liveness);
+        assert_eq!(request.len(), 2);
+        assert_eq!(pair.deliver(&request[0]), None);
+        let answer = pair.deliver(&request[1]).expect("an answer");
+        let message = Message::parse(&answer).unwrap();
+        let (_, content) = pair.initiator.sessions[0]
+            .answer(&answer, &message)
+            .unwrap();
+        let error = error_of(&content.payloads.unwrap());
+        (error, pair.responder.sessions.len())
+    };
+    assert_eq!(ask(None, 0), (None, 2));
+    assert_eq!(ask(Some(&[7; 8]), 0), (Some(kind::STATE_NOT_FOUND), 1));
+    assert_eq!(ask(Some(&[]), 0), (Some(kind::STATE_NOT_FOUND), 1));
+    assert_eq!(ask(None, 5_000), (None, 2));
+    assert_eq!(ask(None, 21_000), (Some(kind::STATE_NOT_FOUND), 1));
 }

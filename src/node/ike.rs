@@ -3,25 +3,30 @@
 //! Its input is hostile until authenticated, so it has no privilege: `keyer` performs what it
 //! decides, `serve` tells it what to want. It keeps nothing on disk.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::Dirs;
 use super::ipc::{self, Allowed, Connection};
+use crate::ike::Certified;
+use crate::ike::suite::SuiteError;
 use crate::sys::socket;
+use crate::tls::IkeCertificates;
 use crate::tunnel::Tunnels;
 use crate::tunnel::message::{
-    Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, Peer, PeerList, PeerStatus, Secret,
-    reqid,
+    Certificates, Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, Peer, PeerList,
+    PeerStatus, Profile, Secret, reqid,
 };
 
 /// The ISAKMP port (RFC 7296 section 2).
@@ -167,7 +172,17 @@ impl Ike {
             self.socket = None;
         }
         self.local = local;
-        self.tunnels.configure(self.now(), desired);
+        let given = desired.as_ref().and_then(|d| d.certificates.as_ref());
+        let certified: Option<Arc<dyn Certified>> = match given.map(|c| IkeCertificates::new(c)) {
+            None => None,
+            Some(Ok(certificates)) => Some(Arc::new(certificates)),
+            Some(Err(error)) => {
+                // Never the key instead: without usable certificates there is no tunnel.
+                tracing::error!("no tunnels: {error}");
+                return self.tunnels.configure(self.now(), None, None);
+            }
+        };
+        self.tunnels.configure(self.now(), desired, certified);
     }
 
     /// Runs for ever: waits for whatever comes first, gives it to the core, does what it says.
@@ -350,6 +365,57 @@ struct DesiredFile {
     peer: Vec<PeerField>,
     /// Seconds until AH and IKE SAs are rekeyed, instead of the defaults.
     lifetimes: Option<[u64; 2]>,
+    /// IKE proposals in strongSwan's keywords, most preferred first, instead of the default.
+    proposals: Option<Vec<String>>,
+    /// AH integrity algorithms likewise: `sha256`, `sha512`.
+    ah_proposals: Option<Vec<String>>,
+    /// Certificates instead of the key.
+    certificates: Option<CertificateFiles>,
+}
+
+/// PEM files.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateFiles {
+    chain: PathBuf,
+    key: PathBuf,
+    authorities: PathBuf,
+    revoked: Option<PathBuf>,
+    /// Names of peers by address.
+    #[serde(default)]
+    names: BTreeMap<IpAddr, String>,
+}
+
+impl CertificateFiles {
+    fn read(&self) -> Result<Certificates, String> {
+        let read = |path: &Path| {
+            let read = std::fs::read(path);
+            read.map_err(|error| format!("{}: {error}", path.display()))
+        };
+        let key = Zeroizing::new(read(&self.key)?);
+        let revoked = self.revoked.as_deref().map(read).transpose()?;
+        Certificates::from_pem(
+            &read(&self.chain)?,
+            &key,
+            &read(&self.authorities)?,
+            &revoked.unwrap_or_default(),
+            self.names.clone().into_iter().collect(),
+        )
+        .map_err(|error| error.to_string())
+    }
+}
+
+impl DesiredFile {
+    fn profile(&self) -> Result<Profile, SuiteError> {
+        let mut profile = Profile::default();
+        if let Some(words) = &self.proposals {
+            profile.ike = words.iter().map(|w| w.parse()).collect::<Result<_, _>>()?;
+        }
+        if let Some(words) = &self.ah_proposals {
+            profile.ah = words.iter().map(|w| w.parse()).collect::<Result<_, _>>()?;
+        }
+        Ok(profile)
+    }
 }
 
 #[derive(serde::Deserialize)]
@@ -370,8 +436,10 @@ fn read_desired(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
     // The parser's own message would quote the line, which may hold the key.
     let file: DesiredFile =
         toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+    let profile = file.profile().map_err(|error| wrong(error.to_string()))?;
     let certificate = digest(&file.certificate)
         .ok_or_else(|| wrong("certificate is not 64 hexadecimal digits".into()))?;
+    let certificates = file.certificates.as_ref().map(CertificateFiles::read);
     let peers = file.peer.iter().map(|peer| Peer {
         address: peer.address,
         reqid: reqid(peer.field),
@@ -383,6 +451,8 @@ fn read_desired(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
         },
         key: Secret(file.key.into_bytes()),
         certificate,
+        profile,
+        certificates: certificates.transpose()?.map(Box::new),
     };
     Ok((desired, file.lifetimes))
 }
@@ -417,5 +487,6 @@ mod tests {
         let (desired, _) = read_desired(&path).unwrap();
         assert_eq!(desired.list.peers[0].reqid, 7402);
         assert_eq!(desired.certificate, [10; 32]);
+        assert_eq!(desired.profile, Profile::default());
     }
 }

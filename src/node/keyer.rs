@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use super::Dirs;
 use super::ipc::{self, Allowed, Connection};
 use crate::sys::xfrm::{self, Event, Events, Xfrm, XfrmError};
-use crate::tunnel::message::{AhSa, Integrity, KeyerReply, KeyerRequest, Peer, PeerList, reqid};
+use crate::tunnel::message::{AhSa, KeyerReply, KeyerRequest, Peer, PeerList, reqid};
 
 /// Acquires and expiries that a slow client may lag behind by; more are dropped.
 const EVENTS: usize = 64;
@@ -277,11 +277,7 @@ fn permit<'a>(list: Option<&'a PeerList>, sa: &AhSa) -> Result<(&'a PeerList, Pe
     if sa.spi < 256 {
         return Err(Refusal::ReservedSpi(sa.spi));
     }
-    let expected = match sa.integrity {
-        Integrity::HmacSha2_256_128 => 32,
-        Integrity::HmacSha2_512_256 => 64,
-    };
-    if sa.key.0.len() != expected {
+    if sa.key.0.len() != sa.integrity.key_len() {
         return Err(Refusal::KeyLength(sa.key.0.len()));
     }
     Ok(found)
@@ -323,7 +319,7 @@ fn read_list(path: &Path) -> Result<Option<PeerList>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::message::Secret;
+    use crate::tunnel::message::{Integrity, Secret};
 
     fn list() -> PeerList {
         PeerList {

@@ -4,19 +4,23 @@
 //! a slow peer stops heartbeats, and two peers that both send much cannot block each other.
 
 use std::collections::VecDeque;
-use std::future::{Future, pending};
-use std::pin::Pin;
+use std::future::pending;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
-use crate::replica::frontier::Frontier;
-use crate::replica::session::{Action, CHUNK, Event, Local, Now, Session, SessionError};
-use crate::replica::{ClusterId, Incarnation, NodeId};
-use crate::store::{Logged, Staged, Store, StoreError};
-use crate::wire::replication::{Frame, FrameError, check_length};
+use crate::replica::session::{Action, Event, Local, Now, Session, SessionError};
+use crate::replica::{ClusterId, NodeId};
+use crate::store::{Store, StoreError};
+use crate::wire::replication::{Frame, FrameError, MAX_NAME};
+
+mod frames;
+mod work;
+
+use frames::{Pinned, farewell, read_frame, write_frame};
+use work::{Files, Outcome};
 
 /// What a link needs to know of this side.
 #[derive(Clone, Debug)]
@@ -25,6 +29,9 @@ pub struct LinkConfig {
     pub name: String,
     /// Our software version; another one does not replicate.
     pub version: String,
+    /// A digest of the tables that our software brings
+    /// ([`crate::replica::session::schema_version`]); another one does not replicate.
+    pub schema: u64,
     /// Our cluster; `None` adopts the peer's.
     pub cluster: Option<ClusterId>,
 }
@@ -117,65 +124,10 @@ pub enum LinkError {
     Store(#[from] StoreError),
     /// A task of this process died.
     #[error("a storage task failed: {0}")]
-    Task(#[from] tokio::task::JoinError),
+    Task(#[from] JoinError),
 }
 
-/// What a storage job reports.
-enum Done {
-    Applied(Frontier),
-    Read(Vec<Logged>, i64),
-    Staged(Staged),
-    Chunk(u64, Vec<u8>, Staged),
-    Written,
-    Adopted(ClusterId),
-}
-
-/// A read or write under way.
-type Pinned<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What a read gives back: the reader and the frame.
-type ReadResult<S> = Result<(ReadHalf<S>, Frame), LinkError>;
-
-async fn read_frame<S: AsyncRead>(mut stream: ReadHalf<S>) -> ReadResult<S> {
-    let mut head = [0; 4];
-    stream.read_exact(&mut head).await?;
-    let length = check_length(head)?;
-    // Memory follows what arrives, not what a length promises.
-    let mut bytes = Vec::new();
-    let mut limited = (&mut stream).take(length as u64);
-    limited.read_to_end(&mut bytes).await?;
-    if bytes.len() < length {
-        return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
-    }
-    Ok((stream, Frame::decode(&bytes)?))
-}
-
-async fn write_frame<S: AsyncWrite>(
-    mut stream: WriteHalf<S>,
-    frame: Frame,
-) -> Result<WriteHalf<S>, std::io::Error> {
-    stream.write_all(&frame.encode()).await?;
-    stream.flush().await?;
-    Ok(stream)
-}
-
-/// Sends what is left, for a peer that is going to be refused.
-async fn farewell<S: AsyncWrite>(
-    writing: Option<Pinned<'_, Result<WriteHalf<S>, std::io::Error>>>,
-    idle: Option<WriteHalf<S>>,
-    frames: VecDeque<Frame>,
-) -> Result<(), std::io::Error> {
-    let mut stream = match (writing, idle) {
-        (Some(writing), _) => writing.await?,
-        (None, Some(idle)) => idle,
-        (None, None) => return Ok(()),
-    };
-    for frame in frames {
-        stream = write_frame(stream, frame).await?;
-    }
-    stream.shutdown().await
-}
-
+/// Waits for what may not be there: for ever, then.
 async fn maybe<T>(future: Option<&mut (impl Future<Output = T> + Unpin)>) -> T {
     match future {
         Some(future) => future.await,
@@ -183,19 +135,22 @@ async fn maybe<T>(future: Option<&mut (impl Future<Output = T> + Unpin)>) -> T {
     }
 }
 
-/// How long a refused peer may take to read why.
-const FAREWELL: Duration = Duration::from_secs(1);
+type Job = JoinHandle<Result<Outcome, StoreError>>;
+
+/// What is to be done, and what is being done.
+#[derive(Default)]
+struct Lane {
+    jobs: VecDeque<Action>,
+    job: Option<Job>,
+}
 
 struct Link {
-    store: Store,
+    files: Files,
     session: Session,
     events: mpsc::Sender<LinkEvent>,
     began: Instant,
     last_event: Option<LinkEvent>,
-    jobs: VecDeque<Action>,
-    job: Option<JoinHandle<Result<Done, StoreError>>>,
-    staged: Option<Staged>,
-    outgoing: VecDeque<Frame>,
+    lanes: [Lane; 2],
 }
 
 impl Link {
@@ -203,22 +158,22 @@ impl Link {
         now(self.began)
     }
 
-    /// Carries out what the session wants, as far as it does not block.
+    /// Carries out what the session wants, as far as it does not block, and starts the rest.
     fn act(&mut self) {
         while let Some(action) = self.session.poll_action() {
             match action {
-                Action::Send(frame) => self.outgoing.push_back(frame),
                 Action::Event(event) => self.tell(event.into()),
-                blocking => self.jobs.push_back(blocking),
+                blocking => self.lanes[blocking.lane()].jobs.push_back(blocking),
             }
         }
-        if self.job.is_none()
-            && let Some(action) = self.jobs.pop_front()
-        {
-            let (store, staged) = (self.store.clone(), self.staged.take());
-            self.job = Some(tokio::task::spawn_blocking(move || {
-                perform(&store, staged, action)
-            }));
+        for lane in &mut self.lanes {
+            if lane.job.is_none()
+                && let Some(action) = lane.jobs.pop_front()
+            {
+                let files = self.files.clone();
+                let work = move || files.perform(action);
+                lane.job = Some(tokio::task::spawn_blocking(work));
+            }
         }
     }
 
@@ -230,26 +185,31 @@ impl Link {
         }
     }
 
-    /// Feeds a storage job's result to the session; a cluster ends the link.
-    fn done(&mut self, done: Done) -> Option<ClusterId> {
-        match done {
-            Done::Applied(frontier) => self.session.applied(frontier),
-            Done::Read(found, position) => {
-                let found = found.into_iter().map(|l| (l.origin, l.seq, l.bytes));
-                self.session.read(found.collect(), position);
-            }
-            Done::Staged(staged) => {
-                self.session.staged(staged.size, staged.sha256);
-                self.staged = Some(staged);
-            }
-            Done::Chunk(offset, bytes, staged) => {
-                self.session.chunk(offset, bytes);
-                self.staged = Some(staged);
-            }
-            Done::Written => {}
-            Done::Adopted(cluster) => return Some(cluster),
+    /// Takes in a frame. What we committed meanwhile is told first: the peer may have heard of
+    /// it from another one already.
+    fn frame(&mut self, frame: Frame) -> Result<(), SessionError> {
+        let now = self.now();
+        if matches!(frame, Frame::Hello(_) | Frame::Ack { .. }) {
+            let frontier = self.files.store.frontier();
+            self.session.committed(now, &frontier);
         }
-        None
+        self.session.handle_frame(now, frame)
+    }
+
+    /// Takes in a job's end; a cluster ends the link.
+    fn done(
+        &mut self,
+        result: Result<Result<Outcome, StoreError>, JoinError>,
+    ) -> Result<Option<ClusterId>, LinkError> {
+        match result?? {
+            Outcome::Done(done) => {
+                let now = self.now();
+                self.session.handle_done(now, done);
+            }
+            Outcome::Nothing => {}
+            Outcome::Adopted(cluster) => return Ok(Some(cluster)),
+        }
+        Ok(None)
     }
 }
 
@@ -261,42 +221,23 @@ fn now(began: Instant) -> Now {
     }
 }
 
-/// Runs one blocking action.
-fn perform(store: &Store, staged: Option<Staged>, action: Action) -> Result<Done, StoreError> {
-    Ok(match action {
-        Action::Apply(list) => Done::Applied(store.apply(&list)?),
-        Action::Read { frontier, position } => {
-            let from = match position {
-                Some(position) => position,
-                None => store.log_start(&frontier)?,
-            };
-            let batch = crate::replica::session::BATCH;
-            let (found, next) = store.log_after(&frontier, from, batch)?;
-            Done::Read(found, next)
-        }
-        Action::Stage => Done::Staged(store.stage_snapshot()?),
-        Action::ReadChunk { offset } => {
-            let Some(staged) = staged else {
-                return Err(StoreError::Refused("no snapshot is staged".into()));
-            };
-            Done::Chunk(offset, staged.read(offset, CHUNK)?, staged)
-        }
-        Action::WriteChunk { offset, bytes } => {
-            store.write_incoming(offset, &bytes)?;
-            Done::Written
-        }
-        Action::SwapIn { sha256, cluster } => {
-            store.swap_in(sha256, random()?)?;
-            Done::Adopted(cluster)
-        }
-        Action::Send(_) | Action::Event(_) => Done::Written,
-    })
-}
-
-fn random() -> Result<Incarnation, StoreError> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| StoreError::Refused(error.to_string()))?;
-    Ok(u64::from_be_bytes(bytes))
+/// This side as a new session is told.
+fn local(config: LinkConfig, files: &Files) -> Local {
+    let store = &files.store;
+    Local {
+        name: config.name.chars().take(MAX_NAME).collect(),
+        version: config.version,
+        schema: config.schema,
+        node: store.node(),
+        incarnation: store.incarnation(),
+        cluster: config.cluster,
+        frontier: store.frontier(),
+        partial: files.partial(),
+        resume: match config.cluster {
+            Some(_) => None,
+            None => store.resumable(),
+        },
+    }
 }
 
 /// Runs a link until it breaks, or until this side has adopted the peer's cluster (`Ok`).
@@ -309,56 +250,38 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let began = Instant::now();
     let mut changes = store.changes();
     changes.mark_unchanged();
-    let local = Local {
-        name: config.name,
-        version: config.version,
-        node: store.node(),
-        incarnation: store.incarnation(),
-        cluster: config.cluster,
-        frontier: store.frontier(),
-    };
+    let files = Files::new(store);
     let (reader, writer) = tokio::io::split(stream);
-    let mut idle_reader = Some(reader);
+    let mut reading: Pinned<'_, _> = Box::pin(read_frame(reader));
     let mut idle_writer = Some(writer);
-    let mut reading: Option<Pinned<'_, _>> = None;
     let mut writing: Option<Pinned<'_, _>> = None;
     let mut link = Link {
-        session: Session::new(now(began), local),
-        store,
+        session: Session::new(now(began), local(config, &files)),
+        files,
         events,
         began,
         last_event: None,
-        jobs: VecDeque::new(),
-        job: None,
-        staged: None,
-        outgoing: VecDeque::new(),
+        lanes: Default::default(),
     };
     loop {
-        link.act();
-        if link.session.wants_frames()
-            && let Some(reader) = idle_reader.take()
-        {
-            reading = Some(Box::pin(read_frame(reader)));
-        }
         if let Some(writer) = idle_writer.take() {
-            match link.outgoing.pop_front() {
+            match link.session.poll_frame(link.now()) {
                 Some(frame) => writing = Some(Box::pin(write_frame(writer, frame))),
                 None => idle_writer = Some(writer),
             }
         }
+        link.act();
         let due = began + Duration::from_micros(link.session.poll_timeout());
+        let [writes, reads] = &mut link.lanes;
         tokio::select! {
-            result = maybe(reading.as_mut()) => {
-                reading = None;
+            result = &mut reading => {
                 let (reader, frame) = result?;
-                idle_reader = Some(reader);
-                let result = link.session.handle_frame(link.now(), frame);
-                if let Err(error) = result {
+                reading = Box::pin(read_frame(reader));
+                if let Err(error) = link.frame(frame) {
                     link.act();
                     // Our hello may still be on its way: it tells the peer why, too.
-                    let frames = std::mem::take(&mut link.outgoing);
-                    let farewell = farewell(writing, idle_writer, frames);
-                    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+                    let frame = link.session.poll_frame(link.now());
+                    farewell(writing, idle_writer, frame).await;
                     return Err(error.into());
                 }
             }
@@ -366,17 +289,25 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 writing = None;
                 idle_writer = Some(result?);
             }
-            result = maybe(link.job.as_mut()) => {
-                link.job = None;
-                if let Some(cluster) = link.done(result??) {
+            result = maybe(writes.job.as_mut()) => {
+                writes.job = None;
+                if let Some(cluster) = link.done(result)? {
                     let _ = link.events.send(LinkEvent::Adopted { cluster }).await;
                     return Ok(());
                 }
             }
-            Ok(()) = changes.changed() => link.session.committed(link.store.frontier()),
+            result = maybe(reads.job.as_mut()) => {
+                reads.job = None;
+                link.done(result)?;
+            }
+            Ok(()) = changes.changed() => {
+                let frontier = link.files.store.frontier();
+                link.session.committed(link.now(), &frontier);
+            }
             () = tokio::time::sleep_until(due.into()) => {
                 let now = link.now();
                 link.session.handle_timeout(now)?;
+                link.files.store.expire_staged();
             }
         }
     }

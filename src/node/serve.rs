@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 mod address;
 mod http;
-mod links;
+pub mod links;
 pub mod node;
 mod tunnels;
 
@@ -57,6 +57,9 @@ type Failure = Box<dyn std::error::Error>;
 
 /// Notes that administrators leave each other: the simplest table that every system has.
 const NOTES: &str = "CREATE TABLE note (id TEXT PRIMARY KEY NOT NULL, text TEXT)";
+
+/// The replicated tables that this software brings; peers compare them.
+const TABLES: &[&str] = &[administrators::TABLE, NOTES];
 
 /// Runs the role until it is stopped.
 pub fn run(dirs: &Dirs, args: Args) -> Result<(), Failure> {
@@ -123,7 +126,7 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
     let node_id = node_id(&local)?;
     let identity = identity(&local, &name, &own)?;
     let store = Store::open(&state, node_id, u64::from_be_bytes(random()))?;
-    store.migrate(&[administrators::TABLE, NOTES])?;
+    store.migrate(TABLES)?;
     first_administrator(&store, &state)?;
     let node = Node::new(store, local, identity, name, own, state)?;
     first_cluster(&node)?;

@@ -1,49 +1,75 @@
 //! One peer link as a state machine: hello, catch-up, live stream, acknowledgement, snapshot.
 //!
-//! Pure: frames and results go in, [`Action`]s come out; the shell (`node::link`, or the
-//! simulator) carries them out in order and reports back. Memory is bounded: at most
-//! [`WINDOW`] bytes are under way, whatever the backlog.
+//! Pure: frames and results go in, frames and [`Action`]s come out; the shell (`node::link`, or
+//! the simulator) carries the actions out and reports back. Both directions are bounded by
+//! [`WINDOW`]: whatever the backlog and whatever the peer does, a session holds no more than about
+//! two windows, and it never waits for the peer before it reads on, so two that send much cannot
+//! block each other. Heartbeats and acknowledgements go before data and are never queued twice.
 
 use std::collections::VecDeque;
 
-use super::change::Logged;
+use super::Incarnation;
 use super::frontier::Frontier;
-use super::{ClusterId, Incarnation};
 use crate::wire::replication::{Frame, Hello, PROTOCOL};
 
 mod action;
+mod donor;
+mod error;
+mod greeting;
+mod heartbeat;
+mod joiner;
+mod receiving;
+mod sending;
+#[cfg(test)]
+mod tests;
 
-pub use action::{Action, Event, Local, Now, SessionError};
+pub use action::{Action, Done, Event, Large, Local, Now};
+pub use error::SessionError;
+pub use greeting::schema_version;
 
-/// How many bytes may be sent and not yet acknowledged.
+use donor::Donor;
+use greeting::Standing;
+use heartbeat::Heartbeat;
+use joiner::Joiner;
+use receiving::Receiving;
+use sending::Sending;
+
+/// How many bytes may be sent and not yet dealt with; the frame that passes it is the last.
 pub const WINDOW: usize = 4 << 20;
-/// About how many bytes of transactions go into one frame.
+/// About how many bytes of transactions go into one frame; a larger transaction goes in pieces.
 pub const BATCH: usize = 256 << 10;
+/// How many bytes of a large transaction are read at a time.
+pub const PIECES: usize = 2 << 20;
 /// How many bytes of a snapshot go into one frame.
 pub const CHUNK: usize = 256 << 10;
 /// How often a ping is sent, in milliseconds.
 pub const PING_MS: u64 = 1_000;
-/// After how much silence a link counts as cut, in milliseconds. A peer that stages or swaps in
-/// a snapshot answers nothing meanwhile.
+/// After how much silence a link counts as cut, in milliseconds.
 pub const SILENCE_MS: u64 = 30_000;
+/// How long pings may stay unanswered while nothing else shows that the peer reads, in
+/// milliseconds.
+pub const UNANSWERED_MS: u64 = 60_000;
+/// How long what was sent may stay unacknowledged without any progress, in milliseconds: a
+/// transaction of the largest size has to be applied meanwhile.
+pub const STALL_MS: u64 = 300_000;
+/// How long a donor may stage a snapshot, in milliseconds.
+pub const STAGING_MS: u64 = 3_600_000;
+/// How long another peer's transaction waits before it is relayed, in milliseconds: the peer most
+/// often gets it from its origin and says so, and then it is not sent twice.
+pub const RELAY_MS: u64 = 20;
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 enum State {
     /// Our hello is out, theirs is awaited.
     Greeting,
-    /// Transactions flow.
-    Streaming,
-    /// They join: the staged snapshot's size, and what was sent and acknowledged of it.
-    Donating { size: u64, sent: u64, acked: u64 },
-    /// We join: what arrives.
-    Joining {
-        cluster: ClusterId,
-        size: u64,
-        sha256: [u8; 32],
-        at: u64,
-    },
+    /// Both are members: transactions flow.
+    Streaming(Box<Sending>, Box<Receiving>),
     /// They may ask for a snapshot.
     AwaitingRequest,
+    /// They join.
+    Donating(Donor),
+    /// We join.
+    Joining(Joiner),
 }
 
 /// One link's session.
@@ -51,25 +77,20 @@ enum State {
 pub struct Session {
     local: Local,
     state: State,
-    /// What the peer has durably, by its own word.
-    acked: Frontier,
-    /// What it has or was sent.
-    sent: Frontier,
-    /// What it had when the link came up: beyond what we have, that is our catch-up.
+    /// What the peer had when the link came up: beyond what we have, that is our catch-up.
     target: Frontier,
-    position: Option<i64>,
-    reading: bool,
-    /// More may be in the log than was read.
-    pending: bool,
-    applying: usize,
-    in_flight: VecDeque<(Frontier, usize)>,
-    last_heard_us: u64,
-    last_ping_us: u64,
+    /// What we told the peer that we have.
+    told: Frontier,
+    /// Something is to be acknowledged.
+    owes: bool,
+    heartbeat: Heartbeat,
+    /// Frames of which there is one a link.
+    first: VecDeque<Frame>,
     actions: VecDeque<Action>,
 }
 
 impl Session {
-    /// Starts a session: its first action sends our hello.
+    /// Starts a session: its first frame is our hello.
     pub fn new(now: Now, local: Local) -> Self {
         let hello = Frame::Hello(Hello {
             protocol: PROTOCOL,
@@ -78,22 +99,20 @@ impl Session {
             incarnation: local.incarnation,
             name: local.name.clone(),
             version: local.version.clone(),
+            schema: local.schema,
+            wall_ms: now.wall_ms,
             frontier: local.frontier.to_wire(),
+            partial: local.partial,
         });
         Session {
+            told: local.frontier.clone(),
             local,
             state: State::Greeting,
-            acked: Frontier::default(),
-            sent: Frontier::default(),
             target: Frontier::default(),
-            position: None,
-            reading: false,
-            pending: true,
-            applying: 0,
-            in_flight: VecDeque::new(),
-            last_heard_us: now.us,
-            last_ping_us: now.us,
-            actions: VecDeque::from([Action::Send(hello)]),
+            owes: false,
+            heartbeat: Heartbeat::new(now),
+            first: VecDeque::from([hello]),
+            actions: VecDeque::new(),
         }
     }
 
@@ -102,83 +121,136 @@ impl Session {
         self.actions.pop_front()
     }
 
-    /// Whether more frames may be read: false while much is waiting to be applied.
-    pub fn wants_frames(&self) -> bool {
-        self.applying < 4
+    /// The next frame to send; to be asked whenever the connection can take one.
+    pub fn poll_frame(&mut self, now: Now) -> Option<Frame> {
+        if let Some(frame) = self.first.pop_front() {
+            return Some(frame);
+        }
+        if let Some(pong) = self.heartbeat.pong(now) {
+            return Some(pong);
+        }
+        if let Some(ack) = self.ack() {
+            return Some(ack);
+        }
+        if let Some(ping) = self.heartbeat.ping(now) {
+            return Some(ping);
+        }
+        let frame = match &mut self.state {
+            State::Streaming(sending, _) => sending.frame(now),
+            State::Donating(donor) => donor.frame(),
+            _ => None,
+        };
+        self.drive(now);
+        frame
     }
 
     /// When [`Session::handle_timeout`] is due, in monotonic microseconds.
     pub fn poll_timeout(&self) -> u64 {
-        let ping = self.last_ping_us + PING_MS * 1_000;
-        ping.min(self.last_heard_us + SILENCE_MS * 1_000)
+        let other = match &self.state {
+            State::Streaming(sending, _) => sending.poll_timeout(),
+            State::Donating(donor) => donor.poll_timeout(),
+            State::Joining(joiner) => joiner.poll_timeout(),
+            State::Greeting | State::AwaitingRequest => None,
+        };
+        let beat = self.heartbeat.poll_timeout();
+        other.map_or(beat, |other| other.min(beat))
     }
 
-    /// Sends a ping when due, ends a silent link.
+    /// Makes a ping due, reads on, ends a link on which nothing moves.
     pub fn handle_timeout(&mut self, now: Now) -> Result<(), SessionError> {
-        if !self.wants_frames() {
-            // Nothing is read while the disk is behind: that silence is ours.
-            self.last_heard_us = now.us;
+        let greeted = !matches!(self.state, State::Greeting);
+        self.heartbeat.handle_timeout(now, greeted)?;
+        match &self.state {
+            State::Streaming(sending, _) => sending.handle_timeout(now)?,
+            State::Donating(donor) => donor.handle_timeout(now)?,
+            State::Joining(joiner) => joiner.handle_timeout(now)?,
+            State::Greeting | State::AwaitingRequest => {}
         }
-        if now.us >= self.last_heard_us + SILENCE_MS * 1_000 {
-            return Err(SessionError::Silence);
-        }
-        if now.us >= self.last_ping_us + PING_MS * 1_000 {
-            self.last_ping_us = now.us;
-            if self.state != State::Greeting {
-                self.send(Frame::Ping { sent_us: now.us });
-            }
-        }
+        self.drive(now);
         Ok(())
     }
 
     /// Takes in a frame.
     pub fn handle_frame(&mut self, now: Now, frame: Frame) -> Result<(), SessionError> {
-        self.last_heard_us = now.us;
+        self.heartbeat.heard(now);
         match frame {
-            Frame::Hello(hello) => self.hello(hello),
-            _ if self.state == State::Greeting => {
-                Err(SessionError::Unexpected("something before the hello"))
+            Frame::Hello(hello) => self.hello(now, &hello)?,
+            _ if matches!(self.state, State::Greeting) => {
+                return Err(SessionError::Unexpected("something before the hello"));
             }
-            Frame::Ping { sent_us } => {
-                let wall_ms = now.wall_ms;
-                self.send(Frame::Pong { sent_us, wall_ms });
-                Ok(())
-            }
-            Frame::Pong { sent_us, wall_ms } => {
-                let us = now.us.saturating_sub(sent_us);
-                let middle = now.wall_ms as i64 - (us / 2_000) as i64;
-                self.actions.push_back(Action::Event(Event::RoundTrip {
+            Frame::Ping { sent_us } => self.heartbeat.ping_arrived(now, sent_us),
+            Frame::Pong {
+                sent_us,
+                held_us,
+                wall_ms,
+            } => {
+                let beat = &mut self.heartbeat;
+                let (us, clock_offset_ms) = beat.pong_arrived(now, sent_us, held_us, wall_ms)?;
+                self.event(Event::RoundTrip {
                     us,
-                    clock_offset_ms: (wall_ms as i64).saturating_sub(middle),
-                }));
+                    clock_offset_ms,
+                });
+            }
+            frame => self.state_frame(now, frame)?,
+        }
+        self.drive(now);
+        Ok(())
+    }
+
+    /// A frame that has its place in one state only.
+    fn state_frame(&mut self, now: Now, frame: Frame) -> Result<(), SessionError> {
+        let ours = &self.local.frontier;
+        match (frame, &mut self.state) {
+            (Frame::Transactions(runs), State::Streaming(sending, receiving)) => {
+                for run in &runs {
+                    sending.has(run.origin, run.last());
+                }
+                receiving.transactions(ours, runs)
+            }
+            (Frame::Piece(piece), State::Streaming(sending, receiving)) => {
+                sending.has(piece.origin, piece.seq);
+                receiving.piece(ours, piece)
+            }
+            (Frame::Ack { batches, frontier }, State::Streaming(sending, _)) => {
+                let frontier = Frontier::from_wire(&frontier);
+                greeting::compare(&self.local, &frontier)?;
+                if sending.acknowledged(now, batches, &frontier)? {
+                    self.heartbeat.progressed(now);
+                }
+                self.progress();
                 Ok(())
             }
-            Frame::Transactions(list) if self.state == State::Streaming => {
-                self.applying += 1;
-                let logged =
-                    list.into_iter()
-                        .map(|(origin, seq, bytes)| Logged { origin, seq, bytes });
-                self.actions.push_back(Action::Apply(logged.collect()));
+            (Frame::SnapshotRequest { resume }, State::AwaitingRequest) => {
+                self.state = State::Donating(Donor::new(now, resume));
+                let wanted = resume.map(|held| held.0);
+                self.actions.push_back(Action::Stage { wanted });
                 Ok(())
             }
-            Frame::Ack(frontier) if self.state == State::Streaming => {
-                self.acknowledged(Frontier::from_wire(&frontier));
+            (Frame::SnapshotAck { offset }, State::Donating(donor)) => {
+                self.heartbeat.progressed(now);
+                donor.acknowledged(now, offset)
+            }
+            (Frame::SnapshotBegin { id, size, offset }, State::Joining(joiner)) => {
+                let action = joiner.begin(now, id, size, offset)?;
+                self.actions.push_back(action);
                 Ok(())
             }
-            other => self.snapshot_frame(other),
+            (Frame::SnapshotChunk { offset, bytes }, State::Joining(joiner)) => {
+                let action = joiner.chunk(now, offset, bytes)?;
+                self.actions.push_back(action);
+                Ok(())
+            }
+            (Frame::SnapshotEnd { sha256 }, State::Joining(joiner)) => {
+                let action = joiner.end(sha256)?;
+                self.actions.push_back(action);
+                Ok(())
+            }
+            _ => Err(SessionError::Unexpected("a frame of another state")),
         }
     }
 
-    fn send(&mut self, frame: Frame) {
-        self.actions.push_back(Action::Send(frame));
-    }
-
-    fn event(&mut self, event: Event) {
-        self.actions.push_back(Action::Event(event));
-    }
-
-    fn hello(&mut self, hello: Hello) -> Result<(), SessionError> {
-        if self.state != State::Greeting {
+    fn hello(&mut self, now: Now, hello: &Hello) -> Result<(), SessionError> {
+        if !matches!(self.state, State::Greeting) {
             return Err(SessionError::Unexpected("a second hello"));
         }
         self.event(Event::Hello {
@@ -187,220 +259,146 @@ impl Session {
             version: hello.version.clone(),
             cluster: hello.cluster,
         });
-        if hello.node == self.local.node {
-            return Err(SessionError::SameNode);
-        }
-        if hello.version != self.local.version || hello.protocol != PROTOCOL {
-            return Err(SessionError::Version {
-                ours: self.local.version.clone(),
-                theirs: hello.version,
-            });
-        }
-        match (self.local.cluster, hello.cluster) {
-            (None, None) => return Err(SessionError::NoCluster),
-            (Some(ours), Some(theirs)) if ours != theirs => return Err(SessionError::OtherCluster),
-            (None, Some(cluster)) => {
-                self.state = State::Joining {
-                    cluster,
-                    size: 0,
-                    sha256: [0; 32],
-                    at: 0,
-                };
-                self.send(Frame::SnapshotRequest);
+        match greeting::judge(&self.local, hello)? {
+            Standing::Members => {
+                self.target = Frontier::from_wire(&hello.frontier);
+                let sending = Sending::new(now, self.target.clone(), hello.partial);
+                let receiving = Receiving::new(self.local.partial);
+                self.state = State::Streaming(Box::new(sending), Box::new(receiving));
+                self.progress();
+            }
+            Standing::Donor => self.state = State::AwaitingRequest,
+            Standing::Joiner(cluster) => {
+                let resume = self.local.resume;
+                self.state = State::Joining(Joiner::new(now, cluster, resume));
+                self.first.push_back(Frame::SnapshotRequest { resume });
                 self.event(Event::Joining { percent: 0 });
-                return Ok(());
-            }
-            (Some(_), None) => {
-                self.state = State::AwaitingRequest;
-                return Ok(());
-            }
-            (Some(_), Some(_)) => {}
-        }
-        self.target = Frontier::from_wire(&hello.frontier);
-        for (origin, theirs) in &self.target.0 {
-            let ours = self.local.frontier.0.get(origin);
-            if ours.is_some_and(|ours| ours.seq == theirs.seq && ours.chain != theirs.chain) {
-                return Err(SessionError::Fork {
-                    origin: *origin,
-                    seq: theirs.seq,
-                });
             }
         }
-        self.acked = self.target.clone();
-        self.sent = self.target.clone();
-        self.state = State::Streaming;
-        self.progress();
-        self.read_more();
         Ok(())
     }
 
+    /// Takes in what became of an action.
+    pub fn handle_done(&mut self, now: Now, done: Done) {
+        match (done, &mut self.state) {
+            (Done::Applied(frontier), State::Streaming(_, receiving)) => {
+                receiving.applied();
+                self.owes = true;
+                self.advance(now, &frontier);
+                self.progress();
+            }
+            (Done::PieceWritten, State::Streaming(_, receiving)) => {
+                match receiving.piece_written() {
+                    Some(apply) => self.actions.push_back(apply),
+                    None => self.owes = true,
+                }
+            }
+            (
+                Done::Read {
+                    found,
+                    large,
+                    position,
+                },
+                State::Streaming(sending, _),
+            ) => sending.read(now, found, large, position),
+            (Done::LargeRead { offset, bytes }, State::Streaming(sending, _)) => {
+                sending.large_read(offset, &bytes);
+            }
+            (Done::Staged { id, size }, State::Donating(donor)) => donor.staged(now, id, size),
+            (
+                Done::ChunkRead {
+                    offset,
+                    bytes,
+                    sha256,
+                },
+                State::Donating(donor),
+            ) => donor.chunk(offset, bytes, sha256),
+            (Done::ChunkWritten { end }, State::Joining(joiner)) => {
+                let event = joiner.written(now, end);
+                self.event(event);
+            }
+            // No session asks for what its state does not await.
+            _ => {}
+        }
+        self.drive(now);
+    }
+
+    /// Our store committed something, ours or another peer's.
+    pub fn committed(&mut self, now: Now, frontier: &Frontier) {
+        self.advance(now, frontier);
+        self.drive(now);
+    }
+
+    /// Takes over our store's frontier: what moved is to be sent, and to be acknowledged unless
+    /// an acknowledgement follows anyhow.
+    fn advance(&mut self, now: Now, frontier: &Frontier) {
+        let own = self.local.incarnation;
+        let ours = frontier.seq(own) > self.local.frontier.seq(own);
+        let moved = |origin: Incarnation, seq| seq > self.local.frontier.seq(origin);
+        let mut others = frontier.0.iter().filter(|(origin, _)| **origin != own);
+        let relayed = others.any(|(origin, position)| moved(*origin, position.seq));
+        self.local.frontier.advance(frontier);
+        if let State::Streaming(sending, receiving) = &mut self.state {
+            if ours || relayed {
+                sending.more(now, !ours);
+            }
+            self.owes |= relayed && !receiving.is_busy();
+        }
+    }
+
+    /// Starts what can be started.
+    fn drive(&mut self, now: Now) {
+        match &mut self.state {
+            State::Streaming(sending, receiving) => {
+                let dealt = receiving.dealt();
+                self.actions.extend(receiving.work(&self.local.frontier));
+                self.owes |= receiving.dealt() > dealt;
+                self.actions.extend(sending.work(now));
+            }
+            State::Donating(donor) => self.actions.extend(donor.work()),
+            State::Greeting | State::AwaitingRequest | State::Joining(_) => {}
+        }
+    }
+
+    /// What is to be acknowledged, all of it in one frame.
+    fn ack(&mut self) -> Option<Frame> {
+        match &mut self.state {
+            State::Streaming(_, receiving) if std::mem::take(&mut self.owes) => {
+                let mut news = self.local.frontier.clone();
+                news.0.retain(|origin, p| p.seq > self.told.seq(*origin));
+                self.told.advance(&news);
+                Some(Frame::Ack {
+                    batches: receiving.dealt(),
+                    frontier: news.to_wire(),
+                })
+            }
+            State::Joining(joiner) => joiner.ack(),
+            _ => None,
+        }
+    }
+
+    /// What the peer has durably, as far as it told or showed.
+    pub fn acked(&self) -> Option<&Frontier> {
+        match &self.state {
+            State::Streaming(sending, _) => Some(&sending.acked),
+            _ => None,
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.actions.push_back(Action::Event(event));
+    }
+
     fn progress(&mut self) {
+        let State::Streaming(sending, _) = &self.state else {
+            return;
+        };
         let changes = self.local.frontier.missing(&self.target);
-        let behind = self.acked.missing(&self.local.frontier);
+        let behind = sending.acked.missing(&self.local.frontier);
         self.event(if changes > 0 {
             Event::CatchingUp { changes }
         } else {
             Event::Live { behind }
         });
-    }
-
-    /// Our store committed something, ours or another peer's.
-    pub fn committed(&mut self, frontier: Frontier) {
-        self.local.frontier.advance(&frontier);
-        self.pending = true;
-        self.read_more();
-    }
-
-    fn read_more(&mut self) {
-        let under_way: usize = self.in_flight.iter().map(|batch| batch.1).sum();
-        let free = under_way < WINDOW;
-        if self.state == State::Streaming && self.pending && !self.reading && free {
-            self.reading = true;
-            self.pending = false;
-            self.actions.push_back(Action::Read {
-                frontier: self.sent.clone(),
-                position: self.position,
-            });
-        }
-    }
-
-    /// What was read from the log, as (origin, sequence, bytes), and where to read on.
-    pub fn read(&mut self, found: Vec<(Incarnation, u64, Vec<u8>)>, position: i64) {
-        self.reading = false;
-        self.position = Some(position);
-        // The peer may have told meanwhile that it has them from elsewhere.
-        let news = found
-            .into_iter()
-            .filter(|(o, seq, _)| !self.acked.covers(*o, *seq));
-        let news: Vec<_> = news.collect();
-        if !news.is_empty() {
-            let mut end = Frontier::default();
-            for (origin, seq, _) in &news {
-                end.0.entry(*origin).or_default().seq = *seq;
-            }
-            self.sent.advance(&end);
-            let size = news.iter().map(|n| n.2.len()).sum();
-            self.in_flight.push_back((end, size));
-            self.send(Frame::Transactions(news));
-            self.pending = true;
-        }
-        self.read_more();
-    }
-
-    /// A batch was applied durably; `frontier` is ours after it.
-    pub fn applied(&mut self, frontier: Frontier) {
-        self.applying = self.applying.saturating_sub(1);
-        self.local.frontier.advance(&frontier);
-        self.send(Frame::Ack(frontier.to_wire()));
-        self.progress();
-        self.pending = true;
-        self.read_more();
-    }
-
-    fn acknowledged(&mut self, frontier: Frontier) {
-        self.acked.advance(&frontier);
-        self.sent.advance(&frontier);
-        let acked = &self.acked;
-        let done = |end: &Frontier| end.0.iter().all(|(o, p)| acked.covers(*o, p.seq));
-        while self.in_flight.front().is_some_and(|batch| done(&batch.0)) {
-            self.in_flight.pop_front();
-        }
-        self.progress();
-        self.read_more();
-    }
-
-    fn snapshot_frame(&mut self, frame: Frame) -> Result<(), SessionError> {
-        match (frame, &mut self.state) {
-            (Frame::SnapshotRequest, State::AwaitingRequest) => {
-                self.actions.push_back(Action::Stage);
-                Ok(())
-            }
-            (Frame::SnapshotAck { offset }, State::Donating { sent, acked, .. }) => {
-                if offset > *sent {
-                    return Err(SessionError::Unexpected("an acknowledgement of the future"));
-                }
-                *acked = (*acked).max(offset);
-                self.donate();
-                Ok(())
-            }
-            (
-                Frame::SnapshotBegin { size, sha256 },
-                State::Joining {
-                    size: s, sha256: h, ..
-                },
-            ) => {
-                if *s != 0 || size == 0 {
-                    return Err(SessionError::Unexpected("a snapshot's beginning"));
-                }
-                (*s, *h) = (size, sha256);
-                Ok(())
-            }
-            (Frame::SnapshotChunk { offset, bytes }, State::Joining { .. }) => {
-                self.chunk_arrived(offset, bytes)
-            }
-            _ => Err(SessionError::Unexpected("a frame of another state")),
-        }
-    }
-
-    fn chunk_arrived(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), SessionError> {
-        let State::Joining {
-            cluster,
-            size,
-            sha256,
-            at,
-        } = &mut self.state
-        else {
-            return Err(SessionError::Unexpected("a piece of a snapshot"));
-        };
-        let end = offset + bytes.len() as u64;
-        if offset != *at || bytes.is_empty() || end > *size {
-            return Err(SessionError::Unexpected(
-                "a piece of a snapshot that does not fit",
-            ));
-        }
-        *at = end;
-        let percent = (end * 100 / *size) as u8;
-        let swap = (end == *size).then_some(Action::SwapIn {
-            sha256: *sha256,
-            cluster: *cluster,
-        });
-        self.actions.push_back(Action::WriteChunk { offset, bytes });
-        self.send(Frame::SnapshotAck { offset: end });
-        self.event(Event::Joining { percent });
-        self.actions.extend(swap);
-        Ok(())
-    }
-
-    /// A snapshot was staged.
-    pub fn staged(&mut self, size: u64, sha256: [u8; 32]) {
-        self.state = State::Donating {
-            size,
-            sent: 0,
-            acked: 0,
-        };
-        self.send(Frame::SnapshotBegin { size, sha256 });
-        self.donate();
-    }
-
-    /// Asks for the next piece, while the window has room and none is asked for.
-    fn donate(&mut self) {
-        if let State::Donating { size, sent, acked } = self.state
-            && sent < size
-            && sent - acked < WINDOW as u64
-            && !self.reading
-        {
-            self.reading = true;
-            self.actions.push_back(Action::ReadChunk { offset: sent });
-        }
-    }
-
-    /// A piece of the staged snapshot was read.
-    pub fn chunk(&mut self, offset: u64, bytes: Vec<u8>) {
-        self.reading = false;
-        if let State::Donating { sent, .. } = &mut self.state {
-            *sent = offset + bytes.len() as u64;
-            self.send(Frame::SnapshotChunk { offset, bytes });
-            self.donate();
-        }
     }
 }

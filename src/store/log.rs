@@ -99,6 +99,19 @@ pub(super) fn load_origins(db: &Connection) -> Result<Origins, StoreError> {
     Ok(origins)
 }
 
+/// The origins as of the log's end.
+pub(super) fn present(db: &Connection) -> Result<Origins, StoreError> {
+    let mut origins = load_origins(db)?;
+    walk(db, folded(db)?, |entry| {
+        let transaction = &entry.transaction;
+        let origin = origins.entry(transaction.origin).or_default();
+        let (seq, hlc) = (transaction.seq, transaction.hlc);
+        origin.advance(seq, hlc, entry.chain, &transaction.head);
+        Ok(true)
+    })?;
+    Ok(origins)
+}
+
 /// Writes the origins down.
 pub(super) fn save_origins(db: &Connection, origins: &Origins) -> Result<(), StoreError> {
     let mut statement = db.prepare_cached(
@@ -213,7 +226,7 @@ pub(super) fn end(db: &Connection) -> Result<i64, StoreError> {
 }
 
 /// A position from which all of `origin` from number `seq` on is found.
-fn place(db: &Connection, origin: Incarnation, seq: u64) -> Result<i64, StoreError> {
+pub(super) fn place(db: &Connection, origin: Incarnation, seq: u64) -> Result<i64, StoreError> {
     let found: Option<i64> = db
         .prepare_cached(
             "SELECT position FROM _tutti_index WHERE origin = ? AND seq <= ? \
@@ -224,13 +237,15 @@ fn place(db: &Connection, origin: Incarnation, seq: u64) -> Result<i64, StoreErr
     Ok(found.unwrap_or(0))
 }
 
-/// The first position that a peer at `frontier` may lack; `ours` is what this log holds.
+/// The first position that a peer at `frontier` may lack; `ours` is what this log holds up to
+/// position `until`. What lies beyond is not on disk yet, and is read later.
 pub(super) fn start(
     db: &Connection,
     ours: &Frontier,
+    until: i64,
     frontier: &Frontier,
 ) -> Result<i64, StoreError> {
-    let mut first = end(db)? + 1;
+    let mut first = until + 1;
     for (origin, position) in &ours.0 {
         let theirs = frontier.seq(*origin);
         if position.seq > theirs {

@@ -26,10 +26,12 @@ mod feed;
 mod fold;
 mod import;
 mod inbox;
+mod joining;
 mod keys;
 mod log;
 mod memory;
 mod parents;
+mod pieces;
 mod replay;
 mod restore;
 mod schema;
@@ -49,6 +51,8 @@ pub mod local;
 pub use feed::{Event, Subscription};
 pub use import::ImportReport;
 pub use inbox::{ConflictQuery, ConflictRow};
+pub use joining::Incoming;
+pub use pieces::{LargeLogged, Partial};
 pub use snapshot::Staged;
 pub use tx::Tx;
 
@@ -82,6 +86,19 @@ pub enum StoreError {
         size: usize,
         /// The limit.
         max: usize,
+    },
+    /// The disk has no room for what is about to be written.
+    #[error(
+        "the disk has {} MiB free, {what} needs {}: free some space",
+        free >> 20, (needed >> 20) + 1
+    )]
+    NoRoom {
+        /// For what.
+        what: &'static str,
+        /// In bytes.
+        needed: u64,
+        /// In bytes.
+        free: u64,
     },
     /// A peer sent a transaction out of order or one that cannot be.
     #[error("from a peer: {0}")]
@@ -132,6 +149,7 @@ struct Inner {
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
     inbox: Mutex<bound::Size>,
+    transfers: snapshot::Transfers,
 }
 
 /// One replicated table, as shown to people.
@@ -181,6 +199,7 @@ impl Store {
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
                 inbox: Mutex::default(),
+                transfers: snapshot::Transfers::default(),
             }),
         };
         store.flush()?;
@@ -380,8 +399,9 @@ impl Store {
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        let ours = self.frontier();
-        self.read(|reader| log::start(reader.connection, &ours, frontier))
+        let ours = lock(&self.inner.shown).durable().clone();
+        let until = ours.position;
+        self.read(|reader| log::start(reader.connection, &ours.frontier, until, frontier))
     }
 
     /// Applies a peer's transactions in order, durably; those held already are skipped. Returns

@@ -1,31 +1,84 @@
-//! Snapshots: a staged copy for a joiner, and swapping one in.
+//! Snapshots that leave: a staged copy of everything replicated, the log included.
+//!
+//! The copy is made by SQLite page by page from a reader's one state, so writers go on meanwhile
+//! and the WAL grows no longer than the copying takes; sending then reads the copy alone. It is
+//! hashed while it is sent, and kept a while for the next joiner or for one that was cut off.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256};
 use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
 
-use super::writer::Writer;
-use super::{Store, StoreError, lock};
-use crate::replica::Incarnation;
+use super::pieces::Partial;
+use super::{Store, StoreError, joining, lock, log};
+use crate::replica::frontier::Frontier;
+use crate::wire::replication::SnapshotId;
 
-fn io<T>(path: &Path, result: std::io::Result<T>) -> Result<T, StoreError> {
+/// What stays free on the disk whatever is staged or accepted, in bytes.
+const RESERVE: u64 = 64 << 20;
+/// How old a copy may be that a new joiner gets.
+const FRESH: Duration = Duration::from_secs(60);
+/// How long a copy is kept for a joiner that was cut off.
+const KEEP: Duration = Duration::from_secs(600);
+
+/// What is on its way to or from peers, beyond the life of one link.
+#[derive(Default)]
+pub(super) struct Transfers {
+    /// Locked while a copy is being made.
+    staged: Mutex<Option<Arc<Staged>>>,
+    /// The large transaction that a link left half received.
+    pub partial: Mutex<Option<Partial>>,
+}
+
+/// Names the file in an error.
+pub(super) fn named<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
     result.map_err(|source| StoreError::Io {
         path: path.to_owned(),
         source,
     })
 }
 
+/// Refuses what would fill the disk.
+pub(super) fn room(what: &'static str, needed: u64, free: u64) -> Result<(), StoreError> {
+    let needed = needed.saturating_add(RESERVE);
+    if free < needed {
+        return Err(StoreError::NoRoom { what, needed, free });
+    }
+    Ok(())
+}
+
+/// The digest of a finished context.
+pub(super) fn finish(context: Context) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+/// How much of a staged file was hashed on its way out.
+struct Hashed {
+    upto: u64,
+    context: Context,
+}
+
 /// A consistent copy of the replicated file; removed when dropped.
-#[derive(Debug)]
 pub struct Staged {
     path: PathBuf,
+    file: File,
+    /// Names it.
+    pub id: SnapshotId,
     /// Its size in bytes.
     pub size: u64,
-    /// Its SHA-256.
-    pub sha256: [u8; 32],
+    /// What it holds: the log beyond it has to stay until its joiners are members.
+    pub frontier: Frontier,
+    since: Instant,
+    used: Mutex<Instant>,
+    hashed: Mutex<Hashed>,
 }
 
 impl Drop for Staged {
@@ -34,54 +87,49 @@ impl Drop for Staged {
     }
 }
 
+/// A piece of a staged copy, and with its last piece the SHA-256 of the whole.
+pub type StagedPiece = (Vec<u8>, Option<[u8; 32]>);
+
 impl Staged {
     /// Up to `max` bytes from `offset`.
-    pub fn read(&self, offset: u64, max: usize) -> Result<Vec<u8>, StoreError> {
-        let mut file = io(&self.path, File::open(&self.path))?;
-        io(&self.path, file.seek(SeekFrom::Start(offset)))?;
-        let mut bytes = Vec::new();
-        io(&self.path, file.take(max as u64).read_to_end(&mut bytes))?;
-        Ok(bytes)
-    }
-}
-
-/// SHA-256 of a file.
-fn sha256(path: &Path) -> Result<[u8; 32], StoreError> {
-    let mut file = io(path, File::open(path))?;
-    let mut context = Context::new(&SHA256);
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        let read = io(path, file.read(&mut buffer))?;
-        if read == 0 {
-            break;
+    pub fn read(&self, offset: u64, max: usize) -> Result<StagedPiece, StoreError> {
+        *lock(&self.used) = Instant::now();
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; max.min(left)];
+        named(&self.path, self.file.read_exact_at(&mut bytes, offset))?;
+        let end = offset + bytes.len() as u64;
+        let mut hashed = lock(&self.hashed);
+        if let Some(known) = hashed.upto.checked_sub(offset)
+            && known < bytes.len() as u64
+        {
+            hashed.context.update(&bytes[known as usize..]);
+            hashed.upto = end;
         }
-        context.update(&buffer[..read]);
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    Ok(out)
-}
-
-/// Puts `incoming` in the place of a database that nobody has open.
-fn replace(incoming: &Path, path: &Path) -> Result<(), StoreError> {
-    for suffix in ["-wal", "-shm"] {
-        let mut old = path.to_owned().into_os_string();
-        old.push(suffix);
-        match fs::remove_file(&old) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return io(Path::new(&old), Err(error));
-            }
-            _ => {}
+        if end < self.size {
+            return Ok((bytes, None));
         }
-    }
-    io(incoming, fs::rename(incoming, path))?;
-    match path.parent() {
-        Some(directory) => io(directory, File::open(directory).and_then(|d| d.sync_all())),
-        None => Ok(()),
+        // A joiner that went on from its own part may have left a gap.
+        let mut buffer = vec![0; 1 << 18];
+        while hashed.upto < self.size {
+            let left = usize::try_from(self.size - hashed.upto).unwrap_or(usize::MAX);
+            let part = left.min(buffer.len());
+            let read = self.file.read_exact_at(&mut buffer[..part], hashed.upto);
+            named(&self.path, read)?;
+            hashed.context.update(&buffer[..part]);
+            hashed.upto += part as u64;
+        }
+        Ok((bytes, Some(finish(hashed.context.clone()))))
     }
 }
 
-/// Removes what staged snapshots of an earlier life left behind.
+/// Random bytes from the operating system.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], StoreError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Refused(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// Removes what transfers of an earlier life left behind and nobody can go on with.
 pub(super) fn sweep(path: &Path) {
     let Some(entries) = path.parent().and_then(|d| fs::read_dir(d).ok()) else {
         return;
@@ -89,89 +137,107 @@ pub(super) fn sweep(path: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.starts_with("snapshot-") && name.contains(".db") || name == "incoming.db" {
+        if name.starts_with("snapshot-") || name.starts_with("large-") {
             let _ = fs::remove_file(entry.path());
         }
     }
+    joining::sweep(path);
 }
 
 impl Store {
-    /// Stages a copy of everything replicated, the log included, beside the database.
-    pub fn stage_snapshot(&self) -> Result<Staged, StoreError> {
-        let mut tag = [0; 8];
-        getrandom::fill(&mut tag).map_err(|e| StoreError::Refused(e.to_string()))?;
-        let name = format!("snapshot-{:016x}.db", u64::from_be_bytes(tag));
-        let path = self.inner.path.with_file_name(name);
-        self.read(|reader| {
-            reader.connection.execute_batch("ROLLBACK")?;
-            let target = path.to_string_lossy();
-            let result = reader.connection.execute("VACUUM INTO ?", [&*target]);
-            reader.connection.execute_batch("BEGIN")?;
-            result?;
-            Ok(())
+    /// The directory of the database, for who asks how much room there is.
+    pub fn directory(&self) -> &Path {
+        self.inner.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// A copy of everything replicated: the one that is wanted, if it is still there, else a
+    /// fresh one. `free` is the room on the disk in bytes. Two that ask at once share one copy.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`] where it would fill the disk.
+    pub fn stage_snapshot(
+        &self,
+        wanted: Option<SnapshotId>,
+        free: u64,
+    ) -> Result<Arc<Staged>, StoreError> {
+        let mut kept = lock(&self.inner.transfers.staged);
+        if let Some(staged) = &*kept
+            && (wanted == Some(staged.id) || staged.since.elapsed() < FRESH)
+            && staged.path.exists()
+        {
+            *lock(&staged.used) = Instant::now();
+            return Ok(Arc::clone(staged));
+        }
+        *kept = None;
+        let staged = Arc::new(self.stage(free)?);
+        *kept = Some(Arc::clone(&staged));
+        Ok(staged)
+    }
+
+    /// The staged copy's frontier, while one is kept: the log beyond it is still needed.
+    pub fn staged_frontier(&self) -> Option<Frontier> {
+        let kept = lock(&self.inner.transfers.staged);
+        kept.as_ref().map(|staged| staged.frontier.clone())
+    }
+
+    /// Lets go of a staged copy that nobody has used for a while; its file goes with the last
+    /// link that reads it.
+    pub fn expire_staged(&self) {
+        // A copy being made is fresh, and its maker holds the lock.
+        let Ok(mut kept) = self.inner.transfers.staged.try_lock() else {
+            return;
+        };
+        let staged = kept.as_ref();
+        if staged.is_some_and(|staged| lock(&staged.used).elapsed() > KEEP) {
+            *kept = None;
+        }
+    }
+
+    pub(super) fn stage(&self, free: u64) -> Result<Staged, StoreError> {
+        let id: SnapshotId = random()?;
+        let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = self.inner.path.with_file_name(format!("snapshot-{hex}.db"));
+        let frontier = self.copy_to(&path, free).and_then(|frontier| {
+            // Nothing leaves the machine before it is on disk here.
+            self.flush().map(|()| frontier)
+        });
+        let frontier = frontier.inspect_err(|_| {
+            let _ = fs::remove_file(&path);
         })?;
+        let file = named(&path, File::open(&path))?;
+        let size = named(&path, file.metadata())?.len();
         Ok(Staged {
-            size: io(&path, fs::metadata(&path))?.len(),
-            sha256: sha256(&path)?,
             path,
+            file,
+            id,
+            size,
+            frontier,
+            since: Instant::now(),
+            used: Mutex::new(Instant::now()),
+            hashed: Mutex::new(Hashed {
+                upto: 0,
+                context: Context::new(&SHA256),
+            }),
         })
     }
 
-    /// Where an arriving snapshot is written.
-    pub fn incoming_path(&self) -> PathBuf {
-        self.inner.path.with_file_name("incoming.db")
-    }
-
-    /// Writes a piece of an arriving snapshot; offset 0 starts it anew.
-    pub fn write_incoming(&self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = self.incoming_path();
-        let mut options = File::options();
-        options.write(true).create(true).truncate(offset == 0);
-        let mut file = io(&path, options.open(&path))?;
-        io(&path, file.seek(SeekFrom::Start(offset)))?;
-        io(&path, file.write_all(bytes))
-    }
-
-    /// Verifies an arrived snapshot and swaps it in under a fresh incarnation. What was here is
-    /// kept as `backup-<milliseconds>.db` in the same directory; its path is returned.
-    pub fn swap_in(
-        &self,
-        expected: [u8; 32],
-        incarnation: Incarnation,
-    ) -> Result<PathBuf, StoreError> {
-        let incoming = self.incoming_path();
-        if sha256(&incoming)? != expected {
-            return Err(StoreError::Peer("a snapshot that arrived damaged".into()));
-        }
-        io(
-            &incoming,
-            File::open(&incoming).and_then(|file| file.sync_all()),
+    fn copy_to(&self, path: &Path, free: u64) -> Result<Frontier, StoreError> {
+        let mut copy = Connection::open(path)?;
+        // Not to be relied on after a crash: it would not be found again anyhow.
+        copy.execute_batch(
+            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF",
         )?;
-        let inner = &self.inner;
-        let _swap = inner
-            .swap
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut writer = self.writer()?;
-        lock(&inner.readers).clear();
-        let clock = writer.clock.clone();
-        let backup = inner.path.with_file_name(format!("backup-{}.db", clock()));
-        writer
-            .db
-            .execute("VACUUM INTO ?", [&*backup.to_string_lossy()])?;
-        // SQLite must have let go of the old file before its name is reused.
-        writer.db = Connection::open_in_memory()?;
-        let swapped = replace(&incoming, &inner.path);
-        // Whether or not it worked: whatever is there now is opened again.
-        let shown = inner.shown.clone();
-        inner.sync.reset();
-        *writer = Writer::open(&inner.path, inner.node, incarnation, clock, shown)?;
-        swapped?;
-        let migrations = lock(&inner.migrations).clone();
-        let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
-        writer.migrate(&migrations)?;
-        drop(writer);
-        self.flush()?;
-        Ok(backup)
+        self.read(|reader| {
+            let db = reader.connection;
+            // The first read fixes the state that all below sees.
+            let frontier = log::frontier(&log::present(db)?);
+            let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+            let size: i64 = db.query_row(size, [], |row| row.get(0))?;
+            room("staging a snapshot", size as u64, free)?;
+            match Backup::new(db, &mut copy)?.step(-1)? {
+                StepResult::Done => Ok(frontier),
+                _ => Err(StoreError::Refused("a snapshot could not be copied".into())),
+            }
+        })
     }
 }

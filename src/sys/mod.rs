@@ -3,6 +3,7 @@
 //! Adapters only: values in, system calls out. Which peers may have what is decided by the
 //! callers in `node`; nothing here opens a file or keeps a key.
 
+pub mod disk;
 pub mod name;
 #[allow(unsafe_code)]
 pub mod socket;

@@ -5,6 +5,7 @@
 //! and a verified signature. The web certificate is the same one until an operator installs theirs.
 
 mod identity;
+mod ike;
 mod pinned;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use identity::Identity;
+pub use ike::IkeCertificates;
 pub use pinned::{accept_config, dial_config};
 
 use crate::tunnel::message::CertDigest;
@@ -29,6 +31,15 @@ pub enum TlsError {
     /// The stored private key is not PKCS #8.
     #[error("the stored private key is not in PKCS #8 form")]
     Key,
+    /// Text that should hold certificates, keys or revocation lists.
+    #[error("not in PEM form, or damaged")]
+    Pem,
+    /// A certificate or revocation list that cannot be used.
+    #[error("a certificate or revocation list cannot be used: {0}")]
+    Certificate(#[source] webpki::Error),
+    /// Two things that do not belong together.
+    #[error("the private key does not belong to the certificate")]
+    Mismatch,
 }
 
 /// SHA-256 of a certificate's DER.

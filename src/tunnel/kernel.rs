@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Outbox;
-use super::message::{AhSa, Integrity, KeyerRequest, Secret};
+use super::message::{AhSa, KeyerRequest, Secret};
 use crate::ike::Child;
 
 /// How long a replaced inbound SA still receives.
@@ -53,7 +53,7 @@ impl Kernel {
             peer: self.peer,
             spi,
             inbound,
-            integrity: Integrity::HmacSha2_256_128,
+            integrity: child.integrity,
             key: Secret::of(key),
             esn: child.esn,
         });

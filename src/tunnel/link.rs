@@ -9,9 +9,11 @@ use super::kernel::{Kernel, Question};
 use super::message::{Peer, PeerStatus, TunnelState};
 use super::{Outbox, PORT};
 use crate::ike::cookie::Cookies;
-use crate::ike::exchange::auth::{AuthStep, Authenticating, HalfOpen, HalfOpenStep};
+use crate::ike::exchange::auth::{AuthStep, Authenticating};
+use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
-use crate::ike::{Connection, Context, Refusal};
+use crate::ike::exchange::intermediate::{IntermediateStep, Intermediating};
+use crate::ike::{Connection, Context, Datagrams, Refusal};
 use crate::wire::isakmp::{Header, Message, exchange};
 
 /// The higher address lets the lower one initiate.
@@ -26,6 +28,7 @@ const MAX_CONNECTIONS: usize = 6;
 
 enum Attempt {
     Init(Box<Initiator>),
+    Intermediate(Box<Intermediating>),
     Auth(Box<Authenticating>),
 }
 
@@ -42,7 +45,7 @@ pub(crate) struct Link {
     /// Where the answers of connections go.
     reply_to: SocketAddr,
     /// The answer that established a connection.
-    accepted: Option<Vec<u8>>,
+    accepted: Datagrams,
     fault: Option<TunnelState>,
     state: TunnelState,
     since: u64,
@@ -62,7 +65,7 @@ impl Link {
             connections: Vec::new(),
             kernel: Kernel::new(peer.address),
             reply_to: SocketAddr::new(peer.address, PORT),
-            accepted: None,
+            accepted: Datagrams::new(),
             fault: None,
             state: TunnelState::Connecting,
             since: now,
@@ -127,7 +130,11 @@ impl Link {
         match self.attempt.take() {
             Some(Attempt::Init(initiator)) if initiator.owns(header) => {
                 let step = initiator.receive(context, bytes, &message);
-                self.init_step(outbox, step);
+                self.init_step(context, outbox, step);
+            }
+            Some(Attempt::Intermediate(intermediating)) if intermediating.owns(header) => {
+                let step = intermediating.receive(context, bytes, &message);
+                self.intermediate_step(context, outbox, step);
             }
             Some(Attempt::Auth(authenticating)) if authenticating.owns(header) => {
                 let step = authenticating.receive(context, bytes, &message);
@@ -171,9 +178,10 @@ impl Link {
         }
     }
 
-    fn init_step(&mut self, outbox: &mut Outbox, step: InitStep) {
+    fn init_step(&mut self, context: &mut Context<'_>, outbox: &mut Outbox, step: InitStep) {
         let target = self.target();
         self.attempt = Some(match step {
+            InitStep::Failed(refusal) => return self.failed(context, &refusal),
             InitStep::Ignored(initiator) => Attempt::Init(initiator),
             InitStep::Again(initiator, bytes) => {
                 outbox.send(target, bytes);
@@ -184,10 +192,32 @@ impl Link {
                 Attempt::Init(initiator)
             }
             InitStep::Next(authenticating, bytes) => {
-                outbox.send(target, bytes);
+                outbox.send_all(target, bytes);
                 Attempt::Auth(authenticating)
             }
+            InitStep::Intermediate(intermediating, bytes) => {
+                outbox.send_all(target, bytes);
+                Attempt::Intermediate(intermediating)
+            }
         });
+    }
+
+    fn intermediate_step(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        step: IntermediateStep,
+    ) {
+        match step {
+            IntermediateStep::Ignored(intermediating) => {
+                self.attempt = Some(Attempt::Intermediate(intermediating));
+            }
+            IntermediateStep::Failed(refusal) => self.failed(context, &refusal),
+            IntermediateStep::Next(authenticating, bytes) => {
+                outbox.send_all(self.target(), bytes);
+                self.attempt = Some(Attempt::Auth(authenticating));
+            }
+        }
     }
 
     fn auth_step(&mut self, context: &mut Context<'_>, outbox: &mut Outbox, step: AuthStep) {
@@ -196,9 +226,7 @@ impl Link {
                 self.attempt = Some(Attempt::Auth(authenticating));
             }
             AuthStep::Failed(refusal, farewell) => {
-                if let Some(bytes) = farewell {
-                    outbox.send(self.target(), bytes);
-                }
+                outbox.send_all(self.target(), farewell);
                 self.failed(context, &refusal);
             }
             AuthStep::Established(connection) => self.adopt(*connection),
@@ -216,21 +244,21 @@ impl Link {
             HalfOpenStep::Ignored(half_open) => self.half_open.push(*half_open),
             HalfOpenStep::Reply(half_open, bytes, refusal) => {
                 self.half_open.push(*half_open);
-                outbox.send(from, bytes);
+                outbox.send_all(from, bytes);
                 if let Some(refusal) = refusal {
                     self.blame(&refusal);
                 }
             }
             HalfOpenStep::Established(connection, bytes, initial_contact) => {
                 self.reply_to = from;
-                self.accepted = Some(bytes);
+                self.accepted = bytes;
                 if initial_contact {
                     // Only what stood before this exchange began (RFC 7296 section 2.4).
                     let began = connection.origin.began;
                     self.connections.retain(|c| c.established > began);
                 }
                 // An attempt that is not authenticating yet has become pointless.
-                if let Some(Attempt::Init(_)) = self.attempt {
+                if !matches!(self.attempt, Some(Attempt::Auth(_))) {
                     self.attempt = None;
                 }
                 self.attempt_at = now;

@@ -8,6 +8,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use crate::ike::suite::{Integrity, Profile};
+
 /// Bytes that must not reach a log: `Debug` shows only their length.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct Secret(pub Vec<u8>);
@@ -55,6 +57,25 @@ pub struct Desired {
     pub key: Secret,
     /// Digest of this node's certificate, sent to authenticated peers.
     pub certificate: CertDigest,
+    /// What may be negotiated; the same at all peers.
+    pub profile: Profile,
+    /// Certificates instead of the key, at all peers.
+    pub certificates: Option<Box<Certificates>>,
+}
+
+/// Authentication by certificates. All is DER.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificates {
+    /// Our certificate, then intermediate ones.
+    pub chain: Vec<Vec<u8>>,
+    /// Its private key, PKCS #8.
+    pub key: Secret,
+    /// Trusted authorities.
+    pub authorities: Vec<Vec<u8>>,
+    /// Revocation lists; with any, each certificate of a peer must be covered by a current one.
+    pub revoked: Vec<Vec<u8>>,
+    /// Names of peers whose certificate names no address.
+    pub names: Vec<(IpAddr, String)>,
 }
 
 /// `serve` to `ike`. The connection stays open; replies are [`IkeEvent`]s.
@@ -110,15 +131,6 @@ pub enum TunnelState {
     Failed(String),
 }
 
-/// The AH integrity algorithms we key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Integrity {
-    /// AUTH_HMAC_SHA2_256_128 (RFC 4868).
-    HmacSha2_256_128,
-    /// AUTH_HMAC_SHA2_512_256 (RFC 4868).
-    HmacSha2_512_256,
-}
-
 /// One direction of an AH pair.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AhSa {
@@ -130,7 +142,7 @@ pub struct AhSa {
     pub inbound: bool,
     /// The algorithm; its truncation follows from it.
     pub integrity: Integrity,
-    /// Key, 32 or 64 bytes by algorithm.
+    /// Key, as long as the algorithm takes.
     pub key: Secret,
     /// 64-bit sequence numbers.
     pub esn: bool,

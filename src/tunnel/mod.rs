@@ -10,11 +10,12 @@ pub mod message;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
-use crate::ike::{Context, Credentials, Lifetimes, Random};
+use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random};
 use crate::wire::isakmp::Header;
 use kernel::Question;
 use link::Link;
@@ -60,6 +61,12 @@ impl Outbox {
         }
         let barrier = self.barriers.get(&to.ip()).copied().unwrap_or(0);
         self.transmits.push_back((barrier, Transmit { to, bytes }));
+    }
+
+    fn send_all(&mut self, to: SocketAddr, datagrams: Datagrams) {
+        for bytes in datagrams {
+            self.send(to, bytes);
+        }
     }
 
     fn ask(&mut self, request: KeyerRequest, question: Question) {
@@ -118,6 +125,7 @@ impl Tunnels {
             credentials: Credentials {
                 key: Zeroizing::default(),
                 certificate: [0; 32],
+                certified: None,
             },
             links: Vec::new(),
             outbox: Outbox::default(),
@@ -137,13 +145,22 @@ impl Tunnels {
 
     /// Brings the tunnels into line with `desired`; those that need no change stay. `None` takes
     /// all down.
-    pub fn configure(&mut self, now: u64, desired: Option<Desired>) {
+    ///
+    /// `certified` is made of `desired`'s certificates by whoever can read them.
+    pub fn configure(
+        &mut self,
+        now: u64,
+        desired: Option<Desired>,
+        certified: Option<Arc<dyn Certified>>,
+    ) {
         // Whoever we are and prove changed: no tunnel is still what it claims.
         let same = match (&self.desired, &desired) {
             (Some(old), Some(new)) => {
                 old.list.local == new.list.local
                     && old.key == new.key
                     && old.certificate == new.certificate
+                    && old.profile == new.profile
+                    && old.certificates == new.certificates
             }
             _ => false,
         };
@@ -168,6 +185,7 @@ impl Tunnels {
             self.credentials = Credentials {
                 key: Zeroizing::new(desired.key.0.clone()),
                 certificate: desired.certificate,
+                certified,
             };
             let local = desired.list.local;
             for peer in desired.list.peers.iter().take(MAX_PEERS) {
@@ -178,6 +196,7 @@ impl Tunnels {
             }
         } else {
             self.credentials.key = Zeroizing::default();
+            self.credentials.certified = None;
         }
         self.desired = desired;
         self.each_link(now, |_, _, _| {});
@@ -287,6 +306,7 @@ impl Tunnels {
                 local: desired.list.local,
                 remote: link.peer.address,
                 credentials: &self.credentials,
+                profile: &desired.profile,
                 lifetimes: self.lifetimes,
             };
             act(link, &mut context, &mut self.outbox);

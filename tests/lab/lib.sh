@@ -89,6 +89,8 @@ desired() {
     echo "key = \"$key\""
     echo "certificate = \"$(printf "%064x" "$(number "$host")")\""
     [ -z "${LIFETIMES:-}" ] || echo "lifetimes = [$LIFETIMES]"
+    [ -z "${PROPOSALS:-}" ] || echo "proposals = [$PROPOSALS]"
+    [ -z "${AH_PROPOSALS:-}" ] || echo "ah_proposals = [$AH_PROPOSALS]"
     for other in "$@"; do
       [ "$other" = "$host" ] && continue
       printf '[[peer]]\nfield = %d\naddress = "%s"\n' "$(number "$other")" "$($address "$other")"

@@ -4,6 +4,11 @@
 PLUGINS="random nonce aes sha1 sha2 hmac kdf gcm x509 revocation constraints pubkey pkcs1 pkcs8 pem
   openssl gmp curve25519 drbg kernel-netlink socket-default vici counters"
 
+# What we offer to strongSwan, which has no ML-KEM before 6.1, and what it shall want.
+SWAN_PROPOSALS=aes256gcm16-prfsha256-x25519
+SWAN_AH=sha256-esn-noesn
+PROPOSALS="\"$SWAN_PROPOSALS\""
+
 # charon HOST: starts it and waits for its control socket; its log is $OUT/HOST-charon.log.
 charon() {
   local host=$1 dir=/tmp/n/$1
@@ -42,7 +47,7 @@ connections { peer {
   version = 2
   local_addrs = $local_address
   remote_addrs = $remote_address
-  proposals = aes256gcm16-prfsha256-x25519
+  proposals = $SWAN_PROPOSALS
   mobike = no
   local { auth = psk
     id = $local_address }
@@ -50,7 +55,7 @@ connections { peer {
     id = $remote_address }
   children { ah {
     mode = transport
-    ah_proposals = sha256-esn-noesn
+    ah_proposals = $SWAN_AH
     local_ts = dynamic
     remote_ts = dynamic
     start_action = ${5:-none}

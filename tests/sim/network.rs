@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use tutti::replica::session::{Action, BATCH, CHUNK, Local, Now, Session};
-use tutti::store::Store;
-use tutti::wire::replication::Frame;
+use tutti::replica::session::{Action, BATCH, Done, Large, Local, Now, Session};
+use tutti::store::{LargeLogged, Logged, Partial, Store, StoreError};
+use tutti::wire::replication::{Frame, Run};
 
 use crate::random::Random;
 
@@ -13,7 +13,9 @@ pub const CLUSTER: [u8; 16] = [7; 16];
 /// One end of a link.
 pub struct End {
     session: Session,
-    jobs: VecDeque<Action>,
+    /// What writes and what reads; neither waits for the other.
+    lanes: [VecDeque<Action>; 2],
+    partial: Option<Partial>,
     /// Frames under way to the other end, with their time of arrival.
     outgoing: VecDeque<(u64, Vec<u8>)>,
     /// Nothing of `outgoing` arrives meanwhile: a one-way cut.
@@ -29,6 +31,7 @@ pub struct Link {
 }
 
 fn end(store: &Store, now: Now) -> End {
+    let partial = store.take_partial();
     let local = Local {
         name: "node".into(),
         version: "sim".into(),
@@ -36,10 +39,14 @@ fn end(store: &Store, now: Now) -> End {
         incarnation: store.incarnation(),
         cluster: Some(CLUSTER),
         frontier: store.frontier(),
+        schema: 1,
+        partial: partial.as_ref().map(|partial| partial.what),
+        resume: None,
     };
     End {
         session: Session::new(now, local),
-        jobs: VecDeque::new(),
+        lanes: Default::default(),
+        partial,
         outgoing: VecDeque::new(),
         stalled: false,
     }
@@ -55,11 +62,21 @@ impl Link {
         self.down_until = until;
     }
 
+    /// Cuts it so that the nodes go on, each with what it received in part.
+    pub fn part(&mut self, stores: [&Store; 2], until: u64) {
+        for (end, store) in self.ends.iter_mut().flatten().zip(stores) {
+            if let Some(partial) = end.partial.take() {
+                store.keep_partial(partial);
+            }
+        }
+        self.cut(until);
+    }
+
     /// Tells a node's end that its store committed.
-    pub fn committed(&mut self, node: usize, store: &Store) {
+    pub fn committed(&mut self, node: usize, store: &Store, now: Now) {
         for (at, end) in self.ends.iter_mut().flatten().enumerate() {
             if self.nodes[at] == node {
-                end.session.committed(store.frontier());
+                end.session.committed(now, &store.frontier());
             }
         }
     }
@@ -87,7 +104,6 @@ impl Link {
                 return Ok(committed);
             }
             while !other.stalled
-                && end.session.wants_frames()
                 && other
                     .outgoing
                     .front()
@@ -108,7 +124,7 @@ impl Link {
     /// Whether nothing is under way.
     pub fn idle(&self) -> bool {
         let mut ends = self.ends.iter().flatten();
-        ends.all(|end| end.jobs.is_empty() && end.outgoing.is_empty())
+        ends.all(|end| end.lanes.iter().all(VecDeque::is_empty) && end.outgoing.is_empty())
     }
 }
 
@@ -117,48 +133,91 @@ impl End {
     fn work(&mut self, store: &Store, now: Now, random: &mut Random) -> Result<bool, String> {
         let mut changed = false;
         loop {
+            // The connection takes a few frames at a time.
+            while self.outgoing.len() < 4
+                && let Some(frame) = self.session.poll_frame(now)
+            {
+                // In order, as TCP has it, but late.
+                let last = self.outgoing.back().map_or(0, |frame| frame.0);
+                let due = (now.us + random.below(30_000)).max(last);
+                self.outgoing.push_back((due, frame.encode()));
+            }
             while let Some(action) = self.session.poll_action() {
-                match action {
-                    Action::Send(frame) => {
-                        // In order, as TCP has it, but late.
-                        let last = self.outgoing.back().map_or(0, |frame| frame.0);
-                        let due = (now.us + random.below(30_000)).max(last);
-                        self.outgoing.push_back((due, frame.encode()));
-                    }
-                    Action::Event(_) => {}
-                    job => self.jobs.push_back(job),
+                if !matches!(action, Action::Event(_)) {
+                    self.lanes[action.lane()].push_back(action);
                 }
             }
             if random.one_in(3) {
                 return Ok(changed);
             }
-            let Some(job) = self.jobs.pop_front() else {
+            let first = random.below(2) as usize;
+            let job = self.lanes[first].pop_front();
+            let Some(job) = job.or_else(|| self.lanes[1 - first].pop_front()) else {
                 return Ok(changed);
             };
-            changed |= self
+            changed |= matches!(job, Action::Apply(_) | Action::ApplyLarge { .. });
+            let done = self
                 .perform(store, job)
                 .map_err(|error| error.to_string())?;
+            self.session.handle_done(now, done);
         }
     }
 
-    fn perform(&mut self, store: &Store, job: Action) -> Result<bool, tutti::store::StoreError> {
-        match job {
-            Action::Apply(list) => {
-                self.session.applied(store.apply(&list)?);
-                return Ok(true);
+    fn perform(&mut self, store: &Store, job: Action) -> Result<Done, StoreError> {
+        Ok(match job {
+            Action::Apply(runs) => Done::Applied(store.apply(&logged(runs))?),
+            Action::WritePiece(piece) => {
+                if piece.offset == 0 {
+                    let (origin, seq, total) = (piece.origin, piece.seq, piece.total);
+                    self.partial = Some(store.begin_partial(origin, seq, total, u64::MAX)?);
+                }
+                let partial = self.partial.as_mut().unwrap();
+                partial.write(piece.offset, &piece.bytes)?;
+                Done::PieceWritten
+            }
+            Action::ApplyLarge { .. } => {
+                Done::Applied(store.apply_partial(self.partial.take().unwrap())?)
             }
             Action::Read { frontier, position } => {
                 let from = match position {
                     Some(position) => position,
                     None => store.log_start(&frontier)?,
                 };
-                // Small batches, so that much goes on between them.
-                let (found, next) = store.log_after(&frontier, from, BATCH.min(600))?;
+                // Small batches, so that much goes on between them; now and then a transaction
+                // is too large for one and goes in pieces.
+                let (found, large, position) = store.log_batch(&frontier, from, BATCH.min(300))?;
                 let found = found.into_iter().map(|l| (l.origin, l.seq, l.bytes));
-                self.session.read(found.collect(), next);
+                Done::Read {
+                    found: found.collect(),
+                    large: large.map(|large| Large {
+                        origin: large.origin,
+                        seq: large.seq,
+                        total: large.total,
+                    }),
+                    position,
+                }
             }
-            other => panic!("not in this simulation: {other:?}, chunks of {CHUNK}"),
-        }
-        Ok(false)
+            Action::ReadLarge { large, offset } => {
+                let logged = LargeLogged {
+                    origin: large.origin,
+                    seq: large.seq,
+                    total: large.total,
+                };
+                let bytes = store.log_piece(logged, offset, 64)?;
+                Done::LargeRead { offset, bytes }
+            }
+            other => panic!("not in this simulation: {other:?}"),
+        })
     }
+}
+
+fn logged(runs: Vec<Run>) -> Vec<Logged> {
+    let mut list = Vec::new();
+    for run in runs {
+        for (seq, bytes) in (run.first..).zip(run.transactions) {
+            let origin = run.origin;
+            list.push(Logged { origin, seq, bytes });
+        }
+    }
+    list
 }

@@ -151,7 +151,11 @@ impl World {
         let link = self.random.below(3) as usize;
         let later = self.now_us + self.random.below(2_000_000);
         match self.random.below(40) {
-            0 | 1 => self.links[link].cut(later),
+            0 | 1 => {
+                let [a, b] = self.links[link].nodes;
+                let stores = [a, b].map(|node| self.nodes[node].store.clone().unwrap());
+                self.links[link].part([&stores[0], &stores[1]], later);
+            }
             2 => {
                 let direction = self.random.below(2) as usize;
                 if let Some(ends) = &mut self.links[link].ends {
@@ -235,8 +239,9 @@ impl World {
         let after: HashSet<String> = visible(&store).iter().map(text).collect();
         self.written.extend(after.difference(&before).cloned());
         self.superseded.extend(before.difference(&after).cloned());
+        let now = self.now();
         for link in &mut self.links {
-            link.committed(node, &store);
+            link.committed(node, &store, now);
         }
     }
 
@@ -259,7 +264,7 @@ impl World {
             for node in committed.unwrap_or_else(|error| panic!("link {at}: {error}")) {
                 let store = self.nodes[node].store.clone().unwrap();
                 for link in &mut self.links {
-                    link.committed(node, &store);
+                    link.committed(node, &store, now);
                 }
             }
         }

@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use tutti::ike::Random;
+use tutti::ike::{Certified, Random};
+use tutti::tls::IkeCertificates;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
-    AhSa, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Secret, TunnelState, reqid,
+    AhSa, Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Profile, Secret,
+    TunnelState, reqid,
 };
 
 /// xorshift64*: small, seeded, good enough for a simulation.
@@ -100,6 +103,10 @@ struct Side {
 pub struct World {
     pub now: u64,
     pub net: Net,
+    /// What each side may negotiate.
+    pub profiles: [Profile; 2],
+    /// What each side authenticates with instead of the key.
+    pub certificates: [Option<Certificates>; 2],
     /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
     pub lossless: bool,
     /// How long the keyer takes at most.
@@ -113,7 +120,7 @@ pub struct World {
     used_keys: BTreeSet<Vec<u8>>,
 }
 
-fn address(side: usize) -> IpAddr {
+pub fn address(side: usize) -> IpAddr {
     [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])][side]
 }
 
@@ -133,6 +140,8 @@ impl World {
         Self {
             now: 1_000,
             net,
+            profiles: [Profile::default(), Profile::default()],
+            certificates: [None, None],
             lossless: false,
             keyer_delay: 0,
             random: Seeded::new(seed),
@@ -144,13 +153,14 @@ impl World {
         }
     }
 
-    /// Sizes of the four messages of an undisturbed handshake.
+    /// Sizes of the datagrams of an undisturbed handshake: two of IKE_SA_INIT, three of
+    /// IKE_INTERMEDIATE, whose request has two fragments, and two of IKE_AUTH.
     pub fn handshake_lengths() -> Vec<usize> {
         let mut world = World::new(8, Net::perfect());
         world.start(0, b"key");
         world.start(1, b"key");
         world.run(1_000);
-        assert_eq!(world.lengths.len(), 4);
+        assert_eq!(world.lengths.len(), 7);
         world.lengths
     }
 
@@ -187,14 +197,20 @@ impl World {
             },
             key: Secret(key.to_vec()),
             certificate: [side as u8; 32],
+            profile: self.profiles[side].clone(),
+            certificates: self.certificates[side].clone().map(Box::new),
         };
-        self.tunnels(side).configure(now, Some(desired));
+        let given = desired.certificates.as_ref();
+        let certified = given.map(|c| -> Arc<dyn Certified> {
+            Arc::new(IkeCertificates::new(c).expect("usable certificates"))
+        });
+        self.tunnels(side).configure(now, Some(desired), certified);
         self.pump(side);
     }
 
     pub fn standalone(&mut self, side: usize) {
         let now = self.now;
-        self.tunnels(side).configure(now, None);
+        self.tunnels(side).configure(now, None, None);
         self.pump(side);
     }
 
@@ -238,7 +254,7 @@ impl World {
             }
             KeyerRequest::Install(sa) => {
                 kernel.installs += 1;
-                assert!(sa.spi > 255 && sa.key.0.len() == 32);
+                assert!(sa.spi > 255 && sa.key.0.len() == sa.integrity.key_len());
                 if sa.inbound {
                     assert!(kernel.inbound.insert(sa.spi, sa).is_none());
                 } else {
@@ -303,6 +319,8 @@ impl World {
     }
 
     fn transmit(&mut self, to: usize, mut bytes: Vec<u8>) {
+        // The smallest link of IPv6 less its header and that of UDP.
+        assert!(bytes.len() <= 1_232, "{} octets", bytes.len());
         self.lengths.push(bytes.len());
         if let Some((datagram, at)) = self.net.alter
             && datagram as u64 == self.sent

@@ -56,6 +56,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("netlink_packet_core", &["sys"]),
     ("netlink_packet_xfrm", &["sys"]),
     ("rustls", &["tls"]),
+    ("webpki", &["tls"]),
     ("x509_parser", &["tls"]),
     ("rcgen", &["tls"]),
     ("tokio_rustls", &["tls", "node", "web"]),

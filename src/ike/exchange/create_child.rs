@@ -1,15 +1,13 @@
-//! CREATE_CHILD_SA (RFC 7296 sections 1.3 and 2.8): rekeying of AH pairs and of the IKE SA,
-//! with collisions decided by the lowest nonce and by TEMPORARY_FAILURE (section 2.25).
+//! CREATE_CHILD_SA for AH pairs (RFC 7296 sections 1.3 and 2.8): collisions are decided by the
+//! lowest nonce and by TEMPORARY_FAILURE (section 2.25). For the IKE SA see `rekey_sa`.
 
 use super::auth::{accept_child, accepted};
-use super::init::offer;
 use super::{Parts, notify, selectors, selectors_cover};
 use crate::ike::Context;
-use crate::ike::child::{Child, rekey_at};
-use crate::ike::connection::{Connection, MAX_CHILDREN, MAX_SESSIONS, is_rekeying};
-use crate::ike::keys::{Exchange, Seeds};
-use crate::ike::proposal::{self, GROUP};
-use crate::ike::session::{Purpose, Session};
+use crate::ike::child::Child;
+use crate::ike::connection::{Connection, MAX_CHILDREN, is_rekeying};
+use crate::ike::proposal;
+use crate::ike::session::Purpose;
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Notify, Payload, protocol};
 
@@ -18,9 +16,9 @@ const HOLD_MS: u64 = 3_000;
 /// The same where two rekeys crossed, until the loser is known.
 const HOLD_CROSSED_MS: u64 = 8_000;
 /// Pause before a rekey is tried again after a refusal.
-const AGAIN_MS: u64 = 2_000;
+pub(super) const AGAIN_MS: u64 = 2_000;
 const NO_ADDITIONAL_SAS: u16 = 35;
-const NONCE_LEN: usize = 32;
+pub(super) const NONCE_LEN: usize = 32;
 
 impl Connection {
     /// The request that replaces the child at index `old`.
@@ -40,7 +38,7 @@ impl Connection {
                 data: Vec::new(),
             }),
             notify(kind::USE_TRANSPORT_MODE, &[]),
-            Payload::Sa(proposal::ah(1, new, &[true, false])),
+            Payload::Sa(proposal::offer_ah(context.profile, new)),
             Payload::Nonce(nonce.to_vec()),
         ];
         payloads.extend(selectors(context, true));
@@ -51,25 +49,6 @@ impl Connection {
             collision: None,
         };
         (payloads, purpose)
-    }
-
-    /// The request that replaces the current IKE SA.
-    pub(in crate::ike) fn rekey_sa(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> (Vec<Payload>, Purpose) {
-        let exchange = Exchange::new(context.bytes());
-        let nonce: [u8; NONCE_LEN] = context.bytes();
-        let spi = context.ike_spi();
-        let sa = proposal::ike(1, Some(spi));
-        let [sa, ke, ni] = offer(sa, &exchange.public, &nonce);
-        let purpose = Purpose::RekeySa {
-            exchange,
-            spi,
-            nonce: nonce.to_vec(),
-            collision: None,
-        };
-        (vec![sa, ni, ke], purpose)
     }
 
     /// Answers a request of the peer.
@@ -98,7 +77,7 @@ impl Connection {
         parts: &Parts<'_>,
         ni: &[u8],
     ) -> Result<Vec<Payload>, Payload> {
-        if !self.sessions[at].is_current() || is_rekeying(&self.sessions[at].in_flight) {
+        if !self.sessions[at].is_current() || is_rekeying(&self.sessions[at]) {
             return Err(notify(kind::TEMPORARY_FAILURE, &[]));
         }
         let old = match parts.notify(kind::REKEY_SA) {
@@ -110,7 +89,7 @@ impl Connection {
         }
         let (ah, spi) = accept_child(context, parts).map_err(|error| notify(error, &[]))?;
         let nr: [u8; NONCE_LEN] = context.bytes();
-        let keys = self.sessions[at].keys.child(ni, &nr);
+        let keys = self.sessions[at].keys.child(ah.integrity, ni, &nr);
         let mut child = Child::new(context, spi, ah, keys, false);
         child.low_nonce = ni.min(&nr).to_vec();
         let mut hold = HOLD_MS;
@@ -155,55 +134,6 @@ impl Connection {
         }
     }
 
-    fn grant_sa(
-        &mut self,
-        context: &mut Context<'_>,
-        at: usize,
-        parts: &Parts<'_>,
-        ni: &[u8],
-    ) -> Result<Vec<Payload>, Payload> {
-        let session = &self.sessions[at];
-        let purpose = session.in_flight.as_ref().map(|waiting| &waiting.purpose);
-        let busy = matches!(
-            purpose,
-            Some(Purpose::RekeyChild { .. } | Purpose::DeleteChild(_) | Purpose::DeleteSa)
-        );
-        if busy || !session.is_current() || self.sessions.len() >= MAX_SESSIONS {
-            return Err(notify(kind::TEMPORARY_FAILURE, &[]));
-        }
-        let refused = || notify(kind::NO_PROPOSAL_CHOSEN, &[]);
-        let choice = parts.sa.and_then(|sa| proposal::choose_ike(sa, true));
-        let (choice, ke) = choice.zip(parts.ke).ok_or_else(refused)?;
-        let spi_i = choice.spi.ok_or_else(refused)?;
-        if ke.group != GROUP {
-            return Err(notify(kind::INVALID_KE_PAYLOAD, &GROUP.to_be_bytes()));
-        }
-        let exchange = Exchange::new(context.bytes());
-        let invalid = || notify(kind::INVALID_SYNTAX, &[]);
-        let shared = exchange.agree(&ke.data).ok_or_else(invalid)?;
-        let nr: [u8; NONCE_LEN] = context.bytes();
-        let spi = context.ike_spi();
-        let seeds = Seeds {
-            shared: &shared,
-            ni,
-            nr: &nr,
-            spis: (spi_i, spi),
-        };
-        let keys = session.keys.successor(&seeds);
-        let mut new = Session::new(keys, &seeds, false).ok_or_else(invalid)?;
-        new.rekey_at = rekey_at(context, context.lifetimes.ike_ms, false);
-        let old = &mut self.sessions[at];
-        match old.in_flight.as_mut().map(|waiting| &mut waiting.purpose) {
-            Some(Purpose::RekeySa { collision, .. }) => *collision = Some(spi),
-            _ => old.replaced = Some(context.now),
-        }
-        self.sessions.push(new);
-        self.rekeys.0 += 1;
-        let sa = proposal::ike(choice.number, Some(spi));
-        let [sa, ke, nr] = offer(sa, &exchange.public, &nr);
-        Ok(vec![sa, nr, ke])
-    }
-
     /// The answer to [`Connection::rekey_child`].
     pub(in crate::ike) fn child_rekeyed(
         &mut self,
@@ -230,14 +160,14 @@ impl Connection {
         }
         let ah = parts
             .sa
-            .and_then(proposal::chosen_ah)
+            .and_then(|sa| proposal::chosen_ah(context.profile, sa))
             .filter(|_| parts.notify(kind::USE_TRANSPORT_MODE).is_some())
             .filter(|_| selectors_cover(context, &parts, true));
         let (Some(ah), Some(nr)) = (ah, parts.nonce) else {
             // The peer believes in a child that we cannot use: start over.
             return self.close();
         };
-        let keys = self.sessions[at].keys.child(nonce, nr);
+        let keys = self.sessions[at].keys.child(ah.integrity, nonce, nr);
         let mut child = Child::new(context, new, ah, keys, true);
         child.low_nonce = nonce.min(nr).to_vec();
         self.rekeys.1 += 1;
@@ -248,55 +178,5 @@ impl Connection {
             child.delete = true;
         }
         self.children.push(child);
-    }
-
-    /// The answer to [`Connection::rekey_sa`].
-    pub(in crate::ike) fn sa_rekeyed(
-        &mut self,
-        context: &mut Context<'_>,
-        at: usize,
-        (exchange, spi, ni): (&Exchange, u64, &[u8]),
-        collision: Option<u64>,
-        payloads: &[Payload],
-    ) {
-        let parts = Parts::of(payloads);
-        let theirs = collision.and_then(|spi| {
-            let live = |s: &Session| s.spi() == spi && s.is_current();
-            self.sessions.iter().position(live)
-        });
-        if parts.error().is_some() {
-            self.sessions[at].rekey_at = context.now + context.jitter(AGAIN_MS);
-            self.sessions[at].replaced = theirs.map(|_| context.now);
-            return;
-        }
-        let new = (|| {
-            let choice = proposal::chosen_ike(parts.sa?, true)?;
-            let ke = parts.ke.filter(|ke| ke.group == GROUP)?;
-            let shared = exchange.agree(&ke.data)?;
-            let seeds = Seeds {
-                shared: &shared,
-                ni,
-                nr: parts.nonce?,
-                spis: (spi, choice.spi?),
-            };
-            Session::new(self.sessions[at].keys.successor(&seeds), &seeds, true)
-        })();
-        let Some(mut new) = new else {
-            return self.close();
-        };
-        new.rekey_at = rekey_at(context, context.lifetimes.ike_ms, true);
-        self.rekeys.0 += 1;
-        match theirs {
-            Some(theirs) if new.low_nonce < self.sessions[theirs].low_nonce => {
-                new.delete = true;
-                self.sessions[at].replaced = Some(context.now);
-            }
-            Some(theirs) => {
-                self.sessions[theirs].replaced = Some(context.now);
-                self.sessions[at].delete = true;
-            }
-            None => self.sessions[at].delete = true,
-        }
-        self.sessions.push(new);
     }
 }

@@ -2,9 +2,8 @@
 //! requests inside an established IKE SA.
 
 use super::{Parts, complaint, notify};
-use crate::ike::cipher::OpenError;
+use crate::ike::Context;
 use crate::ike::connection::Connection;
-use crate::ike::{Context, Refusal};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Payload, WireError, exchange, protocol};
 
@@ -21,17 +20,14 @@ impl Connection {
         match exchange {
             exchange::INFORMATIONAL => self.informed(context, at, &parts),
             exchange::CREATE_CHILD_SA => self.create_child(context, at, &parts),
+            exchange::IKE_FOLLOWUP_KE => self.follow_up(context, at, &parts),
             _ => vec![notify(kind::INVALID_SYNTAX, &[])],
         }
     }
 
     /// An authentic request that does not parse ends the IKE SA (section 2.21.3), unless it only
     /// holds a critical payload from the future.
-    pub(in crate::ike) fn unreadable(&mut self, at: usize, error: OpenError) -> Vec<Payload> {
-        let error = match error {
-            OpenError::Content(error) => error,
-            OpenError::Forged => return Vec::new(),
-        };
+    pub(in crate::ike) fn unreadable(&mut self, at: usize, error: WireError) -> Vec<Payload> {
         if !matches!(error, WireError::Critical(_)) {
             self.sessions[at].delete = true;
         }
@@ -40,7 +36,7 @@ impl Connection {
 
     fn informed(&mut self, context: &Context<'_>, at: usize, parts: &Parts<'_>) -> Vec<Payload> {
         if parts.notify(kind::AUTHENTICATION_FAILED).is_some() {
-            self.failure = Some(Refusal::AuthenticationFailed);
+            self.failure = Some(context.credentials.refused());
         }
         if parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
             self.sessions[at].close(context.now);

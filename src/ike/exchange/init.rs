@@ -1,14 +1,18 @@
 //! IKE_SA_INIT (RFC 7296 section 1.2): proposals, key exchange and nonces, before anybody is
 //! authenticated.
 
-use super::auth::{Authenticating, HalfOpen};
-use super::{Parts, complaint, notify};
+use super::auth::Authenticating;
+use super::half_open::HalfOpen;
+use super::intermediate::Intermediating;
+use super::{Handshake, Parts, certificate_request, complaint, notify, signature_hashes};
 use crate::ike::cookie::Cookies;
-use crate::ike::keys::{Exchange, SaKeys, Seeds};
-use crate::ike::proposal::{self, GROUP};
+use crate::ike::group::Exchange;
+use crate::ike::keys::{SaKeys, Seeds};
+use crate::ike::proposal;
 use crate::ike::retransmit::Retry;
 use crate::ike::session::Session;
-use crate::ike::{Context, Refusal};
+use crate::ike::suite::Suite;
+use crate::ike::{Context, Datagrams, Refusal};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Header, KeyExchange, Message, Payload, WireError, exchange};
 
@@ -21,13 +25,20 @@ const NONCE_LEN: usize = 32;
 /// Our IKE_SA_INIT request is out.
 pub struct Initiator {
     spi_i: u64,
+    suites: Vec<Suite>,
+    /// What we say of signatures.
+    hashes: Option<Payload>,
     exchange: Exchange,
+    /// Whether the peer's wish for another group was followed already.
+    regrouped: bool,
     nonce: [u8; NONCE_LEN],
     cookie: Option<Vec<u8>>,
     cookies: u8,
     request: Vec<u8>,
     retry: Retry,
     began: u64,
+    /// What an unauthenticated answer gave as the reason for refusing.
+    hint: Option<Refusal>,
 }
 
 /// What an answer to IKE_SA_INIT did.
@@ -38,26 +49,35 @@ pub enum InitStep {
     Again(Box<Initiator>, Vec<u8>),
     /// An unauthenticated refusal: worth showing, no reason to stop waiting.
     Hint(Box<Initiator>, Refusal),
+    /// The attempt is over.
+    Failed(Refusal),
     /// Keys agreed; send this.
-    Next(Box<Authenticating>, Vec<u8>),
+    Next(Box<Authenticating>, Datagrams),
+    /// Keys agreed, and a further key exchange comes first; send this.
+    Intermediate(Box<Intermediating>, Datagrams),
 }
 
 impl Initiator {
-    /// Starts an attempt; send what is returned.
-    pub fn start(context: &mut Context<'_>) -> (Self, Vec<u8>) {
+    /// Starts an attempt; send what is returned. `None` if the profile is empty.
+    pub fn start(context: &mut Context<'_>) -> Option<(Self, Vec<u8>)> {
+        let suites = context.profile.ike.clone();
         let mut initiator = Self {
             spi_i: context.ike_spi(),
-            exchange: Exchange::new(context.bytes()),
+            exchange: Exchange::new(suites.first()?.group, context.random),
+            suites,
+            hashes: signature_hashes(context),
+            regrouped: false,
             nonce: context.bytes(),
             cookie: None,
             cookies: 0,
             request: Vec::new(),
             retry: Retry::start(context.now, PATIENCE_MS),
             began: context.now,
+            hint: None,
         };
         initiator.request = initiator.message();
         let bytes = initiator.request.clone();
-        (initiator, bytes)
+        Some((initiator, bytes))
     }
 
     fn message(&self) -> Vec<u8> {
@@ -65,11 +85,13 @@ impl Initiator {
         if let Some(cookie) = &self.cookie {
             payloads.push(notify(kind::COOKIE, cookie));
         }
-        payloads.extend(offer(
-            proposal::ike(1, None),
-            &self.exchange.public,
-            &self.nonce,
-        ));
+        let sa = proposal::offer_ike(&self.suites);
+        payloads.extend(offer(sa, &self.exchange, &self.nonce));
+        payloads.push(notify(kind::IKEV2_FRAGMENTATION_SUPPORTED, &[]));
+        payloads.extend(self.hashes.clone());
+        if self.suites.iter().any(|suite| suite.additional.is_some()) {
+            payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
+        }
         let header = Header {
             spi_i: self.spi_i,
             spi_r: 0,
@@ -94,7 +116,7 @@ impl Initiator {
     /// Sends again (`Ok`) or gives up (`Err`).
     pub fn timeout(&mut self, now: u64) -> Result<Option<Vec<u8>>, Refusal> {
         if self.retry.exhausted(now) {
-            return Err(Refusal::NoAnswer);
+            return Err(self.hint.take().unwrap_or(Refusal::NoAnswer));
         }
         Ok(self.retry.fire(now).then(|| self.request.clone()))
     }
@@ -127,35 +149,74 @@ impl Initiator {
             let bytes = self.request.clone();
             return InitStep::Again(self, bytes);
         }
+        if let Some(wanted) = parts.notify(kind::INVALID_KE_PAYLOAD) {
+            return match self.regroup(context, &wanted.data) {
+                Some(bytes) => InitStep::Again(self, bytes),
+                None => self.hinted(Refusal::NoProposal),
+            };
+        }
         match parts.error() {
-            // We offer one group, so another one is the same as no common proposal.
-            Some(kind::NO_PROPOSAL_CHOSEN | kind::INVALID_KE_PAYLOAD) => {
-                return InitStep::Hint(self, Refusal::NoProposal);
-            }
+            Some(kind::NO_PROPOSAL_CHOSEN) => return self.hinted(Refusal::NoProposal),
             Some(other) => {
                 let text = format!("the peer refused IKE_SA_INIT (notify {other})");
-                return InitStep::Hint(self, Refusal::Other(text));
+                return self.hinted(Refusal::Other(text));
             }
             None => {}
         }
-        match self.agree(datagram, message, &parts) {
-            Some(session) => {
-                let nonces = (
-                    self.nonce.to_vec(),
-                    parts.nonce.unwrap_or_default().to_vec(),
-                );
-                let messages = (std::mem::take(&mut self.request), datagram.to_vec());
-                let (next, bytes) =
-                    Authenticating::start(context, session, nonces, messages, self.began);
-                InitStep::Next(Box::new(next), bytes)
+        let Some(mut session) = self.agree(message, &parts) else {
+            return InitStep::Ignored(self);
+        };
+        session.fragmentation = parts.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
+        let handshake = Handshake {
+            began: self.began,
+            ni: self.nonce.to_vec(),
+            nr: parts.nonce.unwrap_or_default().to_vec(),
+            request: std::mem::take(&mut self.request),
+            answer: datagram.to_vec(),
+            hashes: parts.hashes(),
+            int_auth: Vec::new(),
+        };
+        match session.suite.additional {
+            Some(method) => {
+                let (next, bytes) = Intermediating::start(context, session, handshake, method);
+                InitStep::Intermediate(Box::new(next), bytes)
             }
-            None => InitStep::Ignored(self),
+            None => match Authenticating::start(context, session, handshake) {
+                Ok((next, bytes)) => InitStep::Next(Box::new(next), bytes),
+                Err(refusal) => InitStep::Failed(refusal),
+            },
         }
     }
 
-    fn agree(&self, _datagram: &[u8], message: &Message, parts: &Parts<'_>) -> Option<Session> {
-        proposal::chosen_ike(parts.sa?, false)?;
-        let ke = parts.ke.filter(|ke| ke.group == GROUP)?;
+    fn hinted(mut self: Box<Self>, refusal: Refusal) -> InitStep {
+        self.hint = Some(refusal.clone());
+        InitStep::Hint(self, refusal)
+    }
+
+    /// The request again with the group the peer wants, once per attempt and only for a group
+    /// that was offered; the cookie stays (sections 1.3 and 2.6.1).
+    fn regroup(&mut self, context: &mut Context<'_>, wanted: &[u8]) -> Option<Vec<u8>> {
+        let wanted = u16::from_be_bytes(wanted.try_into().ok()?);
+        let mut groups = self.suites.iter().map(|suite| suite.group);
+        let group = groups.find(|group| group.number() == wanted)?;
+        if self.regrouped || group == self.exchange.group {
+            return None;
+        }
+        self.regrouped = true;
+        self.exchange = Exchange::new(group, context.random);
+        self.request = self.message();
+        Some(self.request.clone())
+    }
+
+    fn agree(&self, message: &Message, parts: &Parts<'_>) -> Option<Session> {
+        let choice = proposal::chosen_ike(&self.suites, parts.sa?, false)?;
+        let group = choice.suite.group;
+        let ke = parts.ke.filter(|ke| ke.group == group.number())?;
+        // A further key exchange is too large for one datagram (RFC 9370 section 2.2.1).
+        let able = parts.can_intermediate() || choice.suite.additional.is_none();
+        if group != self.exchange.group || !able {
+            return None;
+        }
         let header = message.header;
         if header.spi_r == 0 {
             return None;
@@ -167,19 +228,20 @@ impl Initiator {
             nr: parts.nonce?,
             spis: (header.spi_i, header.spi_r),
         };
-        Session::new(SaKeys::initial(&seeds), &seeds, true).map(Session::after_init)
+        let keys = SaKeys::initial(choice.suite, &seeds);
+        Session::new(choice.suite, keys, &seeds, true).map(Session::after_init)
     }
 }
 
 /// SA, KE and nonce, as every key exchange carries them.
 pub(crate) fn offer(
     sa: Vec<crate::wire::isakmp::Proposal>,
-    public: &[u8],
+    exchange: &Exchange,
     nonce: &[u8],
 ) -> [Payload; 3] {
     let ke = KeyExchange {
-        group: GROUP,
-        data: public.to_vec(),
+        group: exchange.group.number(),
+        data: exchange.public.clone(),
     };
     [
         Payload::Sa(sa),
@@ -239,18 +301,21 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
             return Answer::Refuse(answer, None);
         }
     }
-    let Some(choice) = proposal::choose_ike(sa, false) else {
+    let able = |suite: &&Suite| suite.additional.is_none() || parts.can_intermediate();
+    let suites: Vec<Suite> = context.profile.ike.iter().filter(able).copied().collect();
+    let Some(choice) = proposal::choose_ike(&suites, sa, false) else {
         let answer = reply(&header, 0, vec![notify(kind::NO_PROPOSAL_CHOSEN, &[])]);
         return Answer::Refuse(answer, Some(Refusal::NoProposal));
     };
     let Some(ke) = parts.ke else {
         return Answer::Ignore;
     };
-    if ke.group != GROUP {
-        let wanted = notify(kind::INVALID_KE_PAYLOAD, &GROUP.to_be_bytes());
+    let group = choice.suite.group.number();
+    if ke.group != group {
+        let wanted = notify(kind::INVALID_KE_PAYLOAD, &group.to_be_bytes());
         return Answer::Refuse(reply(&header, 0, vec![wanted]), None);
     }
-    open(context, datagram, &header, choice, &ke.data, nonce).unwrap_or(Answer::Ignore)
+    open(context, datagram, &header, choice, &parts).unwrap_or(Answer::Ignore)
 }
 
 fn open(
@@ -258,11 +323,11 @@ fn open(
     datagram: &[u8],
     header: &Header,
     choice: proposal::Ike,
-    public: &[u8],
-    ni: &[u8],
+    parts: &Parts<'_>,
 ) -> Option<Answer> {
-    let exchange = Exchange::new(context.bytes());
-    let shared = exchange.agree(public)?;
+    let ni = parts.nonce?;
+    let exchange = Exchange::new(choice.suite.group, context.random);
+    let shared = exchange.agree(&parts.ke?.data)?;
     let nr: [u8; NONCE_LEN] = context.bytes();
     let spi_r = context.ike_spi();
     let seeds = Seeds {
@@ -271,14 +336,29 @@ fn open(
         nr: &nr,
         spis: (header.spi_i, spi_r),
     };
-    let session = Session::new(SaKeys::initial(&seeds), &seeds, false)?.after_init();
-    let sa = proposal::ike(choice.number, None);
-    let answer = reply(header, spi_r, offer(sa, &exchange.public, &nr).to_vec());
-    let half_open = HalfOpen::new(
-        context.now,
-        session,
-        (ni.to_vec(), nr.to_vec()),
-        (datagram.to_vec(), answer.clone()),
-    );
+    let keys = SaKeys::initial(choice.suite, &seeds);
+    let mut session = Session::new(choice.suite, keys, &seeds, false)?.after_init();
+    let sa = vec![proposal::ike(choice.number, None, choice.suite)];
+    let mut payloads = offer(sa, &exchange, &nr).to_vec();
+    if parts.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some() {
+        payloads.push(notify(kind::IKEV2_FRAGMENTATION_SUPPORTED, &[]));
+        session.fragmentation = true;
+    }
+    if choice.suite.additional.is_some() {
+        payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
+    }
+    payloads.extend(certificate_request(context));
+    payloads.extend(signature_hashes(context));
+    let answer = reply(header, spi_r, payloads);
+    let handshake = Handshake {
+        began: context.now,
+        ni: ni.to_vec(),
+        nr: nr.to_vec(),
+        request: datagram.to_vec(),
+        answer: answer.clone(),
+        hashes: parts.hashes(),
+        int_auth: Vec::new(),
+    };
+    let half_open = HalfOpen::new(session, handshake);
     Some(Answer::Open(Box::new(half_open), answer))
 }

@@ -2,15 +2,69 @@
 
 pub mod auth;
 pub(crate) mod create_child;
+pub mod half_open;
 pub(crate) mod informational;
 pub mod init;
+pub mod intermediate;
+pub(crate) mod rekey_sa;
 #[cfg(test)]
 mod tests;
 
 use crate::wire::isakmp::notify::kind;
-use crate::wire::isakmp::{Notify, Payload, Proposal, TrafficSelector, WireError};
+use crate::wire::isakmp::{Certificate, Notify, Payload, Proposal, TrafficSelector, WireError};
 
 use super::Context;
+use super::auth::Signed;
+use super::certificate::HASHES;
+use super::keys::SaKeys;
+use crate::wire::isakmp::Identification;
+
+/// The message id of IKE_AUTH after one IKE_INTERMEDIATE exchange.
+const AUTH_ID: u32 = 2;
+
+/// What AUTH covers of the exchanges before it.
+pub(crate) struct Handshake {
+    /// When it began.
+    pub began: u64,
+    pub ni: Vec<u8>,
+    pub nr: Vec<u8>,
+    /// IKE_SA_INIT, whole.
+    pub request: Vec<u8>,
+    pub answer: Vec<u8>,
+    /// Hash algorithms that the peer accepts in signatures.
+    pub hashes: Vec<u16>,
+    /// IntAuth (RFC 9242 section 3.3.2); empty without IKE_INTERMEDIATE.
+    pub int_auth: Vec<u8>,
+}
+
+impl Handshake {
+    /// Takes in the IKE_INTERMEDIATE exchange.
+    pub fn intermediate(&mut self, int_auth_i: &[u8], int_auth_r: &[u8]) {
+        self.int_auth = [int_auth_i, int_auth_r, &AUTH_ID.to_be_bytes()].concat();
+    }
+
+    /// What the initiator or the responder signs.
+    pub fn signed<'a>(
+        &'a self,
+        keys: &'a SaKeys,
+        id: &'a Identification,
+        initiator: bool,
+    ) -> Signed<'a> {
+        let (message, nonce, sk_p) = if initiator {
+            (&self.request, &self.nr, &keys.pi)
+        } else {
+            (&self.answer, &self.ni, &keys.pr)
+        };
+        Signed {
+            prf: keys.prf(),
+            message,
+            nonce,
+            sk_p,
+            id,
+            int_auth: &self.int_auth,
+        }
+    }
+}
 
 /// The payloads of a message by what they are for; the last of a kind counts.
 #[derive(Default)]
@@ -21,6 +75,7 @@ pub(crate) struct Parts<'a> {
     pub id_i: Option<&'a crate::wire::isakmp::Identification>,
     pub id_r: Option<&'a crate::wire::isakmp::Identification>,
     pub auth: Option<&'a crate::wire::isakmp::Auth>,
+    pub certs: Vec<&'a crate::wire::isakmp::Certificate>,
     pub ts_i: Option<&'a [TrafficSelector]>,
     pub ts_r: Option<&'a [TrafficSelector]>,
     pub notifies: Vec<&'a Notify>,
@@ -38,11 +93,15 @@ impl<'a> Parts<'a> {
                 Payload::IdI(id) => parts.id_i = Some(id),
                 Payload::IdR(id) => parts.id_r = Some(id),
                 Payload::Auth(auth) => parts.auth = Some(auth),
+                Payload::Cert(cert) => parts.certs.push(cert),
                 Payload::TsI(ts) => parts.ts_i = Some(ts),
                 Payload::TsR(ts) => parts.ts_r = Some(ts),
                 Payload::Notify(notify) => parts.notifies.push(notify),
                 Payload::Delete(delete) => parts.deletes.push(delete),
-                Payload::Encrypted(_) | Payload::Other { .. } => {}
+                Payload::CertReq(_)
+                | Payload::Encrypted(_)
+                | Payload::Fragment(_)
+                | Payload::Other { .. } => {}
             }
         }
         parts
@@ -50,6 +109,20 @@ impl<'a> Parts<'a> {
 
     pub fn notify(&self, kind: u16) -> Option<&'a Notify> {
         self.notifies.iter().find(|n| n.kind == kind).copied()
+    }
+
+    /// Hash algorithms that the sender accepts in signatures (RFC 7427 section 4).
+    pub fn hashes(&self) -> Vec<u16> {
+        let named = self.notify(kind::SIGNATURE_HASH_ALGORITHMS);
+        let data = named.map_or(&[][..], |n| &n.data);
+        let (pairs, _) = data.as_chunks::<2>();
+        pairs.iter().map(|pair| u16::from_be_bytes(*pair)).collect()
+    }
+
+    /// Whether the sender can do a further key exchange, which needs fragments.
+    pub fn can_intermediate(&self) -> bool {
+        self.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
+            && self.notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some()
     }
 
     pub fn error(&self) -> Option<u16> {
@@ -60,6 +133,20 @@ impl<'a> Parts<'a> {
 /// A notify payload about the message as a whole.
 pub(crate) fn notify(kind: u16, data: &[u8]) -> Payload {
     Payload::Notify(Notify::new(kind, data.to_vec()))
+}
+
+/// What IKE_SA_INIT says of signatures, if we authenticate by them.
+pub(crate) fn signature_hashes(context: &Context<'_>) -> Option<Payload> {
+    context.credentials.certified.as_ref()?;
+    let data = HASHES.map(u16::to_be_bytes).concat();
+    Some(notify(kind::SIGNATURE_HASH_ALGORITHMS, &data))
+}
+
+/// Which authorities' certificates we accept.
+pub(crate) fn certificate_request(context: &Context<'_>) -> Option<Payload> {
+    let certified = context.credentials.certified.as_ref()?;
+    let authorities = Certificate::x509(certified.authorities().to_vec());
+    Some(Payload::CertReq(authorities))
 }
 
 /// The answer to an authentic request that does not parse (section 2.21.3).

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::init::{Answer, InitStep, Initiator, respond};
 use super::*;
 use crate::ike::cookie::Cookies;
-use crate::ike::{Credentials, Lifetimes, Random, Refusal};
+use crate::ike::{Credentials, Lifetimes, Profile, Random, Refusal};
 use crate::wire::isakmp::proposal::kind as transform;
 use crate::wire::isakmp::{Message, Transform};
 
@@ -24,20 +24,31 @@ fn with<T>(seed: u8, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let credentials = Credentials {
         key: zeroize::Zeroizing::new(b"key".to_vec()),
         certificate: [7; 32],
+        certified: None,
     };
+    let profile = profile();
     act(&mut Context {
         now: 0,
         random: &mut Counting(seed),
         local: IpAddr::from([10, 0, 0, 2]),
         remote: IpAddr::from([10, 0, 0, 1]),
         credentials: &credentials,
+        profile: &profile,
         lifetimes: Lifetimes::default(),
     })
 }
 
+fn profile() -> Profile {
+    let suites = ["aes256gcm16-prfsha256-x25519", "aes256-sha384-ecp256"];
+    Profile {
+        ike: suites.map(|s| s.parse().unwrap()).to_vec(),
+        ..Profile::default()
+    }
+}
+
 /// Our own first request, changed by `change`.
 fn request(change: impl FnOnce(&mut Message)) -> Vec<u8> {
-    let bytes = with(1, |context| Initiator::start(context).1);
+    let bytes = with(1, |context| Initiator::start(context).unwrap().1);
     let mut message = Message::parse(&bytes).unwrap();
     change(&mut message);
     message.encode()
@@ -61,7 +72,10 @@ fn refusal_notify(bytes: &[u8]) -> Notify {
 
 fn transforms(message: &mut Message) -> &mut Vec<Transform> {
     match &mut message.payloads[0] {
-        Payload::Sa(proposals) => &mut proposals[0].transforms,
+        Payload::Sa(proposals) => {
+            proposals.truncate(1);
+            &mut proposals[0].transforms
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -143,7 +157,7 @@ fn headers_that_no_first_request_has_are_ignored() {
 #[test]
 fn a_cookie_is_demanded_returned_and_bound_to_its_owner() {
     let cookies = Cookies::new(&[3; 32]);
-    let (initiator, first) = with(1, Initiator::start);
+    let (initiator, first) = with(1, Initiator::start).unwrap();
     let ask = |bytes: &[u8]| with(2, |context| respond(context, bytes, Some(&cookies)));
     let Answer::Refuse(demand, None) = ask(&first) else {
         panic!("no cookie was demanded");
@@ -163,7 +177,7 @@ fn a_cookie_is_demanded_returned_and_bound_to_its_owner() {
 
 #[test]
 fn an_unauthenticated_refusal_is_only_a_hint() {
-    let (initiator, first) = with(1, Initiator::start);
+    let (initiator, first) = with(1, Initiator::start).unwrap();
     let mut refused = Message::parse(&first).unwrap();
     refused.header.response = true;
     refused.header.from_initiator = false;
@@ -173,4 +187,73 @@ fn an_unauthenticated_refusal_is_only_a_hint() {
         Box::new(initiator).receive(context, &bytes, &refused)
     });
     assert!(matches!(step, InitStep::Hint(_, Refusal::NoProposal)));
+}
+
+/// The answer to `request` that holds only `payload`.
+fn plain_answer(request: &[u8], payload: Payload) -> (Vec<u8>, Message) {
+    let mut message = Message::parse(request).unwrap();
+    message.header.response = true;
+    message.header.from_initiator = false;
+    message.payloads = vec![payload];
+    (message.encode(), message)
+}
+
+fn step(initiator: Box<Initiator>, request: &[u8], payload: Payload) -> InitStep {
+    let (bytes, message) = plain_answer(request, payload);
+    with(4, |context| initiator.receive(context, &bytes, &message))
+}
+
+#[test]
+fn the_group_a_peer_wants_is_tried_once_and_the_cookie_kept() {
+    let wants = |group: u16| notify(kind::INVALID_KE_PAYLOAD, &group.to_be_bytes());
+    let (initiator, first) = with(1, Initiator::start).unwrap();
+    let cookie = notify(kind::COOKIE, &[5; 20]);
+    let InitStep::Again(initiator, second) = step(Box::new(initiator), &first, cookie.clone())
+    else {
+        panic!("the cookie was not returned");
+    };
+    let InitStep::Again(initiator, third) = step(initiator, &second, wants(19)) else {
+        panic!("the other group was not tried");
+    };
+    let message = Message::parse(&third).unwrap();
+    assert_eq!(message.payloads[0], cookie);
+    let parts = Parts::of(&message.payloads);
+    assert_eq!(parts.ke.unwrap().group, 19);
+    assert_eq!(parts.ke.unwrap().data.len(), 64);
+    // Back again would be a game that anybody can play with us.
+    let again = step(initiator, &third, wants(31));
+    assert!(matches!(again, InitStep::Hint(_, Refusal::NoProposal)));
+}
+
+#[test]
+fn a_group_that_was_not_offered_or_was_used_is_not_tried() {
+    for data in [&[0, 14][..], &[0, 31], &[19], &[0, 2], &[]] {
+        let (initiator, first) = with(1, Initiator::start).unwrap();
+        let wish = notify(kind::INVALID_KE_PAYLOAD, data);
+        let step = step(Box::new(initiator), &first, wish);
+        assert!(matches!(step, InitStep::Hint(_, Refusal::NoProposal)));
+    }
+}
+
+#[test]
+fn an_answer_with_another_suite_than_offered_is_ignored() {
+    let changes: [fn(&mut Vec<Transform>); 4] = [
+        |t| t[1].id = 6,
+        |t| t.push(Transform::new(transform::DH, 14)),
+        |t| t.push(Transform::new(transform::INTEG, 12)),
+        |t| drop(t.remove(0)),
+    ];
+    for change in changes {
+        let (initiator, first) = with(1, Initiator::start).unwrap();
+        let Answer::Open(_, answer) = answer(&first) else {
+            panic!("refused");
+        };
+        let mut message = Message::parse(&answer).unwrap();
+        change(transforms(&mut message));
+        let bytes = message.encode();
+        let step = with(4, |context| {
+            Box::new(initiator).receive(context, &bytes, &message)
+        });
+        assert!(matches!(step, InitStep::Ignored(_)));
+    }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::duplex;
+use tokio::io::{AsyncWriteExt, duplex};
 
+use super::work::random;
 use super::*;
 use crate::replica::value::Value;
 
@@ -31,6 +32,7 @@ fn config(peer: &Peer, cluster: Option<ClusterId>) -> LinkConfig {
     LinkConfig {
         name: format!("peer{}", peer.number),
         version: "1".into(),
+        schema: 1,
         cluster,
     }
 }
@@ -173,7 +175,8 @@ async fn a_malformed_frame_closes_the_link_by_name() {
     for (bytes, word) in [
         (&[0, 0, 0, 1, 99][..], "unknown kind 99"),
         (&[0xff; 8][..], "a frame of"),
-        (&[0, 0, 0, 2, 1, 1][..], "malformed frame of kind 1"),
+        (&[0, 0, 0, 2, 1, 2][..], "malformed frame of kind 1"),
+        (&[0, 0, 0, 2, 1, 1][..], "hello of protocol 1"),
         (&[0, 0, 0, 2, 4, 1][..], "before the hello"),
     ] {
         let (left, mut right) = duplex(4096);

@@ -17,6 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::node::{Node, VERSION};
 use crate::node::link::{self, LinkConfig, LinkEvent};
+use crate::replica::session::schema_version;
 use crate::tls;
 use crate::tunnel::message::{CertDigest, PeerList, TunnelState};
 
@@ -229,6 +230,7 @@ where
     let config = LinkConfig {
         name: node.name.clone(),
         version: VERSION.to_owned(),
+        schema: schema_version(super::TABLES),
         cluster: cluster.borrow_and_update().id,
     };
     let id = config.cluster;

@@ -15,7 +15,7 @@ use crate::cluster::{
 use crate::replica::ClusterId;
 use crate::store::{Store, StoreError, local::Local};
 use crate::tls::Identity;
-use crate::tunnel::message::{Desired, PeerStatus, Secret, TunnelState};
+use crate::tunnel::message::{Desired, PeerStatus, Profile, Secret, TunnelState};
 
 /// This software's version, compared between peers.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -200,6 +200,8 @@ impl Node {
             list: cluster.fields.peer_list(&self.own)?,
             key: Secret(key.as_bytes().to_vec()),
             certificate: self.identity.digest(),
+            profile: Profile::default(),
+            certificates: None,
         })
     }
 

@@ -1,10 +1,8 @@
-//! What goes into a session and what comes out of it: clocks, actions, events, errors.
+//! What goes into a session and what comes out of it: clocks, actions, their results, events.
 
-use super::SILENCE_MS;
-use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::replica::{ClusterId, Incarnation, NodeId};
-use crate::wire::replication::Frame;
+use crate::wire::replication::{Partial, Piece, Run, SnapshotId};
 
 /// What this side is.
 #[derive(Clone, Debug)]
@@ -13,6 +11,8 @@ pub struct Local {
     pub name: String,
     /// Our software version.
     pub version: String,
+    /// A digest of the tables that our software brings.
+    pub schema: u64,
     /// Our node.
     pub node: NodeId,
     /// Our present incarnation.
@@ -21,6 +21,10 @@ pub struct Local {
     pub cluster: Option<ClusterId>,
     /// What we have durably applied.
     pub frontier: Frontier,
+    /// The large transaction that an earlier link left half received.
+    pub partial: Option<Partial>,
+    /// The snapshot that an earlier link left half received, and how many bytes are held.
+    pub resume: Option<(SnapshotId, u64)>,
 }
 
 /// The two clocks, passed in.
@@ -32,29 +36,67 @@ pub struct Now {
     pub wall_ms: u64,
 }
 
-/// What the shell does for the session, in order.
+/// A transaction that is sent in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Large {
+    /// Who wrote it.
+    pub origin: Incarnation,
+    /// Its number there.
+    pub seq: u64,
+    /// Its size in bytes.
+    pub total: u64,
+}
+
+/// What the shell does for the session. Each is answered with the [`Done`] it names; those of one
+/// [`Action::lane`] are carried out in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Send it.
-    Send(Frame),
-    /// Apply these durably; report with [`super::Session::applied`].
-    Apply(Vec<Logged>),
-    /// Read the log for a peer at `frontier` from `position` (`None`: find out where to start);
-    /// report with [`super::Session::read`].
+    /// Apply these durably: [`Done::Applied`].
+    Apply(Vec<Run>),
+    /// Write a piece of a large transaction, 0 starting it anew: [`Done::PieceWritten`].
+    WritePiece(Piece),
+    /// Apply the large transaction whose pieces are all written: [`Done::Applied`].
+    ApplyLarge {
+        /// Who wrote it.
+        origin: Incarnation,
+        /// Its number there.
+        seq: u64,
+    },
+    /// Read the log for a peer at `frontier` from `position` (`None`: find out where to start):
+    /// [`Done::Read`].
     Read {
         /// What the peer has or was sent.
         frontier: Frontier,
         /// Where to read on.
         position: Option<i64>,
     },
-    /// Stage a snapshot; report with [`super::Session::staged`].
-    Stage,
-    /// Read a piece of the staged snapshot; report with [`super::Session::chunk`].
+    /// Read on in a large transaction: [`Done::LargeRead`].
+    ReadLarge {
+        /// Which.
+        large: Large,
+        /// From where.
+        offset: u64,
+    },
+    /// Stage a snapshot, or find the one asked for: [`Done::Staged`].
+    Stage {
+        /// What the joiner holds a part of.
+        wanted: Option<SnapshotId>,
+    },
+    /// Read a piece of the staged snapshot: [`Done::ChunkRead`].
     ReadChunk {
         /// From where.
         offset: u64,
     },
-    /// Write a piece of the arriving snapshot; 0 starts it anew.
+    /// Make room for a snapshot, or go on with what is held of it; no answer.
+    Accept {
+        /// Which.
+        id: SnapshotId,
+        /// In bytes.
+        size: u64,
+        /// How much of it is held.
+        offset: u64,
+    },
+    /// Write a piece of the arriving snapshot: [`Done::ChunkWritten`].
     WriteChunk {
         /// Where it belongs.
         offset: u64,
@@ -68,8 +110,68 @@ pub enum Action {
         /// The cluster it belongs to.
         cluster: ClusterId,
     },
-    /// Tell the node.
+    /// Tell the node; no answer.
     Event(Event),
+}
+
+impl Action {
+    /// 0: what writes, 1: what reads. The lanes do not wait for each other.
+    pub fn lane(&self) -> usize {
+        match self {
+            Action::Read { .. }
+            | Action::ReadLarge { .. }
+            | Action::Stage { .. }
+            | Action::ReadChunk { .. } => 1,
+            _ => 0,
+        }
+    }
+}
+
+/// What became of an [`Action`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Done {
+    /// Applied durably; our frontier after it.
+    Applied(Frontier),
+    /// A piece of a large transaction was written.
+    PieceWritten,
+    /// What was found in the log, in an order that keeps causality, each of at most
+    /// [`super::BATCH`] bytes.
+    Read {
+        /// Origin, number, bytes.
+        found: Vec<(Incarnation, u64, Vec<u8>)>,
+        /// What comes after them and is larger.
+        large: Option<Large>,
+        /// Where to read on after all of it.
+        position: i64,
+    },
+    /// Read on in a large transaction, at most [`super::PIECES`] bytes.
+    LargeRead {
+        /// From where.
+        offset: u64,
+        /// What was there.
+        bytes: Vec<u8>,
+    },
+    /// A snapshot is staged.
+    Staged {
+        /// Which.
+        id: SnapshotId,
+        /// In bytes.
+        size: u64,
+    },
+    /// A piece of the staged snapshot was read, at most [`super::CHUNK`] bytes.
+    ChunkRead {
+        /// From where.
+        offset: u64,
+        /// What was there.
+        bytes: Vec<u8>,
+        /// The SHA-256 of the whole, with the last piece.
+        sha256: Option<[u8; 32]>,
+    },
+    /// The arriving snapshot is written up to here.
+    ChunkWritten {
+        /// The next byte to come.
+        end: u64,
+    },
 }
 
 /// What a session tells the node.
@@ -101,47 +203,12 @@ pub enum Event {
         /// How many of ours the peer has not acknowledged.
         behind: u64,
     },
-    /// A ping was answered.
+    /// A ping was answered, or a hello came (with no round trip known yet).
     RoundTrip {
-        /// Microseconds there and back.
+        /// Microseconds there and back, of this ping.
         us: u64,
-        /// How far the peer's wall clock is ahead of ours, in milliseconds.
+        /// How far the peer's wall clock is ahead of ours, in milliseconds: by the quickest of
+        /// the last pings.
         clock_offset_ms: i64,
     },
-}
-
-/// Why a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SessionError {
-    /// It is a member of another cluster.
-    #[error("the peer belongs to another cluster")]
-    OtherCluster,
-    /// Neither side has a cluster.
-    #[error("neither side is a member of a cluster yet; one has to found it")]
-    NoCluster,
-    /// Software versions differ.
-    #[error("the peer runs version {theirs}, this system {ours}: they do not replicate")]
-    Version {
-        /// Ours.
-        ours: String,
-        /// Theirs.
-        theirs: String,
-    },
-    /// Both claim to be the same machine.
-    #[error("the peer has this system's own node id: one is a copy of the other")]
-    SameNode,
-    /// An origin's history differs between the two.
-    #[error("histories of origin {origin:016x} differ at {seq}: one side was restored or copied")]
-    Fork {
-        /// Which origin.
-        origin: Incarnation,
-        /// At which transaction.
-        seq: u64,
-    },
-    /// A frame that has no place now.
-    #[error("an unexpected frame: {0}")]
-    Unexpected(&'static str),
-    /// Nothing was heard for [`SILENCE_MS`].
-    #[error("nothing was heard from the peer for {} s", SILENCE_MS / 1000)]
-    Silence,
 }

@@ -108,6 +108,7 @@ fn message(local: IpAddr, reqid: u32, sa: &AhSa) -> Result<ModifyMessage, XfrmEr
 fn algorithm(sa: &AhSa) -> AlgAuth {
     let (name, trunc_bits) = match sa.integrity {
         Integrity::HmacSha2_256_128 => ("hmac(sha256)", 128),
+        Integrity::HmacSha2_384_192 => ("hmac(sha384)", 192),
         Integrity::HmacSha2_512_256 => ("hmac(sha512)", 256),
     };
     let mut alg_name = [0; 64];

@@ -4,7 +4,7 @@
 use super::super::Outbox;
 use super::super::message::TunnelState;
 use super::{Attempt, BACKOFF_MS, Link, YIELD_MS, loses};
-use crate::ike::exchange::auth::HalfOpen;
+use crate::ike::exchange::half_open::HalfOpen;
 use crate::ike::exchange::init::Initiator;
 use crate::ike::{Child, Connection, Context, End, Refusal};
 
@@ -31,6 +31,7 @@ impl Link {
             Refusal::AuthenticationFailed => TunnelState::AuthenticationFailed,
             Refusal::NoProposal => TunnelState::NoProposal,
             Refusal::NotListed => TunnelState::NotListed,
+            Refusal::Certificate(error) => TunnelState::Failed(error.to_string()),
             Refusal::Other(text) => TunnelState::Failed(text.clone()),
         });
     }
@@ -57,9 +58,7 @@ impl Link {
     fn speak(&mut self, outbox: &mut Outbox) {
         let target = self.target();
         let to = std::mem::replace(&mut self.reply_to, target);
-        if let Some(bytes) = self.accepted.take() {
-            outbox.send(to, bytes);
-        }
+        outbox.send_all(to, std::mem::take(&mut self.accepted));
         for connection in &mut self.connections {
             while let Some(bytes) = connection.poll_transmit() {
                 outbox.send(to, bytes);
@@ -74,13 +73,15 @@ impl Link {
                 if initiator.age(now) >= NO_ANSWER_MS && self.fault.is_none() {
                     self.fault = Some(TunnelState::NoAnswer);
                 }
-                initiator.timeout(now)
+                let again = initiator.timeout(now);
+                again.map(|bytes| bytes.map(|bytes| vec![bytes]))
             }
+            Some(Attempt::Intermediate(intermediating)) => intermediating.timeout(now),
             Some(Attempt::Auth(authenticating)) => authenticating.timeout(now),
             None => return,
         };
         match result {
-            Ok(Some(bytes)) => outbox.send(self.target(), bytes),
+            Ok(Some(bytes)) => outbox.send_all(self.target(), bytes),
             Ok(None) => {}
             Err(refusal) => {
                 self.attempt = None;
@@ -144,7 +145,9 @@ impl Link {
             self.attempt_at = context.now + YIELD_MS;
             return;
         }
-        let (initiator, bytes) = Initiator::start(context);
+        let Some((initiator, bytes)) = Initiator::start(context) else {
+            return self.failed(context, &Refusal::NoProposal);
+        };
         outbox.send(self.target(), bytes);
         self.attempt = Some(Attempt::Init(Box::new(initiator)));
     }
@@ -184,6 +187,7 @@ impl Link {
         let mut times: Vec<u64> = Vec::new();
         match &self.attempt {
             Some(Attempt::Init(initiator)) => times.push(initiator.due()),
+            Some(Attempt::Intermediate(intermediating)) => times.push(intermediating.due()),
             Some(Attempt::Auth(authenticating)) => times.push(authenticating.due()),
             None if self.chosen().is_none() => times.push(self.attempt_at),
             None => {}

@@ -14,6 +14,9 @@ use crate::wire::reader::Reader;
 /// Shared Key Message Integrity Code.
 pub const SHARED_KEY: u8 = 2;
 
+/// Digital Signature (RFC 7427).
+pub const DIGITAL_SIGNATURE: u8 = 14;
+
 /// Proof of an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {

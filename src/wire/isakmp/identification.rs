@@ -15,6 +15,7 @@ use crate::wire::reader::Reader;
 
 const IPV4_ADDR: u8 = 1;
 const IPV6_ADDR: u8 = 5;
+const FQDN: u8 = 2;
 
 /// Who a side says it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,14 @@ impl Identification {
                 kind: IPV6_ADDR,
                 data: v6.octets().to_vec(),
             },
+        }
+    }
+
+    /// ID_FQDN.
+    pub fn name(name: &str) -> Self {
+        Self {
+            kind: FQDN,
+            data: name.as_bytes().to_vec(),
         }
     }
 

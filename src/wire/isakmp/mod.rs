@@ -4,8 +4,10 @@
 //! value means is decided in `ike`. Reserved bits are ignored on receipt and sent as zero.
 
 pub mod auth;
+pub mod certificate;
 pub mod delete;
 pub mod encrypted;
+pub mod fragment;
 pub mod header;
 pub mod identification;
 pub mod key_exchange;
@@ -17,8 +19,10 @@ pub mod proposal;
 pub mod traffic_selector;
 
 pub use auth::Auth;
+pub use certificate::Certificate;
 pub use delete::Delete;
 pub use encrypted::Encrypted;
+pub use fragment::Fragment;
 pub use header::Header;
 pub use identification::Identification;
 pub use key_exchange::KeyExchange;
@@ -78,4 +82,8 @@ pub mod exchange {
     pub const CREATE_CHILD_SA: u8 = 36;
     /// Deletes, errors, liveness.
     pub const INFORMATIONAL: u8 = 37;
+    /// Between the first exchange and authentication (RFC 9242).
+    pub const IKE_INTERMEDIATE: u8 = 43;
+    /// Further key exchanges of a new or rekeyed SA (RFC 9370).
+    pub const IKE_FOLLOWUP_KE: u8 = 44;
 }

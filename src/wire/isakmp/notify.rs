@@ -31,6 +31,8 @@ pub mod kind {
     pub const TEMPORARY_FAILURE: u16 = 43;
     /// The child SA to be rekeyed does not exist.
     pub const CHILD_SA_NOT_FOUND: u16 = 44;
+    /// No key exchange is under way to which this message could belong (RFC 9370).
+    pub const STATE_NOT_FOUND: u16 = 47;
     /// Status types start here; everything below is an error.
     pub const FIRST_STATUS: u16 = 16384;
     /// The sender has no other IKE SA with the receiver.
@@ -41,6 +43,14 @@ pub mod kind {
     pub const USE_TRANSPORT_MODE: u16 = 16391;
     /// The SA that a new one replaces.
     pub const REKEY_SA: u16 = 16393;
+    /// The sender understands fragments (RFC 7383).
+    pub const IKEV2_FRAGMENTATION_SUPPORTED: u16 = 16430;
+    /// Hash algorithms of signatures that the sender accepts (RFC 7427).
+    pub const SIGNATURE_HASH_ALGORITHMS: u16 = 16431;
+    /// The sender understands IKE_INTERMEDIATE (RFC 9242).
+    pub const INTERMEDIATE_EXCHANGE_SUPPORTED: u16 = 16438;
+    /// A further key exchange follows; its data links the messages (RFC 9370).
+    pub const ADDITIONAL_KEY_EXCHANGE: u16 = 16441;
     /// Private: SHA-256 of the sender's node certificate, in IKE_AUTH both ways.
     pub const NODE_CERTIFICATE: u16 = 41180;
     /// Private: the sender does not list the receiver among its peers.

@@ -9,8 +9,8 @@
 //! ```
 
 use super::{
-    Auth, Delete, Encrypted, Identification, KeyExchange, Notify, Proposal, TrafficSelector,
-    WireError, nonce, proposal, traffic_selector,
+    Auth, Certificate, Delete, Encrypted, Fragment, Identification, KeyExchange, Notify, Proposal,
+    TrafficSelector, WireError, nonce, proposal, traffic_selector,
 };
 use crate::wire::reader::Reader;
 
@@ -20,8 +20,10 @@ const SA: u8 = 33;
 const KE: u8 = 34;
 const ID_I: u8 = 35;
 const ID_R: u8 = 36;
-/// Certificate, certificate request, vendor id: known by type, their content not looked at.
-const OPAQUE: [u8; 6] = [37, 38, 43, 47, 48, 53];
+const CERT: u8 = 37;
+const CERTREQ: u8 = 38;
+/// Vendor id, configuration, EAP: known by type, their content not looked at.
+const OPAQUE: [u8; 3] = [43, 47, 48];
 const AUTH: u8 = 39;
 const NONCE: u8 = 40;
 const NOTIFY: u8 = 41;
@@ -30,6 +32,8 @@ const TS_I: u8 = 44;
 const TS_R: u8 = 45;
 /// Type of the encrypted payload.
 pub const ENCRYPTED: u8 = 46;
+/// Type of the encrypted fragment payload.
+pub const FRAGMENT: u8 = 53;
 
 const HEADER_LEN: usize = 4;
 const CRITICAL: u8 = 0x80;
@@ -47,6 +51,10 @@ pub enum Payload {
     IdI(Identification),
     /// Identification of the responder.
     IdR(Identification),
+    /// Certificate.
+    Cert(Certificate),
+    /// Certificate request.
+    CertReq(Certificate),
     /// Authentication.
     Auth(Auth),
     /// Nonce.
@@ -61,6 +69,8 @@ pub enum Payload {
     TsR(Vec<TrafficSelector>),
     /// Encrypted and authenticated payloads; always the last one.
     Encrypted(Encrypted),
+    /// A part of an encrypted payload; always the last one.
+    Fragment(Fragment),
     /// A payload whose content is not looked at.
     Other {
         /// Its type.
@@ -78,6 +88,8 @@ impl Payload {
             Payload::Ke(_) => KE,
             Payload::IdI(_) => ID_I,
             Payload::IdR(_) => ID_R,
+            Payload::Cert(_) => CERT,
+            Payload::CertReq(_) => CERTREQ,
             Payload::Auth(_) => AUTH,
             Payload::Nonce(_) => NONCE,
             Payload::Notify(_) => NOTIFY,
@@ -85,6 +97,7 @@ impl Payload {
             Payload::TsI(_) => TS_I,
             Payload::TsR(_) => TS_R,
             Payload::Encrypted(_) => ENCRYPTED,
+            Payload::Fragment(_) => FRAGMENT,
             Payload::Other { kind, .. } => *kind,
         }
     }
@@ -95,6 +108,8 @@ impl Payload {
             KE => Payload::Ke(KeyExchange::parse(body)?),
             ID_I => Payload::IdI(Identification::parse(body)?),
             ID_R => Payload::IdR(Identification::parse(body)?),
+            CERT => Payload::Cert(Certificate::parse(body)?),
+            CERTREQ => Payload::CertReq(Certificate::parse(body)?),
             AUTH => Payload::Auth(Auth::parse(body)?),
             NONCE => Payload::Nonce(nonce::parse(body)?),
             NOTIFY => Payload::Notify(Notify::parse(body)?),
@@ -105,6 +120,7 @@ impl Payload {
                 first: next,
                 body: body.to_vec(),
             }),
+            FRAGMENT => Payload::Fragment(Fragment::parse(next, body)?),
             // The critical bit matters only for types one does not know (section 2.5).
             _ if critical && !OPAQUE.contains(&kind) => return Err(WireError::Critical(kind)),
             _ => Payload::Other {
@@ -119,12 +135,14 @@ impl Payload {
             Payload::Sa(proposals) => proposal::encode_all(proposals, out),
             Payload::Ke(ke) => ke.encode(out),
             Payload::IdI(id) | Payload::IdR(id) => id.encode(out),
+            Payload::Cert(cert) | Payload::CertReq(cert) => cert.encode(out),
             Payload::Auth(auth) => auth.encode(out),
             Payload::Nonce(nonce) => out.extend_from_slice(nonce),
             Payload::Notify(notify) => notify.encode(out),
             Payload::Delete(delete) => delete.encode(out),
             Payload::TsI(ts) | Payload::TsR(ts) => traffic_selector::encode_all(ts, out),
             Payload::Encrypted(sk) => out.extend_from_slice(&sk.body),
+            Payload::Fragment(fragment) => fragment.encode(out),
             Payload::Other { body, .. } => out.extend_from_slice(body),
         }
     }
@@ -144,14 +162,14 @@ pub fn parse_chain(first: u8, bytes: &[u8]) -> Result<Vec<Payload>, WireError> {
         let length = usize::from(r.u16()?);
         let body = r.take(length.checked_sub(HEADER_LEN).ok_or(WireError::Length)?)?;
         payloads.push(Payload::parse(kind, critical, next, body)?);
-        if kind == ENCRYPTED {
+        if kind == ENCRYPTED || kind == FRAGMENT {
             // Its "next payload" names the first one inside (section 3.14).
             break;
         }
         kind = next;
     }
     if !r.is_empty() {
-        return Err(if kind == ENCRYPTED {
+        return Err(if kind == ENCRYPTED || kind == FRAGMENT {
             WireError::AfterEncrypted
         } else {
             WireError::Length
@@ -165,6 +183,7 @@ pub fn encode_chain(payloads: &[Payload], out: &mut Vec<u8>) {
     for (i, payload) in payloads.iter().enumerate() {
         let next = match payload {
             Payload::Encrypted(sk) => sk.first,
+            Payload::Fragment(fragment) => fragment.first,
             _ => first_kind(&payloads[i + 1..]),
         };
         let start = out.len();

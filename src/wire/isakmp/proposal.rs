@@ -31,6 +31,8 @@ pub mod kind {
     pub const DH: u8 = 4;
     /// Extended sequence numbers.
     pub const ESN: u8 = 5;
+    /// First additional key exchange (RFC 9370); the last of seven is 12.
+    pub const ADDKE: u8 = 6;
 }
 
 /// The attribute type "key length", in bits.

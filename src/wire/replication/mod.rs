@@ -13,47 +13,45 @@
 //! +---------------+-----------------------------------------------
 //! ```
 //!
-//! Decoding never panics, whatever the input: it returns a value or a named error.
+//! Decoding never panics, whatever the input: it returns a value or a named error. What it
+//! returns is within the limits of its kind, and took no more memory than a small multiple of
+//! [`MAX_FRAME`].
 
 use serde::{Deserialize, Serialize};
 
+mod bytes;
+mod compress;
+mod hello;
+#[cfg(test)]
+mod tests;
+mod transactions;
+
+pub use hello::{Hello, MAX_NAME, MAX_ORIGINS, Partial, WireFrontier};
+pub use transactions::{MAX_COST, MAX_TRANSACTIONS, Piece, Run, runs};
+
 /// The version of these frames; peers of another one do not replicate.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;
 
-/// The largest length a frame may state: one largest transaction and what goes around it.
-pub const MAX_FRAME: usize = (16 << 20) + (1 << 16);
+/// The largest length a frame may state, and the largest a compressed one may become.
+pub const MAX_FRAME: usize = 1 << 20;
 
-/// A frontier as sent: origin incarnation, last sequence number, chain hash.
-pub type WireFrontier = Vec<(u64, u64, [u8; 32])>;
-
-/// What each side says first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
-    /// [`PROTOCOL`].
-    pub protocol: u16,
-    /// The cluster it is a member of.
-    pub cluster: Option<[u8; 16]>,
-    /// Its node.
-    pub node: [u8; 16],
-    /// Its present incarnation.
-    pub incarnation: u64,
-    /// Its name, to be shown.
-    pub name: String,
-    /// Its software version.
-    pub version: String,
-    /// What it has durably applied.
-    pub frontier: WireFrontier,
-}
+/// Names one staged snapshot: random.
+pub type SnapshotId = [u8; 16];
 
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
     /// Kind 1: who speaks.
     Hello(Hello),
-    /// Kind 2: transactions as (origin, number, bytes), in an order that keeps causality.
-    Transactions(Vec<(u64, u64, Vec<u8>)>),
-    /// Kind 3: all up to here is durable at the sender.
-    Ack(WireFrontier),
+    /// Kind 2: transactions, in an order that keeps causality.
+    Transactions(Vec<Run>),
+    /// Kind 3: what the sender has done with what it was sent on this link.
+    Ack {
+        /// How many frames of kinds 2 and 11 it has dealt with since the hello.
+        batches: u64,
+        /// The positions that moved since its last acknowledgement; all is durable.
+        frontier: WireFrontier,
+    },
     /// Kind 4: answer with a pong; the sender's monotonic microseconds.
     Ping {
         /// The sender's own clock, returned unread.
@@ -63,30 +61,44 @@ pub enum Frame {
     Pong {
         /// From the ping.
         sent_us: u64,
-        /// The answerer's wall clock, milliseconds since 1970.
+        /// How long the ping lay at the answerer, in microseconds.
+        held_us: u64,
+        /// The answerer's wall clock when it answered, milliseconds since 1970.
         wall_ms: u64,
     },
     /// Kind 6: the sender has no cluster and asks for a snapshot of this one.
-    SnapshotRequest,
+    SnapshotRequest {
+        /// What an earlier link left half sent: which snapshot, and how many bytes are held.
+        resume: Option<(SnapshotId, u64)>,
+    },
     /// Kind 7: what is going to be sent.
     SnapshotBegin {
+        /// Which snapshot.
+        id: SnapshotId,
         /// In bytes.
         size: u64,
-        /// Of the whole.
-        sha256: [u8; 32],
+        /// Where sending starts: what was held, or 0.
+        offset: u64,
     },
     /// Kind 8: a piece of it.
     SnapshotChunk {
         /// Where it belongs.
         offset: u64,
-        /// What belongs there.
+        /// What belongs there, never empty.
         bytes: Vec<u8>,
     },
-    /// Kind 9: the joiner holds everything before `offset`.
+    /// Kind 9: the joiner has written everything before `offset`.
     SnapshotAck {
         /// The next byte it waits for.
         offset: u64,
     },
+    /// Kind 10: all is sent.
+    SnapshotEnd {
+        /// Of the whole.
+        sha256: [u8; 32],
+    },
+    /// Kind 11: a piece of a transaction that is too large for kind 2.
+    Piece(Piece),
 }
 
 /// Why bytes are no frame.
@@ -101,18 +113,58 @@ pub enum FrameError {
     /// The fields of a kind that end early, are malformed, or are followed by more.
     #[error("a malformed frame of kind {0}")]
     Fields(u8),
+    /// A hello of another protocol version.
+    #[error("a hello of protocol {0}, this system speaks {PROTOCOL}: they do not replicate")]
+    Protocol(u16),
+    /// More of something than one frame may hold.
+    #[error("a frame beyond a limit: {what} are more than {limit}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// Numbers that contradict each other.
+    #[error("a frame that contradicts itself: {0}")]
+    Order(&'static str),
+    /// Compressed bytes that are damaged, become another size than stated, or hold what is never
+    /// compressed.
+    #[error("a compressed frame that does not become the {0} bytes it states")]
+    Compressed(usize),
 }
 
 fn encode(kind: u8, fields: &impl Serialize) -> Vec<u8> {
     // The length and the kind go first; postcard appends. Its only error is a full buffer.
     let buffer = vec![0, 0, 0, 0, kind];
     let mut bytes = postcard::to_extend(fields, buffer).unwrap_or_default();
+    head(&mut bytes);
+    bytes
+}
+
+/// Writes the length in front.
+fn head(bytes: &mut [u8]) {
     let length = (bytes.len().saturating_sub(4)) as u32;
     if let Some(head) = bytes.get_mut(..4) {
         head.copy_from_slice(&length.to_be_bytes());
     }
-    bytes
 }
+
+/// As [`encode`], compressed where that makes it smaller.
+fn encode_packed(kind: u8, fields: &impl Serialize) -> Vec<u8> {
+    let plain = encode(kind, fields);
+    match compress::pack(plain.get(4..).unwrap_or_default()) {
+        Some(packed) => {
+            let mut bytes = vec![0, 0, 0, 0, COMPRESSED];
+            bytes.extend(packed);
+            head(&mut bytes);
+            bytes
+        }
+        None => plain,
+    }
+}
+
+/// The kind of a compressed frame.
+const COMPRESSED: u8 = 12;
 
 fn fields<'a, T: Deserialize<'a>>(kind: u8, bytes: &'a [u8]) -> Result<T, FrameError> {
     match postcard::take_from_bytes(bytes) {
@@ -129,121 +181,118 @@ pub fn check_length(head: [u8; 4]) -> Result<usize, FrameError> {
     }
 }
 
+#[derive(Serialize, Deserialize)]
+struct Chunk<'a> {
+    offset: u64,
+    #[serde(borrow)]
+    bytes: &'a [u8],
+}
+
 impl Frame {
-    /// Its bytes, length included.
+    /// Its bytes, length included; those of kinds 2, 8 and 11 compressed where it pays.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Frame::Hello(hello) => encode(1, hello),
-            Frame::Transactions(list) => encode(2, list),
-            Frame::Ack(frontier) => encode(3, frontier),
+            Frame::Transactions(runs) => encode_packed(2, runs),
+            Frame::Ack { batches, frontier } => encode(3, &(batches, frontier)),
             Frame::Ping { sent_us } => encode(4, sent_us),
-            Frame::Pong { sent_us, wall_ms } => encode(5, &(sent_us, wall_ms)),
-            Frame::SnapshotRequest => encode(6, &()),
-            Frame::SnapshotBegin { size, sha256 } => encode(7, &(size, sha256)),
-            Frame::SnapshotChunk { offset, bytes } => encode(8, &(offset, bytes)),
+            Frame::Pong {
+                sent_us,
+                held_us,
+                wall_ms,
+            } => encode(5, &(sent_us, held_us, wall_ms)),
+            Frame::SnapshotRequest { resume } => encode(6, resume),
+            Frame::SnapshotBegin { id, size, offset } => encode(7, &(id, size, offset)),
+            Frame::SnapshotChunk { offset, bytes } => {
+                let offset = *offset;
+                encode_packed(8, &Chunk { offset, bytes })
+            }
             Frame::SnapshotAck { offset } => encode(9, offset),
+            Frame::SnapshotEnd { sha256 } => encode(10, sha256),
+            Frame::Piece(piece) => encode_packed(11, piece),
         }
     }
 
     /// The frame in `bytes`, which follow the length.
     pub fn decode(bytes: &[u8]) -> Result<Frame, FrameError> {
-        let Some((&kind, rest)) = bytes.split_first() else {
-            return Err(FrameError::Length(0));
-        };
-        Ok(match kind {
-            1 => Frame::Hello(fields(kind, rest)?),
-            2 => Frame::Transactions(fields(kind, rest)?),
-            3 => Frame::Ack(fields(kind, rest)?),
-            4 => Frame::Ping {
-                sent_us: fields(kind, rest)?,
-            },
-            5 => {
-                let (sent_us, wall_ms) = fields(kind, rest)?;
-                Frame::Pong { sent_us, wall_ms }
+        match bytes.split_first() {
+            None => Err(FrameError::Length(0)),
+            Some((&COMPRESSED, rest)) => {
+                let inner = compress::unpack(COMPRESSED, rest)?;
+                match inner.split_first() {
+                    Some((&kind @ (2 | 8 | 11), rest)) => plain(kind, rest),
+                    _ => Err(FrameError::Compressed(inner.len())),
+                }
             }
-            6 => {
-                fields::<()>(kind, rest)?;
-                Frame::SnapshotRequest
-            }
-            7 => {
-                let (size, sha256) = fields(kind, rest)?;
-                Frame::SnapshotBegin { size, sha256 }
-            }
-            8 => {
-                let (offset, bytes) = fields(kind, rest)?;
-                Frame::SnapshotChunk { offset, bytes }
-            }
-            9 => Frame::SnapshotAck {
-                offset: fields(kind, rest)?,
-            },
-            other => return Err(FrameError::Kind(other)),
-        })
+            Some((&kind, rest)) => plain(kind, rest),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn golden_bytes() {
-        let ping = Frame::Ping { sent_us: 300 };
-        assert_eq!(ping.encode(), [0, 0, 0, 3, 4, 0xac, 0x02]);
-        let list = Frame::Transactions(vec![(5, 6, vec![7, 8])]);
-        assert_eq!(list.encode(), [0, 0, 0, 7, 2, 1, 5, 6, 2, 7, 8]);
-        assert_eq!(Frame::SnapshotRequest.encode(), [0, 0, 0, 1, 6]);
-    }
-
-    #[test]
-    fn frames_survive_the_wire() {
-        let hello = Hello {
-            protocol: PROTOCOL,
-            cluster: Some([1; 16]),
-            node: [2; 16],
-            incarnation: u64::MAX,
-            name: "peer".into(),
-            version: "0.1.0".into(),
-            frontier: vec![(5, 6, [7; 32])],
-        };
-        for frame in [
-            Frame::Hello(hello),
-            Frame::Ack(vec![]),
+/// The frame of a kind that is not compressed (any more).
+fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
+    Ok(match kind {
+        1 => {
+            // What follows in another protocol's hello is not ours to read.
+            let (protocol, _) =
+                postcard::take_from_bytes(rest).map_err(|_| FrameError::Fields(kind))?;
+            if protocol != PROTOCOL {
+                return Err(FrameError::Protocol(protocol));
+            }
+            let hello: Hello = fields(kind, rest)?;
+            hello.check()?;
+            Frame::Hello(hello)
+        }
+        2 => {
+            let runs: Vec<Run> = fields(kind, rest)?;
+            transactions::check(&runs)?;
+            Frame::Transactions(runs)
+        }
+        3 => {
+            let (batches, frontier) = fields(kind, rest)?;
+            hello::frontier(&frontier)?;
+            Frame::Ack { batches, frontier }
+        }
+        4 => Frame::Ping {
+            sent_us: fields(kind, rest)?,
+        },
+        5 => {
+            let (sent_us, held_us, wall_ms) = fields(kind, rest)?;
             Frame::Pong {
-                sent_us: 1,
-                wall_ms: 2,
-            },
-            Frame::SnapshotBegin {
-                size: 9,
-                sha256: [3; 32],
-            },
-            Frame::SnapshotChunk {
-                offset: 4,
-                bytes: vec![1; 300],
-            },
-            Frame::SnapshotAck { offset: 304 },
-        ] {
-            let bytes = frame.encode();
-            let length = check_length([bytes[0], bytes[1], bytes[2], bytes[3]]).unwrap();
-            assert_eq!(length, bytes.len() - 4);
-            assert_eq!(Frame::decode(&bytes[4..]), Ok(frame));
+                sent_us,
+                held_us,
+                wall_ms,
+            }
         }
-    }
-
-    #[test]
-    fn what_is_no_frame_is_named() {
-        assert_eq!(Frame::decode(&[]), Err(FrameError::Length(0)));
-        assert_eq!(Frame::decode(&[99]), Err(FrameError::Kind(99)));
-        assert_eq!(Frame::decode(&[6, 0]), Err(FrameError::Fields(6)));
-        assert!(check_length([0xff; 4]).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_decode_without_a_panic(
-            bytes in proptest::collection::vec(any::<u8>(), 0..99),
-        ) {
-            let _ = Frame::decode(&bytes);
+        6 => Frame::SnapshotRequest {
+            resume: fields(kind, rest)?,
+        },
+        7 => {
+            let (id, size, offset) = fields(kind, rest)?;
+            if offset > size {
+                return Err(FrameError::Order("where a snapshot starts"));
+            }
+            Frame::SnapshotBegin { id, size, offset }
         }
-    }
+        8 => {
+            let Chunk { offset, bytes } = fields(kind, rest)?;
+            if bytes.is_empty() || offset.checked_add(bytes.len() as u64).is_none() {
+                return Err(FrameError::Order("a piece of a snapshot"));
+            }
+            let bytes = bytes.to_vec();
+            Frame::SnapshotChunk { offset, bytes }
+        }
+        9 => Frame::SnapshotAck {
+            offset: fields(kind, rest)?,
+        },
+        10 => Frame::SnapshotEnd {
+            sha256: fields(kind, rest)?,
+        },
+        11 => {
+            let piece: Piece = fields(kind, rest)?;
+            piece.check()?;
+            Frame::Piece(piece)
+        }
+        other => return Err(FrameError::Kind(other)),
+    })
 }

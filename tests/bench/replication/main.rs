@@ -9,7 +9,11 @@
 )]
 
 mod commit;
+mod galera;
 mod growth;
+#[path = "../../mesh/mod.rs"]
+mod mesh;
+mod peers;
 mod plain;
 mod rows;
 mod sample;
@@ -48,6 +52,18 @@ const PARTS: &[Part] = &[
         lines: &["growth_ratio"],
         run: growth::growth,
     },
+    Part {
+        lines: &["converge_rows_per_s", "converge_ratio", "galera_ratio"],
+        run: converge,
+    },
+    Part {
+        lines: &["visible_ms_p50", "visible_ms_p99"],
+        run: peers::visible,
+    },
+    Part {
+        lines: &["join_ratio", "rss_mb"],
+        run: peers::join,
+    },
 ];
 
 /// The lines printed so far; later parts compare with earlier ones.
@@ -69,7 +85,16 @@ impl Report {
     }
 }
 
+/// Ours first, then Galera on the same rows.
+fn converge(report: &mut Report) {
+    peers::converge(report);
+    galera::galera(report);
+}
+
 fn main() {
+    if mesh::node::main(rows::values) {
+        return;
+    }
     // Cargo adds `--bench`.
     let arguments = std::env::args().skip(1).filter(|given| given != "--bench");
     let wanted: Vec<String> = arguments.collect();

@@ -19,15 +19,6 @@ pub fn on_disk() -> TempDir {
     .unwrap()
 }
 
-/// A directory in memory, where syncing costs neither side anything.
-pub fn in_memory() -> TempDir {
-    let mut builder = tempfile::Builder::new();
-    builder
-        .prefix("tutti-bench-")
-        .tempdir_in("/dev/shm")
-        .unwrap()
-}
-
 /// Seconds that `work` takes.
 pub fn seconds(work: impl FnOnce()) -> f64 {
     let began = Instant::now();

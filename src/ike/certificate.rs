@@ -1,0 +1,85 @@
+//! Authentication by certificates, as the protocol core sees it (RFC 7427, RFC 4945): what it
+//! needs of certificates is behind [`Certified`], which `tls` implements.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::wire::isakmp::Identification;
+
+/// Hash algorithms of signatures (RFC 7427 section 7, RFC 8420): SHA2-256, -384, -512, and the one
+/// that Ed25519 has inside.
+pub const HASHES: [u16; 4] = [2, 3, 4, 5];
+
+/// Certificates a peer may send; more are not looked at.
+pub const MAX_CHAIN: usize = 5;
+
+/// Our certificate and what we think of others'.
+pub trait Certified: Send + Sync {
+    /// Our certificate and the intermediate ones, DER.
+    fn chain(&self) -> &[Vec<u8>];
+
+    /// SHA-1 digests of the trusted authorities' public keys, one after the other.
+    fn authorities(&self) -> &[u8];
+
+    /// The data of an AUTH payload: algorithm identifier and signature (RFC 7427 section 3).
+    /// `None` if the peer has none of our hash algorithms.
+    fn sign(&self, octets: &[u8], hashes: &[u16]) -> Option<Vec<u8>>;
+
+    /// Whether `claim` holds: chain, purpose, identity and signature.
+    fn verify(&self, claim: &Claim<'_>) -> Result<(), CertificateError>;
+}
+
+/// What a peer says of itself.
+pub struct Claim<'a> {
+    /// Its certificate and intermediate ones, DER.
+    pub chain: &'a [&'a [u8]],
+    /// Where its packets come from.
+    pub address: IpAddr,
+    /// Who it says it is.
+    pub id: &'a Identification,
+    /// What it signed.
+    pub octets: &'a [u8],
+    /// Algorithm identifier and signature.
+    pub data: &'a [u8],
+}
+
+/// Why a peer's certificate proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// No certificate came.
+    #[error("the peer sent no certificate")]
+    Missing,
+    /// It is over; the date is the last of its validity.
+    #[error("certificate expired on {0}")]
+    Expired(String),
+    /// It has not begun, or our clock is wrong.
+    #[error("certificate valid only from {0}")]
+    NotYetValid(String),
+    /// No path to an authority of ours.
+    #[error("certificate not issued by a trusted authority")]
+    Untrusted,
+    /// On a revocation list.
+    #[error("certificate revoked")]
+    Revoked,
+    /// Revocation lists are given, and none says anything about it, or it is over.
+    #[error("no current revocation list covers the certificate")]
+    RevocationUnknown,
+    /// Its usage extensions do not allow IKE.
+    #[error("certificate not meant for IKE (key usage)")]
+    Usage,
+    /// Somebody else's certificate, or an identity we do not expect at that address.
+    #[error("certificate does not name {0}")]
+    Name(IpAddr),
+    /// The signature is wrong or of a kind that is not accepted.
+    #[error("signature does not verify")]
+    Signature,
+    /// Anything else that is wrong with it.
+    #[error("certificate unusable: {0}")]
+    Unusable(String),
+}
+
+impl fmt::Debug for dyn Certified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certified({} certificates)", self.chain().len())
+    }
+}

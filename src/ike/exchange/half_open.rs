@@ -1,0 +1,207 @@
+//! The responder's side from its answer to IKE_SA_INIT until IKE_AUTH: further key exchange
+//! (RFC 9242, RFC 9370), then identities and proof of the shared key (RFC 7296 section 1.2).
+
+use super::auth::{accept_child, accepted, certificate, no_signature};
+use super::{Handshake, Parts, complaint, notify};
+use crate::ike::child::Child;
+use crate::ike::connection::{Connection, Origin};
+use crate::ike::group::encapsulate;
+use crate::ike::keys::{Seeds, prf};
+use crate::ike::session::{Content, Incoming, Session};
+use crate::ike::{Context, Datagrams, Refusal};
+use crate::wire::isakmp::notify::kind;
+use crate::wire::isakmp::{Header, Identification, KeyExchange, Message, Payload, exchange};
+
+/// How long a half-open SA waits for IKE_AUTH.
+const HALF_OPEN_MS: u64 = 30_000;
+
+/// We answered IKE_SA_INIT and wait for IKE_AUTH.
+pub struct HalfOpen {
+    /// When the request came.
+    pub began: u64,
+    session: Session,
+    handshake: Handshake,
+    /// The exchange that comes next.
+    expected: u8,
+    refused: bool,
+}
+
+/// What a message to a half-open SA did.
+pub enum HalfOpenStep {
+    /// Nothing.
+    Ignored(Box<HalfOpen>),
+    /// Send this; the SA stays half-open.
+    Reply(Box<HalfOpen>, Datagrams, Option<Refusal>),
+    /// The peer proved the key: send this. The flag is INITIAL_CONTACT.
+    Established(Box<Connection>, Datagrams, bool),
+}
+
+impl HalfOpen {
+    pub(super) fn new(session: Session, handshake: Handshake) -> Self {
+        let expected = match session.suite.additional {
+            Some(_) => exchange::IKE_INTERMEDIATE,
+            None => exchange::IKE_AUTH,
+        };
+        Self {
+            began: handshake.began,
+            session,
+            handshake,
+            expected,
+            refused: false,
+        }
+    }
+
+    /// When it is forgotten.
+    pub fn expires(&self) -> u64 {
+        self.began + HALF_OPEN_MS
+    }
+
+    /// Whether it still waits for IKE_AUTH.
+    pub fn is_waiting(&self) -> bool {
+        !self.refused
+    }
+
+    /// The answer again, if `datagram` is the request that opened it.
+    pub fn repeat(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        (self.handshake.request == datagram).then(|| self.handshake.answer.clone())
+    }
+
+    /// Whether `header` belongs to it.
+    pub fn owns(&self, header: &Header) -> bool {
+        // IKE_INTERMEDIATE also after it is done: its answer may have been lost.
+        let intermediate = self.session.suite.additional.is_some()
+            && header.exchange == exchange::IKE_INTERMEDIATE;
+        let awaited = header.exchange == self.expected || intermediate;
+        awaited && !header.response && self.session.owns(header)
+    }
+
+    /// Handles a request.
+    pub fn receive(
+        mut self: Box<Self>,
+        context: &mut Context<'_>,
+        datagram: &[u8],
+        message: &Message,
+    ) -> HalfOpenStep {
+        let content = match self.session.receive(datagram, message) {
+            Incoming::Dropped => return HalfOpenStep::Ignored(self),
+            Incoming::Again(bytes) => return HalfOpenStep::Reply(self, bytes, None),
+            Incoming::Fresh(_) if self.refused => return HalfOpenStep::Ignored(self),
+            Incoming::Fresh(content) => content,
+        };
+        let exchange = message.header.exchange;
+        let payloads = match &content.payloads {
+            Ok(payloads) if exchange == self.expected => payloads,
+            Ok(_) => {
+                let say = notify(kind::INVALID_SYNTAX, &[]);
+                return self.refuse(exchange, say, None);
+            }
+            Err(error) => return self.refuse(exchange, complaint(*error), None),
+        };
+        let parts = Parts::of(payloads);
+        if exchange == exchange::IKE_INTERMEDIATE {
+            return self.intermediate(context, &parts, &content);
+        }
+        if let Err(refusal) = self.authenticate(context, &parts) {
+            let say = notify(kind::AUTHENTICATION_FAILED, &[]);
+            return self.refuse(exchange, say, Some(refusal));
+        }
+        self.establish(context, &parts)
+    }
+
+    /// The further key exchange: nobody is authenticated yet, but all of it will be.
+    fn intermediate(
+        mut self: Box<Self>,
+        context: &mut Context<'_>,
+        parts: &Parts<'_>,
+        content: &Content,
+    ) -> HalfOpenStep {
+        let exchange = exchange::IKE_INTERMEDIATE;
+        let suite = self.session.suite;
+        let method = suite.additional.map(|a| a.number());
+        let ke = parts.ke.filter(|ke| Some(ke.group) == method);
+        let Some((ciphertext, shared)) = ke.and_then(|ke| encapsulate(&ke.data, context.random))
+        else {
+            let say = notify(kind::INVALID_SYNTAX, &[]);
+            return self.refuse(exchange, say, None);
+        };
+        let answer = [Payload::Ke(KeyExchange {
+            group: method.unwrap_or_default(),
+            data: ciphertext,
+        })];
+        let covered = self.session.covered(exchange, true, &answer);
+        let keys = &self.session.keys;
+        let int_auth_i = prf(keys.prf(), &keys.pi, &[&content.covered]);
+        let int_auth_r = prf(keys.prf(), &keys.pr, &[&covered]);
+        self.handshake.intermediate(&int_auth_i, &int_auth_r);
+        let seeds = Seeds {
+            shared: &shared,
+            ni: &self.handshake.ni,
+            nr: &self.handshake.nr,
+            spis: (self.session.spi_i, self.session.spi_r),
+        };
+        let keys = keys.after_intermediate(suite, &seeds);
+        let bytes = self.session.respond(exchange, &answer);
+        if self.session.change_keys(keys).is_none() {
+            return HalfOpenStep::Ignored(self);
+        }
+        self.expected = exchange::IKE_AUTH;
+        HalfOpenStep::Reply(self, bytes, None)
+    }
+
+    fn refuse(
+        mut self: Box<Self>,
+        exchange: u8,
+        say: Payload,
+        refusal: Option<Refusal>,
+    ) -> HalfOpenStep {
+        let bytes = self.session.respond(exchange, &[say]);
+        self.refused = true;
+        HalfOpenStep::Reply(self, bytes, refusal)
+    }
+
+    fn authenticate(&self, context: &Context<'_>, parts: &Parts<'_>) -> Result<(), Refusal> {
+        let id = parts.id_i.ok_or(Refusal::AuthenticationFailed)?;
+        let signed = self.handshake.signed(&self.session.keys, id, true);
+        signed.verify(context.credentials, context.remote, parts)
+    }
+
+    fn establish(self: Box<Self>, context: &mut Context<'_>, parts: &Parts<'_>) -> HalfOpenStep {
+        let id = Identification::address(context.local);
+        let proof = self
+            .handshake
+            .signed(&self.session.keys, &id, false)
+            .prove(context.credentials, &self.handshake.hashes);
+        let Some(proof) = proof else {
+            let say = notify(kind::AUTHENTICATION_FAILED, &[]);
+            return self.refuse(exchange::IKE_AUTH, say, Some(no_signature()));
+        };
+        let mut session = self.session;
+        let mut payloads = vec![Payload::IdR(id)];
+        payloads.extend(proof);
+        let child = match accept_child(context, parts) {
+            Ok((ah, spi)) => {
+                payloads.extend(accepted(context, ah, spi));
+                let (ni, nr) = (&self.handshake.ni, &self.handshake.nr);
+                let keys = session.keys.child(ah.integrity, ni, nr);
+                Some(Child::new(context, spi, ah, keys, false))
+            }
+            Err(error) => {
+                payloads.push(notify(error, &[]));
+                None
+            }
+        };
+        payloads.push(notify(
+            kind::NODE_CERTIFICATE,
+            &context.credentials.certificate,
+        ));
+        let bytes = session.respond(exchange::IKE_AUTH, &payloads);
+        let origin = Origin {
+            began: self.began,
+            initiator: false,
+            certificate: certificate(parts),
+        };
+        let connection = Connection::new(context, session, child, origin);
+        let initial = parts.notify(kind::INITIAL_CONTACT).is_some();
+        HalfOpenStep::Established(Box::new(connection), bytes, initial)
+    }
+}

@@ -1,0 +1,63 @@
+//! Frames on a stream.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+
+use super::LinkError;
+use crate::wire::replication::{Frame, check_length};
+
+/// A read or write under way.
+pub(super) type Pinned<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What a write gives back.
+pub(super) type WriteResult<S> = Result<WriteHalf<S>, std::io::Error>;
+
+/// How long a refused peer may take to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+pub(super) async fn read_frame<S: AsyncRead>(
+    mut stream: ReadHalf<S>,
+) -> Result<(ReadHalf<S>, Frame), LinkError> {
+    let mut head = [0; 4];
+    stream.read_exact(&mut head).await?;
+    let length = check_length(head)?;
+    // Memory follows what arrives, not what a length promises.
+    let mut bytes = Vec::new();
+    let mut limited = (&mut stream).take(length as u64);
+    limited.read_to_end(&mut bytes).await?;
+    if bytes.len() < length {
+        return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok((stream, Frame::decode(&bytes)?))
+}
+
+pub(super) async fn write_frame<S: AsyncWrite>(
+    mut stream: WriteHalf<S>,
+    frame: Frame,
+) -> WriteResult<S> {
+    stream.write_all(&frame.encode()).await?;
+    stream.flush().await?;
+    Ok(stream)
+}
+
+/// Sends what is left, for a peer that is going to be refused.
+pub(super) async fn farewell<S: AsyncWrite>(
+    writing: Option<Pinned<'_, WriteResult<S>>>,
+    idle: Option<WriteHalf<S>>,
+    frame: Option<Frame>,
+) {
+    let send = async {
+        let mut stream = match (writing, idle) {
+            (Some(writing), _) => writing.await?,
+            (None, Some(idle)) => idle,
+            (None, None) => return Ok(()),
+        };
+        if let Some(frame) = frame {
+            stream = write_frame(stream, frame).await?;
+        }
+        stream.shutdown().await
+    };
+    let _ = tokio::time::timeout(FAREWELL, send).await;
+}

@@ -1,0 +1,187 @@
+//! What a session wants of the store, done on a thread that may block.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::replica::session::{Action, BATCH, CHUNK, Done, Large, PIECES};
+use crate::replica::{ClusterId, Incarnation};
+use crate::store::{Incoming, LargeLogged, Logged, Partial, Staged, Store, StoreError};
+use crate::sys::disk;
+use crate::wire::replication::{Piece, Run};
+
+/// What a job leads to.
+pub(super) enum Outcome {
+    /// The session waits for it.
+    Done(Done),
+    /// Nobody waits for it.
+    Nothing,
+    /// A snapshot is our database now.
+    Adopted(ClusterId),
+}
+
+/// The files that one link reads and writes.
+#[derive(Clone)]
+pub(super) struct Files {
+    pub store: Store,
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    store: Store,
+    partial: Option<Partial>,
+    incoming: Option<Incoming>,
+    staged: Option<Arc<Staged>>,
+}
+
+impl Drop for Inner {
+    /// Also after the last job of a link that was cut: the next link goes on from here.
+    fn drop(&mut self) {
+        if let Some(partial) = self.partial.take() {
+            self.store.keep_partial(partial);
+        }
+    }
+}
+
+impl Files {
+    pub fn new(store: Store) -> Self {
+        let partial = store.take_partial();
+        let inner = Inner {
+            store: store.clone(),
+            partial,
+            incoming: None,
+            staged: None,
+        };
+        let inner = Arc::new(Mutex::new(inner));
+        Files { store, inner }
+    }
+
+    /// What an earlier link left half received.
+    pub fn partial(&self) -> Option<crate::wire::replication::Partial> {
+        self.lock().partial.as_ref().map(|partial| partial.what)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn free(&self) -> Result<u64, StoreError> {
+        let path = self.store.directory();
+        disk::free(path).map_err(|source| StoreError::Io {
+            path: path.to_owned(),
+            source,
+        })
+    }
+
+    /// Runs one action to its end. Blocks.
+    pub fn perform(&self, action: Action) -> Result<Outcome, StoreError> {
+        let store = &self.store;
+        Ok(Outcome::Done(match action {
+            Action::Apply(runs) => Done::Applied(store.apply(&logged(runs))?),
+            Action::WritePiece(piece) => {
+                self.write_piece(&piece)?;
+                Done::PieceWritten
+            }
+            Action::ApplyLarge { .. } => {
+                let partial = self.lock().partial.take();
+                let partial = partial.ok_or_else(|| missing("large transaction"))?;
+                Done::Applied(store.apply_partial(partial)?)
+            }
+            Action::Read { frontier, position } => {
+                let from = match position {
+                    Some(position) => position,
+                    None => store.log_start(&frontier)?,
+                };
+                let (found, large, position) = store.log_batch(&frontier, from, BATCH)?;
+                let found = found.into_iter().map(|l| (l.origin, l.seq, l.bytes));
+                Done::Read {
+                    found: found.collect(),
+                    large: large.map(|large| Large {
+                        origin: large.origin,
+                        seq: large.seq,
+                        total: large.total,
+                    }),
+                    position,
+                }
+            }
+            Action::ReadLarge { large, offset } => {
+                let logged = LargeLogged {
+                    origin: large.origin,
+                    seq: large.seq,
+                    total: large.total,
+                };
+                let bytes = store.log_piece(logged, offset, PIECES)?;
+                Done::LargeRead { offset, bytes }
+            }
+            Action::Stage { wanted } => {
+                let staged = store.stage_snapshot(wanted, self.free()?)?;
+                let (id, size) = (staged.id, staged.size);
+                self.lock().staged = Some(staged);
+                Done::Staged { id, size }
+            }
+            Action::ReadChunk { offset } => {
+                let staged = self.lock().staged.clone();
+                let staged = staged.ok_or_else(|| missing("staged snapshot"))?;
+                let (bytes, sha256) = staged.read(offset, CHUNK)?;
+                Done::ChunkRead {
+                    offset,
+                    bytes,
+                    sha256,
+                }
+            }
+            Action::WriteChunk { offset, bytes } => {
+                let mut inner = self.lock();
+                let incoming = inner.incoming.as_mut();
+                let incoming = incoming.ok_or_else(|| missing("arriving snapshot"))?;
+                incoming.write(offset, &bytes)?;
+                let end = offset + bytes.len() as u64;
+                Done::ChunkWritten { end }
+            }
+            Action::Accept { id, size, offset } => {
+                let incoming = store.accept_snapshot(id, size, offset, self.free()?)?;
+                self.lock().incoming = Some(incoming);
+                return Ok(Outcome::Nothing);
+            }
+            Action::SwapIn { sha256, cluster } => {
+                let incoming = self.lock().incoming.take();
+                let incoming = incoming.ok_or_else(|| missing("arriving snapshot"))?;
+                store.swap_in(incoming, sha256, random()?)?;
+                return Ok(Outcome::Adopted(cluster));
+            }
+            Action::Event(_) => return Ok(Outcome::Nothing),
+        }))
+    }
+
+    fn write_piece(&self, piece: &Piece) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if piece.offset == 0 {
+            inner.partial = None;
+            let (origin, seq, total) = (piece.origin, piece.seq, piece.total);
+            let partial = self.store.begin_partial(origin, seq, total, self.free()?)?;
+            inner.partial = Some(partial);
+        }
+        let partial = inner.partial.as_mut();
+        let partial = partial.ok_or_else(|| missing("large transaction"))?;
+        partial.write(piece.offset, &piece.bytes)
+    }
+}
+
+/// A session asks for these in order, so this is a fault of ours and ends the link.
+fn missing(what: &str) -> StoreError {
+    StoreError::Refused(format!("there is no {what} to go on with"))
+}
+
+fn logged(runs: Vec<Run>) -> Vec<Logged> {
+    let one = |run: Run| {
+        let numbers = run.first..;
+        let origin = run.origin;
+        let zipped = numbers.zip(run.transactions);
+        zipped.map(move |(seq, bytes)| Logged { origin, seq, bytes })
+    };
+    runs.into_iter().flat_map(one).collect()
+}
+
+/// A fresh incarnation.
+pub(super) fn random() -> Result<Incarnation, StoreError> {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Refused(error.to_string()))?;
+    Ok(u64::from_be_bytes(bytes))
+}

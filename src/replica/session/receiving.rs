@@ -1,0 +1,200 @@
+//! Transactions that arrive: checked for order and for room, queued, applied one group at a time.
+//!
+//! The peer may send [`WINDOW`] bytes that are not dealt with yet, so this queue is bounded and
+//! the link never has to stop reading: heartbeats and acknowledgements always come through.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Action, SessionError, WINDOW};
+use crate::replica::Incarnation;
+use crate::replica::change::MAX_TRANSACTION;
+use crate::replica::frontier::Frontier;
+use crate::wire::replication::{Partial, Piece, Run};
+
+#[derive(Debug)]
+enum Batch {
+    Runs(Vec<Run>),
+    Piece {
+        piece: Piece,
+        last: bool,
+    },
+    /// Was held already.
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Receiving {
+    /// Per origin, the last number that arrived on this link.
+    arrived: BTreeMap<Incarnation, u64>,
+    queue: VecDeque<(Batch, usize)>,
+    /// Frames being applied or written, and their cost.
+    busy: Option<(u64, usize)>,
+    /// The large transaction to be applied once its last piece is written.
+    completes: Option<(Incarnation, u64)>,
+    /// The cost of all frames not dealt with.
+    waiting: usize,
+    /// How many frames were dealt with.
+    dealt: u64,
+    partial: Option<Partial>,
+}
+
+impl Receiving {
+    pub fn new(partial: Option<Partial>) -> Self {
+        Receiving {
+            partial,
+            ..Receiving::default()
+        }
+    }
+
+    /// How many frames were dealt with since the hello.
+    pub fn dealt(&self) -> u64 {
+        self.dealt
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.busy.is_some()
+    }
+
+    /// Takes in a frame of transactions.
+    pub fn transactions(&mut self, ours: &Frontier, runs: Vec<Run>) -> Result<(), SessionError> {
+        let cost = runs.iter().map(Run::cost).sum();
+        self.room()?;
+        for run in &runs {
+            self.next(ours, run.origin, run.first)?;
+            let arrived = self.arrived.entry(run.origin).or_default();
+            *arrived = (*arrived).max(run.last());
+        }
+        self.push(Batch::Runs(runs), cost);
+        Ok(())
+    }
+
+    /// Takes in a piece of a large transaction.
+    pub fn piece(&mut self, ours: &Frontier, piece: Piece) -> Result<(), SessionError> {
+        let cost = piece.cost();
+        self.room()?;
+        if piece.total > MAX_TRANSACTION as u64 {
+            return Err(SessionError::TooLarge(piece.total));
+        }
+        if self.next(ours, piece.origin, piece.seq)? > piece.seq {
+            self.push(Batch::Nothing, cost);
+            return Ok(());
+        }
+        let continues = self.partial.is_some_and(|partial| {
+            (partial.origin, partial.seq, partial.total, partial.held)
+                == (piece.origin, piece.seq, piece.total, piece.offset)
+        });
+        if piece.offset != 0 && !continues {
+            return Err(SessionError::Unexpected(
+                "a piece of a transaction that does not fit",
+            ));
+        }
+        let last = piece.end() == piece.total;
+        self.partial = (!last).then_some(Partial {
+            origin: piece.origin,
+            seq: piece.seq,
+            total: piece.total,
+            held: piece.end(),
+        });
+        if last {
+            self.arrived.insert(piece.origin, piece.seq);
+        }
+        self.push(Batch::Piece { piece, last }, cost);
+        Ok(())
+    }
+
+    fn room(&self) -> Result<(), SessionError> {
+        if self.waiting >= WINDOW {
+            return Err(SessionError::Overrun);
+        }
+        Ok(())
+    }
+
+    /// The next number to come of an origin, which `seq` must not be beyond.
+    fn next(&self, ours: &Frontier, origin: Incarnation, seq: u64) -> Result<u64, SessionError> {
+        let arrived = self.arrived.get(&origin).copied().unwrap_or(0);
+        let expected = arrived.max(ours.seq(origin)).saturating_add(1);
+        if seq > expected {
+            return Err(SessionError::Gap {
+                origin,
+                seq,
+                expected,
+            });
+        }
+        Ok(expected)
+    }
+
+    fn push(&mut self, batch: Batch, cost: usize) {
+        self.waiting += cost;
+        self.queue.push_back((batch, cost));
+    }
+
+    /// What to do next, unless something is being done.
+    pub fn work(&mut self, ours: &Frontier) -> Option<Action> {
+        while self.busy.is_none() {
+            let (batch, mut cost) = self.queue.pop_front()?;
+            let mut frames = 1;
+            match batch {
+                Batch::Nothing => self.finish(frames, cost),
+                Batch::Piece { piece, last } => {
+                    self.completes = last.then_some((piece.origin, piece.seq));
+                    self.busy = Some((frames, cost));
+                    return Some(Action::WritePiece(piece));
+                }
+                Batch::Runs(mut runs) => {
+                    // All that waits goes in one group: one sync for all of it.
+                    while let Some((Batch::Runs(_), _)) = self.queue.front()
+                        && let Some((Batch::Runs(more), cost_of_more)) = self.queue.pop_front()
+                    {
+                        runs.extend(more);
+                        cost += cost_of_more;
+                        frames += 1;
+                    }
+                    let runs = news(ours, runs);
+                    if runs.is_empty() {
+                        self.finish(frames, cost);
+                        continue;
+                    }
+                    self.busy = Some((frames, cost));
+                    return Some(Action::Apply(runs));
+                }
+            }
+        }
+        None
+    }
+
+    fn finish(&mut self, frames: u64, cost: usize) {
+        self.dealt += frames;
+        self.waiting = self.waiting.saturating_sub(cost);
+    }
+
+    /// What was being done is done.
+    pub fn applied(&mut self) {
+        if let Some((frames, cost)) = self.busy.take() {
+            self.finish(frames, cost);
+        }
+    }
+
+    /// A piece is written; after the last one comes another action.
+    pub fn piece_written(&mut self) -> Option<Action> {
+        if let Some((origin, seq)) = self.completes.take() {
+            return Some(Action::ApplyLarge { origin, seq });
+        }
+        self.applied();
+        None
+    }
+}
+
+/// What of `runs` is not held yet.
+fn news(ours: &Frontier, mut runs: Vec<Run>) -> Vec<Run> {
+    for run in &mut runs {
+        let held = ours.seq(run.origin);
+        if held >= run.first {
+            let old = (held - run.first).saturating_add(1);
+            let old = usize::try_from(old).unwrap_or(usize::MAX);
+            run.transactions.drain(..old.min(run.transactions.len()));
+            run.first = held.saturating_add(1);
+        }
+    }
+    runs.retain(|run| !run.transactions.is_empty());
+    runs
+}

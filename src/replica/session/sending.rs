@@ -1,0 +1,213 @@
+//! Transactions that leave: read from the log as the window allows, sent, acknowledged.
+
+use std::collections::VecDeque;
+
+use super::{Action, BATCH, Large, Now, RELAY_MS, STALL_MS, SessionError, WINDOW};
+use crate::replica::Incarnation;
+use crate::replica::frontier::{Frontier, Position};
+use crate::wire::replication::{Frame, MAX_TRANSACTIONS, Partial, Piece, Run, runs};
+
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// What the peer has durably: by its own word, or because it sent it (then without a chain).
+    pub acked: Frontier,
+    /// What it has or was sent.
+    sent: Frontier,
+    position: Option<i64>,
+    reading: bool,
+    /// More may be in the log than was read; read it from this time on, in microseconds.
+    pending_us: Option<u64>,
+    /// Frames to be sent, with their cost.
+    ready: VecDeque<(Frame, usize)>,
+    /// The cost of each frame sent and not dealt with, and of all.
+    in_flight: VecDeque<usize>,
+    under_way: usize,
+    /// How many frames the peer has dealt with.
+    dealt: u64,
+    /// When it last got further, or something was first under way.
+    progress_us: u64,
+    /// What is being sent in pieces, and from where.
+    large: Option<(Large, u64)>,
+    /// What the peer holds in part.
+    partial: Option<Partial>,
+}
+
+impl Sending {
+    /// Starts with what the peer said to have.
+    pub fn new(now: Now, theirs: Frontier, partial: Option<Partial>) -> Self {
+        Sending {
+            acked: theirs.clone(),
+            sent: theirs,
+            position: None,
+            reading: false,
+            pending_us: Some(now.us),
+            ready: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            under_way: 0,
+            dealt: 0,
+            progress_us: now.us,
+            large: None,
+            partial,
+        }
+    }
+
+    /// There is something new in the log. What another peer wrote waits a little: it may have
+    /// told this one by itself.
+    pub fn more(&mut self, now: Now, relayed: bool) {
+        let from = now.us + if relayed { RELAY_MS * 1_000 } else { 0 };
+        self.pending_us = Some(self.pending_us.map_or(from, |earlier| earlier.min(from)));
+    }
+
+    /// The peer sent these itself.
+    pub fn has(&mut self, origin: Incarnation, seq: u64) {
+        let position = Position {
+            seq,
+            chain: [0; 32],
+        };
+        let theirs = Frontier([(origin, position)].into());
+        self.acked.advance(&theirs);
+        self.sent.advance(&theirs);
+    }
+
+    fn is_free(&self) -> bool {
+        !self.reading && self.ready.is_empty() && self.under_way < WINDOW
+    }
+
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let waits = self.pending_us.filter(|_| self.is_free());
+        let stalls = self.progress_us + STALL_MS * 1_000;
+        let stalls = (!self.in_flight.is_empty()).then_some(stalls);
+        waits.into_iter().chain(stalls).min()
+    }
+
+    pub fn handle_timeout(&self, now: Now) -> Result<(), SessionError> {
+        if !self.in_flight.is_empty() && now.us >= self.progress_us + STALL_MS * 1_000 {
+            return Err(SessionError::Stalled);
+        }
+        Ok(())
+    }
+
+    /// What to read next, if anything.
+    pub fn work(&mut self, now: Now) -> Option<Action> {
+        if !self.is_free() {
+            return None;
+        }
+        if let Some((large, offset)) = self.large {
+            if offset < large.total && !self.acked.covers(large.origin, large.seq) {
+                self.reading = true;
+                return Some(Action::ReadLarge { large, offset });
+            }
+            self.large = None;
+        }
+        if self.pending_us.is_none_or(|from| from > now.us) {
+            return None;
+        }
+        self.pending_us = None;
+        self.reading = true;
+        Some(Action::Read {
+            frontier: self.sent.clone(),
+            position: self.position,
+        })
+    }
+
+    /// Something was read from the log.
+    pub fn read(
+        &mut self,
+        now: Now,
+        found: Vec<(Incarnation, u64, Vec<u8>)>,
+        large: Option<Large>,
+        position: i64,
+    ) {
+        self.reading = false;
+        self.position = Some(position);
+        if !found.is_empty() || large.is_some() {
+            self.pending_us = Some(now.us);
+        }
+        let mut end = Frontier::default();
+        for (origin, seq) in found.iter().map(|f| (f.0, f.1)) {
+            end.0.entry(origin).or_default().seq = seq;
+        }
+        if let Some(large) = large {
+            end.0.entry(large.origin).or_default().seq = large.seq;
+            let held = self.partial.take().filter(|held| {
+                (held.origin, held.seq, held.total) == (large.origin, large.seq, large.total)
+                    && held.held < held.total
+            });
+            self.large = Some((large, held.map_or(0, |held| held.held)));
+        }
+        self.sent.advance(&end);
+        // The peer may have told meanwhile that it has them from elsewhere.
+        let acked = &self.acked;
+        let mut news: Vec<_> = found
+            .into_iter()
+            .filter(|f| !acked.covers(f.0, f.1))
+            .collect();
+        while !news.is_empty() {
+            let rest = news.split_off(news.len().min(MAX_TRANSACTIONS));
+            let runs = runs(std::mem::replace(&mut news, rest));
+            let cost = runs.iter().map(Run::cost).sum();
+            self.ready.push_back((Frame::Transactions(runs), cost));
+        }
+    }
+
+    /// A large transaction was read on.
+    pub fn large_read(&mut self, at: u64, bytes: &[u8]) {
+        self.reading = false;
+        let Some((large, offset)) = &mut self.large else {
+            return;
+        };
+        if *offset != at {
+            return;
+        }
+        for bytes in bytes.chunks(BATCH) {
+            let piece = Piece {
+                origin: large.origin,
+                seq: large.seq,
+                total: large.total,
+                offset: *offset,
+                bytes: bytes.to_vec(),
+            };
+            *offset = piece.end();
+            let cost = piece.cost();
+            self.ready.push_back((Frame::Piece(piece), cost));
+        }
+    }
+
+    /// The next frame, while the window has room.
+    pub fn frame(&mut self, now: Now) -> Option<Frame> {
+        if self.under_way >= WINDOW {
+            return None;
+        }
+        let (frame, cost) = self.ready.pop_front()?;
+        if self.in_flight.is_empty() {
+            self.progress_us = now.us;
+        }
+        self.in_flight.push_back(cost);
+        self.under_way += cost;
+        Some(frame)
+    }
+
+    /// The peer has dealt with `dealt` frames and holds `frontier`. True: it got further.
+    pub fn acknowledged(
+        &mut self,
+        now: Now,
+        dealt: u64,
+        frontier: &Frontier,
+    ) -> Result<bool, SessionError> {
+        let news = dealt.checked_sub(self.dealt);
+        let news = news.filter(|news| *news <= self.in_flight.len() as u64);
+        let Some(news) = news else {
+            return Err(SessionError::Unsent);
+        };
+        self.dealt = dealt;
+        for _ in 0..news {
+            self.under_way -= self.in_flight.pop_front().unwrap_or(0);
+        }
+        if news > 0 {
+            self.progress_us = now.us;
+        }
+        self.acked.advance(frontier);
+        self.sent.advance(frontier);
+        Ok(news > 0)
+    }
+}

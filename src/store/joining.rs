@@ -1,0 +1,300 @@
+//! Snapshots that arrive: a file that grows piece by piece and survives a cut, verified before
+//! anything else and swapped in so that a crash leaves either the old or the new database.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use ring::digest::{Context, SHA256};
+use rusqlite::{Connection, OpenFlags};
+
+use super::snapshot::{finish, named, room};
+use super::writer::Writer;
+use super::{Store, StoreError, lock, shown};
+use crate::replica::Incarnation;
+use crate::wire::replication::SnapshotId;
+
+/// How long a part is worth keeping: no donor has its snapshot any more.
+const KEEP: Duration = Duration::from_secs(86_400);
+/// Tables without which a file is no replicated database.
+const NEEDED: [&str; 3] = ["_tutti_log", "_tutti_origin", "_tutti_table"];
+
+/// A snapshot that is arriving. Its file stays when a link ends, to be gone on with.
+pub struct Incoming {
+    path: PathBuf,
+    file: File,
+    size: u64,
+    held: u64,
+    context: Context,
+}
+
+impl Incoming {
+    /// Adds a piece; pieces come in order.
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        if offset != self.held || end > self.size {
+            return Err(StoreError::Peer(
+                "a piece of a snapshot that does not fit".into(),
+            ));
+        }
+        named(&self.path, self.file.write_all_at(bytes, offset))?;
+        self.context.update(bytes);
+        self.held = end;
+        Ok(())
+    }
+}
+
+/// The parts beside the database at `path`, with the snapshot each belongs to.
+fn parts(path: &Path) -> Vec<(SnapshotId, PathBuf)> {
+    let entries = path.parent().and_then(|d| fs::read_dir(d).ok());
+    let part = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let hex = name.to_str()?.strip_prefix("incoming-")?;
+        let number = u128::from_str_radix(hex.strip_suffix(".part")?, 16).ok()?;
+        Some((number.to_be_bytes(), entry.path()))
+    };
+    let entries = entries.into_iter().flatten().flatten();
+    entries.filter_map(part).collect()
+}
+
+/// Removes old parts, and what a crash in the middle of swapping in left.
+pub(super) fn sweep(path: &Path) {
+    for (_, part) in parts(path) {
+        let modified = fs::metadata(&part).and_then(|meta| meta.modified());
+        let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > KEEP));
+        if old {
+            let _ = fs::remove_file(&part);
+        }
+    }
+    // A second name of the present database is a backup of something that was not replaced.
+    let Ok(here) = fs::metadata(path) else {
+        return;
+    };
+    let entries = path.parent().and_then(|d| fs::read_dir(d).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let backup = entry.file_name().to_string_lossy().starts_with("backup-");
+        let same = |meta: fs::Metadata| (meta.dev(), meta.ino()) == (here.dev(), here.ino());
+        if here.nlink() > 1 && backup && entry.metadata().is_ok_and(same) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Adds to a file's name.
+fn with(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(suffix);
+    name.into()
+}
+
+/// Whether everything of a closed database is in its one file.
+fn is_whole(path: &Path) -> Result<(), StoreError> {
+    let wal = with(path, "-wal");
+    match fs::metadata(&wal) {
+        Ok(meta) if meta.len() > 0 => Err(StoreError::Refused(format!(
+            "{} could not be folded into its database; somebody else has it open",
+            wal.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    named(directory, synced)
+}
+
+/// Refuses what is no sound database with our tables; nothing is written.
+fn inspect(path: &Path) -> Result<(), StoreError> {
+    let refused = |why: String| StoreError::Peer(format!("a snapshot that is refused: {why}"));
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let encoded: String = path
+        .to_string_lossy()
+        .chars()
+        .flat_map(|c| match c {
+            '%' => vec!['%', '2', '5'],
+            '?' => vec!['%', '3', 'f'],
+            '#' => vec!['%', '2', '3'],
+            other => vec![other],
+        })
+        .collect();
+    let check = || -> Result<Option<String>, rusqlite::Error> {
+        let uri = format!("file:{encoded}?immutable=1");
+        let db = Connection::open_with_flags(uri, flags)?;
+        db.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 1073741824")?;
+        for table in NEEDED {
+            let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?";
+            let count: i64 = db.query_row(sql, [table], |row| row.get(0))?;
+            if count == 0 {
+                return Ok(Some(format!("it has no table {table}")));
+            }
+        }
+        let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        Ok((found != "ok").then_some(found))
+    };
+    match check() {
+        Ok(None) => Ok(()),
+        Ok(Some(why)) => Err(refused(why)),
+        Err(error) => Err(refused(error.to_string())),
+    }
+}
+
+impl Store {
+    /// The newest part of a snapshot that an earlier link left, and how many bytes it holds.
+    pub fn resumable(&self) -> Option<(SnapshotId, u64)> {
+        let held = |(id, part): (SnapshotId, PathBuf)| {
+            let meta = fs::metadata(part).ok()?;
+            Some((meta.modified().ok()?, id, meta.len()))
+        };
+        let newest = parts(&self.inner.path).into_iter().filter_map(held).max();
+        newest.map(|(_, id, len)| (id, len))
+    }
+
+    /// Makes ready for a snapshot of `size` bytes of which `offset` are held; parts of others
+    /// go. `free` is the room on the disk in bytes.
+    ///
+    /// # Errors
+    /// [`StoreError::NoRoom`] where it would fill the disk.
+    pub fn accept_snapshot(
+        &self,
+        id: SnapshotId,
+        size: u64,
+        offset: u64,
+        free: u64,
+    ) -> Result<Incoming, StoreError> {
+        for (other, part) in parts(&self.inner.path) {
+            if other != id {
+                named(&part, fs::remove_file(&part))?;
+            }
+        }
+        room("the cluster's snapshot", size.saturating_sub(offset), free)?;
+        let name = format!("incoming-{:032x}.part", u128::from_be_bytes(id));
+        let path = self.inner.path.with_file_name(name);
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = named(&path, options.open(&path))?;
+        named(&path, file.set_len(offset))?;
+        // What an earlier link received has to be read once more.
+        let mut context = Context::new(&SHA256);
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match named(&path, file.read(&mut buffer))? {
+                0 => break,
+                read => context.update(&buffer[..read]),
+            }
+        }
+        Ok(Incoming {
+            path,
+            file,
+            size,
+            held: offset,
+            context,
+        })
+    }
+
+    /// Verifies an arrived snapshot and swaps it in under a fresh incarnation. What was here is
+    /// kept as `backup-<milliseconds>.db` in the same directory; its path is returned. What is
+    /// refused goes, and the old database stays.
+    pub fn swap_in(
+        &self,
+        incoming: Incoming,
+        sha256: [u8; 32],
+        incarnation: Incarnation,
+    ) -> Result<PathBuf, StoreError> {
+        let path = incoming.path.clone();
+        let result = self.verify(incoming, sha256, incarnation);
+        let result = result.and_then(|()| self.replace(&path, incarnation));
+        if result.is_err() {
+            for suffix in ["", "-wal", "-shm"] {
+                let _ = fs::remove_file(with(&path, suffix));
+            }
+        }
+        result
+    }
+
+    /// Everything that can go wrong with a snapshot goes wrong here, beside the old database.
+    fn verify(
+        &self,
+        incoming: Incoming,
+        sha256: [u8; 32],
+        incarnation: Incarnation,
+    ) -> Result<(), StoreError> {
+        let whole = incoming.held == incoming.size;
+        if !whole || finish(incoming.context) != sha256 {
+            return Err(StoreError::Peer("a snapshot that arrived damaged".into()));
+        }
+        let path = incoming.path;
+        drop(incoming.file);
+        inspect(&path)?;
+        let inner = &self.inner;
+        let clock = self.writer()?.clock.clone();
+        let shown = shown::Shared::default();
+        let mut trial = Writer::open(&path, inner.node, incarnation, clock, shown)?;
+        let migrations = lock(&inner.migrations).clone();
+        let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
+        trial.migrate(&migrations)?;
+        drop(trial);
+        is_whole(&path)?;
+        named(&path, File::open(&path).and_then(|file| file.sync_all()))
+    }
+
+    /// Puts a verified file in the database's place.
+    fn replace(&self, incoming: &Path, incarnation: Incarnation) -> Result<PathBuf, StoreError> {
+        let inner = &self.inner;
+        let _swap = inner.swap.write().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer()?;
+        lock(&inner.readers).clear();
+        let clock = writer.clock.clone();
+        let backup = inner.path.with_file_name(format!("backup-{}.db", clock()));
+        // SQLite must have let go of the old file, and folded its WAL into it, before its name is
+        // used for another.
+        writer.db = Connection::open_in_memory()?;
+        inner.sync.reset();
+        let swapped = exchange(incoming, &inner.path, &backup);
+        // Whether or not it worked: whatever is there now is opened again.
+        let open = || {
+            let (clock, shown) = (clock.clone(), inner.shown.clone());
+            Writer::open(&inner.path, inner.node, incarnation, clock, shown)
+        };
+        match open() {
+            Ok(new) => *writer = new,
+            Err(error) if swapped.is_ok() => {
+                named(&backup, fs::rename(&backup, &inner.path))?;
+                *writer = open()?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
+        swapped?;
+        drop(writer);
+        self.flush()?;
+        Ok(backup)
+    }
+}
+
+/// Keeps a closed database under another name and gives its own to `incoming`: the one rename
+/// is the moment from which the new one counts.
+fn exchange(incoming: &Path, path: &Path, backup: &Path) -> Result<(), StoreError> {
+    is_whole(path)?;
+    for suffix in ["-wal", "-shm"] {
+        let left = with(path, suffix);
+        match fs::remove_file(&left) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return named(&left, Err(error)),
+            _ => {}
+        }
+    }
+    named(backup, fs::hard_link(path, backup))?;
+    sync_directory(path)?;
+    if let Err(error) = fs::rename(incoming, path) {
+        let _ = fs::remove_file(backup);
+        return named(incoming, Err(error));
+    }
+    sync_directory(path)
+}
+
+#[cfg(test)]
+mod tests;

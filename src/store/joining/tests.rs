@@ -1,0 +1,289 @@
+//! Snapshots from donor to joiner, honest, cut off, and lying.
+
+use super::*;
+use crate::replica::value::Value;
+use crate::store::Staged;
+use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
+
+const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
+const ROOMY: u64 = u64::MAX;
+
+/// A donor with some rows, and a joiner with a table of its own.
+fn donor_and_joiner() -> (Peer, Peer) {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'a', 1)");
+    let own = "CREATE TABLE own(id INTEGER PRIMARY KEY)";
+    b.store.declare(own).unwrap();
+    run(&b, "INSERT INTO own VALUES (5)");
+    (a, b)
+}
+
+/// Sends from where the joiner is until `end`.
+fn send(staged: &Staged, incoming: &mut Incoming, end: u64) -> Option<[u8; 32]> {
+    while incoming.held < end {
+        let at = incoming.held;
+        let (bytes, sha256) = staged.read(at, 1_000).unwrap();
+        incoming.write(at, &bytes).unwrap();
+        if sha256.is_some() {
+            return sha256;
+        }
+    }
+    None
+}
+
+fn transfer(from: &Peer, to: &Peer) -> (Incoming, [u8; 32]) {
+    let staged = from.store.stage_snapshot(None, ROOMY).unwrap();
+    let accepted = to.store.accept_snapshot(staged.id, staged.size, 0, ROOMY);
+    let mut incoming = accepted.unwrap();
+    let sha256 = send(&staged, &mut incoming, staged.size).unwrap();
+    (incoming, sha256)
+}
+
+fn names(peer: &Peer, start: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(peer.dir.path()).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let fits = |path: &PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with(start)
+    };
+    paths.filter(fits).collect()
+}
+
+#[test]
+fn a_snapshot_is_swapped_in_and_the_old_rows_are_backed_up() {
+    let (a, b) = donor_and_joiner();
+    let (incoming, sha256) = transfer(&a, &b);
+    let backup = b.store.swap_in(incoming, sha256, 77).unwrap();
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+    assert!(names(&b, "incoming-").is_empty());
+    let old = Connection::open(backup).unwrap();
+    let own: i64 = old
+        .query_row("SELECT id FROM own", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(own, 5);
+    run(&b, "UPDATE item SET a = 'b'");
+    exchange(&a, &b);
+    assert_eq!(rows(&a, "SELECT a FROM item"), vec![vec!["b".into()]]);
+}
+
+#[test]
+fn a_joiner_writes_under_its_own_incarnation_and_relays_the_log_it_joined_with() {
+    let (a, b) = donor_and_joiner();
+    let (incoming, sha256) = transfer(&a, &b);
+    b.store.swap_in(incoming, sha256, 77).unwrap();
+    run(&b, "INSERT INTO item VALUES (2, 'b', 1)");
+    assert_eq!(b.store.incarnation(), 77);
+    assert_eq!(
+        (b.store.frontier().seq(1), b.store.frontier().seq(77)),
+        (2, 1)
+    );
+    // A third peer that never speaks with the donor gets everything from the joiner.
+    let c = peer(3);
+    pull(&c, &b);
+    assert_eq!(c.store.digest().unwrap(), b.store.digest().unwrap());
+    assert_eq!(rows(&c, "SELECT id FROM item").len(), 2);
+}
+
+#[test]
+fn a_transfer_that_was_cut_goes_on_where_it_was_also_after_a_restart() {
+    let (a, b) = donor_and_joiner();
+    let staged = a.store.stage_snapshot(None, ROOMY).unwrap();
+    let accept = |store: &Store, offset| {
+        let accepted = store.accept_snapshot(staged.id, staged.size, offset, ROOMY);
+        accepted.unwrap()
+    };
+    let mut incoming = accept(&b.store, 0);
+    send(&staged, &mut incoming, 5_000);
+    drop(incoming);
+    assert_eq!(b.store.resumable(), Some((staged.id, 5_000)));
+    let Peer { store, dir } = b;
+    drop(store);
+    let store = Store::open(dir.path(), [2; 16], 3).unwrap();
+    assert_eq!(store.resumable(), Some((staged.id, 5_000)));
+    let same = a.store.stage_snapshot(Some(staged.id), ROOMY).unwrap();
+    assert_eq!(same.id, staged.id);
+    let mut incoming = accept(&store, 5_000);
+    let sha256 = send(&same, &mut incoming, same.size).unwrap();
+    store.swap_in(incoming, sha256, 78).unwrap();
+    assert_eq!(a.store.digest().unwrap(), store.digest().unwrap());
+}
+
+#[test]
+fn a_snapshot_that_the_donor_no_longer_has_starts_over() {
+    let (a, b) = donor_and_joiner();
+    let gone = b.store.accept_snapshot([7; 16], 9_000, 0, ROOMY).unwrap();
+    drop(gone);
+    assert_eq!(b.store.resumable(), Some(([7; 16], 0)));
+    let staged = a.store.stage_snapshot(Some([7; 16]), ROOMY).unwrap();
+    assert_ne!(staged.id, [7; 16]);
+    let (incoming, sha256) = transfer(&a, &b);
+    assert_eq!(names(&b, "incoming-").len(), 1, "the old part is gone");
+    b.store.swap_in(incoming, sha256, 77).unwrap();
+}
+
+#[test]
+fn two_joiners_share_one_staged_copy_and_its_file_goes_with_the_last() {
+    let (a, _) = donor_and_joiner();
+    let first = a.store.stage_snapshot(None, ROOMY).unwrap();
+    let frontier = a.store.frontier();
+    run(&a, "INSERT INTO item VALUES (2, 'late', 1)");
+    let second = a.store.stage_snapshot(None, ROOMY).unwrap();
+    assert_eq!(first.id, second.id);
+    assert_eq!(a.store.staged_frontier(), Some(frontier));
+    assert_eq!(names(&a, "snapshot-").len(), 1);
+    drop((first, second, a.store.clone()));
+    let Peer { store, dir } = a;
+    drop(store);
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
+    assert!(left.iter().all(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        !name.to_string_lossy().starts_with("snapshot-")
+    }));
+}
+
+#[test]
+fn a_lying_donor_is_refused_and_the_old_database_stays() {
+    let (a, b) = donor_and_joiner();
+    let before = b.store.digest().unwrap();
+    let staged = a.store.stage_snapshot(None, ROOMY).unwrap();
+    let (good, _) = staged.read(0, staged.size as usize).unwrap();
+    let mut torn = good.clone();
+    let middle = torn.len() - 4_000;
+    torn[middle..].fill(0x5a);
+    let empty = tempfile::tempdir().unwrap();
+    let foreign = empty.path().join("foreign.db");
+    let db = Connection::open(&foreign).unwrap();
+    db.execute_batch("CREATE TABLE x(y)").unwrap();
+    drop(db);
+    let foreign = fs::read(foreign).unwrap();
+    let short = good[..good.len() - 1].to_vec();
+    for (bytes, digest, size, word) in [
+        (&good, Some([0; 32]), good.len(), "arrived damaged"),
+        (&short, None, good.len(), "arrived damaged"),
+        (&vec![7; 5_000], None, 5_000, "not a database"),
+        (&foreign, None, foreign.len(), "no table _tutti_log"),
+        (&torn, None, torn.len(), "refused"),
+    ] {
+        let accepted = b.store.accept_snapshot([1; 16], size as u64, 0, ROOMY);
+        let mut incoming = accepted.unwrap();
+        incoming.write(0, bytes).unwrap();
+        let honest = finish({
+            let mut context = Context::new(&SHA256);
+            context.update(bytes);
+            context
+        });
+        let result = b.store.swap_in(incoming, digest.unwrap_or(honest), 77);
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(word), "{error} should say {word}");
+        assert_eq!(b.store.digest().unwrap(), before);
+        assert_eq!(b.store.incarnation(), 2);
+        assert!(names(&b, "incoming-").is_empty() && names(&b, "backup-").is_empty());
+    }
+    let accepted = b.store.accept_snapshot([1; 16], 100, 0, ROOMY);
+    let mut incoming = accepted.unwrap();
+    assert!(incoming.write(1, &[0]).is_err() && incoming.write(0, &[0; 101]).is_err());
+    run(&b, "INSERT INTO own VALUES (6)");
+}
+
+#[test]
+fn a_full_disk_is_named_before_anything_is_written() {
+    let (a, b) = donor_and_joiner();
+    let free = 64 << 20;
+    let error = a.store.stage_snapshot(None, free).map(|_| ()).unwrap_err();
+    assert!(matches!(error, StoreError::NoRoom { .. }), "{error}");
+    assert!(names(&a, "snapshot-").is_empty());
+    let error = b.store.accept_snapshot([1; 16], 1 << 30, 0, free);
+    let error = error.map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("64 MiB free") && error.contains("needs 1089"),
+        "{error}"
+    );
+    assert!(names(&b, "incoming-").is_empty());
+    let error = b.store.begin_partial(1, 1, 1 << 20, free).map(|_| ());
+    assert!(matches!(error, Err(StoreError::NoRoom { .. })));
+    assert!(names(&b, "large-").is_empty());
+}
+
+/// The moments of a swap between which a process can die: each leaves the old or the new
+/// database, and nothing that would be taken for a backup of it.
+#[test]
+fn a_crash_at_any_moment_of_swapping_in_leaves_the_old_or_the_new_database() {
+    for moment in 0..4 {
+        let (a, b) = donor_and_joiner();
+        let (incoming, sha256) = transfer(&a, &b);
+        let part = incoming.path.clone();
+        b.store.verify(incoming, sha256, 77).unwrap();
+        let expected = if moment < 3 { &b } else { &a };
+        let expected = expected.store.digest().unwrap();
+        let Peer { store, dir } = b;
+        let path = store.inner.path.clone();
+        let backup = path.with_file_name("backup-1.db");
+        match moment {
+            // Before the old database is closed: its WAL is there.
+            0 => {
+                let copy = tempfile::tempdir().unwrap();
+                for entry in fs::read_dir(dir.path()).unwrap() {
+                    let entry = entry.unwrap();
+                    fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+                }
+                let store = Store::open(copy.path(), [2; 16], 5).unwrap();
+                assert_eq!(store.digest().unwrap(), expected);
+                continue;
+            }
+            1 => drop(store),
+            2 => {
+                drop(store);
+                fs::hard_link(&path, &backup).unwrap();
+            }
+            _ => {
+                drop(store);
+                exchange_files(&part, &path, &backup);
+            }
+        }
+        let store = Store::open(dir.path(), [2; 16], 5).unwrap();
+        assert_eq!(store.digest().unwrap(), expected, "moment {moment}");
+        assert_eq!(backup.exists(), moment == 3, "moment {moment}");
+    }
+}
+
+fn exchange_files(incoming: &Path, path: &Path, backup: &Path) {
+    super::exchange(incoming, path, backup).unwrap();
+}
+
+#[test]
+fn writes_go_on_while_a_snapshot_is_staged_and_the_wal_stays_bounded() {
+    let (a, _) = donor_and_joiner();
+    let filler: Value = "x".repeat(1_000).into();
+    let write = |from: i64, count: i64| {
+        for id in from..from + count {
+            let row = [id.into(), filler.clone()];
+            let insert = "INSERT INTO item VALUES (?, ?, 1)";
+            a.store.transact(|tx| tx.execute(insert, &row)).unwrap();
+        }
+    };
+    write(100, 300);
+    let rounds = 30;
+    let staging = std::thread::scope(|scope| {
+        let store = a.store.clone();
+        let stage = scope.spawn(move || {
+            let frontiers = (0..rounds).map(|_| store.stage(ROOMY).unwrap().frontier.seq(1));
+            frontiers.collect::<Vec<_>>()
+        });
+        write(1_000, 300);
+        stage.join().unwrap()
+    });
+    assert!(staging.windows(2).all(|pair| pair[0] <= pair[1]));
+    write(2_000, 300);
+    // A staged copy that is being sent holds nothing back.
+    let _staged = a.store.stage_snapshot(None, ROOMY).unwrap();
+    write(3_000, 600);
+    let wal = fs::metadata(with(&a.store.inner.path, "-wal"))
+        .unwrap()
+        .len();
+    let all = fs::metadata(&a.store.inner.path).unwrap().len();
+    assert!(
+        wal < 3 * 4_096 * 1_000,
+        "the WAL holds {wal}, the database {all}"
+    );
+}

@@ -1,0 +1,298 @@
+//! Certificates for IKE (RFC 4945, RFC 7427): chains validated by webpki, signatures by ring.
+//!
+//! A chain alone never suffices: the certificate must name the peer's address, or the name that
+//! is configured for it, and be meant for IKE.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use rustls::SignatureScheme;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{
+    AlgorithmIdentifier, CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
+    PrivatePkcs8KeyDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime, alg_id,
+};
+use rustls::sign::SigningKey;
+use webpki::ring::{
+    ECDSA_P256_SHA256, ECDSA_P384_SHA384, ED25519, RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+    RSA_PSS_2048_8192_SHA384_LEGACY_KEY, RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+};
+use webpki::{
+    CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationOptionsBuilder,
+};
+
+use super::TlsError;
+use crate::ike::certificate::{CertificateError, Certified, Claim};
+use crate::tunnel::message::{Certificates, Secret};
+use crate::wire::isakmp::Identification;
+
+/// id-kp-ipsecIKE (RFC 4945 section 5.1.3.12), without tag and length.
+const IPSEC_IKE: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 17];
+
+/// A signature algorithm: scheme, identifier, hash number of RFC 7427, verification.
+type Algorithm = (
+    SignatureScheme,
+    AlgorithmIdentifier,
+    u16,
+    &'static dyn SignatureVerificationAlgorithm,
+);
+
+/// What we sign with and accept, preferred first. PKCS #1 v1.5 is not among them.
+const ALGORITHMS: [Algorithm; 6] = [
+    (SignatureScheme::ED25519, alg_id::ED25519, 5, ED25519),
+    (
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        alg_id::ECDSA_SHA256,
+        2,
+        ECDSA_P256_SHA256,
+    ),
+    (
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        alg_id::ECDSA_SHA384,
+        3,
+        ECDSA_P384_SHA384,
+    ),
+    (
+        SignatureScheme::RSA_PSS_SHA256,
+        alg_id::RSA_PSS_SHA256,
+        2,
+        RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+    ),
+    (
+        SignatureScheme::RSA_PSS_SHA384,
+        alg_id::RSA_PSS_SHA384,
+        3,
+        RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+    ),
+    (
+        SignatureScheme::RSA_PSS_SHA512,
+        alg_id::RSA_PSS_SHA512,
+        4,
+        RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+    ),
+];
+
+/// Our certificate, the authorities we trust, and the revocation lists.
+pub struct IkeCertificates {
+    chain: Vec<Vec<u8>>,
+    key: Arc<dyn SigningKey>,
+    anchors: Vec<TrustAnchor<'static>>,
+    authorities: Vec<u8>,
+    revoked: Vec<CertRevocationList<'static>>,
+    names: BTreeMap<IpAddr, String>,
+}
+
+impl Certificates {
+    /// From PEM texts: our certificate with intermediate ones, its private key, trusted
+    /// authorities, revocation lists (may be empty), and names of peers that have no address in
+    /// their certificate.
+    pub fn from_pem(
+        chain: &[u8],
+        key: &[u8],
+        authorities: &[u8],
+        revoked: &[u8],
+        names: Vec<(IpAddr, String)>,
+    ) -> Result<Self, TlsError> {
+        let unreadable = |_| TlsError::Pem;
+        let certificates = |pem| -> Result<Vec<Vec<u8>>, TlsError> {
+            let all = CertificateDer::pem_slice_iter(pem);
+            all.map(|c| Ok(c.map_err(unreadable)?.to_vec())).collect()
+        };
+        let revoked = CertificateRevocationListDer::pem_slice_iter(revoked);
+        let key = PrivatePkcs8KeyDer::from_pem_slice(key).map_err(unreadable)?;
+        Ok(Self {
+            chain: certificates(chain)?,
+            key: Secret(key.secret_pkcs8_der().to_vec()),
+            authorities: certificates(authorities)?,
+            revoked: revoked
+                .map(|c| Ok(c.map_err(unreadable)?.to_vec()))
+                .collect::<Result<_, TlsError>>()?,
+            names,
+        })
+    }
+}
+
+impl IkeCertificates {
+    /// Checks that all of it can be used.
+    ///
+    /// # Errors
+    /// A key that does not belong to the certificate, an unusable authority or list.
+    pub fn new(given: &Certificates) -> Result<Self, TlsError> {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(given.key.0.clone()));
+        let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
+        let own = CertificateDer::from(given.chain.first().ok_or(TlsError::Key)?.clone());
+        let own = EndEntityCert::try_from(&own).map_err(TlsError::Certificate)?;
+        let ours = key.public_key().ok_or(TlsError::Key)?;
+        if ours.as_ref() != own.subject_public_key_info().as_ref() {
+            return Err(TlsError::Mismatch);
+        }
+        let mut anchors = Vec::new();
+        let mut authorities = Vec::new();
+        for der in &given.authorities {
+            let der = CertificateDer::from(der.clone());
+            let anchor = webpki::anchor_from_trusted_cert(&der).map_err(TlsError::Certificate)?;
+            let spki = webpki::spki_for_anchor(&anchor);
+            let sha1 = &ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
+            authorities.extend_from_slice(ring::digest::digest(sha1, spki.as_ref()).as_ref());
+            anchors.push(anchor.to_owned());
+        }
+        let revoked = given.revoked.iter().map(|der| {
+            let list = OwnedCertRevocationList::from_der(der).map_err(TlsError::Certificate)?;
+            Ok(CertRevocationList::from(list))
+        });
+        Ok(Self {
+            chain: given.chain.clone(),
+            key,
+            anchors,
+            authorities,
+            revoked: revoked.collect::<Result<_, TlsError>>()?,
+            names: given.names.iter().cloned().collect(),
+        })
+    }
+
+    /// Validates path, usage and revocation.
+    fn check_path(
+        &self,
+        own: &EndEntityCert<'_>,
+        more: &[CertificateDer<'_>],
+    ) -> Result<(), CertificateError> {
+        let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
+        let revocation = RevocationOptionsBuilder::new(&lists).ok();
+        let revocation = revocation.map(|options| {
+            options
+                .with_expiration_policy(ExpirationPolicy::Enforce)
+                .build()
+        });
+        own.verify_for_usage(
+            webpki::ALL_VERIFICATION_ALGS,
+            &self.anchors,
+            more,
+            UnixTime::now(),
+            KeyUsage::required_if_present(IPSEC_IKE),
+            revocation,
+            None,
+        )
+        .map(drop)
+        .map_err(reason)
+    }
+
+    /// Whether the certificate is that of the peer we expect at this address.
+    fn check_name(
+        &self,
+        own: &EndEntityCert<'_>,
+        address: IpAddr,
+        id: &Identification,
+    ) -> Result<(), CertificateError> {
+        let wrong = || CertificateError::Name(address);
+        let subject = if *id == Identification::address(address) {
+            ServerName::from(address)
+        } else {
+            let name = self.names.get(&address).ok_or_else(wrong)?;
+            if *id != Identification::name(name) {
+                return Err(wrong());
+            }
+            ServerName::try_from(name.clone()).map_err(|_| wrong())?
+        };
+        own.verify_is_valid_for_subject_name(&subject)
+            .map_err(|_| wrong())
+    }
+}
+
+impl Certified for IkeCertificates {
+    fn chain(&self) -> &[Vec<u8>] {
+        &self.chain
+    }
+
+    fn authorities(&self) -> &[u8] {
+        &self.authorities
+    }
+
+    fn sign(&self, octets: &[u8], hashes: &[u16]) -> Option<Vec<u8>> {
+        let common = ALGORITHMS
+            .iter()
+            .filter(|(.., hash, _)| hashes.contains(hash));
+        let schemes: Vec<SignatureScheme> = common.map(|(scheme, ..)| *scheme).collect();
+        let signer = self.key.choose_scheme(&schemes)?;
+        let (_, identifier, ..) = ALGORITHMS.iter().find(|a| a.0 == signer.scheme())?;
+        let signature = signer.sign(octets).ok()?;
+        let sequence = sequence(identifier);
+        let mut data = vec![u8::try_from(sequence.len()).ok()?];
+        data.extend_from_slice(&sequence);
+        data.extend_from_slice(&signature);
+        Some(data)
+    }
+
+    fn verify(&self, claim: &Claim<'_>) -> Result<(), CertificateError> {
+        let (own, more) = claim.chain.split_first().ok_or(CertificateError::Missing)?;
+        let der = CertificateDer::from(*own);
+        let own = EndEntityCert::try_from(&der).map_err(reason)?;
+        let more: Vec<CertificateDer<'_>> = more.iter().map(|d| CertificateDer::from(*d)).collect();
+        self.check_path(&own, &more)?;
+        check_key_usage(&der)?;
+        self.check_name(&own, claim.address, claim.id)?;
+        let (length, rest) = claim
+            .data
+            .split_first()
+            .ok_or(CertificateError::Signature)?;
+        let (identifier, signature) = rest
+            .split_at_checked(usize::from(*length))
+            .ok_or(CertificateError::Signature)?;
+        let known = ALGORITHMS.iter().filter(|a| sequence(&a.1) == identifier);
+        for (.., algorithm) in known {
+            if own
+                .verify_signature(*algorithm, claim.octets, signature)
+                .is_ok()
+            {
+                return Ok(());
+            }
+        }
+        Err(CertificateError::Signature)
+    }
+}
+
+/// An algorithm identifier with its outer tag and length.
+fn sequence(identifier: &AlgorithmIdentifier) -> Vec<u8> {
+    let content: &[u8] = identifier.as_ref();
+    // All of ours are under 128 octets.
+    [&[0x30, content.len() as u8], content].concat()
+}
+
+/// With a key usage extension, it must allow signatures (RFC 4945 section 5.1.3.2).
+fn check_key_usage(der: &CertificateDer<'_>) -> Result<(), CertificateError> {
+    let unusable = |error: String| CertificateError::Unusable(error);
+    let (_, parsed) =
+        x509_parser::parse_x509_certificate(der).map_err(|e| unusable(e.to_string()))?;
+    match parsed.key_usage().map_err(|e| unusable(e.to_string()))? {
+        Some(usage) if !usage.value.digital_signature() && !usage.value.non_repudiation() => {
+            Err(CertificateError::Usage)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn date(time: UnixTime) -> String {
+    let time = i64::try_from(time.as_secs()).ok();
+    let time = time.and_then(|s| x509_parser::time::ASN1Time::from_timestamp(s).ok());
+    time.map_or("?".to_owned(), |t| t.to_datetime().date().to_string())
+}
+
+fn reason(error: Error) -> CertificateError {
+    match error {
+        Error::CertExpired { not_after, .. } => CertificateError::Expired(date(not_after)),
+        Error::CertNotValidYet { not_before, .. } => {
+            CertificateError::NotYetValid(date(not_before))
+        }
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => CertificateError::Untrusted,
+        Error::CertRevoked => CertificateError::Revoked,
+        Error::UnknownRevocationStatus | Error::CrlExpired { .. } => {
+            CertificateError::RevocationUnknown
+        }
+        Error::RequiredEkuNotFoundContext(_)
+        | Error::EmptyEkuExtension
+        | Error::CaUsedAsEndEntity
+        | Error::EndEntityUsedAsCa => CertificateError::Usage,
+        other => CertificateError::Unusable(other.to_string()),
+    }
+}

@@ -1,0 +1,262 @@
+//! Golden bytes, limits, and hostile input.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn hello() -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        cluster: Some([1; 16]),
+        node: [2; 16],
+        incarnation: u64::MAX,
+        name: "peer".into(),
+        version: "0.1.0".into(),
+        schema: 77,
+        wall_ms: 1_700_000_000_000,
+        frontier: vec![(5, 6, [7; 32]), (9, 1, [8; 32])],
+        partial: Some(Partial {
+            origin: 5,
+            seq: 7,
+            total: 900,
+            held: 100,
+        }),
+    }
+}
+
+fn run(origin: u64, first: u64, transactions: &[&[u8]]) -> Run {
+    let transactions = transactions.iter().map(|bytes| bytes.to_vec()).collect();
+    Run {
+        origin,
+        first,
+        transactions,
+    }
+}
+
+/// One of each kind, and of each that is worth compressing a large one.
+fn samples() -> Vec<Frame> {
+    let piece = |size: usize| Piece {
+        origin: 3,
+        seq: 4,
+        total: 5_000,
+        offset: 10,
+        bytes: vec![7; size],
+    };
+    vec![
+        Frame::Hello(hello()),
+        Frame::Transactions(vec![run(1, 2, &[&[7, 8], &[9]]), run(300, 1, &[&[1]])]),
+        Frame::Transactions(vec![run(1, 2, &[&[7; 4_000], &[9; 90]])]),
+        Frame::Ack {
+            batches: 3,
+            frontier: vec![(5, 6, [7; 32])],
+        },
+        Frame::Ping { sent_us: 300 },
+        Frame::Pong {
+            sent_us: 1,
+            held_us: 2,
+            wall_ms: 3,
+        },
+        Frame::SnapshotRequest { resume: None },
+        Frame::SnapshotRequest {
+            resume: Some(([4; 16], 99)),
+        },
+        Frame::SnapshotBegin {
+            id: [4; 16],
+            size: 100,
+            offset: 99,
+        },
+        Frame::SnapshotChunk {
+            offset: 4,
+            bytes: vec![1; 3_000],
+        },
+        Frame::SnapshotAck { offset: 304 },
+        Frame::SnapshotEnd { sha256: [3; 32] },
+        Frame::Piece(piece(20)),
+        Frame::Piece(piece(4_000)),
+    ]
+}
+
+#[test]
+fn golden_bytes() {
+    let ping = Frame::Ping { sent_us: 300 };
+    assert_eq!(ping.encode(), [0, 0, 0, 3, 4, 0xac, 0x02]);
+    let list = Frame::Transactions(vec![run(300, 2, &[&[7, 8], &[9]])]);
+    let expected = [0, 0, 0, 11, 2, 1, 0xac, 0x02, 2, 2, 2, 7, 8, 1, 9];
+    assert_eq!(list.encode(), expected);
+    let request = Frame::SnapshotRequest { resume: None };
+    assert_eq!(request.encode(), [0, 0, 0, 2, 6, 0]);
+    let chunk = Frame::SnapshotChunk {
+        offset: 300,
+        bytes: vec![5, 6],
+    };
+    assert_eq!(chunk.encode(), [0, 0, 0, 6, 8, 0xac, 0x02, 2, 5, 6]);
+}
+
+#[test]
+fn frames_survive_the_wire() {
+    for frame in samples() {
+        let bytes = frame.encode();
+        let length = check_length([bytes[0], bytes[1], bytes[2], bytes[3]]).unwrap();
+        assert_eq!(length, bytes.len() - 4);
+        assert_eq!(Frame::decode(&bytes[4..]), Ok(frame));
+    }
+}
+
+#[test]
+fn a_frame_is_compressed_only_where_that_makes_it_smaller() {
+    let chunk = |bytes| Frame::SnapshotChunk { offset: 0, bytes }.encode();
+    let alike = chunk(vec![1; 50_000]);
+    assert!(alike[4] == COMPRESSED && alike.len() < 1_000);
+    assert_eq!(chunk(vec![1; 500])[4], 8);
+    // A generator's output has no pattern that zstd could find.
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 56) as u8
+    });
+    assert_eq!(chunk(noise.take(50_000).collect())[4], 8);
+}
+
+fn packed(size: u32, inner: &[u8]) -> Vec<u8> {
+    let bytes = zstd::bulk::compress(inner, 1).unwrap();
+    let mut frame = vec![COMPRESSED];
+    frame.extend(postcard::to_stdvec(&(size, bytes)).unwrap());
+    frame
+}
+
+#[test]
+fn a_bomb_is_named_and_takes_no_more_memory_than_a_frame() {
+    let bomb = packed(10, &vec![0; 200 << 20]);
+    assert!(bomb.len() < MAX_FRAME);
+    assert_eq!(Frame::decode(&bomb), Err(FrameError::Compressed(10)));
+    let honest = packed(200 << 20, &vec![0; 200 << 20]);
+    assert_eq!(
+        Frame::decode(&honest),
+        Err(FrameError::Length(200 << 20)),
+        "the size stated is beyond a frame"
+    );
+    // Compressed twice, or something small that nobody compresses.
+    let twice = packed(9, &packed(2, &[4, 1])[..9]);
+    assert!(matches!(
+        Frame::decode(&twice),
+        Err(FrameError::Compressed(_))
+    ));
+    let ping = packed(2, &[4, 1]);
+    assert_eq!(Frame::decode(&ping), Err(FrameError::Compressed(2)));
+}
+
+#[test]
+fn what_is_no_frame_is_named() {
+    assert_eq!(Frame::decode(&[]), Err(FrameError::Length(0)));
+    assert_eq!(Frame::decode(&[99]), Err(FrameError::Kind(99)));
+    assert_eq!(Frame::decode(&[6, 0, 0]), Err(FrameError::Fields(6)));
+    assert!(check_length([0xff; 4]).is_err());
+    assert!(check_length([0; 4]).is_err());
+}
+
+/// What the limits and the order of a frame's own fields refuse.
+#[test]
+fn each_limit_of_a_frame_has_its_error() {
+    let refused = |frame: Frame| Frame::decode(&frame.encode()[4..]).unwrap_err();
+    let mut other = hello();
+    other.protocol = 1;
+    assert_eq!(refused(Frame::Hello(other)), FrameError::Protocol(1));
+    let mut long = hello();
+    long.name = "n".repeat(65);
+    let error = refused(Frame::Hello(long));
+    assert!(error.to_string().contains("name in a hello"), "{error}");
+    let mut long = hello();
+    long.version = "v".repeat(65);
+    let error = refused(Frame::Hello(long));
+    assert!(error.to_string().contains("version in a hello"), "{error}");
+    let mut many = hello();
+    many.frontier = (0..=MAX_ORIGINS as u64).map(|o| (o, 1, [0; 32])).collect();
+    let error = refused(Frame::Hello(many));
+    assert!(error.to_string().contains("origins"), "{error}");
+    let mut twice = hello();
+    twice.frontier = vec![(5, 6, [7; 32]), (5, 7, [7; 32])];
+    assert!(matches!(
+        refused(Frame::Hello(twice)),
+        FrameError::Order("the origins of a frontier")
+    ));
+    let one: &[u8] = &[1];
+    let error = refused(Frame::Transactions(vec![run(
+        1,
+        1,
+        &vec![one; MAX_TRANSACTIONS + 1],
+    )]));
+    assert!(matches!(error, FrameError::TooMany { .. }), "{error}");
+    for bad in [
+        run(1, 0, &[one]),
+        run(1, 1, &[]),
+        run(1, 1, &[&[]]),
+        run(1, u64::MAX, &[one, one]),
+    ] {
+        let error = refused(Frame::Transactions(vec![bad]));
+        assert!(matches!(error, FrameError::Order(_)), "{error}");
+    }
+    for (offset, total) in [(1, 1), (u64::MAX, u64::MAX)] {
+        let piece = Piece {
+            origin: 1,
+            seq: 1,
+            total,
+            offset,
+            bytes: vec![1],
+        };
+        let error = refused(Frame::Piece(piece));
+        assert!(matches!(error, FrameError::Order(_)), "{error}");
+    }
+    let begin = Frame::SnapshotBegin {
+        id: [0; 16],
+        size: 1,
+        offset: 2,
+    };
+    assert!(matches!(refused(begin), FrameError::Order(_)));
+}
+
+#[test]
+fn the_largest_hello_fits_a_frame() {
+    let mut largest = hello();
+    largest.name = "\u{10000}".repeat(MAX_NAME);
+    largest.version = "\u{10000}".repeat(MAX_NAME);
+    let origin = |at: u64| (u64::MAX - MAX_ORIGINS as u64 + at, u64::MAX, [7; 32]);
+    largest.frontier = (0..MAX_ORIGINS as u64).map(origin).collect();
+    let bytes = Frame::Hello(largest).encode();
+    assert!(bytes.len() - 4 <= MAX_FRAME);
+    assert!(Frame::decode(&bytes[4..]).is_ok());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn any_bytes_decode_without_a_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..99),
+    ) {
+        let _ = Frame::decode(&bytes);
+    }
+
+    /// Real frames with some bytes changed, cut or doubled: whatever still decodes encodes to the
+    /// same value.
+    #[test]
+    fn mutated_frames_decode_to_themselves_or_to_a_named_error(
+        which in 0..14_usize,
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        keep in any::<prop::sample::Index>(),
+        cut in any::<bool>(),
+    ) {
+        let mut bytes = samples()[which].encode().split_off(4);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if cut {
+            bytes.truncate(keep.index(bytes.len()));
+        }
+        if let Ok(frame) = Frame::decode(&bytes) {
+            prop_assert_eq!(Frame::decode(&frame.encode()[4..]), Ok(frame));
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Transactions as sent: runs of consecutive numbers of one origin, and pieces of large ones.
+
+use serde::{Deserialize, Serialize};
+
+use super::{FrameError, MAX_FRAME, bytes};
+
+/// How many transactions one frame may hold.
+pub const MAX_TRANSACTIONS: usize = 16_384;
+/// What a transaction costs a window beyond its bytes: holding it takes memory, too.
+const OVERHEAD: usize = 64;
+
+/// Transactions of one origin, numbered without a gap.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Who wrote them.
+    pub origin: u64,
+    /// The number of the first, from 1.
+    pub first: u64,
+    /// Their bytes, none empty.
+    #[serde(with = "bytes::list")]
+    pub transactions: Vec<Vec<u8>>,
+}
+
+impl Run {
+    /// The number of the last. A run is never empty and never counts past 64 bits.
+    pub fn last(&self) -> u64 {
+        let more = (self.transactions.len() as u64).saturating_sub(1);
+        self.first.saturating_add(more)
+    }
+
+    /// What it takes of a link's window, in bytes.
+    pub fn cost(&self) -> usize {
+        let one = |bytes: &Vec<u8>| bytes.len() + OVERHEAD;
+        self.transactions.iter().map(one).sum()
+    }
+}
+
+/// A piece of a transaction that is too large for one frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Who wrote the transaction.
+    pub origin: u64,
+    /// Its number there.
+    pub seq: u64,
+    /// Its size in bytes.
+    pub total: u64,
+    /// Where in it the piece belongs.
+    pub offset: u64,
+    /// The piece, never empty.
+    #[serde(with = "bytes")]
+    pub bytes: Vec<u8>,
+}
+
+impl Piece {
+    /// Where it ends.
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.bytes.len() as u64)
+    }
+
+    /// What it takes of a link's window, in bytes.
+    pub fn cost(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
+
+    pub(super) fn check(&self) -> Result<(), FrameError> {
+        let fits = self
+            .offset
+            .checked_add(self.bytes.len() as u64)
+            .is_some_and(|end| end <= self.total);
+        if self.seq == 0 || self.bytes.is_empty() || !fits {
+            return Err(FrameError::Order("a piece of a transaction"));
+        }
+        Ok(())
+    }
+}
+
+/// Puts transactions, in their order, into as few runs as there are.
+pub fn runs(list: impl IntoIterator<Item = (u64, u64, Vec<u8>)>) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for (origin, seq, bytes) in list {
+        match runs.last_mut() {
+            Some(run) if run.origin == origin && run.last().checked_add(1) == Some(seq) => {
+                run.transactions.push(bytes);
+            }
+            _ => runs.push(Run {
+                origin,
+                first: seq,
+                transactions: vec![bytes],
+            }),
+        }
+    }
+    runs
+}
+
+pub(super) fn check(runs: &[Run]) -> Result<(), FrameError> {
+    let count: usize = runs.iter().map(|run| run.transactions.len()).sum();
+    if count > MAX_TRANSACTIONS {
+        return Err(FrameError::TooMany {
+            what: "the transactions of a frame",
+            limit: MAX_TRANSACTIONS,
+        });
+    }
+    for run in runs {
+        let more = (run.transactions.len() as u64).checked_sub(1);
+        let counts = more.is_some_and(|more| run.first.checked_add(more).is_some());
+        if run.first == 0 || !counts || run.transactions.iter().any(Vec::is_empty) {
+            return Err(FrameError::Order("a run of transactions"));
+        }
+    }
+    Ok(())
+}
+
+/// The largest cost of one frame, for who has to bound what is under way.
+pub const MAX_COST: usize = MAX_FRAME + MAX_TRANSACTIONS * OVERHEAD;
