@@ -52,7 +52,7 @@ pub use feed::{Event, Subscription};
 pub use import::ImportReport;
 pub use inbox::{ConflictQuery, ConflictRow};
 pub use joining::Incoming;
-pub use pieces::{LargeLogged, Partial};
+pub use pieces::Partial;
 pub use snapshot::Staged;
 pub use tx::Tx;
 
@@ -148,8 +148,8 @@ struct Inner {
     swap: RwLock<()>,
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
-    inbox: Mutex<bound::Size>,
     transfers: snapshot::Transfers,
+    inbox: Mutex<bound::Size>,
 }
 
 /// One replicated table, as shown to people.
@@ -198,8 +198,8 @@ impl Store {
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
-                inbox: Mutex::default(),
                 transfers: snapshot::Transfers::default(),
+                inbox: Mutex::default(),
             }),
         };
         store.flush()?;
@@ -399,9 +399,12 @@ impl Store {
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        let ours = lock(&self.inner.shown).durable().clone();
-        let until = ours.position;
-        self.read(|reader| log::start(reader.connection, &ours.frontier, until, frontier))
+        let (ours, end) = {
+            let shown = lock(&self.inner.shown);
+            let durable = shown.durable();
+            (durable.frontier.clone(), durable.position)
+        };
+        self.read(|reader| log::start(reader.connection, &ours, end, frontier))
     }
 
     /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
