@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::change::Logged;
+use super::change::{Logged, peek};
 use super::clock::Hlc;
 use super::frontier::Frontier;
 use super::{Incarnation, NodeId};
@@ -102,6 +102,33 @@ impl Waiting {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// Whether all of a batch may be applied as it is: nothing waits and nothing is ahead. The
+    /// arguments are those of [`Waiting::admit`].
+    pub fn passes(
+        &self,
+        batch: &[Logged],
+        frontier: &Frontier,
+        at: impl Fn(Incarnation) -> Option<Hlc>,
+        limit: Hlc,
+    ) -> bool {
+        let mut ends: BTreeMap<Incarnation, (u64, Hlc)> = BTreeMap::new();
+        let due = |logged: &Logged| {
+            let origin = logged.origin;
+            let known = || (frontier.seq(origin), at(origin).unwrap_or_default());
+            let end = ends.entry(origin).or_insert_with(known);
+            if logged.seq <= end.0 {
+                return true;
+            }
+            let later = peek(&logged.bytes).map(|parts| parts.0);
+            let Some(stamp) = later.and_then(|later| end.1.0.checked_add(later)) else {
+                return false;
+            };
+            *end = (logged.seq, Hlc(stamp));
+            Hlc(stamp) <= limit
+        };
+        self.is_empty() && batch.iter().all(due)
     }
 
     /// Takes a batch in. Returns what may be applied now, in order: what waited and is due, and
@@ -242,14 +269,15 @@ impl<F: Fn(Incarnation) -> Option<Hlc>> Round<'_, F> {
         if logged.seq <= seq {
             return true;
         }
-        if let Some(transaction) = logged.decode(hlc).filter(|_| logged.seq == seq + 1) {
+        let read = peek(&logged.bytes).filter(|_| logged.seq == seq + 1);
+        let stamped = read.and_then(|(later, head)| Some((hlc.0.checked_add(later)?, head)));
+        if let Some((stamp, head)) = stamped {
             let waits =
                 |dep: &(Incarnation, u64)| held.contains_key(&dep.0) && self.end(dep.0).0 < dep.1;
-            if transaction.hlc > self.limit || transaction.head.deps.iter().any(waits) {
+            if Hlc(stamp) > self.limit || head.deps.iter().any(waits) {
                 return false;
             }
-            let end = (transaction.seq, transaction.hlc);
-            self.ends.insert(logged.origin, end);
+            self.ends.insert(logged.origin, (logged.seq, Hlc(stamp)));
         }
         self.ready.push(logged.clone());
         true

@@ -25,7 +25,11 @@ impl Store {
             let limit = limit((writer.clock)(), bound);
             let waiting = &mut lock(&self.inner.waiting);
             let quiet = waiting.is_empty();
-            let admitted = waiting.admit(transactions, &held, at, limit);
+            let passes = waiting.passes(transactions, &held, at, limit);
+            let admitted = match passes {
+                true => Ok(Vec::new()),
+                false => waiting.admit(transactions, &held, at, limit),
+            };
             for ahead in waiting.ahead(at).iter().filter(|_| quiet) {
                 let (origin, seq) = (ahead.origin, ahead.seq);
                 let ms = ahead.hlc.millis().saturating_sub((writer.clock)());
@@ -34,9 +38,10 @@ impl Store {
                      system's clock and waits: check the time of both systems"
                 );
             }
-            admitted.map_err(|full| StoreError::Peer(full.to_string()))?
+            let ready = admitted.map_err(|full| StoreError::Peer(full.to_string()))?;
+            (!passes).then_some(ready)
         };
-        let commit = writer.apply(&ready)?;
+        let commit = writer.apply(ready.as_deref().unwrap_or(transactions))?;
         drop(writer);
         if let Some(commit) = commit {
             self.durable(commit)?;
