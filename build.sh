@@ -146,7 +146,8 @@ python_pip() {
 
 suite_fast() {
     toolchain
-    packages nftables iproute2
+    # netbase: nft takes protocols by name.
+    packages nftables iproute2 netbase
     deny_tool
     check format cargo fmt --check
     check lints cargo clippy --locked --all-targets -- -D warnings
@@ -165,6 +166,7 @@ suite_sim() {
     toolchain
     check simulator env TUTTI_SEEDS="${TUTTI_SEEDS:-300}" cargo test --locked --test sim
     python_pip
+    packages sqlite3 sqlite3-tools
     check real-databases tests/real/all.sh
 }
 

@@ -25,7 +25,8 @@ fn sample(path: &std::path::Path) {
         })
         .unwrap();
     let staged = store.stage_snapshot(None, u64::MAX).unwrap();
-    std::fs::write(path, staged.read(0, staged.size as usize).unwrap().0).unwrap();
+    let (bytes, _) = staged.read(0, staged.size as usize).unwrap();
+    std::fs::write(path, bytes).unwrap();
 }
 
 #[test]

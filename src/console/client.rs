@@ -26,8 +26,8 @@ pub enum Command {
     /// Shows, loads and changes replicated tables.
     #[command(subcommand)]
     Tables(Tables),
-    /// Lists values that lost against a concurrent change.
-    Conflicts(Output),
+    /// Lists, restores or dismisses what lost against a concurrent change.
+    Conflicts(Conflicts),
 }
 
 /// How to print.
@@ -91,10 +91,22 @@ pub enum Tables {
         #[command(flatten)]
         output: Output,
     },
-    /// Declares one table everywhere: a CREATE TABLE statement.
+    /// Declares tables, indexes and triggers everywhere, or drops them: CREATE TABLE, CREATE
+    /// INDEX, CREATE TRIGGER and DROP statements, each ended by a semicolon.
     Declare {
-        /// The statement.
-        sql: String,
+        /// File with the statements, or - for standard input.
+        file: PathBuf,
+        /// Who chooses the ids of new tables: "engine" hands out integers that no other peer does.
+        #[arg(long, value_parser = ["natural", "engine"], default_value = "natural")]
+        keys: String,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Drops one declared table with all its rows, at every peer.
+    Drop {
+        /// The table.
+        name: String,
         /// How to print.
         #[command(flatten)]
         output: Output,
@@ -123,6 +135,62 @@ pub enum Tables {
     },
 }
 
+/// `tutti conflicts`, `tutti conflicts restore ID` and `tutti conflicts dismiss ID`
+#[derive(Clone, Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Conflicts {
+    #[command(subcommand)]
+    act: Option<ConflictAct>,
+    /// Only this table's.
+    #[arg(long)]
+    table: Option<String>,
+    /// Only this column's.
+    #[arg(long)]
+    column: Option<String>,
+    /// Only keys that contain this text.
+    #[arg(long)]
+    key: Option<String>,
+    /// Only lost values that contain this text.
+    #[arg(long)]
+    text: Option<String>,
+    /// Only what was written at or after this, in milliseconds since 1970.
+    #[arg(long)]
+    since_ms: Option<u64>,
+    /// Only what was written before this, in milliseconds since 1970.
+    #[arg(long)]
+    until_ms: Option<u64>,
+    /// How many to leave out first.
+    #[arg(long, default_value_t = 0)]
+    offset: u64,
+    /// How many at most, 1 to 1000.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    limit: u64,
+    /// How to print.
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What to do with one conflict.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConflictAct {
+    /// Writes a lost value again, as a change of now.
+    Restore {
+        /// The conflict's id, as listed.
+        id: String,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Takes a conflict out of the inbox at every peer.
+    Dismiss {
+        /// The conflict's id, as listed.
+        id: String,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
 type Failure = Box<dyn std::error::Error>;
 
 /// Runs one command.
@@ -133,8 +201,42 @@ pub fn run(dirs: &Dirs, command: Command) -> Result<(), Failure> {
         Command::Peers(output) => show(output, client.get("/peers")?, print::peers),
         Command::Cluster(command) => cluster(&client, command),
         Command::Tables(command) => tables(&client, command),
-        Command::Conflicts(output) => show(output, client.get("/conflicts")?, print::conflicts),
+        Command::Conflicts(command) => conflicts(&client, command),
     }
+}
+
+fn conflicts(client: &Client, command: Conflicts) -> Result<(), Failure> {
+    match &command.act {
+        Some(ConflictAct::Restore { id, output }) => {
+            let path = format!("/conflicts/{}/restore", http::encoded(id));
+            let answer = client.send(Method::POST, &path, &Value::Null)?;
+            return show(*output, answer, |_| "Restored.\n".into());
+        }
+        Some(ConflictAct::Dismiss { id, output }) => {
+            let path = format!("/conflicts/{}", http::encoded(id));
+            let answer = client.send(Method::DELETE, &path, &Value::Null)?;
+            return show(*output, answer, |_| "Dismissed.\n".into());
+        }
+        None => {}
+    }
+    let mut path = format!(
+        "/conflicts?offset={}&limit={}",
+        command.offset, command.limit
+    );
+    let texts = [
+        ("table", command.table),
+        ("column", command.column),
+        ("key", command.key),
+        ("text", command.text),
+        ("since_ms", command.since_ms.map(|ms| ms.to_string())),
+        ("until_ms", command.until_ms.map(|ms| ms.to_string())),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            path.push_str(&format!("&{name}={}", http::encoded(&text)));
+        }
+    }
+    show(command.output, client.get(&path)?, print::conflicts)
 }
 
 fn show(output: Output, answer: Value, people: fn(&Value) -> String) -> Result<(), Failure> {
@@ -174,15 +276,27 @@ fn cluster(client: &Client, command: Cluster) -> Result<(), Failure> {
     }
 }
 
-/// The key without the line end that editors and `echo` leave.
-fn read_key(path: &std::path::Path) -> Result<String, Failure> {
+/// Longest script of declarations, in bytes.
+const SCRIPT_MAX: u64 = 512 << 10;
+
+/// A file's text, or standard input's for `-`.
+fn read_text(path: &std::path::Path, max: u64) -> Result<String, Failure> {
     let mut text = String::new();
-    if path.as_os_str() == "-" {
-        std::io::stdin().take(4096).read_to_string(&mut text)?;
+    let read = if path.as_os_str() == "-" {
+        std::io::stdin().take(max + 1).read_to_string(&mut text)?
     } else {
         let file = std::fs::File::open(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        file.take(4096).read_to_string(&mut text)?;
+        file.take(max + 1).read_to_string(&mut text)?
+    };
+    match read as u64 > max {
+        true => Err(format!("{}: more than {max} bytes", path.display()).into()),
+        false => Ok(text),
     }
+}
+
+/// The key without the line end that editors and `echo` leave.
+fn read_key(path: &std::path::Path) -> Result<String, Failure> {
+    let text = read_text(path, 4096)?;
     let key = text.trim_end_matches(['\r', '\n']);
     if key.is_empty() {
         return Err("the key is empty; to leave a cluster use: tutti cluster clear".into());
@@ -206,9 +320,15 @@ fn tables(client: &Client, command: Tables) -> Result<(), Failure> {
             client.upload("/tables/import", &file)?,
             print::tables,
         ),
-        Tables::Declare { sql, output } => {
-            let answer = client.send(Method::POST, "/tables", &json!({ "sql": sql }))?;
+        Tables::Declare { file, keys, output } => {
+            let body = json!({ "sql": read_text(&file, SCRIPT_MAX)?, "keys": keys });
+            let answer = client.send(Method::POST, "/tables", &body)?;
             show(output, answer, |_| "Declared.\n".into())
+        }
+        Tables::Drop { name, output } => {
+            let sql = format!("DROP TABLE \"{}\"", name.replace('"', "\"\""));
+            let answer = client.send(Method::POST, "/tables", &json!({ "sql": sql }))?;
+            show(output, answer, |_| "Dropped.\n".into())
         }
         Tables::Digest(output) => show(output, client.get("/digest")?, print::digest),
         Tables::Insert { name, row, output } => {

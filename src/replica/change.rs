@@ -8,7 +8,7 @@ use super::value::Value;
 use super::{Incarnation, NodeId};
 
 /// The largest encoded transaction, in bytes; a larger one is refused where it is written.
-pub const MAX_TRANSACTION: usize = 16 << 20;
+pub const MAX_TRANSACTION: usize = 256 << 20;
 
 /// One transaction of one origin.
 #[derive(Clone, Debug, PartialEq)]

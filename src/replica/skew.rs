@@ -190,6 +190,11 @@ impl Waiting {
                     continue;
                 };
                 while let Some((seq, logged)) = queue.pop_first() {
+                    if seq > round.end(origin).0 + 1 {
+                        // What came before it was stamped anew: the next link brings what counts.
+                        self.bytes -= logged.bytes.len();
+                        continue;
+                    }
                     if !round.take(&logged, &self.held) {
                         queue.insert(seq, logged);
                         break;

@@ -1,4 +1,5 @@
-//! Importing an SQLite file: its tables are declared, parents first, and its rows loaded.
+//! Importing an SQLite file: its tables are declared, parents first, its rows loaded, then its
+//! indexes and triggers declared.
 
 use std::path::Path;
 
@@ -17,6 +18,8 @@ const ROWS: usize = 1_000;
 pub struct ImportReport {
     /// Each table with its number of rows, in the order they were loaded.
     pub tables: Vec<(String, u64)>,
+    /// Indexes and triggers that do not replicate, each with the reason.
+    pub skipped: Vec<String>,
 }
 
 /// The tables of a file, parents before children, with their CREATE statements.
@@ -65,12 +68,17 @@ pub(super) fn import(store: &Store, path: &Path) -> Result<ImportReport, StoreEr
         report.tables.push((name, rows));
     }
     let mut statement = file.prepare(
-        "SELECT sql FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL \
-         AND name NOT LIKE '\\_tutti\\_%' ESCAPE '\\'",
+        "SELECT name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger') \
+         AND sql IS NOT NULL AND name NOT LIKE '\\_tutti\\_%' ESCAPE '\\' ORDER BY type, name",
     )?;
-    let indexes = statement.query_map([], |row| row.get(0))?;
-    for sql in indexes.collect::<Result<Vec<String>, _>>()? {
-        store.declare(&sql)?;
+    let parts = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (name, sql) in parts.collect::<Result<Vec<(String, String)>, _>>()? {
+        match store.declare(&sql) {
+            Ok(()) => {}
+            // The rows are what an import is for; a person is told of the rest.
+            Err(error @ StoreError::Schema(_)) => report.skipped.push(format!("{name}: {error}")),
+            Err(error) => return Err(error),
+        }
     }
     Ok(report)
 }

@@ -255,6 +255,7 @@ impl Store {
         writer.db = Connection::open_in_memory()?;
         inner.sync.reset();
         let swapped = exchange(incoming, &inner.path, &backup);
+        inner.sync.reset();
         // Whether or not it worked: whatever is there now is opened again.
         let open = || {
             let (clock, shown) = (clock.clone(), inner.shown.clone());

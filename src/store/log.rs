@@ -99,19 +99,6 @@ pub(super) fn load_origins(db: &Connection) -> Result<Origins, StoreError> {
     Ok(origins)
 }
 
-/// The origins as of the log's end.
-pub(super) fn present(db: &Connection) -> Result<Origins, StoreError> {
-    let mut origins = load_origins(db)?;
-    walk(db, folded(db)?, |entry| {
-        let transaction = &entry.transaction;
-        let origin = origins.entry(transaction.origin).or_default();
-        let (seq, hlc) = (transaction.seq, transaction.hlc);
-        origin.advance(seq, hlc, entry.chain, &transaction.head);
-        Ok(true)
-    })?;
-    Ok(origins)
-}
-
 /// Writes the origins down.
 pub(super) fn save_origins(db: &Connection, origins: &Origins) -> Result<(), StoreError> {
     let mut statement = db.prepare_cached(

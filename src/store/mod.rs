@@ -60,7 +60,7 @@ pub use feed::{Event, Subscription};
 pub use import::ImportReport;
 pub use inbox::{ConflictQuery, ConflictRow};
 pub use joining::Incoming;
-pub use pieces::{LargeLogged, Partial};
+pub use pieces::Partial;
 pub use repair::Finding;
 pub use retention::Trimmed;
 pub use snapshot::Staged;

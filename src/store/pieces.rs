@@ -6,24 +6,14 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use rusqlite::{MAIN_DB, OptionalExtension, params};
+use rusqlite::{MAIN_DB, params};
 
 use super::snapshot::{named, random, room};
-use super::{Logged, Store, StoreError, lock, log, retention};
+use super::{Logged, Store, StoreError, lock, retention};
 use crate::replica::Incarnation;
 use crate::replica::frontier::Frontier;
+use crate::replica::session::Large;
 use crate::wire::replication;
-
-/// A logged transaction that is read in pieces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LargeLogged {
-    /// Who wrote it.
-    pub origin: Incarnation,
-    /// Its number there.
-    pub seq: u64,
-    /// Its size in bytes.
-    pub total: u64,
-}
 
 /// A large transaction that is arriving; its file goes when it is dropped.
 pub struct Partial {
@@ -62,64 +52,62 @@ impl Store {
         frontier: &Frontier,
         from: i64,
         max_bytes: usize,
-    ) -> Result<(Vec<Logged>, Option<LargeLogged>, i64), StoreError> {
+    ) -> Result<(Vec<Logged>, Option<Large>, i64), StoreError> {
         let until = lock(&self.inner.shown).durable().position;
         self.read(|reader| {
             retention::reachable(reader.connection, frontier)?;
             // The length of a BLOB is known without reading it.
             let mut statement = reader.connection.prepare_cached(
                 "SELECT position, origin, seq, length(bytes), \
-                 CASE WHEN length(bytes) <= ?2 THEN bytes END \
-                 FROM _tutti_log WHERE position BETWEEN ?1 AND ?3 ORDER BY position",
+                 CASE WHEN length(bytes) <= ?3 THEN bytes END \
+                 FROM _tutti_log WHERE position BETWEEN ?1 AND ?2 ORDER BY position",
             )?;
             let limit = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![from, limit, until])?;
+            let mut rows = statement.query(params![from, until, limit])?;
             let (mut found, mut next, mut size) = (Vec::new(), from, 0);
             while let Some(row) = rows.next()? {
+                let position: i64 = row.get(0)?;
                 let origin = row.get::<_, i64>(1)? as u64;
                 let seq = row.get::<_, i64>(2)? as u64;
-                let after = row.get::<_, i64>(0)? + 1;
                 if frontier.covers(origin, seq) {
-                    next = after;
+                    next = position + 1;
                     continue;
                 }
-                let total = row.get::<_, i64>(3)? as u64;
                 let Some(bytes) = row.get::<_, Option<Vec<u8>>>(4)? else {
-                    let large = LargeLogged { origin, seq, total };
-                    return Ok((found, Some(large), after));
+                    let large = Large {
+                        origin,
+                        seq,
+                        total: row.get::<_, i64>(3)? as u64,
+                        position,
+                    };
+                    return Ok((found, Some(large), position + 1));
                 };
                 if size > 0 && size + bytes.len() > max_bytes {
                     break;
                 }
                 size += bytes.len();
                 found.push(Logged { origin, seq, bytes });
-                next = after;
+                next = position + 1;
             }
             Ok((found, None, next))
         })
     }
 
     /// Up to `max` bytes of a logged transaction from `offset`.
-    pub fn log_piece(
-        &self,
-        large: LargeLogged,
-        offset: u64,
-        max: usize,
-    ) -> Result<Vec<u8>, StoreError> {
+    pub fn log_piece(&self, large: Large, offset: u64, max: usize) -> Result<Vec<u8>, StoreError> {
         self.read(|reader| {
-            let sql = "SELECT position FROM _tutti_log \
-                       WHERE position >= ? AND origin = ? AND seq = ? ORDER BY position LIMIT 1";
+            let sql =
+                "SELECT count(*) FROM _tutti_log WHERE position = ? AND origin = ? AND seq = ?";
             let mut statement = reader.connection.prepare_cached(sql)?;
-            let from = log::place(reader.connection, large.origin, large.seq)?;
-            let key = params![from, large.origin as i64, large.seq as i64];
-            let position: Option<i64> = statement.query_row(key, |row| row.get(0)).optional()?;
-            let Some(position) = position else {
+            let key = params![large.position, large.origin as i64, large.seq as i64];
+            let there: i64 = statement.query_row(key, |row| row.get(0))?;
+            if there == 0 {
                 return Err(StoreError::Refused(
                     "a transaction left the log while it was sent".into(),
                 ));
-            };
+            }
             let db = reader.connection;
-            let mut blob = db.blob_open(MAIN_DB, "_tutti_log", "bytes", position, true)?;
+            let mut blob = db.blob_open(MAIN_DB, "_tutti_log", "bytes", large.position, true)?;
             let mut bytes = Vec::new();
             let read = blob
                 .seek(SeekFrom::Start(offset))

@@ -26,7 +26,7 @@ pub(super) fn fits(table: &Table, row: &RowChange) -> bool {
         }
 }
 
-fn find<'a, T: AsRef<Table>>(tables: &'a [T], id: DeclarationId) -> Option<&'a Table> {
+fn find<T: AsRef<Table>>(tables: &[T], id: DeclarationId) -> Option<&Table> {
     let mut tables = tables.iter().map(AsRef::as_ref);
     tables.find(|table: &&Table| table.tid == id)
 }

@@ -61,8 +61,8 @@ fn settings(db: &Connection, local: bool) -> Result<(), StoreError> {
 impl Settle {
     /// Whether anything is to be settled.
     pub fn is_open(&self) -> bool {
-        !(self.pending.is_empty() && self.claims.is_empty())
-            || !(self.removed.is_empty() && self.check.is_empty())
+        let rows = !self.pending.is_empty() || !self.claims.is_empty();
+        rows || !self.removed.is_empty() || !self.check.is_empty()
     }
 
     /// A merged row that is not visible: on its way or parked.

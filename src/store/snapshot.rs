@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
 use super::pieces::Partial;
-use super::{Store, StoreError, joining, lock, log};
+use super::{Store, StoreError, joining, lock};
 use crate::replica::frontier::Frontier;
 use crate::wire::replication::SnapshotId;
 
@@ -197,11 +197,11 @@ impl Store {
         let id: SnapshotId = random()?;
         let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = self.inner.path.with_file_name(format!("snapshot-{hex}.db"));
-        let frontier = self.copy_to(&path, free).and_then(|frontier| {
-            // Nothing leaves the machine before it is on disk here.
-            self.flush().map(|()| frontier)
-        });
-        let frontier = frontier.inspect_err(|_| {
+        // At least this much is in the copy.
+        let frontier = self.frontier();
+        let copied = self.copy_to(&path, free);
+        // What is in the copy leaves the machine, so it has to be on disk.
+        copied.and_then(|()| self.flush()).inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })?;
         let file = named(&path, File::open(&path))?;
@@ -221,7 +221,7 @@ impl Store {
         })
     }
 
-    fn copy_to(&self, path: &Path, free: u64) -> Result<Frontier, StoreError> {
+    fn copy_to(&self, path: &Path, free: u64) -> Result<(), StoreError> {
         let mut copy = Connection::open(path)?;
         // Not to be relied on after a crash: it would not be found again anyhow.
         copy.execute_batch(
@@ -230,12 +230,11 @@ impl Store {
         self.read(|reader| {
             let db = reader.connection;
             // The first read fixes the state that all below sees.
-            let frontier = log::frontier(&log::present(db)?);
             let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
             let size: i64 = db.query_row(size, [], |row| row.get(0))?;
             room("staging a snapshot", size as u64, free)?;
             match Backup::new(db, &mut copy)?.step(-1)? {
-                StepResult::Done => Ok(frontier),
+                StepResult::Done => Ok(()),
                 _ => Err(StoreError::Refused("a snapshot could not be copied".into())),
             }
         })

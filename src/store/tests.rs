@@ -296,6 +296,19 @@ fn a_restart_keeps_rows_and_counts_on_under_a_new_incarnation() {
     assert_eq!((store.frontier().seq(1), store.frontier().seq(2)), (1, 1));
 }
 
+/// A link that starts between a commit and its sync must not skip what is committed: its log
+/// position was taken from the database, its frontier from what is on disk.
+#[test]
+fn a_reader_that_starts_before_the_sync_finds_what_is_synced_later() {
+    let a = peer(1);
+    a.store.set_durability(Durability::Lazy);
+    a.store.declare(ITEM).unwrap();
+    let start = a.store.log_start(&Frontier::default()).unwrap();
+    a.store.flush().unwrap();
+    let found = a.store.log_after(&Frontier::default(), start, 1 << 16);
+    assert_eq!(found.unwrap().0.len(), 1);
+}
+
 #[test]
 fn a_stamp_from_the_future_waits_and_does_not_move_the_clock() {
     let dir = tempfile::tempdir().unwrap();

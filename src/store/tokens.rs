@@ -188,6 +188,27 @@ fn take(rest: &mut &[Token], keyword: &str) -> bool {
     found
 }
 
+/// Cuts a script into its statements, triggers whole.
+pub(super) fn script(sql: &str) -> Vec<String> {
+    let chars: Vec<char> = sql.chars().collect();
+    let (mut found, mut start, mut open) = (Vec::new(), None, 0);
+    for (token, span) in spans(&chars) {
+        let begin = *start.get_or_insert(span.start);
+        if token.is("begin") || token.is("case") {
+            open += 1;
+        } else if token.is("end") {
+            open -= 1;
+        } else if token == Token::Sign(';') && open <= 0 {
+            if span.start > begin {
+                found.push(chars[begin..span.start].iter().collect());
+            }
+            (start, open) = (None, 0);
+        }
+    }
+    found.extend(start.map(|begin| chars[begin..].iter().collect()));
+    found
+}
+
 /// The WHERE of a CREATE INDEX, as written, with its tokens.
 pub(super) fn predicate(sql: &str) -> Option<(String, Vec<Token>)> {
     let chars: Vec<char> = sql.chars().collect();
@@ -290,6 +311,17 @@ mod tests {
         assert!(plain.words() != shouted.words() && plain.same(&shouted));
         assert!(!plain.same(&other));
         assert!(!read("CREATE INDEX i ON t(a)").same(&read("CREATE UNIQUE INDEX i ON t(a)")));
+    }
+
+    #[test]
+    fn a_script_is_cut_into_statements_and_triggers_stay_whole() {
+        let trigger = "CREATE TRIGGER x AFTER INSERT ON t BEGIN \
+                       UPDATE t SET a = CASE WHEN b THEN ';' ELSE 1 END; DELETE FROM u; END";
+        let sql = format!("-- two;\nCREATE TABLE t(a);; {trigger};\nDROP TABLE u -- end");
+        let found = script(&sql);
+        assert_eq!(found[..2], ["CREATE TABLE t(a)", trigger]);
+        assert!(found[2].starts_with("DROP TABLE u") && found.len() == 3);
+        assert!(script(" ; -- nothing").is_empty());
     }
 
     #[test]

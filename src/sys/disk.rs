@@ -6,7 +6,7 @@ use std::path::Path;
 /// The bytes that an unprivileged process may still write on the file system of `path`.
 pub fn free(path: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(path)?;
-    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+    Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
 }
 
 #[cfg(test)]

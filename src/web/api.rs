@@ -13,9 +13,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::guard::{Caller, refuse};
-use super::{Web, rows, session};
+use super::{Web, conflicts, rows, session};
 use crate::cluster::{Change, check_key, key_from_random};
 use crate::node::serve::node::{ClusterView, SaveError, VERSION, hex, random};
+use crate::replica::schema::Keys;
 use crate::store::administrators;
 use crate::store::{Store, StoreError};
 
@@ -41,7 +42,7 @@ pub fn router() -> Router<Web> {
             "/tables/import",
             post(import).layer(DefaultBodyLimit::disable()),
         )
-        .route("/conflicts", get(conflicts))
+        .merge(conflicts::api())
         .route("/digest", get(digest))
         .route("/restart", post(restart))
         .route("/password", put(password))
@@ -191,12 +192,17 @@ async fn tables(State(web): State<Web>) -> Answer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Declaration {
+    /// One statement or several.
     sql: String,
+    /// Who chooses the ids of new tables' rows.
+    #[serde(default)]
+    keys: Keys,
 }
 
 async fn declare(State(web): State<Web>, Json(body): Json<Declaration>) -> Answer {
-    blocking(&web, move |store| store.declare(&body.sql)).await?;
-    Ok(Json(json!({ "declared": true })))
+    let work = move |store: &Store| store.declare_script(&body.sql, body.keys);
+    let declared = blocking(&web, work).await?;
+    Ok(Json(json!({ "declared": declared })))
 }
 
 #[derive(Deserialize)]
@@ -277,7 +283,7 @@ async fn import(State(web): State<Web>, mut body: Body) -> Answer {
         .iter()
         .map(|(name, rows)| json!({ "name": name, "rows": rows }))
         .collect();
-    Ok(Json(json!({ "tables": tables })))
+    Ok(Json(json!({ "tables": tables, "skipped": report.skipped })))
 }
 
 struct RemoveAtEnd(std::path::PathBuf);
@@ -286,25 +292,6 @@ impl Drop for RemoveAtEnd {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
     }
-}
-
-async fn conflicts(State(web): State<Web>) -> Answer {
-    let found = blocking(&web, |store| store.conflicts(200)).await?;
-    let list: Vec<Value> = found
-        .iter()
-        .map(|row| {
-            json!({
-                "id": hex(&row.id),
-                "table": row.table,
-                "key": row.key.iter().map(rows::to_json).collect::<Vec<_>>(),
-                "column": row.column,
-                "value": row.value.iter().map(rows::to_json).collect::<Vec<_>>(),
-                "time_ms": row.time_ms,
-                "reason": row.reason,
-            })
-        })
-        .collect();
-    Ok(Json(json!({ "conflicts": list })))
 }
 
 async fn digest(State(web): State<Web>) -> Answer {

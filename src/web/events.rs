@@ -1,4 +1,4 @@
-//! Server-sent events: one line whenever anything visible changed.
+//! Server-sent events: one line whenever anything visible changed, or one table's rows did.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -6,10 +6,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
+use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::Web;
@@ -34,26 +35,46 @@ impl hyper::body::Body for Lines {
     }
 }
 
-/// `GET /events`.
-pub async fn stream(State(web): State<Web>) -> Response {
+#[derive(Deserialize)]
+pub struct Wanted {
+    table: Option<String>,
+}
+
+/// `GET /events`, or `GET /events?table=NAME` for what changes that table.
+pub async fn stream(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Response {
     let (sender, receiver) = mpsc::channel(1);
-    let mut changed = web.node.changed.subscribe();
-    tokio::spawn(async move {
-        loop {
-            let line = match tokio::time::timeout(IDLE, changed.changed()).await {
-                Ok(Ok(())) => "data: changed\n\n",
-                Ok(Err(_)) => return,
-                Err(_) => ": still here\n\n",
-            };
-            if sender.send(line).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(PACE).await;
+    match wanted.table {
+        Some(name) => {
+            let mut feed = web.node.store.subscribe(&[&name]);
+            // Lagging or not, the page is read anew.
+            tokio::spawn(async move { while tell(&sender, feed.next()).await {} });
         }
-    });
+        None => {
+            let mut changed = web.node.changed.subscribe();
+            let mut next = async move || changed.changed().await.ok();
+            tokio::spawn(async move { while tell(&sender, next()).await {} });
+        }
+    }
     (
         [(header::CONTENT_TYPE, "text/event-stream")],
         Body::new(Lines(receiver)),
     )
         .into_response()
+}
+
+/// Passes one event on; `false` once either side has ended.
+async fn tell<T>(
+    sender: &mpsc::Sender<&'static str>,
+    next: impl Future<Output = Option<T>>,
+) -> bool {
+    let line = match tokio::time::timeout(IDLE, next).await {
+        Ok(Some(_)) => "data: changed\n\n",
+        Ok(None) => return false,
+        Err(_) => ": still here\n\n",
+    };
+    if sender.send(line).await.is_err() {
+        return false;
+    }
+    tokio::time::sleep(PACE).await;
+    true
 }

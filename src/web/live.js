@@ -17,6 +17,7 @@ const refresh = async () => {
   }
 };
 if (document.querySelector("[data-live]")) {
-  new EventSource("/events").onmessage = refresh;
+  const table = document.querySelector("[data-table]")?.dataset.table;
+  new EventSource(table ? "/events?table=" + encodeURIComponent(table) : "/events").onmessage = refresh;
   setInterval(refresh, 10000);
 }

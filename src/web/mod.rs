@@ -5,6 +5,7 @@
 
 mod api;
 mod cluster_page;
+mod conflicts;
 mod events;
 mod guard;
 mod pages;
@@ -57,6 +58,7 @@ pub fn router(node: Arc<Node>) -> Router {
     };
     let guarded = pages::router()
         .merge(cluster_page::router())
+        .merge(conflicts::router())
         .merge(tables_page::router())
         .route("/events", get(events::stream))
         .nest("/api/v1", api::router())

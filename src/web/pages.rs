@@ -1,4 +1,4 @@
-//! The frame of every page, and the pages that only show: overview, conflicts, restart, password.
+//! The frame of every page, and the pages that only show: overview, restart, password.
 
 use axum::Router;
 use axum::extract::{Extension, Form, State};
@@ -62,7 +62,6 @@ pub fn router() -> Router<Web> {
     Router::new()
         .route("/", get(|| async { Redirect::to("/status/overview") }))
         .route("/status/overview", get(overview))
-        .route("/status/conflicts", get(conflicts))
         .route("/maintenance/restart", get(restart_page).post(restart))
         .route("/account/password", get(password_page).post(password))
 }
@@ -98,29 +97,21 @@ async fn overview(State(web): State<Web>, Extension(caller): Extension<Caller>) 
     page(&web, &caller, "overview.html", "overview", context)
 }
 
-async fn conflicts(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
-    let list = match api::blocking(&web, |store| store.conflicts(200)).await {
-        Ok(found) => found,
-        Err(response) => return response,
-    };
-    let join = |values: &[crate::replica::value::Value]| {
-        values.iter().map(rows::text).collect::<Vec<_>>().join(", ")
-    };
-    let list: Vec<Value> = list
-        .iter()
-        .map(|row| {
-            json!({
-                "table": row.table, "key": join(&row.key), "column": row.column,
-                "value": join(&row.value), "time": utc(row.time_ms), "reason": row.reason,
-            })
-        })
-        .collect();
-    let context = json!({ "title": "Conflicts", "conflicts": list });
-    page(&web, &caller, "conflicts.html", "conflicts", context)
+/// A part of a path or a query; names may hold anything, so each odd byte is percent-encoded.
+pub fn encoded(name: &str) -> String {
+    let mut out = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"_-.".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 /// A moment in UTC, `2026-11-23 11:55:02` (days to a date by Howard Hinnant's algorithm).
-fn utc(ms: u64) -> String {
+pub fn utc(ms: u64) -> String {
     let seconds = ms / 1000;
     let days = seconds / 86_400 + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);

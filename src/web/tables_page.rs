@@ -152,15 +152,7 @@ async fn delete(
     }
 }
 
-/// The page of a table; names may hold anything, so each odd byte is percent-encoded.
+/// The page of a table.
 fn path(name: &str) -> String {
-    let mut out = "/status/tables/".to_owned();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"_-.".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
+    format!("/status/tables/{}", pages::encoded(name))
 }

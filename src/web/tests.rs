@@ -267,3 +267,103 @@ async fn only_root_and_ourselves_use_the_local_socket() {
         StatusCode::FORBIDDEN
     );
 }
+
+/// A conflict: another node wrote the same value at the same time.
+fn conflict(site: &Site) {
+    let dir = tempfile::tempdir().unwrap();
+    let other = Store::open(dir.path(), [2; 16], u64::MAX).unwrap();
+    let (here, sql) = (
+        &site.node.store,
+        "CREATE TABLE item(id INTEGER PRIMARY KEY, a)",
+    );
+    here.declare(sql).unwrap();
+    let pull = |to: &Store, from: &Store| {
+        let found = from.log_after(&to.frontier(), 0, usize::MAX).unwrap().0;
+        to.apply(&found).unwrap();
+    };
+    pull(&other, here);
+    for (store, value) in [(here, "mine<i>"), (&other, "yours")] {
+        let insert = "INSERT INTO item VALUES (1, ?)";
+        store
+            .transact(|tx| tx.execute(insert, &[value.into()]))
+            .unwrap();
+    }
+    pull(here, &other);
+}
+
+#[tokio::test]
+async fn a_lost_value_is_restored_with_a_button_and_another_dismissed_by_rest() {
+    let site = site("administrator", false);
+    conflict(&site);
+    let cookie = site.login().await;
+    let page = site.get("/status/conflicts?text=mine", &cookie).await.2;
+    let shown = page.contains("mine&lt;i&gt;") || page.contains("yours");
+    assert!(shown && page.contains(">Restore</button>"), "{page}");
+    let second = site
+        .get("/status/conflicts?offset=1&table=a%26%3Cb", &cookie)
+        .await
+        .2;
+    let back = "?table=a%26%3Cb&amp;text=&amp;offset=0";
+    assert!(
+        second.contains("No such conflicts") && !second.contains("a&<b"),
+        "{second}"
+    );
+    assert!(second.contains(back), "{second}");
+    let id = page.split_once("/status/conflicts/").unwrap().1[..32].to_owned();
+    let form = format!("csrf={}", csrf(&page));
+    let to = format!("/status/conflicts/{id}/restore");
+    assert_eq!(site.post(&to, &cookie, "").await.0, StatusCode::FORBIDDEN);
+    assert_eq!(
+        site.post(&to, &cookie, &form).await.0,
+        StatusCode::SEE_OTHER
+    );
+    let value = |store: &Store| {
+        let found = store.read(|reader| reader.query("SELECT a FROM item", &[]));
+        found.unwrap()[0][0].clone()
+    };
+    assert_eq!(value(&site.node.store), "mine<i>".into());
+    let again = site.post(&to, &cookie, &form).await;
+    assert_eq!(again.0, StatusCode::UNPROCESSABLE_ENTITY, "{}", again.2);
+    let local = |method: &str, path: &str| {
+        let request = Request::builder().method(method).uri(path);
+        site.send(Origin::Local(0), request.body(Body::empty()).unwrap())
+    };
+    let empty = local("GET", "/api/v1/conflicts?table=item&limit=5").await.2;
+    assert_eq!(empty, r#"{"conflicts":[],"exported":0}"#);
+    let wrong = local("DELETE", "/api/v1/conflicts/xyz").await;
+    assert_eq!(wrong.0, StatusCode::UNPROCESSABLE_ENTITY, "{}", wrong.2);
+}
+
+#[tokio::test]
+async fn a_script_of_declarations_is_taken_by_rest_and_its_first_mistake_is_named() {
+    let site = site("administrator", false);
+    let post = |body: serde_json::Value| {
+        let request =
+            Request::post("/api/v1/tables").header(header::CONTENT_TYPE, "application/json");
+        site.send(
+            Origin::Local(0),
+            request.body(Body::from(body.to_string())).unwrap(),
+        )
+    };
+    let script = "CREATE TABLE t(id INTEGER PRIMARY KEY, a); CREATE UNIQUE INDEX t_a ON t(a);";
+    let body = serde_json::json!({ "sql": script, "keys": "engine" });
+    assert_eq!(post(body.clone()).await.2, r#"{"declared":2}"#);
+    assert_eq!(post(body).await.2, r#"{"declared":2}"#);
+    let body =
+        serde_json::json!({ "sql": "CREATE TABLE u(id INTEGER PRIMARY KEY); CREATE TABLE v(a)" });
+    let (status, _, text) = post(body).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(
+        text.contains("statement 2") && text.contains("PRIMARY KEY"),
+        "{text}"
+    );
+    let tables = site.node.store.tables().unwrap();
+    let keys = |name: &str| {
+        tables
+            .iter()
+            .find(|table| table.name == name)
+            .map(|t| t.keys)
+    };
+    assert_eq!(keys("t"), Some(crate::replica::schema::Keys::Engine));
+    assert!(keys("u").is_some());
+}

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use tutti::replica::NodeId;
 use tutti::replica::frontier::Frontier;
-use tutti::replica::session::{Action, BATCH, Done, Event, Large, Local, Now, Proven, Session};
-use tutti::store::{LargeLogged, Logged, Partial, Store, StoreError};
-use tutti::wire::replication::{Frame, Run};
+use tutti::replica::session::{Action, BATCH, Done, Event, Local, Now, Proven, Session};
+use tutti::store::{Partial, Store, StoreError};
+use tutti::wire::replication::Frame;
 
 use crate::random::Random;
 
@@ -203,7 +203,7 @@ impl End {
 
     fn perform(&mut self, store: &Store, job: Action) -> Result<Done, StoreError> {
         Ok(match job {
-            Action::Apply(runs) => Done::Applied(store.apply(&logged(runs))?),
+            Action::Apply(list) => Done::Applied(store.apply(&list)?),
             Action::WritePiece(piece) => {
                 if piece.offset == 0 {
                     let (origin, seq, total) = (piece.origin, piece.seq, piece.total);
@@ -224,24 +224,14 @@ impl End {
                 // Small batches, so that much goes on between them; now and then a transaction
                 // is too large for one and goes in pieces.
                 let (found, large, position) = store.log_batch(&frontier, from, BATCH.min(300))?;
-                let found = found.into_iter().map(|l| (l.origin, l.seq, l.bytes));
                 Done::Read {
-                    found: found.collect(),
-                    large: large.map(|large| Large {
-                        origin: large.origin,
-                        seq: large.seq,
-                        total: large.total,
-                    }),
+                    found,
+                    large,
                     position,
                 }
             }
             Action::ReadLarge { large, offset } => {
-                let logged = LargeLogged {
-                    origin: large.origin,
-                    seq: large.seq,
-                    total: large.total,
-                };
-                let bytes = store.log_piece(logged, offset, 64)?;
+                let bytes = store.log_piece(large, offset, 64)?;
                 Done::LargeRead { offset, bytes }
             }
             // Proofs are run by the world, once everything is at rest.
@@ -249,15 +239,4 @@ impl End {
             other => panic!("not in this simulation: {other:?}"),
         })
     }
-}
-
-fn logged(runs: Vec<Run>) -> Vec<Logged> {
-    let mut list = Vec::new();
-    for run in runs {
-        for (seq, bytes) in (run.first..).zip(run.transactions) {
-            let origin = run.origin;
-            list.push(Logged { origin, seq, bytes });
-        }
-    }
-    list
 }

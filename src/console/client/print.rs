@@ -102,8 +102,16 @@ pub fn peers(answer: &Value) -> String {
 
 /// `tutti tables list` and `import`
 pub fn tables(answer: &Value) -> String {
-    let row = |table: &Value| vec![word(&table["name"]), word(&table["rows"])];
-    aligned(&list(answer, "tables").iter().map(row).collect::<Vec<_>>())
+    let row = |table: &Value| {
+        let keys = table["keys"].as_str().filter(|keys| *keys == "engine");
+        let keys = keys.map_or_else(String::new, |_| "keys of the engine".into());
+        vec![word(&table["name"]), word(&table["rows"]), keys]
+    };
+    let mut out = aligned(&list(answer, "tables").iter().map(row).collect::<Vec<_>>());
+    for skipped in list(answer, "skipped") {
+        let _ = writeln!(out, "Left out: {}", word(skipped));
+    }
+    out
 }
 
 /// `tutti tables show`
@@ -139,17 +147,21 @@ pub fn deleted(answer: &Value) -> String {
 /// `tutti conflicts`
 pub fn conflicts(answer: &Value) -> String {
     let found = list(answer, "conflicts");
+    let exported = match answer["exported"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(count) => format!("{count} older conflicts are in conflicts-exported.jsonl.\n"),
+    };
     if found.is_empty() {
-        return "No conflicts.\n".into();
+        return format!("No conflicts.\n{exported}");
     }
     let mut table = vec![
-        ["Table", "Key", "Column", "Lost value", "Reason"]
+        ["Id", "Table", "Key", "Column", "Lost value", "Reason"]
             .map(String::from)
             .to_vec(),
     ];
     for row in found {
-        let names = ["table", "key", "column", "value", "reason"];
+        let names = ["id", "table", "key", "column", "value", "reason"];
         table.push(names.map(|name| word(&row[name])).to_vec());
     }
-    aligned(&table)
+    aligned(&table) + &exported
 }

@@ -234,3 +234,5 @@ async fn rows_that_a_disk_lost_or_changed_are_found_and_put_right_by_messages() 
     assert!(prove(&a.store, &b.store).is_identical());
     assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
 }
+
+mod cuts;

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::proof::Proof;
-use crate::replica::session::{Action, BATCH, CHUNK, Done, Large, PIECES};
+use crate::replica::session::{Action, BATCH, CHUNK, Done, PIECES};
 use crate::replica::{ClusterId, Incarnation, NodeId};
-use crate::store::{Incoming, LargeLogged, Logged, Partial, Staged, Store, StoreError};
+use crate::store::{Incoming, Partial, Staged, Store, StoreError};
 use crate::sys::disk;
-use crate::wire::replication::{Piece, Run};
+use crate::wire::replication::Piece;
 
 /// What a job leads to.
 pub(super) enum Outcome {
@@ -96,7 +96,7 @@ impl Files {
     pub fn perform(&self, action: Action) -> Result<Outcome, StoreError> {
         let store = &self.store;
         Ok(Outcome::Done(match action {
-            Action::Apply(runs) => Done::Applied(store.apply(&logged(runs))?),
+            Action::Apply(list) => Done::Applied(store.apply(&list)?),
             Action::WritePiece(piece) => {
                 self.write_piece(&piece)?;
                 Done::PieceWritten
@@ -112,24 +112,14 @@ impl Files {
                     None => store.log_start(&frontier)?,
                 };
                 let (found, large, position) = store.log_batch(&frontier, from, BATCH)?;
-                let found = found.into_iter().map(|l| (l.origin, l.seq, l.bytes));
                 Done::Read {
-                    found: found.collect(),
-                    large: large.map(|large| Large {
-                        origin: large.origin,
-                        seq: large.seq,
-                        total: large.total,
-                    }),
+                    found,
+                    large,
                     position,
                 }
             }
             Action::ReadLarge { large, offset } => {
-                let logged = LargeLogged {
-                    origin: large.origin,
-                    seq: large.seq,
-                    total: large.total,
-                };
-                let bytes = store.log_piece(logged, offset, PIECES)?;
+                let bytes = store.log_piece(large, offset, PIECES)?;
                 Done::LargeRead { offset, bytes }
             }
             Action::Stage { wanted } => {
@@ -192,16 +182,6 @@ impl Files {
 /// A session asks for these in order, so this is a fault of ours and ends the link.
 fn missing(what: &str) -> StoreError {
     StoreError::Refused(format!("there is no {what} to go on with"))
-}
-
-fn logged(runs: Vec<Run>) -> Vec<Logged> {
-    let one = |run: Run| {
-        let numbers = run.first..;
-        let origin = run.origin;
-        let zipped = numbers.zip(run.transactions);
-        zipped.map(move |(seq, bytes)| Logged { origin, seq, bytes })
-    };
-    runs.into_iter().flat_map(one).collect()
 }
 
 /// A fresh incarnation.

@@ -1,9 +1,10 @@
 //! What goes into a session and what comes out of it: clocks, actions, their results, events.
 
 use super::{Message, Proven, Step};
+use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::replica::{ClusterId, Incarnation, NodeId};
-use crate::wire::replication::{Partial, Piece, Run, SnapshotId};
+use crate::wire::replication::{Partial, Piece, SnapshotId};
 
 /// What this side is.
 #[derive(Clone, Debug)]
@@ -46,6 +47,8 @@ pub struct Large {
     pub seq: u64,
     /// Its size in bytes.
     pub total: u64,
+    /// Where it lies in our log.
+    pub position: i64,
 }
 
 /// What the shell does for the session. Each is answered with the [`Done`] it names; those of one
@@ -53,7 +56,7 @@ pub struct Large {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// Apply these durably: [`Done::Applied`].
-    Apply(Vec<Run>),
+    Apply(Vec<Logged>),
     /// Write a piece of a large transaction, 0 starting it anew: [`Done::PieceWritten`].
     WritePiece(Piece),
     /// Apply the large transaction whose pieces are all written: [`Done::Applied`].
@@ -141,8 +144,8 @@ pub enum Done {
     /// What was found in the log, in an order that keeps causality, each of at most
     /// [`super::BATCH`] bytes.
     Read {
-        /// Origin, number, bytes.
-        found: Vec<(Incarnation, u64, Vec<u8>)>,
+        /// All but the large one.
+        found: Vec<Logged>,
         /// What comes after them and is larger.
         large: Option<Large>,
         /// Where to read on after all of it.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Action, SessionError, WINDOW};
 use crate::replica::Incarnation;
-use crate::replica::change::MAX_TRANSACTION;
+use crate::replica::change::{Logged, MAX_TRANSACTION};
 use crate::replica::frontier::Frontier;
 use crate::wire::replication::{Partial, Piece, Run};
 
@@ -149,13 +149,13 @@ impl Receiving {
                         cost += cost_of_more;
                         frames += 1;
                     }
-                    let runs = news(ours, runs);
-                    if runs.is_empty() {
+                    let news = news(ours, runs);
+                    if news.is_empty() {
                         self.finish(frames, cost);
                         continue;
                     }
                     self.busy = Some((frames, cost));
-                    return Some(Action::Apply(runs));
+                    return Some(Action::Apply(news));
                 }
             }
         }
@@ -185,16 +185,13 @@ impl Receiving {
 }
 
 /// What of `runs` is not held yet.
-fn news(ours: &Frontier, mut runs: Vec<Run>) -> Vec<Run> {
-    for run in &mut runs {
-        let held = ours.seq(run.origin);
-        if held >= run.first {
-            let old = (held - run.first).saturating_add(1);
-            let old = usize::try_from(old).unwrap_or(usize::MAX);
-            run.transactions.drain(..old.min(run.transactions.len()));
-            run.first = held.saturating_add(1);
-        }
-    }
-    runs.retain(|run| !run.transactions.is_empty());
-    runs
+fn news(ours: &Frontier, runs: Vec<Run>) -> Vec<Logged> {
+    let numbered = runs.into_iter().flat_map(|run| {
+        let origin = run.origin;
+        let numbers = (run.first..).zip(run.transactions);
+        numbers.map(move |(seq, bytes)| Logged { origin, seq, bytes })
+    });
+    numbered
+        .filter(|logged| !ours.covers(logged.origin, logged.seq))
+        .collect()
 }

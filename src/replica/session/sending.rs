@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Action, BATCH, Large, Now, RELAY_MS, STALL_MS, SessionError, WINDOW};
 use crate::replica::Incarnation;
+use crate::replica::change::Logged;
 use crate::replica::frontier::{Frontier, Position};
 use crate::wire::replication::{Frame, MAX_TRANSACTIONS, Partial, Piece, Run, runs};
 
@@ -111,21 +112,15 @@ impl Sending {
     }
 
     /// Something was read from the log.
-    pub fn read(
-        &mut self,
-        now: Now,
-        found: Vec<(Incarnation, u64, Vec<u8>)>,
-        large: Option<Large>,
-        position: i64,
-    ) {
+    pub fn read(&mut self, now: Now, found: Vec<Logged>, large: Option<Large>, position: i64) {
         self.reading = false;
         self.position = Some(position);
         if !found.is_empty() || large.is_some() {
             self.pending_us = Some(now.us);
         }
         let mut end = Frontier::default();
-        for (origin, seq) in found.iter().map(|f| (f.0, f.1)) {
-            end.0.entry(origin).or_default().seq = seq;
+        for logged in &found {
+            end.0.entry(logged.origin).or_default().seq = logged.seq;
         }
         if let Some(large) = large {
             end.0.entry(large.origin).or_default().seq = large.seq;
@@ -138,10 +133,8 @@ impl Sending {
         self.sent.advance(&end);
         // The peer may have told meanwhile that it has them from elsewhere.
         let acked = &self.acked;
-        let mut news: Vec<_> = found
-            .into_iter()
-            .filter(|f| !acked.covers(f.0, f.1))
-            .collect();
+        let news = found.into_iter().filter(|l| !acked.covers(l.origin, l.seq));
+        let mut news: Vec<_> = news.map(|l| (l.origin, l.seq, l.bytes)).collect();
         while !news.is_empty() {
             let rest = news.split_off(news.len().min(MAX_TRANSACTIONS));
             let runs = runs(std::mem::replace(&mut news, rest));

@@ -1,6 +1,7 @@
 //! Two sessions in virtual time, and one against a peer that keeps no rules.
 
 use super::*;
+use crate::replica::change::Logged;
 use crate::replica::frontier::Position;
 use crate::wire::replication::{Partial, Piece, Run, runs};
 
@@ -89,6 +90,10 @@ fn nothing_read() -> Done {
         large: None,
         position: 1,
     }
+}
+
+fn logged(origin: u64, seq: u64, bytes: Vec<u8>) -> Logged {
+    Logged { origin, seq, bytes }
 }
 
 fn transactions(origin: u64, first: u64, count: u64, size: usize) -> Frame {
@@ -198,7 +203,7 @@ fn what_is_committed_is_read_and_sent_and_its_frame_is_acknowledged() {
             ..
         }]
     ));
-    let found = vec![(1, 1, vec![7]), (1, 2, vec![8])];
+    let found = vec![logged(1, 1, vec![7]), logged(1, 2, vec![8])];
     let done = Done::Read {
         found,
         large: None,
@@ -230,13 +235,13 @@ fn what_waits_is_applied_in_one_group_and_acknowledged_once() {
         session.handle_frame(at(seq), frame).unwrap();
     }
     let first = actions(&mut session);
-    let [Action::Apply(runs)] = &first[..] else {
+    let [Action::Apply(list)] = &first[..] else {
         panic!("{first:?}");
     };
-    assert_eq!(runs.len(), 1);
+    assert_eq!(list.len(), 1);
     session.handle_done(at(9), Done::Applied(frontier(&[(2, 1)])));
     let second = actions(&mut session);
-    assert!(matches!(&second[..], [Action::Apply(runs), ..] if runs.len() == 4));
+    assert!(matches!(&second[..], [Action::Apply(list), ..] if list.len() == 4));
     session.handle_done(at(9), Done::Applied(frontier(&[(2, 5)])));
     // The writer was busy all the time: one acknowledgement says it all.
     assert_eq!(frames(&mut session, at(9)), [ack(5, &[(2, 5)])]);
@@ -250,11 +255,7 @@ fn what_is_held_already_is_dealt_with_and_not_applied_again() {
         .handle_frame(at(1), transactions(3, 1, 3, 10))
         .unwrap();
     let apply = actions(&mut session);
-    let only = Run {
-        origin: 3,
-        first: 3,
-        transactions: vec![vec![1; 10]],
-    };
+    let only = logged(3, 3, vec![1; 10]);
     assert_eq!(apply, [Action::Apply(vec![only])]);
     session.handle_done(at(2), Done::Applied(frontier(&[(3, 3)])));
     for _ in 0..1_000 {
@@ -313,7 +314,7 @@ fn a_sender_stops_at_the_window_and_reads_no_further_until_it_is_acknowledged() 
             assert!(matches!(action, Action::Read { .. }));
             seq += 1;
             let done = Done::Read {
-                found: vec![(1, seq, vec![1; BATCH])],
+                found: vec![logged(1, seq, vec![1; BATCH])],
                 large: None,
                 position: seq as i64,
             };
@@ -346,7 +347,7 @@ fn acknowledgements_of_what_was_not_sent_are_refused() {
     session.committed(at(1), &frontier(&[(1, 1)]));
     let _ = actions(&mut session);
     let done = Done::Read {
-        found: vec![(1, 1, vec![7])],
+        found: vec![logged(1, 1, vec![7])],
         large: None,
         position: 2,
     };
@@ -389,7 +390,7 @@ fn what_others_wrote_is_relayed_only_where_the_peer_does_not_have_it_soon() {
     // What the peer tells to have is not sent.
     session.handle_frame(at(42), ack(0, &[(3, 2)])).unwrap();
     let done = Done::Read {
-        found: vec![(3, 2, vec![7]), (1, 1, vec![8])],
+        found: vec![logged(3, 2, vec![7]), logged(1, 1, vec![8])],
         large: None,
         position: 9,
     };
@@ -412,6 +413,7 @@ fn a_large_transaction_goes_in_pieces_and_is_applied_when_whole() {
         origin: 1,
         seq: 1,
         total,
+        position: 1,
     };
     let done = Done::Read {
         found: vec![],
@@ -485,6 +487,7 @@ fn a_large_transaction_resumes_after_a_cut_or_starts_over() {
             origin: 1,
             seq: 1,
             total: 9_000_000,
+            position: 1,
         };
         let done = Done::Read {
             found: vec![],

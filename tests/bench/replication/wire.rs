@@ -88,6 +88,7 @@ async fn run(report: &mut Report) {
     let config = |name: &str| LinkConfig {
         name: name.into(),
         version: "bench".into(),
+        schema: 1,
         cluster: Some([7; 16]),
     };
     let (sender, mut events) = mpsc::channel(1 << 12);

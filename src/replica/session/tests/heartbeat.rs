@@ -34,7 +34,7 @@ fn a_peer_that_answers_but_never_acknowledges_ends_the_link() {
     session.committed(at(0), &frontier(&[(1, 1)]));
     let _ = actions(&mut session);
     let done = Done::Read {
-        found: vec![(1, 1, vec![7])],
+        found: vec![logged(1, 1, vec![7])],
         large: None,
         position: 2,
     };

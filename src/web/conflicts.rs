@@ -1,0 +1,170 @@
+//! *Status > Conflicts*: the conflict inbox, on a page and by REST.
+
+use axum::extract::{Extension, Path, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::guard::{Caller, refuse};
+use super::{Web, api, pages, rows};
+use crate::node::serve::node::hex;
+use crate::store::{ConflictQuery, ConflictRow, Store, StoreError};
+
+/// Entries on one page.
+const PAGE: usize = 100;
+/// Entries listed at most by one request.
+const LISTED_MAX: usize = 1_000;
+
+/// The pages.
+pub fn router() -> Router<Web> {
+    Router::new()
+        .route("/status/conflicts", get(page))
+        .route("/status/conflicts/{id}/{act}", post(act))
+}
+
+/// The REST part, below `/api/v1`.
+pub fn api() -> Router<Web> {
+    Router::new()
+        .route("/conflicts", get(list))
+        .route("/conflicts/{id}", axum::routing::delete(dismiss))
+        .route("/conflicts/{id}/restore", post(restore))
+}
+
+#[derive(Clone, Deserialize)]
+struct Wanted {
+    table: Option<String>,
+    column: Option<String>,
+    key: Option<String>,
+    text: Option<String>,
+    since_ms: Option<u64>,
+    until_ms: Option<u64>,
+    #[serde(default)]
+    offset: usize,
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    fn query(self, default: usize) -> ConflictQuery {
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        ConflictQuery {
+            table: filled(self.table),
+            column: filled(self.column),
+            key: filled(self.key),
+            text: filled(self.text),
+            since_ms: self.since_ms,
+            until_ms: self.until_ms,
+            offset: self.offset,
+            limit: self.limit.unwrap_or(default).min(LISTED_MAX),
+        }
+    }
+}
+
+async fn page(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let offset = wanted.offset;
+    let [table, text] = [&wanted.table, &wanted.text].map(|t| t.clone().unwrap_or_default());
+    let search = format!(
+        "table={}&text={}",
+        pages::encoded(&table),
+        pages::encoded(&text)
+    );
+    let mut query = wanted.query(PAGE);
+    query.limit = PAGE + 1;
+    let found = api::blocking(&web, move |store| {
+        Ok((
+            store.conflicts_matching(&query)?,
+            store.exported_conflicts()?,
+        ))
+    });
+    let (found, exported) = match found.await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let list: Vec<Value> = found.iter().take(PAGE).map(shown).collect();
+    let context = json!({
+        "title": "Conflicts", "conflicts": list, "exported": exported,
+        "table": table, "text": text, "search": search,
+        "offset": offset, "previous": offset.saturating_sub(PAGE), "next": offset + PAGE,
+        "more": found.len() > PAGE,
+    });
+    pages::page(&web, &caller, "conflicts.html", "conflicts", context)
+}
+
+fn shown(row: &ConflictRow) -> Value {
+    let join = |values: &[crate::replica::value::Value]| {
+        values.iter().map(rows::text).collect::<Vec<_>>().join(", ")
+    };
+    let won = (row.winner_ms > 0).then(|| pages::utc(row.winner_ms));
+    json!({
+        "id": hex(&row.id), "table": row.table, "key": join(&row.key), "column": row.column,
+        "value": join(&row.value), "time": pages::utc(row.time_ms), "won": won,
+        "reason": row.reason, "lost": row.reason == "later write",
+        "entry": !["UNIQUE", "FOREIGN KEY", "declared differently"].contains(&&*row.reason),
+    })
+}
+
+async fn act(State(web): State<Web>, Path((id, act)): Path<(String, String)>) -> Response {
+    let work = move |store: &Store| match act.as_str() {
+        "restore" => store.restore_conflict(&id_of(&id)?),
+        "dismiss" => store.dismiss_conflict(&id_of(&id)?),
+        _ => Err(StoreError::Refused("restore or dismiss".into())),
+    };
+    match api::blocking(&web, work).await {
+        Ok(()) => Redirect::to("/status/conflicts").into_response(),
+        Err(response) => response,
+    }
+}
+
+fn id_of(text: &str) -> Result<[u8; 16], StoreError> {
+    let id = rows::unhex(text).and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    id.ok_or_else(|| StoreError::Refused("a conflict's id has 32 hexadecimal digits".into()))
+}
+
+type Answer = Result<Json<Value>, Response>;
+
+async fn list(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Answer {
+    if wanted.limit == Some(0) {
+        let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
+        return Err(refuse(status, "limit must be 1 to 1000"));
+    }
+    let query = wanted.query(200);
+    let work = api::blocking(&web, move |store| {
+        Ok((
+            store.conflicts_matching(&query)?,
+            store.exported_conflicts()?,
+        ))
+    });
+    let (found, exported) = work.await?;
+    let list: Vec<Value> = found.iter().map(object).collect();
+    Ok(Json(json!({ "conflicts": list, "exported": exported })))
+}
+
+fn object(row: &ConflictRow) -> Value {
+    json!({
+        "id": hex(&row.id),
+        "table": row.table,
+        "key": row.key.iter().map(rows::to_json).collect::<Vec<_>>(),
+        "column": row.column,
+        "value": row.value.iter().map(rows::to_json).collect::<Vec<_>>(),
+        "time_ms": row.time_ms,
+        "written_by": row.loser.map(|node| hex(&node)),
+        "winner_ms": row.winner_ms,
+        "won_by": row.winner.map(|node| hex(&node)),
+        "reason": row.reason,
+    })
+}
+
+async fn restore(State(web): State<Web>, Path(id): Path<String>) -> Answer {
+    api::blocking(&web, move |store| store.restore_conflict(&id_of(&id)?)).await?;
+    Ok(Json(json!({ "restored": true })))
+}
+
+async fn dismiss(State(web): State<Web>, Path(id): Path<String>) -> Answer {
+    api::blocking(&web, move |store| store.dismiss_conflict(&id_of(&id)?)).await?;
+    Ok(Json(json!({ "dismissed": true })))
+}
