@@ -146,7 +146,8 @@ python_pip() {
 
 suite_fast() {
     toolchain
-    packages nftables iproute2
+    # netbase: nft takes protocols by name.
+    packages nftables iproute2 netbase
     deny_tool
     check format cargo fmt --check
     check lints cargo clippy --locked --all-targets -- -D warnings

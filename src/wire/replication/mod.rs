@@ -99,6 +99,8 @@ pub enum Frame {
     },
     /// Kind 11: a piece of a transaction that is too large for kind 2.
     Piece(Piece),
+    /// Kind 13: a message of a proof, read by the session.
+    Proof(Vec<u8>),
 }
 
 /// Why bytes are no frame.
@@ -175,11 +177,11 @@ struct Chunk<'a> {
 }
 
 impl Frame {
-    /// The bytes of a frame inside one of kind 12: `plain` is a whole frame of kind 2, 8 or 11, as
-    /// [`Frame::encode`] made it. `None` where that does not make it smaller.
+    /// The bytes of a frame inside one of kind 12: `plain` is a whole frame of kind 2, 8, 11 or
+    /// 13, as [`Frame::encode`] made it. `None` where that does not make it smaller.
     pub fn pack(plain: &[u8]) -> Option<Vec<u8>> {
         let inner = plain.get(4..)?;
-        if !matches!(inner.first(), Some(2 | 8 | 11)) {
+        if !matches!(inner.first(), Some(2 | 8 | 11 | 13)) {
             return None;
         }
         let mut bytes = vec![0, 0, 0, 0, COMPRESSED];
@@ -209,6 +211,7 @@ impl Frame {
             Frame::SnapshotAck { offset } => encode(9, offset),
             Frame::SnapshotEnd { sha256 } => encode(10, sha256),
             Frame::Piece(piece) => encode(11, piece),
+            Frame::Proof(message) => encode(13, message),
         }
     }
 
@@ -219,7 +222,7 @@ impl Frame {
             Some((&COMPRESSED, rest)) => {
                 let inner = compress::unpack(COMPRESSED, rest)?;
                 match inner.split_first() {
-                    Some((&kind @ (2 | 8 | 11), rest)) => plain(kind, rest),
+                    Some((&kind @ (2 | 8 | 11 | 13), rest)) => plain(kind, rest),
                     _ => Err(FrameError::Compressed(inner.len())),
                 }
             }
@@ -292,6 +295,7 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             piece.check()?;
             Frame::Piece(piece)
         }
+        13 => Frame::Proof(fields(kind, rest)?),
         other => return Err(FrameError::Kind(other)),
     })
 }
