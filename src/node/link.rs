@@ -17,10 +17,12 @@ use crate::store::{Store, StoreError};
 use crate::wire::replication::{Frame, FrameError, MAX_NAME};
 
 mod frames;
+mod pace;
 mod proof;
 mod work;
 
 use frames::{Pinned, farewell, read_frame, write_frame};
+use pace::Pace;
 use work::{Files, Outcome};
 
 /// What a link needs to know of this side.
@@ -304,6 +306,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let (reader, writer) = tokio::io::split(stream);
     let mut reading: Pinned<'_, _> = Box::pin(read_frame(reader));
     let mut idle_writer = Some(writer);
+    let mut pace = Pace::default();
     let mut writing: Option<Pinned<'_, _>> = None;
     let mut link = Link {
         session: Session::new(now(began), local(config, &files)),
@@ -316,7 +319,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     loop {
         if let Some(writer) = idle_writer.take() {
             match link.session.poll_frame(link.now()) {
-                Some(frame) => writing = Some(Box::pin(write_frame(writer, frame))),
+                Some(frame) => writing = Some(Box::pin(write_frame(writer, frame, pace))),
                 None => idle_writer = Some(writer),
             }
         }
@@ -337,7 +340,9 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
             }
             result = maybe(writing.as_mut()) => {
                 writing = None;
-                idle_writer = Some(result?);
+                let (writer, measured) = result?;
+                idle_writer = Some(writer);
+                pace = measured;
             }
             result = maybe(writes.job.as_mut()) => {
                 writes.job = None;

@@ -289,7 +289,8 @@ impl Driver {
 
     /// A frame that came through the codec, if it did; now and then damaged on its way.
     fn received(&mut self, source: &mut Source<'_>) -> Option<Frame> {
-        let mut bytes = self.frame(source).encode().split_off(4);
+        let bytes = self.frame(source).encode();
+        let mut bytes = Frame::pack(&bytes).unwrap_or(bytes).split_off(4);
         for _ in 0..source.byte().saturating_sub(240) {
             let at = usize::from(source.byte()) * bytes.len() / 256;
             bytes[at] = source.byte();

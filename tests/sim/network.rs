@@ -156,7 +156,9 @@ impl End {
                 // In order, as TCP has it, but late.
                 let last = self.outgoing.back().map_or(0, |frame| frame.0);
                 let due = (now.us + random.below(30_000)).max(last);
-                self.outgoing.push_back((due, frame.encode()));
+                let bytes = frame.encode();
+                self.outgoing
+                    .push_back((due, Frame::pack(&bytes).unwrap_or(bytes)));
             }
             while let Some(action) = self.session.poll_action() {
                 match action {

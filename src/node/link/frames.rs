@@ -1,18 +1,19 @@
 //! Frames on a stream.
 
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::LinkError;
+use super::pace::Pace;
 use crate::wire::replication::{Frame, check_length};
 
 /// A read or write under way.
 pub(super) type Pinned<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What a write gives back.
-pub(super) type WriteResult<S> = Result<WriteHalf<S>, std::io::Error>;
+pub(super) type WriteResult<S> = Result<(WriteHalf<S>, Pace), std::io::Error>;
 
 /// How long a refused peer may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -36,10 +37,21 @@ pub(super) async fn read_frame<S: AsyncRead>(
 pub(super) async fn write_frame<S: AsyncWrite>(
     mut stream: WriteHalf<S>,
     frame: Frame,
+    mut pace: Pace,
 ) -> WriteResult<S> {
-    stream.write_all(&frame.encode()).await?;
+    let mut bytes = frame.encode();
+    if pace.wants(bytes.len()) {
+        let began = Instant::now();
+        let packed = Frame::pack(&bytes);
+        let size = packed.as_ref().map(Vec::len);
+        pace.packed(bytes.len(), size, began.elapsed());
+        bytes = packed.unwrap_or(bytes);
+    }
+    let began = Instant::now();
+    stream.write_all(&bytes).await?;
     stream.flush().await?;
-    Ok(stream)
+    pace.wrote(bytes.len(), began.elapsed());
+    Ok((stream, pace))
 }
 
 /// Sends what is left, for a peer that is going to be refused.
@@ -50,12 +62,12 @@ pub(super) async fn farewell<S: AsyncWrite>(
 ) {
     let send = async {
         let mut stream = match (writing, idle) {
-            (Some(writing), _) => writing.await?,
+            (Some(writing), _) => writing.await?.0,
             (None, Some(idle)) => idle,
             (None, None) => return Ok(()),
         };
         if let Some(frame) = frame {
-            stream = write_frame(stream, frame).await?;
+            stream = write_frame(stream, frame, Pace::default()).await?.0;
         }
         stream.shutdown().await
     };

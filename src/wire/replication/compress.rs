@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{FrameError, MAX_FRAME};
 
 /// Shorter frames are not worth a try.
-pub(super) const THRESHOLD: usize = 1_024;
+const THRESHOLD: usize = 1_024;
 /// The fastest of zstd's ordinary levels: a disk must not wait for it.
 const LEVEL: i32 = 1;
 

@@ -151,20 +151,6 @@ fn head(bytes: &mut [u8]) {
     }
 }
 
-/// As [`encode`], compressed where that makes it smaller.
-fn encode_packed(kind: u8, fields: &impl Serialize) -> Vec<u8> {
-    let plain = encode(kind, fields);
-    match compress::pack(plain.get(4..).unwrap_or_default()) {
-        Some(packed) => {
-            let mut bytes = vec![0, 0, 0, 0, COMPRESSED];
-            bytes.extend(packed);
-            head(&mut bytes);
-            bytes
-        }
-        None => plain,
-    }
-}
-
 /// The kind of a compressed frame.
 const COMPRESSED: u8 = 12;
 
@@ -191,11 +177,24 @@ struct Chunk<'a> {
 }
 
 impl Frame {
-    /// Its bytes, length included; those of kinds 2, 8, 11 and 13 compressed where it pays.
+    /// The bytes of a frame inside one of kind 12: `plain` is a whole frame of kind 2, 8, 11 or
+    /// 13, as [`Frame::encode`] made it. `None` where that does not make it smaller.
+    pub fn pack(plain: &[u8]) -> Option<Vec<u8>> {
+        let inner = plain.get(4..)?;
+        if !matches!(inner.first(), Some(2 | 8 | 11 | 13)) {
+            return None;
+        }
+        let mut bytes = vec![0, 0, 0, 0, COMPRESSED];
+        bytes.extend(compress::pack(inner)?);
+        head(&mut bytes);
+        Some(bytes)
+    }
+
+    /// Its bytes, length included.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Frame::Hello(hello) => encode(1, hello),
-            Frame::Transactions(runs) => encode_packed(2, runs),
+            Frame::Transactions(runs) => encode(2, runs),
             Frame::Ack { batches, frontier } => encode(3, &(batches, frontier)),
             Frame::Ping { sent_us } => encode(4, sent_us),
             Frame::Pong {
@@ -207,12 +206,12 @@ impl Frame {
             Frame::SnapshotBegin { id, size, offset } => encode(7, &(id, size, offset)),
             Frame::SnapshotChunk { offset, bytes } => {
                 let offset = *offset;
-                encode_packed(8, &Chunk { offset, bytes })
+                encode(8, &Chunk { offset, bytes })
             }
             Frame::SnapshotAck { offset } => encode(9, offset),
             Frame::SnapshotEnd { sha256 } => encode(10, sha256),
-            Frame::Piece(piece) => encode_packed(11, piece),
-            Frame::Proof(message) => encode_packed(13, message),
+            Frame::Piece(piece) => encode(11, piece),
+            Frame::Proof(message) => encode(13, message),
         }
     }
 

@@ -98,16 +98,29 @@ fn frames_survive_the_wire() {
         let bytes = frame.encode();
         let length = check_length([bytes[0], bytes[1], bytes[2], bytes[3]]).unwrap();
         assert_eq!(length, bytes.len() - 4);
-        assert_eq!(Frame::decode(&bytes[4..]), Ok(frame));
+        assert_eq!(Frame::decode(&bytes[4..]).as_ref(), Ok(&frame));
+        if let Some(packed) = Frame::pack(&bytes) {
+            assert!(packed.len() < bytes.len() && bytes.len() > 1_024);
+            assert_eq!(Frame::decode(&packed[4..]), Ok(frame));
+        }
     }
 }
 
 #[test]
 fn a_frame_is_compressed_only_where_that_makes_it_smaller() {
-    let chunk = |bytes| Frame::SnapshotChunk { offset: 0, bytes }.encode();
-    let alike = chunk(vec![1; 50_000]);
+    let packed = |bytes| Frame::pack(&Frame::SnapshotChunk { offset: 0, bytes }.encode());
+    let alike = packed(vec![1; 50_000]).unwrap();
     assert!(alike[4] == COMPRESSED && alike.len() < 1_000);
-    assert_eq!(chunk(vec![1; 500])[4], 8);
+    assert_eq!(packed(vec![1; 500]), None);
+    let hello = Frame::Hello(Hello {
+        frontier: (0..500).map(|origin| (origin, 1, [0; 32])).collect(),
+        ..hello()
+    });
+    assert_eq!(
+        Frame::pack(&hello.encode()),
+        None,
+        "only what is large anyhow"
+    );
     // A generator's output has no pattern that zstd could find.
     let mut state = 1_u64;
     let noise = std::iter::repeat_with(|| {
@@ -116,10 +129,10 @@ fn a_frame_is_compressed_only_where_that_makes_it_smaller() {
             .wrapping_add(1);
         (state >> 56) as u8
     });
-    assert_eq!(chunk(noise.take(50_000).collect())[4], 8);
+    assert_eq!(packed(noise.take(50_000).collect()), None);
 }
 
-fn packed(size: u32, inner: &[u8]) -> Vec<u8> {
+fn claim(size: u32, inner: &[u8]) -> Vec<u8> {
     let bytes = zstd::bulk::compress(inner, 1).unwrap();
     let mut frame = vec![COMPRESSED];
     frame.extend(postcard::to_stdvec(&(size, bytes)).unwrap());
@@ -128,22 +141,22 @@ fn packed(size: u32, inner: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_bomb_is_named_and_takes_no_more_memory_than_a_frame() {
-    let bomb = packed(10, &vec![0; 200 << 20]);
+    let bomb = claim(10, &vec![0; 200 << 20]);
     assert!(bomb.len() < MAX_FRAME);
     assert_eq!(Frame::decode(&bomb), Err(FrameError::Compressed(10)));
-    let honest = packed(200 << 20, &vec![0; 200 << 20]);
+    let honest = claim(200 << 20, &vec![0; 200 << 20]);
     assert_eq!(
         Frame::decode(&honest),
         Err(FrameError::Length(200 << 20)),
         "the size stated is beyond a frame"
     );
     // Compressed twice, or something small that nobody compresses.
-    let twice = packed(9, &packed(2, &[4, 1])[..9]);
+    let twice = claim(9, &claim(2, &[4, 1])[..9]);
     assert!(matches!(
         Frame::decode(&twice),
         Err(FrameError::Compressed(_))
     ));
-    let ping = packed(2, &[4, 1]);
+    let ping = claim(2, &[4, 1]);
     assert_eq!(Frame::decode(&ping), Err(FrameError::Compressed(2)));
 }
 
@@ -247,7 +260,8 @@ proptest! {
         keep in any::<prop::sample::Index>(),
         cut in any::<bool>(),
     ) {
-        let mut bytes = samples()[which].encode().split_off(4);
+        let bytes = samples()[which].encode();
+        let mut bytes = Frame::pack(&bytes).unwrap_or(bytes).split_off(4);
         for (at, byte) in changes {
             let at = at.index(bytes.len());
             bytes[at] = byte;

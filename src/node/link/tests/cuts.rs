@@ -171,7 +171,9 @@ async fn greet(store: &Store) -> (tokio::io::WriteHalf<DuplexStream>, Running) {
     };
     hello.node = [7; 16];
     hello.incarnation = 7;
-    let writer = write_frame(writer, Frame::Hello(hello)).await.unwrap();
+    let hello = Frame::Hello(hello);
+    let sent = write_frame(writer, hello, Pace::default()).await;
+    let (writer, _) = sent.unwrap();
     (writer, link)
 }
 
