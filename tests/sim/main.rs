@@ -9,6 +9,7 @@
 
 mod declared;
 mod network;
+mod parked;
 mod random;
 mod workload;
 mod world;
