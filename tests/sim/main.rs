@@ -11,6 +11,7 @@
 
 mod declared;
 mod network;
+mod parked;
 mod random;
 mod workload;
 mod world;

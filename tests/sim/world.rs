@@ -14,6 +14,7 @@ use tutti::store::{Store, StoreError};
 
 use crate::declared;
 use crate::network::Link;
+use crate::parked;
 use crate::random::Random;
 use crate::workload::{TABLES, is_token, transact, visible};
 
@@ -460,6 +461,7 @@ impl World {
                 Err(error) => assert!(error.to_string().contains("foreign key mismatch")),
             }
         }
+        parked::check(self.store(0));
         let mut known: HashSet<String> = visible(self.store(0)).iter().map(text).collect();
         for node in 0..3 {
             for conflict in self.store(node).conflicts(100_000).unwrap() {
