@@ -83,6 +83,7 @@ fn profile(ike: &[&str], ah: &[&str]) -> Profile {
     Profile {
         ike: ike.iter().map(|word| word.parse().unwrap()).collect(),
         ah: ah.iter().map(|word| word.parse().unwrap()).collect(),
+        ..Profile::default()
     }
 }
 

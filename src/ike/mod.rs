@@ -22,6 +22,7 @@ pub mod session;
 pub mod suite;
 #[cfg(test)]
 mod tests;
+pub mod v1;
 #[cfg(test)]
 mod vectors;
 
@@ -143,6 +144,9 @@ pub enum Refusal {
     /// The peer does not list us.
     #[error("the peer does not list this system")]
     NotListed,
+    /// The peer speaks the other version of IKE.
+    #[error("different IKE profile")]
+    OtherProfile,
     /// Anything else.
     #[error("{0}")]
     Other(String),

@@ -26,6 +26,11 @@ impl Retry {
         self.next.min(self.until)
     }
 
+    /// When the peer had its time.
+    pub fn end(&self) -> u64 {
+        self.until
+    }
+
     /// Whether the peer had its time.
     pub fn exhausted(&self, now: u64) -> bool {
         now >= self.until

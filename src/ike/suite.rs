@@ -77,13 +77,26 @@ pub struct Suite {
     pub additional: Option<Additional>,
 }
 
+/// The version of IKE. As responder only the chosen one is answered (RFC 9395).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// ISAKMP main mode and quick mode (RFC 2409).
+    V1,
+    /// RFC 7296.
+    V2,
+}
+
 /// What a cluster negotiates, most preferred first. All peers are set alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Profile {
+    /// The protocol.
+    pub version: Version,
     /// For the IKE SA.
     pub ike: Vec<Suite>,
     /// For AH; 64-bit sequence numbers are asked for with each.
     pub ah: Vec<Integrity>,
+    /// IKEv1 only: a key exchange for each AH pair (perfect forward secrecy).
+    pub pfs: bool,
 }
 
 impl Default for Profile {
@@ -96,8 +109,32 @@ impl Default for Profile {
             additional: Some(Additional::MlKem768),
         };
         Self {
+            version: Version::V2,
             ike: vec![suite(Prf::Sha256), suite(Prf::Sha384)],
             ah: vec![Integrity::HmacSha2_256_128, Integrity::HmacSha2_512_256],
+            pfs: true,
+        }
+    }
+}
+
+impl Profile {
+    /// As the guide's time had it: main mode, pre-shared key, MODP-4096.
+    pub fn guide_era() -> Self {
+        let suite = |integrity: Integrity| Suite {
+            encryption: Encryption::AesCbc256(integrity),
+            prf: integrity.hash(),
+            group: Group::Modp4096,
+            additional: None,
+        };
+        let all = [
+            Integrity::HmacSha2_256_128,
+            Integrity::HmacSha2_384_192,
+            Integrity::HmacSha2_512_256,
+        ];
+        Self {
+            version: Version::V1,
+            ike: all.map(suite).to_vec(),
+            ..Self::default()
         }
     }
 }

@@ -369,6 +369,10 @@ struct DesiredFile {
     proposals: Option<Vec<String>>,
     /// AH integrity algorithms likewise: `sha256`, `sha512`.
     ah_proposals: Option<Vec<String>>,
+    /// `v2` (the default), `v1`, or `guide era`: v1 with its own proposals.
+    ike: Option<String>,
+    /// With v1: whether each AH pair has a key exchange of its own; the default is yes.
+    pfs: Option<bool>,
     /// Certificates instead of the key.
     certificates: Option<CertificateFiles>,
 }
@@ -407,7 +411,12 @@ impl CertificateFiles {
 
 impl DesiredFile {
     fn profile(&self) -> Result<Profile, SuiteError> {
-        let mut profile = Profile::default();
+        let mut profile = match self.ike.as_deref() {
+            None | Some("v2") => Profile::default(),
+            Some("v1" | "guide era") => Profile::guide_era(),
+            Some(other) => return Err(SuiteError::Unknown(other.to_owned())),
+        };
+        profile.pfs = self.pfs.unwrap_or(profile.pfs);
         if let Some(words) = &self.proposals {
             profile.ike = words.iter().map(|w| w.parse()).collect::<Result<_, _>>()?;
         }

@@ -296,6 +296,13 @@ impl Link {
         }
     }
 
+    /// Something unauthenticated that tells why there may be no tunnel.
+    pub fn hint(&mut self, refusal: &Refusal) {
+        if self.connections.is_empty() {
+            self.blame(refusal);
+        }
+    }
+
     pub fn keyer_done(&mut self, question: &Question) {
         self.kernel.confirm(question);
     }
@@ -337,6 +344,17 @@ fn loses(a: &Connection, b: &Connection) -> bool {
         a.low_nonce() < b.low_nonce()
     } else {
         a.established <= b.established
+    }
+}
+
+/// How a refusal is shown.
+pub(super) fn state_of(refusal: &Refusal) -> TunnelState {
+    match refusal {
+        Refusal::NoAnswer => TunnelState::NoAnswer,
+        Refusal::AuthenticationFailed => TunnelState::AuthenticationFailed,
+        Refusal::NoProposal => TunnelState::NoProposal,
+        Refusal::NotListed => TunnelState::NotListed,
+        other => TunnelState::Failed(other.to_string()),
     }
 }
 

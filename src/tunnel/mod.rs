@@ -4,8 +4,10 @@
 //! performs what it decides. Whatever happens, each listed peer ends with one IKE SA and one AH
 //! pair, or with a state that says why not, and is tried again for ever.
 
+mod either;
 mod kernel;
 mod link;
+mod link_v1;
 pub mod message;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,9 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
 use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random};
-use crate::wire::isakmp::Header;
+use either::Either;
 use kernel::Question;
-use link::Link;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
 
 /// UDP port of ISAKMP.
@@ -103,7 +104,7 @@ pub struct Tunnels {
     lifetimes: Lifetimes,
     desired: Option<Desired>,
     credentials: Credentials,
-    links: Vec<Link>,
+    links: Vec<Either>,
     outbox: Outbox,
     started: bool,
     reported: Vec<Shown>,
@@ -164,16 +165,27 @@ impl Tunnels {
             }
             _ => false,
         };
-        let listed = |link: &Link| {
+        let listed = |link: &Either| {
             let list = desired.as_ref().map(|d| &d.list);
-            list.is_some_and(|list| list.peers.contains(&link.peer))
+            list.is_some_and(|list| list.peers.contains(&link.peer()))
         };
         // Removals go first: after the reload, the keyer knows these peers no longer.
         let (kept, dropped): (Vec<_>, Vec<_>) =
             self.links.drain(..).partition(|link| same && listed(link));
         self.links = kept;
-        for mut link in dropped {
-            link.take_down(&mut self.outbox);
+        if let Some(old) = &self.desired {
+            for mut link in dropped {
+                let mut context = Context {
+                    now,
+                    random: self.random.as_mut(),
+                    local: old.list.local,
+                    remote: link.address(),
+                    credentials: &self.credentials,
+                    profile: &old.profile,
+                    lifetimes: self.lifetimes,
+                };
+                link.take_down(&mut context, &mut self.outbox);
+            }
         }
         self.outbox.ask(KeyerRequest::Reload, Question::Reload);
         if !self.started {
@@ -189,9 +201,11 @@ impl Tunnels {
             };
             let local = desired.list.local;
             for peer in desired.list.peers.iter().take(MAX_PEERS) {
-                let known = self.links.iter().any(|l| l.peer.address == peer.address);
+                let known = self.links.iter().any(|l| l.address() == peer.address);
                 if !known && peer.address != local {
-                    self.links.push(Link::new(now, *peer, local));
+                    let version = desired.profile.version;
+                    let link = Either::new(version, now, *peer, local);
+                    self.links.push(link);
                 }
             }
         } else {
@@ -209,15 +223,13 @@ impl Tunnels {
         }
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
         // Strangers cost one comparison.
-        let listed = self.links.iter().any(|l| l.peer.address == from.ip());
-        let header = Header::parse(bytes);
-        let (true, Ok((header, _))) = (listed, header) else {
+        if !self.links.iter().any(|l| l.address() == from.ip()) {
             return;
-        };
+        }
         let cookies = Cookies::clone(&self.cookies);
         self.each_link(now, |link, context, outbox| {
-            if link.peer.address == from.ip() {
-                link.handle(context, outbox, &cookies, from, (&header, bytes));
+            if link.address() == from.ip() {
+                link.handle(context, outbox, &cookies, from, bytes);
             }
         });
     }
@@ -232,15 +244,15 @@ impl Tunnels {
             Some(_) => None,
             None => self.outbox.answer(),
         };
-        self.each_link(now, |link, context, _| match (&event, &question) {
-            (KeyerReply::Acquire { peer }, _) if *peer == link.peer.address => {
+        self.each_link(now, |link, context, outbox| match (&event, &question) {
+            (KeyerReply::Acquire { peer }, _) if *peer == link.address() => {
                 link.acquire(context.now);
             }
-            (KeyerReply::Expired { peer, spi }, _) if *peer == link.peer.address => {
+            (KeyerReply::Expired { peer, spi }, _) if *peer == link.address() => {
                 link.expire(context.now, *spi);
             }
             (KeyerReply::Failed(text), Some(question)) => {
-                link.keyer_failed(context, question, text);
+                link.keyer_failed(context, outbox, question, text);
             }
             (_, Some(question)) => link.keyer_done(question),
             _ => {}
@@ -250,7 +262,7 @@ impl Tunnels {
     /// Rekeys the IKE SA and the AH pair with one peer now, whatever their age.
     pub fn rekey(&mut self, now: u64, peer: IpAddr) {
         self.each_link(now, |link, context, _| {
-            if link.peer.address == peer {
+            if link.address() == peer {
                 link.rekey(context.now);
             }
         });
@@ -273,7 +285,7 @@ impl Tunnels {
 
     /// When [`Tunnels::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.links.iter().filter_map(Link::due).min()
+        self.links.iter().filter_map(Either::due).min()
     }
 
     /// Every listed peer's tunnel.
@@ -283,7 +295,7 @@ impl Tunnels {
 
     /// How many IKE SAs stand with all peers; one each, but for moments.
     pub fn ike_sas(&self) -> usize {
-        self.links.iter().map(Link::ike_sas).sum()
+        self.links.iter().map(Either::ike_sas).sum()
     }
 
     /// Whether [`Tunnels::status`] differs from the last time this was asked, beyond its ages.
@@ -294,7 +306,7 @@ impl Tunnels {
     fn each_link(
         &mut self,
         now: u64,
-        mut act: impl FnMut(&mut Link, &mut Context<'_>, &mut Outbox),
+        mut act: impl FnMut(&mut Either, &mut Context<'_>, &mut Outbox),
     ) {
         let Some(desired) = &self.desired else {
             return self.note_changes(now);
@@ -304,7 +316,7 @@ impl Tunnels {
                 now,
                 random: self.random.as_mut(),
                 local: desired.list.local,
-                remote: link.peer.address,
+                remote: link.address(),
                 credentials: &self.credentials,
                 profile: &desired.profile,
                 lifetimes: self.lifetimes,

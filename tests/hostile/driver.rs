@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tutti::replica::change::Logged;
+use tutti::replica::digest::Question;
 use tutti::replica::frontier::{Frontier, Position};
 use tutti::replica::session::{
-    Action, CHUNK, Done, Large, Local, Now, PIECES, Session, SessionError, WINDOW,
+    Action, CHUNK, Done, Large, Local, Message, Now, PIECES, Proven, Session, SessionError, Step,
+    WINDOW,
 };
 use tutti::wire::replication::{
     Frame, Hello, MAX_COST, PROTOCOL, Partial, Piece, Run, WireFrontier,
@@ -123,20 +125,20 @@ impl Driver {
             schema: 1,
             node: [1; 16],
             incarnation: OWN,
-            cluster: (role % 3 != 0).then_some([9; 16]),
+            cluster: (!role.is_multiple_of(3)).then_some([9; 16]),
             frontier: ours.clone(),
-            partial: (role % 2 == 0).then_some(Partial {
+            partial: role.is_multiple_of(2).then_some(Partial {
                 origin: 4,
                 seq: 1,
                 total: 90_000,
                 held: 400,
             }),
-            resume: (role % 2 == 0).then_some(([5; 16], 400)),
+            resume: role.is_multiple_of(2).then_some(([5; 16], 400)),
         };
         Driver {
             session: Session::new(now, local),
             now,
-            cluster: role % 3 != 0,
+            cluster: !role.is_multiple_of(3),
             applied: BTreeMap::from([(OWN, 3), (2, 3)]),
             ours,
             lanes: Default::default(),
@@ -162,7 +164,7 @@ impl Driver {
         };
         Frame::Hello(Hello {
             protocol: PROTOCOL,
-            cluster: (kind % 3 != 0).then_some([9; 16]),
+            cluster: (!kind.is_multiple_of(3)).then_some([9; 16]),
             node: [source.near(2) as u8; 16],
             incarnation: source.near(7),
             name: "them".into(),
@@ -246,7 +248,10 @@ impl Driver {
                 }
             }
             7 => Frame::SnapshotRequest {
-                resume: (source.byte() % 2 == 0).then(|| ([5; 16], source.near(400))),
+                resume: source
+                    .byte()
+                    .is_multiple_of(2)
+                    .then(|| ([5; 16], source.near(400))),
             },
             8 => {
                 let offset = source.near(0);
@@ -390,7 +395,11 @@ impl Driver {
                     position,
                 };
                 Done::Read {
-                    found: (some % 3 == 0).then_some(logged).into_iter().collect(),
+                    found: some
+                        .is_multiple_of(3)
+                        .then_some(logged)
+                        .into_iter()
+                        .collect(),
                     large: (some % 3 == 1).then_some(large),
                     position,
                 }
@@ -400,6 +409,17 @@ impl Driver {
                 let bytes = vec![7; PIECES.min(left as usize)];
                 Done::LargeRead { offset, bytes }
             }
+            Action::Prove(step) => Done::Proved(match step {
+                Step::Begin(common) => Ok(Message::Question(Question {
+                    common,
+                    parts: Vec::new(),
+                })),
+                Step::Answer(_) if source.byte() < 20 => Ok(Message::TooLarge),
+                Step::Answer(_) => Ok(Message::Answer(Vec::new())),
+                Step::Take(_) if source.byte() < 128 => Ok(Message::Wanted(Vec::new())),
+                Step::Copies(_) => Ok(Message::Copies(Vec::new())),
+                Step::Take(_) | Step::Repair(_) | Step::GiveUp => Err(Proven::default()),
+            }),
             Action::Stage { .. } => Done::Staged {
                 id: [5; 16],
                 size: 2_000_000,

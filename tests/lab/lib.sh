@@ -90,6 +90,8 @@ desired() {
     echo "certificate = \"$(printf "%064x" "$(number "$host")")\""
     [ -z "${LIFETIMES:-}" ] || echo "lifetimes = [$LIFETIMES]"
     [ -z "${PROPOSALS:-}" ] || echo "proposals = [$PROPOSALS]"
+    [ -z "${IKE:-}" ] || echo "ike = \"$IKE\""
+    [ -z "${PFS:-}" ] || echo "pfs = $PFS"
     [ -z "${AH_PROPOSALS:-}" ] || echo "ah_proposals = [$AH_PROPOSALS]"
     for other in "$@"; do
       [ "$other" = "$host" ] && continue

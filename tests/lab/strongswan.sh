@@ -44,7 +44,7 @@ swan_peer() {
   remote_address=$($2 "$4")
   cat > "/tmp/n/$1/swanctl/swanctl.conf" << X
 connections { peer {
-  version = 2
+  version = ${SWAN_VERSION:-2}
   local_addrs = $local_address
   remote_addrs = $remote_address
   proposals = $SWAN_PROPOSALS

@@ -3,7 +3,7 @@
 
 use super::super::Outbox;
 use super::super::message::TunnelState;
-use super::{Attempt, BACKOFF_MS, Link, YIELD_MS, loses};
+use super::{Attempt, BACKOFF_MS, Link, YIELD_MS, loses, state_of};
 use crate::ike::exchange::half_open::HalfOpen;
 use crate::ike::exchange::init::Initiator;
 use crate::ike::{Child, Connection, Context, End, Refusal};
@@ -23,17 +23,14 @@ impl Link {
 
     /// Remembers why there is no tunnel. Differing keys stay shown until a success.
     pub(super) fn blame(&mut self, refusal: &Refusal) {
-        if self.fault == Some(TunnelState::AuthenticationFailed) {
+        let other_profile = Some(state_of(&Refusal::OtherProfile));
+        if self.fault == Some(TunnelState::AuthenticationFailed)
+            // It spoke, if another language.
+            || (self.fault == other_profile && *refusal == Refusal::NoAnswer)
+        {
             return;
         }
-        self.fault = Some(match refusal {
-            Refusal::NoAnswer => TunnelState::NoAnswer,
-            Refusal::AuthenticationFailed => TunnelState::AuthenticationFailed,
-            Refusal::NoProposal => TunnelState::NoProposal,
-            Refusal::NotListed => TunnelState::NotListed,
-            Refusal::Certificate(error) => TunnelState::Failed(error.to_string()),
-            Refusal::Other(text) => TunnelState::Failed(text.clone()),
-        });
+        self.fault = Some(state_of(refusal));
     }
 
     /// Performs what is due and brings kernel and state into line.

@@ -17,6 +17,7 @@ pub mod notify;
 pub mod payload;
 pub mod proposal;
 pub mod traffic_selector;
+pub mod v1;
 
 pub use auth::Auth;
 pub use certificate::Certificate;

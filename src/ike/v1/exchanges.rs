@@ -1,0 +1,490 @@
+//! Messages of the peer: main mode, quick mode as either side, Informational.
+
+use super::main_mode::{Responder, Step};
+use super::phase1::{Answering, Asking, PATIENCE_MS, Phase1};
+use super::quick_mode::{self, Ah};
+use super::{Engine, Owned};
+use crate::ike::child::Child;
+use crate::ike::group::Exchange;
+use crate::ike::proposal;
+use crate::ike::retransmit::Retry;
+use crate::ike::{Context, Refusal};
+use crate::wire::isakmp::v1::{self, Header, Notify, Payload, exchange, kind};
+
+/// Half-open SAs kept; the oldest whose cookie did not come back goes first.
+const MAX_HALF_OPEN: usize = 8;
+const MAX_PHASE1: usize = 4;
+const MAX_CHILDREN: usize = 6;
+const NONCE_LEN: usize = 32;
+const NO_PROPOSAL_CHOSEN: u16 = 14;
+const INVALID_ID_INFORMATION: u16 = 18;
+/// Private: SHA-256 of the sender's node certificate, in the first two messages of quick mode.
+const NODE_CERTIFICATE: u16 = 40_180;
+const PROTO_ISAKMP: u8 = 1;
+
+impl Engine {
+    /// Handles a datagram from the peer's address.
+    pub fn handle(&mut self, context: &mut Context<'_>, bytes: &[u8]) {
+        let Ok((header, _)) = Header::parse(bytes) else {
+            return;
+        };
+        self.spoke = Some(context.now);
+        if let Some(at) = self.phase1.iter().position(|sa| sa.owns(&header)) {
+            match header.exchange {
+                exchange::QUICK if header.is_encrypted() => {
+                    self.quick(context, at, &header, bytes);
+                }
+                exchange::INFORMATIONAL if header.is_encrypted() => {
+                    self.informational(context, at, &header, bytes);
+                }
+                exchange::MAIN if self.phase1[at].last_main.0 == bytes => {
+                    self.out.push_back(self.phase1[at].last_main.1.clone());
+                }
+                _ => {}
+            }
+        } else if header.exchange == exchange::MAIN && header.id == 0 {
+            self.main(context, &header, bytes);
+        } else if header.exchange == exchange::INFORMATIONAL && !header.is_encrypted() {
+            self.refused(&header, bytes);
+        }
+        self.advance(context);
+    }
+
+    /// A notification that nothing protects: worth showing, no reason to stop waiting.
+    fn refused(&mut self, header: &Header, bytes: &[u8]) {
+        let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) else {
+            return;
+        };
+        let Ok((_, payloads)) = v1::parse(bytes) else {
+            return;
+        };
+        let notifies = payloads.iter().filter(|p| p.kind == kind::NOTIFY);
+        let mut kinds = notifies.filter_map(|p| Notify::parse(&p.body).ok());
+        if let Some(notify) = kinds.find(|n| n.kind < 16_384) {
+            let refusal = match notify.kind {
+                NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
+                other => Refusal::Other(format!("the peer refused main mode (notify {other})")),
+            };
+            attempt.hint(refusal.clone());
+            self.blame(refusal);
+        }
+    }
+
+    fn main(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
+        if let Some(again) = self.half_open.iter().find_map(|h| h.repeat(bytes)) {
+            return self.out.push_back(again);
+        }
+        if header.cky_r == 0 && header.cky_i != 0 {
+            // Ours goes first; the peer gives up its own when it hears of it.
+            if self.yields || self.attempt.is_none() {
+                self.first(context, header, bytes);
+            }
+            return;
+        }
+        if let Some(at) = self.half_open.iter().position(|h| h.owns(header)) {
+            let began = self.half_open[at].began;
+            let step = self.half_open[at].receive(context, bytes);
+            if matches!(step, Step::Done(..)) {
+                self.half_open.swap_remove(at);
+            }
+            return self.main_step(step, began);
+        }
+        if let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) {
+            let began = attempt.began;
+            let step = attempt.receive(context, header, bytes);
+            if matches!(step, Step::Done(..)) {
+                self.attempt = None;
+            }
+            self.main_step(step, began);
+        }
+    }
+
+    fn first(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
+        match Responder::start(context, header, bytes) {
+            None => {}
+            Some(Err(refusal)) => {
+                let notify = Notify {
+                    protocol: PROTO_ISAKMP,
+                    spi: Vec::new(),
+                    kind: NO_PROPOSAL_CHOSEN,
+                    data: Vec::new(),
+                };
+                let cookies = (header.cky_i, context.ike_spi());
+                let header = Header::new(cookies, exchange::INFORMATIONAL, false, 0);
+                self.out.push_back(v1::encode(&header, &[notify.payload()]));
+                self.blame(refusal);
+            }
+            Some(Ok((responder, reply))) => {
+                if self.half_open.len() >= MAX_HALF_OPEN {
+                    let unreachable = self.half_open.iter().position(|h| !h.is_reachable());
+                    self.half_open.remove(unreachable.unwrap_or(0));
+                }
+                self.half_open.push(responder);
+                self.out.push_back(reply);
+            }
+        }
+    }
+
+    fn main_step(&mut self, step: Step, began: u64) {
+        match step {
+            Step::Nothing => {}
+            Step::Hint(refusal) => self.blame(refusal),
+            Step::Send(bytes) => self.out.push_back(bytes),
+            Step::Done(phase1, reply, initial) => {
+                self.out.extend(reply);
+                if initial {
+                    // Only what stood before this exchange began.
+                    self.phase1.retain(|sa| sa.born > began);
+                    if self.phase1.is_empty() {
+                        self.children.retain(|owned| owned.child.born > began);
+                    }
+                }
+                self.established(*phase1);
+            }
+        }
+    }
+
+    fn established(&mut self, phase1: Phase1) {
+        if !self.phase1.is_empty() {
+            self.rekeys.0 += 1;
+        }
+        if self.phase1.len() >= MAX_PHASE1 {
+            self.phase1.remove(0);
+        }
+        self.heard = phase1.born;
+        self.quick_at = phase1.born;
+        if !phase1.initiator {
+            // The one who began it goes on; we do if it does not.
+            self.quick_at += super::upkeep::QUICK_WAIT_MS;
+            self.attempt = None;
+        }
+        self.fault = None;
+        self.phase1.push(phase1);
+    }
+
+    /// Begins a quick mode under an ISAKMP SA.
+    pub(super) fn begin_quick(&mut self, context: &mut Context<'_>, at: usize) {
+        let sa = &mut self.phase1[at];
+        let Some(id) = sa.take_id(context) else {
+            // Its message ids are used up: a new one must take its place.
+            sa.rekey_at = context.now;
+            return;
+        };
+        let nonce: [u8; NONCE_LEN] = context.bytes();
+        let spi = context.ah_spi();
+        let group = context.profile.pfs.then_some(sa.suite.group);
+        let exchange = group.map(|group| Exchange::new(group, context.random));
+        let offer = quick_mode::offer(context, spi, group);
+        let mut payloads = vec![
+            Payload::new(kind::SA, v1::encode_sa(&[offer])),
+            Payload::new(kind::NONCE, nonce.to_vec()),
+        ];
+        payloads.extend(exchange.as_ref().map(ke));
+        payloads.extend(quick_mode::identities(context, true));
+        payloads.push(certificate(context));
+        let mut iv = sa.exchange_iv(id);
+        let id_bytes = id.to_be_bytes();
+        let covers = (id, &[&id_bytes[..]][..]);
+        let last = sa.seal(exchange::QUICK, covers, payloads, &mut iv);
+        self.out.push_back(last.clone());
+        sa.asking = Some(Asking {
+            id,
+            iv,
+            nonce: nonce.to_vec(),
+            spi,
+            exchange,
+            last,
+            retry: Retry::start(context.now, PATIENCE_MS),
+            done: None,
+        });
+    }
+
+    fn quick(&mut self, context: &mut Context<'_>, at: usize, header: &Header, bytes: &[u8]) {
+        let sa = &mut self.phase1[at];
+        if sa.asking.as_ref().is_some_and(|a| a.id == header.id) {
+            self.answered(context, at, bytes);
+        } else if let Some(answering) = sa.answering.iter().position(|a| a.id == header.id) {
+            if sa.answering[answering].request == bytes {
+                self.out.push_back(sa.answering[answering].last.clone());
+            } else {
+                self.confirmed(context, at, answering, bytes);
+            }
+        } else {
+            self.requested(context, at, header.id, bytes);
+        }
+    }
+
+    /// The peer's answer to a quick mode of ours.
+    fn answered(&mut self, context: &mut Context<'_>, at: usize, bytes: &[u8]) {
+        let sa = &mut self.phase1[at];
+        let Some(asking) = sa.asking.take() else {
+            return;
+        };
+        let ok = self.finish(context, at, &asking, bytes);
+        let asking = match ok {
+            Some(third) => {
+                self.out.push_back(third.clone());
+                Asking {
+                    done: Some((bytes.to_vec(), third)),
+                    retry: Retry::start(context.now, PATIENCE_MS),
+                    ..asking
+                }
+            }
+            None => asking,
+        };
+        self.phase1[at].asking = Some(asking);
+    }
+
+    /// Makes the AH pair; the third message.
+    fn finish(
+        &mut self,
+        context: &mut Context<'_>,
+        at: usize,
+        asking: &Asking,
+        bytes: &[u8],
+    ) -> Option<Vec<u8>> {
+        if let Some((answer, third)) = &asking.done {
+            return (answer == bytes).then(|| third.clone());
+        }
+        let sa = &self.phase1[at];
+        let id = asking.id.to_be_bytes();
+        let opened = sa.open(bytes, &[&id, &asking.nonce], &asking.iv)?;
+        let proposals = v1::parse_sa(opened.one(kind::SA)?).ok()?;
+        let nr = quick_mode::nonce(&opened.payloads)?.to_vec();
+        let ah = quick_mode::chosen(context, &proposals, sa.suite.group);
+        let ah = ah.filter(|_| quick_mode::covers(context, &opened.payloads, true));
+        let Some(ah) = ah else {
+            self.blame(Refusal::NoProposal);
+            return None;
+        };
+        let shared = match &asking.exchange {
+            Some(ours) => ours.agree(opened.one(kind::KE)?)?,
+            None => Default::default(),
+        };
+        let nonces = (&asking.nonce[..], &nr[..]);
+        let third = {
+            let zero_id = [&[0][..], &id].concat();
+            let mut iv = opened.next_iv;
+            let covers = (asking.id, &[&zero_id[..], nonces.0, nonces.1][..]);
+            sa.seal(exchange::QUICK, covers, Vec::new(), &mut iv)
+        };
+        self.note_certificate(&opened.payloads);
+        self.add_child(context, at, (asking.spi, ah), (&shared, nonces), true);
+        Some(third)
+    }
+
+    /// A quick mode of the peer begins.
+    fn requested(&mut self, context: &mut Context<'_>, at: usize, id: u32, bytes: &[u8]) {
+        let sa = &self.phase1[at];
+        let mut iv = sa.exchange_iv(id);
+        let id_bytes = id.to_be_bytes();
+        let Some(opened) = sa.open(bytes, &[&id_bytes], &iv) else {
+            return;
+        };
+        iv = opened.next_iv;
+        let asking = |sa: &Phase1| sa.asking.as_ref().is_some_and(|a| a.done.is_none());
+        if !self.yields && self.phase1.iter().any(asking) {
+            // Ours goes first; it comes again, should the peer not give it up.
+            return;
+        }
+        if !self.phase1[at].note_id(id) || self.children.len() >= MAX_CHILDREN {
+            return;
+        }
+        for sa in &mut self.phase1 {
+            sa.asking.take_if(|a| a.done.is_none());
+        }
+        self.heard = context.now;
+        let spi = context.ah_spi();
+        let granted = self.grant(context, at, spi, &opened.payloads);
+        let (ah, shared, nonces, payloads) = match granted {
+            Ok(granted) => granted,
+            Err(error) => {
+                let report = self.phase1[at].report(context, error);
+                self.out.push_back(report);
+                return self.blame(Refusal::NoProposal);
+            }
+        };
+        let sa = &mut self.phase1[at];
+        let covers = (id, &[&id_bytes[..], &nonces.0][..]);
+        let last = sa.seal(exchange::QUICK, covers, payloads, &mut iv);
+        self.out.push_back(last.clone());
+        sa.answering.push(Answering {
+            id,
+            iv,
+            nonces: nonces.clone(),
+            spi,
+            request: bytes.to_vec(),
+            last,
+            retry: Retry::start(context.now, PATIENCE_MS),
+        });
+        self.note_certificate(&opened.payloads);
+        let seeds = (&shared[..], (&nonces.0[..], &nonces.1[..]));
+        self.add_child(context, at, (spi, ah), seeds, false);
+    }
+
+    /// Judges the peer's first message; what is needed for the second, or the error.
+    fn grant(
+        &self,
+        context: &mut Context<'_>,
+        at: usize,
+        spi: u32,
+        payloads: &[Payload],
+    ) -> Result<Granted, u16> {
+        let sa = &self.phase1[at];
+        let refused = NO_PROPOSAL_CHOSEN;
+        let one = |kind| super::keys::one(payloads, kind);
+        let proposals = one(kind::SA).and_then(|sa| v1::parse_sa(sa).ok());
+        let proposals = proposals.ok_or(refused)?;
+        let ni = quick_mode::nonce(payloads).ok_or(refused)?;
+        let group = sa.suite.group;
+        let (ah, chosen) = quick_mode::choose(context, &proposals, group, spi).ok_or(refused)?;
+        if !quick_mode::covers(context, payloads, false) {
+            return Err(INVALID_ID_INFORMATION);
+        }
+        let exchange = ah.pfs.map(|group| Exchange::new(group, context.random));
+        let shared = match &exchange {
+            Some(ours) => {
+                let theirs = one(kind::KE).and_then(|theirs| ours.agree(theirs));
+                theirs.ok_or(refused)?
+            }
+            None => Default::default(),
+        };
+        let nr: [u8; NONCE_LEN] = context.bytes();
+        let mut answer = vec![
+            Payload::new(kind::SA, v1::encode_sa(&[chosen])),
+            Payload::new(kind::NONCE, nr.to_vec()),
+        ];
+        answer.extend(exchange.as_ref().map(ke));
+        answer.extend(quick_mode::identities(context, false));
+        answer.push(certificate(context));
+        Ok((ah, shared, (ni.to_vec(), nr.to_vec()), answer))
+    }
+
+    /// The third message: the peer receives on the new pair.
+    fn confirmed(&mut self, context: &Context<'_>, at: usize, answering: usize, bytes: &[u8]) {
+        let sa = &mut self.phase1[at];
+        let waiting = &sa.answering[answering];
+        let zero_id = [&[0][..], &waiting.id.to_be_bytes()].concat();
+        let (ni, nr) = &waiting.nonces;
+        if sa.open(bytes, &[&zero_id, ni, nr], &waiting.iv).is_none() {
+            return;
+        }
+        self.heard = context.now;
+        let spi = sa.answering.swap_remove(answering).spi;
+        for owned in self.children.iter_mut().filter(|o| o.child.spi_in == spi) {
+            owned.confirmed = true;
+        }
+    }
+
+    fn add_child(
+        &mut self,
+        context: &mut Context<'_>,
+        at: usize,
+        (spi, ah): (u32, Ah),
+        (shared, nonces): (&[u8], (&[u8], &[u8])),
+        ours: bool,
+    ) {
+        let keys = &self.phase1[at].keys;
+        let len = ah.integrity.key_len();
+        let keymat = |spi| keys.keymat(shared, spi, nonces, len);
+        let (inward, outward) = (keymat(spi), keymat(ah.spi));
+        let pair = if ours {
+            (outward, inward)
+        } else {
+            (inward, outward)
+        };
+        let agreed = proposal::Ah {
+            number: 1,
+            spi: ah.spi,
+            integrity: ah.integrity,
+            esn: ah.esn,
+        };
+        let child = Child::new(context, spi, agreed, pair, ours);
+        if !self.children.is_empty() {
+            self.rekeys.1 += 1;
+        }
+        for older in &mut self.children {
+            older.child.rekey_at = u64::MAX;
+        }
+        self.heard = context.now;
+        self.failures = 0;
+        self.fault = None;
+        self.children.push(Owned {
+            child,
+            ours,
+            confirmed: ours,
+        });
+    }
+
+    fn note_certificate(&mut self, payloads: &[Payload]) {
+        let notifies = payloads.iter().filter(|p| p.kind == kind::NOTIFY);
+        let mut parsed = notifies.filter_map(|p| Notify::parse(&p.body).ok());
+        let digest = parsed.find(|n| n.kind == NODE_CERTIFICATE);
+        self.certificate = digest.and_then(|n| n.data.as_slice().try_into().ok());
+    }
+
+    fn informational(
+        &mut self,
+        context: &mut Context<'_>,
+        at: usize,
+        header: &Header,
+        bytes: &[u8],
+    ) {
+        let Some(said) = self.phase1[at].informed(context, header, bytes) else {
+            return;
+        };
+        if said.fresh {
+            self.heard = context.now;
+        }
+        self.out.extend(said.answer);
+        if !said.deleted.is_empty() {
+            let before = self.children.len();
+            let gone = |o: &Owned| said.deleted.contains(&o.child.spi_out);
+            self.children.retain(|owned| !gone(owned));
+            if self.children.len() < before {
+                // The peer changed over to what is left.
+                for owned in &mut self.children {
+                    owned.confirmed = true;
+                }
+            }
+        }
+        if let Some(error) = said.error {
+            let asking = &mut self.phase1[at].asking;
+            if asking.take_if(|a| a.done.is_none()).is_some() {
+                self.blame(match error {
+                    NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
+                    other => {
+                        Refusal::Other(format!("the peer refused quick mode (notify {other})"))
+                    }
+                });
+                self.put_off_quick(context);
+            }
+        }
+        if said.closed {
+            let sa = self.phase1.remove(at);
+            for answering in sa.answering {
+                self.children
+                    .retain(|o| o.confirmed || o.child.spi_in != answering.spi);
+            }
+            self.closed(context);
+        }
+    }
+}
+
+/// What an agreement gives: AH, the shared secret of PFS, nonces, the answer's payloads.
+type Granted = (Ah, crate::ike::keys::Key, (Vec<u8>, Vec<u8>), Vec<Payload>);
+
+fn ke(exchange: &Exchange) -> Payload {
+    Payload::new(kind::KE, exchange.public.clone())
+}
+
+/// The digest of our node certificate.
+fn certificate(context: &Context<'_>) -> Payload {
+    Notify {
+        protocol: PROTO_ISAKMP,
+        spi: Vec::new(),
+        kind: NODE_CERTIFICATE,
+        data: context.credentials.certificate.to_vec(),
+    }
+    .payload()
+}

@@ -1,0 +1,204 @@
+//! Keys and encryption of an ISAKMP SA (RFC 2409 section 5 and appendix B): SKEYID and its
+//! children, AES-256-CBC whose IV runs on from message to message, and the hashes.
+
+use aes::Aes256;
+use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use ring::digest;
+use zeroize::Zeroizing;
+
+use crate::ike::keys::{Key, prf};
+use crate::ike::suite::Prf;
+use crate::wire::isakmp::WireError;
+use crate::wire::isakmp::v1::{self, HEADER_LEN, Header, Payload};
+
+const BLOCK_LEN: usize = 16;
+const KEY_LEN: usize = 32;
+
+/// An initialization vector.
+pub type Iv = [u8; BLOCK_LEN];
+
+/// The keys of an ISAKMP SA.
+pub struct Keys {
+    hash: Prf,
+    /// Authenticates main mode.
+    pub skeyid: Key,
+    d: Key,
+    a: Key,
+    encryption: Zeroizing<[u8; KEY_LEN]>,
+}
+
+/// What main mode brought.
+pub struct Seeds<'a> {
+    /// The cookies, initiator's first.
+    pub cookies: (u64, u64),
+    /// The public values, initiator's first.
+    pub publics: (&'a [u8], &'a [u8]),
+}
+
+impl Keys {
+    /// From SKEYID (it depends on how one authenticates) and the shared secret.
+    pub fn new(hash: Prf, skeyid: Key, shared: &[u8], cookies: (u64, u64)) -> Option<Self> {
+        let (i, r) = (cookies.0.to_be_bytes(), cookies.1.to_be_bytes());
+        let d = prf(hash, &skeyid, &[shared, &i, &r, &[0]]);
+        let a = prf(hash, &skeyid, &[&d, shared, &i, &r, &[1]]);
+        let e = prf(hash, &skeyid, &[&a, shared, &i, &r, &[2]]);
+        // Every hash we use is at least as long as the key (appendix B).
+        let encryption = Zeroizing::new(e.get(..KEY_LEN)?.try_into().ok()?);
+        Some(Self {
+            hash,
+            skeyid,
+            d,
+            a,
+            encryption,
+        })
+    }
+
+    /// For messages whose key is known from elsewhere.
+    #[cfg(test)]
+    pub(super) fn set_encryption(&mut self, key: [u8; KEY_LEN]) {
+        self.encryption = Zeroizing::new(key);
+    }
+
+    /// HASH_I or HASH_R: `ours` is whose hash it is.
+    pub fn authenticator(
+        &self,
+        seeds: &Seeds<'_>,
+        of_initiator: bool,
+        sa: &[u8],
+        id: &[u8],
+    ) -> Key {
+        let (i, r) = (seeds.cookies.0.to_be_bytes(), seeds.cookies.1.to_be_bytes());
+        let (gi, gr) = seeds.publics;
+        let parts = if of_initiator {
+            [gi, gr, &i[..], &r[..], sa, id]
+        } else {
+            [gr, gi, &r[..], &i[..], sa, id]
+        };
+        prf(self.hash, &self.skeyid, &parts)
+    }
+
+    /// HASH(1), (2) or (3), or that of an Informational exchange.
+    pub fn hash(&self, parts: &[&[u8]]) -> Key {
+        prf(self.hash, &self.a, parts)
+    }
+
+    /// KEYMAT for one AH SA (section 5.5); `shared` only with PFS.
+    pub fn keymat(&self, shared: &[u8], spi: u32, nonces: (&[u8], &[u8]), len: usize) -> Key {
+        const AH: u8 = 2;
+        let spi = spi.to_be_bytes();
+        let mut out = Zeroizing::new(Vec::with_capacity(len + self.hash.output_len()));
+        let mut last = Key::default();
+        while out.len() < len {
+            let parts: [&[u8]; 6] = [&last, shared, &[AH], &spi, nonces.0, nonces.1];
+            last = prf(self.hash, &self.d, &parts);
+            out.extend_from_slice(&last);
+        }
+        out.truncate(len);
+        out
+    }
+
+    /// The IV that main mode begins with.
+    pub fn first_iv(&self, publics: (&[u8], &[u8])) -> Iv {
+        self.iv(&[publics.0, publics.1])
+    }
+
+    /// The IV of an exchange after main mode whose last block was `last`.
+    pub fn exchange_iv(&self, last: &Iv, id: u32) -> Iv {
+        self.iv(&[last, &id.to_be_bytes()])
+    }
+
+    fn iv(&self, parts: &[&[u8]]) -> Iv {
+        let algorithm = match self.hash {
+            Prf::Sha256 => &digest::SHA256,
+            Prf::Sha384 => &digest::SHA384,
+            Prf::Sha512 => &digest::SHA512,
+        };
+        let mut context = digest::Context::new(algorithm);
+        for part in parts {
+            context.update(part);
+        }
+        let mut iv = [0; BLOCK_LEN];
+        iv.copy_from_slice(&context.finish().as_ref()[..BLOCK_LEN]);
+        iv
+    }
+
+    /// The datagram that carries `payloads` encrypted; `iv` becomes that of the next message.
+    pub fn seal(&self, header: &Header, payloads: &[Payload], iv: &mut Iv) -> Vec<u8> {
+        let mut plain = Zeroizing::new(Vec::new());
+        v1::encode_chain(payloads, &mut plain);
+        let len = plain.len().next_multiple_of(BLOCK_LEN);
+        plain.resize(len, 0);
+        let mut cbc = cbc::Encryptor::<Aes256>::new((&*self.encryption).into(), (&*iv).into());
+        let (blocks, _) = plain.as_chunks_mut::<BLOCK_LEN>();
+        for block in blocks {
+            cbc.encrypt_block(block.into());
+        }
+        let mut out = Vec::with_capacity(HEADER_LEN + len);
+        let first = payloads.first().map_or(v1::kind::NONE, |p| p.kind);
+        header.encode(first, HEADER_LEN + len, &mut out);
+        out.extend_from_slice(&plain);
+        if let Some(last) = plain.last_chunk() {
+            *iv = *last;
+        }
+        out
+    }
+
+    /// What is inside `datagram`. Not yet authentic: a hash inside tells.
+    pub fn open(&self, datagram: &[u8], iv: &Iv) -> Result<Opened, WireError> {
+        let (header, first) = Header::parse(datagram)?;
+        let sealed = datagram.get(HEADER_LEN..).ok_or(WireError::Length)?;
+        let mut plain = Zeroizing::new(sealed.to_vec());
+        let next_iv = *sealed.last_chunk().ok_or(WireError::Length)?;
+        let (blocks, []) = plain.as_chunks_mut::<BLOCK_LEN>() else {
+            return Err(WireError::Length);
+        };
+        if !header.is_encrypted() {
+            return Err(WireError::Length);
+        }
+        let mut cbc = cbc::Decryptor::<Aes256>::new((&*self.encryption).into(), iv.into());
+        for block in blocks {
+            cbc.decrypt_block(block.into());
+        }
+        let (payloads, used) = v1::parse_chain(first, &plain)?;
+        plain.truncate(used);
+        Ok(Opened {
+            payloads,
+            plain,
+            next_iv,
+        })
+    }
+}
+
+/// A decrypted message.
+pub struct Opened {
+    /// Its payloads.
+    pub payloads: Vec<Payload>,
+    plain: Zeroizing<Vec<u8>>,
+    /// The IV of the next message of the exchange.
+    pub next_iv: Iv,
+}
+
+impl Opened {
+    /// The first payload if it is a hash, and all bytes behind it, which it covers.
+    pub fn hashed(&self) -> Option<(&[u8], &[u8])> {
+        let first = self.payloads.first().filter(|p| p.kind == v1::kind::HASH)?;
+        Some((&first.body, self.plain.get(4 + first.body.len()..)?))
+    }
+
+    /// The only payload of a kind; `None` if there is none or more than one.
+    pub fn one(&self, kind: u8) -> Option<&[u8]> {
+        one(&self.payloads, kind)
+    }
+}
+
+/// The only payload of a kind; `None` if there is none or more than one.
+pub fn one(payloads: &[Payload], kind: u8) -> Option<&[u8]> {
+    let mut found = payloads.iter().filter(|p| p.kind == kind);
+    let body = found.next()?;
+    found.next().is_none().then_some(&body.body)
+}
+
+/// SKEYID with a pre-shared key.
+pub fn skeyid(hash: Prf, key: &[u8], ni: &[u8], nr: &[u8]) -> Key {
+    prf(hash, key, &[ni, nr])
+}

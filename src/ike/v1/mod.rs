@@ -1,0 +1,143 @@
+//! ISAKMP with IKEv1 (RFC 2407, 2408, 2409): main mode and quick mode with one peer.
+//!
+//! [`Engine`] holds all that stands between two systems: ISAKMP SAs, AH pairs and the exchanges
+//! under way. Aggressive mode is never answered. AH pairs outlive the ISAKMP SA under which they
+//! were made as long as another one stands. `exchanges` handles messages, `upkeep` what time
+//! demands.
+//!
+//! IKEv1 has no tie-break for exchanges that cross, so here they never do: while one of its own is
+//! under way, the lower address ignores what the other begins, and the other gives up its own for
+//! it. So both ends see SAs come in one order, and of several the last one stands.
+
+mod exchanges;
+pub mod keys;
+pub mod main_mode;
+pub mod phase1;
+pub mod quick_mode;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::collections::VecDeque;
+
+use super::child::Child;
+use super::{Context, Refusal};
+use main_mode::{Initiator, Responder};
+use phase1::Phase1;
+
+/// One AH pair and how it came about.
+struct Owned {
+    child: Child,
+    /// We began its quick mode.
+    ours: bool,
+    /// The peer is known to receive on it.
+    confirmed: bool,
+}
+
+/// All that stands with one peer.
+pub struct Engine {
+    /// The higher address lets the lower one begin.
+    yields: bool,
+    attempt: Option<Initiator>,
+    attempt_at: u64,
+    quick_at: u64,
+    failures: usize,
+    half_open: Vec<Responder>,
+    /// In the order in which they came, as at the other end.
+    phase1: Vec<Phase1>,
+    /// Likewise.
+    children: Vec<Owned>,
+    certificate: Option<[u8; 32]>,
+    heard: u64,
+    /// When anything came at all, authentic or not.
+    spoke: Option<u64>,
+    rekeys: (u32, u32),
+    fault: Option<Refusal>,
+    out: VecDeque<Vec<u8>>,
+}
+
+impl Engine {
+    /// Nothing stands; `yields` to a peer with a lower address.
+    pub fn new(now: u64, yields: bool) -> Self {
+        Self {
+            yields,
+            attempt: None,
+            attempt_at: now + if yields { upkeep::YIELD_MS } else { 0 },
+            quick_at: 0,
+            failures: 0,
+            half_open: Vec::new(),
+            phase1: Vec::new(),
+            children: Vec::new(),
+            certificate: None,
+            heard: now,
+            spoke: None,
+            rekeys: (0, 0),
+            fault: None,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// All AH pairs; each must be able to receive.
+    pub fn children(&self) -> impl Iterator<Item = &Child> {
+        self.children.iter().map(|owned| &owned.child)
+    }
+
+    /// The AH pair that carries our traffic.
+    pub fn outbound(&self) -> Option<&Child> {
+        let mut confirmed = self.children.iter().filter(|owned| owned.confirmed);
+        confirmed.next_back().map(|owned| &owned.child)
+    }
+
+    /// Digest of the peer's node certificate, if it said one.
+    pub fn certificate(&self) -> Option<[u8; 32]> {
+        self.certificate
+    }
+
+    /// How often ISAKMP SA and AH pair were replaced.
+    pub fn rekeys(&self) -> (u32, u32) {
+        self.rekeys
+    }
+
+    /// How many ISAKMP SAs stand.
+    pub fn ike_sas(&self) -> usize {
+        self.phase1.len()
+    }
+
+    /// Why there is no tunnel, as far as known.
+    pub fn fault(&self) -> Option<&Refusal> {
+        self.fault.as_ref()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.out.pop_front()
+    }
+
+    /// Ends all at once; the farewells that nobody waits for.
+    pub fn abandon(&mut self, context: &mut Context<'_>) -> Vec<Vec<u8>> {
+        self.children.clear();
+        self.attempt = None;
+        let sas = std::mem::take(&mut self.phase1);
+        sas.iter().map(|sa| sa.delete(context)).collect()
+    }
+
+    /// Something unauthenticated that tells why there may be no tunnel.
+    pub fn hint(&mut self, refusal: &Refusal) {
+        if self.phase1.is_empty() {
+            self.blame(refusal.clone());
+        }
+    }
+
+    /// Remembers why there is no tunnel. Differing keys stay shown until a success.
+    fn blame(&mut self, refusal: Refusal) {
+        let known = match self.fault {
+            Some(Refusal::AuthenticationFailed) => true,
+            // It spoke, if another language.
+            Some(Refusal::OtherProfile) => refusal == Refusal::NoAnswer,
+            _ => false,
+        };
+        if !known {
+            self.fault = Some(refusal);
+        }
+    }
+}

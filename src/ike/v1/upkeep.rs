@@ -1,0 +1,295 @@
+//! What time demands: beginning and repeating exchanges, replacing SAs, dead peer detection, and
+//! getting rid of what was replaced.
+
+use super::Engine;
+use super::main_mode::{Initiator, no_signatures};
+use super::phase1::Phase1;
+use crate::ike::{Context, Refusal};
+
+/// The higher address lets the lower one begin.
+pub(super) const YIELD_MS: u64 = 1_500;
+/// The responder of main mode waits this long for the initiator's quick mode.
+pub(super) const QUICK_WAIT_MS: u64 = 5_000;
+/// Pauses between attempts; the last repeats.
+const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
+/// An attempt without answer this old shows as no answer.
+const NO_ANSWER_MS: u64 = 4_000;
+/// A peer from which something came this recently is there.
+const SPOKE_MS: u64 = 20_000;
+/// The peer is asked for a sign of life after this silence.
+const SILENCE_MS: u64 = 6_000;
+/// Who made an SA deletes the replaced one after this; the other side later.
+const REPLACED_MS: u64 = 2_000;
+const REPLACED_BY_PEER_MS: u64 = 10_000;
+
+impl Engine {
+    /// Performs what is due.
+    pub fn advance(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        self.half_open.retain(|h| now < h.expires());
+        self.drive_attempt(context);
+        for at in 0..self.phase1.len() {
+            self.repeat(context, at);
+        }
+        if self.phase1.iter().any(|sa| is_silent(sa, now)) {
+            self.phase1.clear();
+            self.children.clear();
+            self.fault = Some(Refusal::NoAnswer);
+            self.closed(context);
+        }
+        self.settle_phase1(context);
+        self.settle_children(context);
+        self.begin(context);
+    }
+
+    fn drive_attempt(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        let Some(attempt) = &mut self.attempt else {
+            return;
+        };
+        let late = now >= attempt.began + NO_ANSWER_MS;
+        match attempt.timeout(now) {
+            Ok(again) => self.out.extend(again),
+            Err(refusal) => {
+                self.attempt = None;
+                // One that refuses us, or is busy with its own attempt, is not gone.
+                let silent = self.spoke.is_none_or(|at| now >= at + SPOKE_MS);
+                if silent || self.fault.is_none() || refusal != Refusal::NoAnswer {
+                    self.blame(refusal);
+                }
+                self.put_off(context);
+            }
+        }
+        if late && self.fault.is_none() && self.phase1.is_empty() {
+            self.fault = Some(Refusal::NoAnswer);
+        }
+    }
+
+    fn put_off(&mut self, context: &mut Context<'_>) {
+        let pause = BACKOFF_MS[self.failures.min(BACKOFF_MS.len() - 1)];
+        self.failures += 1;
+        self.attempt_at = context.now + context.jitter(pause);
+    }
+
+    pub(super) fn put_off_quick(&mut self, context: &mut Context<'_>) {
+        self.put_off(context);
+        self.quick_at = self.attempt_at;
+        for owned in &mut self.children {
+            if owned.child.rekey_at <= context.now {
+                owned.child.rekey_at = self.attempt_at;
+            }
+        }
+    }
+
+    /// An ISAKMP SA went away. AH pairs without any cannot be kept up.
+    pub(super) fn closed(&mut self, context: &mut Context<'_>) {
+        if self.phase1.is_empty() {
+            self.children.clear();
+            self.certificate = None;
+            let wait = if self.yields {
+                YIELD_MS
+            } else {
+                BACKOFF_MS[0] / 2
+            };
+            self.attempt_at = self.attempt_at.max(context.now + wait);
+        }
+    }
+
+    /// Sends again what is unanswered under one ISAKMP SA.
+    fn repeat(&mut self, context: &mut Context<'_>, at: usize) {
+        let now = context.now;
+        let sa = &mut self.phase1[at];
+        if let Some(asking) = &mut sa.asking {
+            if asking.done.is_none() && asking.retry.fire(now) {
+                self.out.push_back(asking.last.clone());
+            }
+            sa.asking
+                .take_if(|a| a.done.is_some() && a.retry.exhausted(now));
+        }
+        for answering in &mut sa.answering {
+            if answering.retry.fire(now) {
+                self.out.push_back(answering.last.clone());
+            }
+        }
+        let given_up = sa.answering.iter().filter(|a| a.retry.exhausted(now));
+        for spi in given_up.map(|a| a.spi).collect::<Vec<u32>>() {
+            self.unanswered(context, at, spi);
+        }
+        let due = |sa: &mut Phase1| sa.question.as_mut().is_some_and(|(_, r)| r.fire(now));
+        if due(&mut self.phase1[at]) {
+            let again = self.phase1[at].ask_again(context);
+            self.out.extend(again);
+        }
+    }
+
+    /// The peer never sent its third message: it may have the pair or not.
+    pub(super) fn unanswered(&mut self, context: &mut Context<'_>, at: usize, spi: u32) {
+        self.phase1[at].answering.retain(|a| a.spi != spi);
+        self.children
+            .retain(|o| o.confirmed || o.child.spi_in != spi);
+        if let Some(owned) = self.children.last_mut() {
+            owned.child.rekey_at = context.now;
+        }
+        if let Some(sa) = self.phase1.last() {
+            self.out.push_back(sa.delete_child(context, spi));
+        }
+    }
+
+    /// Of several ISAKMP SAs the last stays.
+    fn settle_phase1(&mut self, context: &mut Context<'_>) {
+        let due = self.settle_phase1_at();
+        if due.is_none_or(|at| at > context.now) {
+            return;
+        }
+        let older = ..self.phase1.len().saturating_sub(1);
+        for old in self.phase1.extract_if(older, |sa| !sa.is_busy()) {
+            self.out.push_back(old.delete(context));
+        }
+    }
+
+    fn settle_phase1_at(&self) -> Option<u64> {
+        let (last, older) = self.phase1.split_last()?;
+        let idle = older.iter().any(|sa| !sa.is_busy());
+        idle.then(|| last.born + replaced_after(last.initiator))
+    }
+
+    /// Likewise of AH pairs.
+    fn settle_children(&mut self, context: &mut Context<'_>) {
+        let due = self.settle_children_at();
+        let (Some(last), true) = (self.outbound(), due.is_some_and(|at| at <= context.now)) else {
+            return;
+        };
+        let keep = last.spi_in;
+        let Some(sa) = self.phase1.last() else {
+            return;
+        };
+        let goes = |o: &mut super::Owned| o.confirmed && o.child.spi_in != keep;
+        for owned in self.children.extract_if(.., |o| goes(o)) {
+            self.out
+                .push_back(sa.delete_child(context, owned.child.spi_in));
+        }
+    }
+
+    fn settle_children_at(&self) -> Option<u64> {
+        let mut confirmed = self.children.iter().filter(|o| o.confirmed);
+        confirmed.next()?;
+        let last = confirmed.next_back()?;
+        Some(last.child.born + replaced_after(last.ours))
+    }
+
+    /// Begins what is missing or due.
+    fn begin(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        let Some(at) = self.phase1.len().checked_sub(1) else {
+            let busy = self.half_open.iter().any(|h| h.is_reachable());
+            if self.attempt.is_none() && now >= self.attempt_at && !busy {
+                self.begin_main(context);
+            }
+            return;
+        };
+        if self.phase1[at].rekey_at <= now && self.attempt.is_none() && now >= self.attempt_at {
+            self.begin_main(context);
+        }
+        let sa = &mut self.phase1[at];
+        let asking = sa.asking.as_ref().is_some_and(|a| a.done.is_none());
+        let answering = !sa.answering.is_empty();
+        let wanted = if self.children.is_empty() {
+            now >= self.quick_at
+        } else {
+            self.children.iter().any(|o| o.child.rekey_at <= now)
+        };
+        if wanted && !asking && !answering {
+            self.begin_quick(context, at);
+        } else if sa.dpd && sa.question.is_none() && now >= self.heard + SILENCE_MS {
+            let question = sa.ask(context);
+            self.out.push_back(question);
+        }
+    }
+
+    fn begin_main(&mut self, context: &mut Context<'_>) {
+        let initial = self.phase1.is_empty();
+        match Initiator::start(context, initial) {
+            Some((attempt, bytes)) => {
+                self.out.push_back(bytes);
+                self.attempt = Some(attempt);
+            }
+            None => {
+                self.blame(match context.credentials.certified {
+                    Some(_) => no_signatures(),
+                    None => Refusal::NoProposal,
+                });
+                self.put_off(context);
+            }
+        }
+    }
+
+    /// Traffic waits: do not sleep through a back-off.
+    pub fn acquire(&mut self, now: u64) {
+        self.attempt_at = self.attempt_at.min(now + BACKOFF_MS[0]);
+    }
+
+    /// Replaces the AH pair with this inbound or outbound SPI as soon as possible.
+    pub fn expire(&mut self, now: u64, spi: u32) {
+        let named = |c: &crate::ike::Child| c.spi_in == spi || c.spi_out == spi;
+        for owned in self.children.iter_mut().filter(|o| named(&o.child)) {
+            owned.child.rekey_at = owned.child.rekey_at.min(now);
+        }
+    }
+
+    /// Replaces ISAKMP SA and AH pair as soon as possible.
+    pub fn rekey(&mut self, now: u64) {
+        for sa in &mut self.phase1 {
+            sa.rekey_at = sa.rekey_at.min(now);
+        }
+        for owned in &mut self.children {
+            owned.child.rekey_at = owned.child.rekey_at.min(now);
+        }
+    }
+
+    /// When [`Engine::advance`] wants to be called.
+    pub fn due(&self) -> Option<u64> {
+        let mut times: Vec<u64> = Vec::new();
+        times.extend(self.attempt.as_ref().map(Initiator::due));
+        times.extend(self.half_open.iter().map(|h| h.expires()));
+        times.extend(self.phase1.iter().filter_map(Phase1::due));
+        let Some(best) = self.phase1.last() else {
+            if self.attempt.is_none() && !self.half_open.iter().any(|h| h.is_reachable()) {
+                times.push(self.attempt_at);
+            }
+            return times.into_iter().min();
+        };
+        times.extend(self.settle_phase1_at());
+        times.extend(self.settle_children_at());
+        times.extend(self.phase1.iter().filter_map(Phase1::lingers));
+        if self.attempt.is_none() {
+            times.push(best.rekey_at.max(self.attempt_at));
+        }
+        let asking = best.asking.as_ref().is_some_and(|a| a.done.is_none());
+        if !asking && best.answering.is_empty() {
+            if self.children.is_empty() {
+                times.push(self.quick_at);
+            }
+            times.extend(self.children.iter().map(|o| o.child.rekey_at));
+        }
+        if best.dpd && best.question.is_none() {
+            times.push(self.heard + SILENCE_MS);
+        }
+        times.into_iter().filter(|at| *at != u64::MAX).min()
+    }
+}
+
+fn replaced_after(ours: bool) -> u64 {
+    if ours {
+        REPLACED_MS
+    } else {
+        REPLACED_BY_PEER_MS
+    }
+}
+
+/// Whether a question or a quick mode of ours stayed unanswered for too long.
+fn is_silent(sa: &Phase1, now: u64) -> bool {
+    let question = sa.question.as_ref().map(|(_, retry)| retry);
+    let asking = sa.asking.as_ref().filter(|a| a.done.is_none());
+    let mut waiting = question.into_iter().chain(asking.map(|a| &a.retry));
+    waiting.any(|retry| retry.exhausted(now))
+}

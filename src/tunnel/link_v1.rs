@@ -1,0 +1,145 @@
+//! The tunnel to one peer by IKEv1: its [`Engine`], what the kernel holds, and what is shown.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::kernel::{Kernel, Question};
+use super::link::state_of;
+use super::message::{Peer, PeerStatus, TunnelState};
+use super::{Outbox, PORT};
+use crate::ike::v1::Engine;
+use crate::ike::{Child, Context, Refusal};
+
+/// The tunnel to one peer.
+pub(crate) struct LinkV1 {
+    pub peer: Peer,
+    engine: Engine,
+    kernel: Kernel,
+    /// What the keyer could not do.
+    failure: Option<TunnelState>,
+    /// Where answers go.
+    reply_to: SocketAddr,
+    state: TunnelState,
+    since: u64,
+}
+
+impl LinkV1 {
+    pub fn new(now: u64, peer: Peer, local: IpAddr) -> Self {
+        Self {
+            peer,
+            engine: Engine::new(now, local > peer.address),
+            kernel: Kernel::new(peer.address),
+            failure: None,
+            reply_to: SocketAddr::new(peer.address, PORT),
+            state: TunnelState::Connecting,
+            since: now,
+        }
+    }
+
+    pub fn ike_sas(&self) -> usize {
+        self.engine.ike_sas()
+    }
+
+    pub fn status(&self, now: u64) -> PeerStatus {
+        let child = self.engine.outbound();
+        PeerStatus {
+            address: self.peer.address,
+            state: self.state.clone(),
+            for_ms: now.saturating_sub(self.since),
+            spis: child.map(|c| (c.spi_in, c.spi_out)),
+            rekeys: self.engine.rekeys(),
+        }
+    }
+
+    pub fn handle(&mut self, context: &mut Context<'_>, from: SocketAddr, bytes: &[u8]) {
+        self.reply_to = from;
+        self.engine.handle(context, bytes);
+    }
+
+    /// Performs what is due and brings kernel and state into line.
+    pub fn advance(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        self.engine.advance(context);
+        let children: Vec<&Child> = self.engine.children().collect();
+        let outbound = self.engine.outbound();
+        self.kernel
+            .reconcile(context.now, outbox, &children, outbound);
+        // Only now: these datagrams may make the peer use a new SA.
+        let usual = SocketAddr::new(self.peer.address, PORT);
+        let to = std::mem::replace(&mut self.reply_to, usual);
+        while let Some(bytes) = self.engine.poll_transmit() {
+            outbox.send(to, bytes);
+        }
+        self.judge(context.now);
+    }
+
+    fn judge(&mut self, now: u64) {
+        let up = self.kernel.carrying && self.engine.outbound().is_some();
+        let state = if up {
+            self.failure = None;
+            TunnelState::Up {
+                certificate: self.engine.certificate(),
+            }
+        } else {
+            let fault = self.engine.fault().map(state_of);
+            let shown = self.failure.clone().or(fault);
+            shown.unwrap_or(TunnelState::Connecting)
+        };
+        if state != self.state {
+            self.state = state;
+            self.since = now;
+        }
+    }
+
+    pub fn acquire(&mut self, now: u64) {
+        self.engine.acquire(now);
+    }
+
+    pub fn expire(&mut self, now: u64, spi: u32) {
+        self.engine.expire(now, spi);
+    }
+
+    pub fn rekey(&mut self, now: u64) {
+        self.engine.rekey(now);
+    }
+
+    pub fn hint(&mut self, refusal: &Refusal) {
+        self.engine.hint(refusal);
+    }
+
+    pub fn keyer_done(&mut self, question: &Question) {
+        self.kernel.confirm(question);
+    }
+
+    pub fn keyer_failed(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        question: &Question,
+        text: &str,
+    ) {
+        let wanted = self.kernel.concerns(question);
+        self.kernel.forget(question);
+        if wanted || (*question == Question::Reload && self.state == TunnelState::Connecting) {
+            self.failure = Some(TunnelState::Failed(format!("keyer: {text}")));
+        }
+        if wanted {
+            self.say_farewell(context, outbox);
+        }
+    }
+
+    fn say_farewell(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        for bytes in self.engine.abandon(context) {
+            outbox.send(SocketAddr::new(self.peer.address, PORT), bytes);
+        }
+    }
+
+    /// Deletes everything at once, with a farewell nobody waits for.
+    pub fn take_down(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        self.say_farewell(context, outbox);
+        self.kernel.reconcile(0, outbox, &[], None);
+    }
+
+    pub fn due(&self) -> Option<u64> {
+        let times = [self.engine.due(), self.kernel.due()];
+        times.into_iter().flatten().min()
+    }
+}

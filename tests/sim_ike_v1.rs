@@ -1,0 +1,261 @@
+//! Two systems with the IKEv1 profile in virtual time: main mode, quick mode, replacement, dead
+//! peers; and two that are set to different versions.
+
+#![allow(clippy::unwrap_used)]
+
+// Each of the tests that share it uses a part of it.
+#[allow(dead_code)]
+mod sim_ike_world;
+
+use sim_ike_world::{Net, World};
+use tutti::ike::suite::Profile;
+use tutti::tunnel::message::TunnelState;
+
+/// `TUTTI_SEEDS=20` searches twenty times as many histories.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("TUTTI_SEEDS")
+        .ok()
+        .and_then(|n| n.parse::<u64>().ok());
+    0..count * times.unwrap_or(1)
+}
+
+fn profile(suite: &str, ah: &str, pfs: bool) -> Profile {
+    Profile {
+        ike: vec![suite.parse().unwrap()],
+        ah: vec![ah.parse().unwrap()],
+        pfs,
+        ..Profile::guide_era()
+    }
+}
+
+fn world(seed: u64, net: Net) -> World {
+    let mut world = World::new(seed, net);
+    let profile = profile("aes256-sha256-ecp256", "sha256", true);
+    world.profiles = [profile.clone(), profile];
+    world
+}
+
+fn start(world: &mut World) {
+    world.start(0, b"key");
+    world.start(1, b"key");
+}
+
+#[test]
+fn the_guides_profile_keys_a_tunnel() {
+    let mut world = World::new(1, Net::perfect());
+    world.profiles = [Profile::guide_era(), Profile::guide_era()];
+    start(&mut world);
+    world.run(3_000);
+    world.assert_one_pair();
+    for side in 0..2 {
+        let certificate = Some([1 - side as u8; 32]);
+        assert_eq!(world.state(side), TunnelState::Up { certificate });
+    }
+}
+
+#[test]
+fn every_proposal_makes_a_tunnel_and_survives_replacement() {
+    let suites = [
+        "aes256-sha256-ecp256",
+        "aes256-sha384-ecp384",
+        "aes256-sha512-modp2048",
+        "aes256-sha256-modp3072",
+        "aes256-sha384-modp4096",
+    ];
+    for (n, suite) in suites.into_iter().enumerate() {
+        let ah = ["sha256", "sha512", "sha384"][n % 3];
+        let mut world = World::new(n as u64, Net::perfect());
+        let profile = profile(suite, ah, n % 2 == 0);
+        world.profiles = [profile.clone(), profile];
+        start(&mut world);
+        world.run(3_000);
+        world.assert_one_pair();
+        world.lossless = true;
+        let before = world.spis(0);
+        world.rekey(0);
+        world.run(20_000);
+        world.assert_one_pair();
+        assert_ne!(world.spis(0), before, "{suite}");
+        assert_eq!(world.rekeys(0), (1, 1), "{suite}");
+    }
+}
+
+#[test]
+fn a_tunnel_comes_up_through_loss_duplication_and_reordering() {
+    for seed in seeds(100) {
+        let mut world = world(seed, Net::bad());
+        start(&mut world);
+        world.run_until_up(180_000);
+        world.net = Net::perfect();
+        world.run(60_000);
+        world.assert_one_pair();
+    }
+}
+
+#[test]
+fn crossing_initiations_end_with_one_pair() {
+    for seed in seeds(100) {
+        let mut world = world(seed, Net::slow());
+        world.start(0, b"key");
+        world.run(seed % 100 * 30);
+        world.start(1, b"key");
+        world.run(60_000);
+        world.net = Net::perfect();
+        world.run(60_000);
+        world.assert_one_pair();
+    }
+}
+
+#[test]
+fn replacements_of_both_kinds_keep_one_pair() {
+    for seed in seeds(20) {
+        let net = if seed < 5 { Net::perfect() } else { Net::bad() };
+        let mut world = world(seed, net);
+        for side in 0..2 {
+            world.lifetimes(side, 30_000, 70_000);
+        }
+        start(&mut world);
+        world.run_until_up(180_000);
+        world.lossless = seed < 5;
+        world.keyer_delay = 30 * (seed % 3);
+        let first = world.spis(0);
+        world.run(300_000);
+        world.net = Net::perfect();
+        world.run(60_000);
+        for side in 0..2 {
+            world.lifetimes(side, 3_000_000, 7_000_000);
+        }
+        world.run_until_single();
+        assert_ne!(world.spis(0), first, "seed {seed}");
+        if seed < 5 {
+            let (ike, child) = world.rekeys(0);
+            assert!(ike >= 3 && child >= 7, "{ike} {child}");
+        }
+    }
+}
+
+#[test]
+fn crossing_replacements_keep_one_pair() {
+    for seed in seeds(100) {
+        let mut world = world(seed, Net::slow());
+        start(&mut world);
+        world.run(40_000);
+        for round in 0..3 {
+            world.rekey(0);
+            world.run(round * 97 * (seed % 5));
+            world.rekey(1);
+            world.run(500 * (seed % 11));
+        }
+        world.net = Net::perfect();
+        world.run(90_000);
+        world.assert_one_pair();
+        let spis = world.spis(0);
+        world.run(200_000);
+        world.assert_one_pair();
+        assert_eq!(world.spis(0), spis, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_restarted_peer_is_taken_back() {
+    let mut world = world(5, Net::perfect());
+    start(&mut world);
+    world.run(5_000);
+    for side in [0, 1, 1, 0] {
+        world.restart(side);
+        world.start(side, b"key");
+        world.run(30_000);
+        world.assert_one_pair();
+    }
+}
+
+#[test]
+fn a_dead_peer_shows_as_no_answer_and_its_return_as_up() {
+    let mut world = world(6, Net::perfect());
+    start(&mut world);
+    world.run(5_000);
+    world.assert_one_pair();
+    world.restart(1);
+    world.run(22_000);
+    assert_eq!(world.state(0), TunnelState::NoAnswer);
+    assert_eq!(world.sas_installed_now(0), 0);
+    world.run(300_000);
+    assert_eq!(world.state(0), TunnelState::NoAnswer);
+    world.start(1, b"key");
+    world.run(30_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn different_keys_show_as_such_and_install_nothing() {
+    let mut world = world(3, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"another key");
+    world.run(60_000);
+    for side in 0..2 {
+        assert_eq!(world.state(side), TunnelState::AuthenticationFailed);
+        assert_eq!(world.installs(side), 0);
+    }
+    world.start(1, b"key");
+    world.run(60_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn different_algorithms_show_as_no_proposal() {
+    let mut world = world(4, Net::perfect());
+    world.profiles[1] = profile("aes256-sha384-ecp384", "sha256", true);
+    start(&mut world);
+    world.run(60_000);
+    for side in 0..2 {
+        assert_eq!(world.state(side), TunnelState::NoProposal);
+    }
+    for side in 0..2 {
+        let ah = ["sha256", "sha512"][side];
+        world.profiles[side] = profile("aes256-sha256-ecp256", ah, true);
+        world.start(side, b"key");
+    }
+    world.run(60_000);
+    for side in 0..2 {
+        assert_eq!(world.state(side), TunnelState::NoProposal);
+        assert_eq!(world.installs(side), 0);
+    }
+}
+
+#[test]
+fn different_versions_are_named_and_never_fallen_back_to() {
+    let mut world = world(7, Net::perfect());
+    world.profiles[1] = Profile::default();
+    start(&mut world);
+    world.run(60_000);
+    let named = TunnelState::Failed("different IKE profile".into());
+    for side in 0..2 {
+        assert_eq!(world.state(side), named);
+        assert_eq!(world.installs(side), 0);
+    }
+    world.profiles[1] = world.profiles[0].clone();
+    world.start(1, b"key");
+    world.run(60_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn standalone_deletes_politely() {
+    let mut world = world(8, Net::perfect());
+    start(&mut world);
+    world.run(5_000);
+    world.standalone(1);
+    world.run(1_000);
+    assert_eq!(world.sas_installed_now(0), 0);
+    assert_eq!(world.sas_installed_now(1), 0);
+    assert!(!matches!(world.state(0), TunnelState::Up { .. }));
+}
+
+#[test]
+fn garbage_is_dropped() {
+    let mut world = world(9, Net::perfect());
+    start(&mut world);
+    world.garbage(5_000);
+    world.run(60_000);
+    world.assert_one_pair();
+}
