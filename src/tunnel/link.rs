@@ -170,7 +170,9 @@ impl Link {
             }
             Answer::Open(half_open, answer) => {
                 if self.half_open.len() >= MAX_HALF_OPEN {
-                    self.half_open.remove(0);
+                    // Whoever forges our peer's address cannot push out the peer itself.
+                    let forged = self.half_open.iter().position(|h| !h.is_reachable());
+                    self.half_open.remove(forged.unwrap_or(0));
                 }
                 self.half_open.push(*half_open);
                 outbox.send(from, answer);

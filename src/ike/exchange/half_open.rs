@@ -23,6 +23,8 @@ pub struct HalfOpen {
     handshake: Handshake,
     /// The exchange that comes next.
     expected: u8,
+    /// Something came back from where the request claims to come from.
+    reachable: bool,
     refused: bool,
 }
 
@@ -37,7 +39,7 @@ pub enum HalfOpenStep {
 }
 
 impl HalfOpen {
-    pub(super) fn new(session: Session, handshake: Handshake) -> Self {
+    pub(super) fn new(session: Session, handshake: Handshake, reachable: bool) -> Self {
         let expected = match session.suite.additional {
             Some(_) => exchange::IKE_INTERMEDIATE,
             None => exchange::IKE_AUTH,
@@ -47,6 +49,7 @@ impl HalfOpen {
             session,
             handshake,
             expected,
+            reachable,
             refused: false,
         }
     }
@@ -54,6 +57,11 @@ impl HalfOpen {
     /// When it is forgotten.
     pub fn expires(&self) -> u64 {
         self.began + HALF_OPEN_MS
+    }
+
+    /// Whether its sender is at the address it claims: it returned our cookie, or knows our SPI.
+    pub fn is_reachable(&self) -> bool {
+        self.reachable
     }
 
     /// Whether it still waits for IKE_AUTH.
@@ -145,6 +153,7 @@ impl HalfOpen {
             return HalfOpenStep::Ignored(self);
         }
         self.expected = exchange::IKE_AUTH;
+        self.reachable = true;
         HalfOpenStep::Reply(self, bytes, None)
     }
 

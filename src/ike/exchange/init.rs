@@ -315,13 +315,13 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
         let wanted = notify(kind::INVALID_KE_PAYLOAD, &group.to_be_bytes());
         return Answer::Refuse(reply(&header, 0, vec![wanted]), None);
     }
-    open(context, datagram, &header, choice, &parts).unwrap_or(Answer::Ignore)
+    let first = (datagram, &header, cookies.is_some());
+    open(context, first, choice, &parts).unwrap_or(Answer::Ignore)
 }
 
 fn open(
     context: &mut Context<'_>,
-    datagram: &[u8],
-    header: &Header,
+    (datagram, header, reachable): (&[u8], &Header, bool),
     choice: proposal::Ike,
     parts: &Parts<'_>,
 ) -> Option<Answer> {
@@ -359,6 +359,6 @@ fn open(
         hashes: parts.hashes(),
         int_auth: Vec::new(),
     };
-    let half_open = HalfOpen::new(session, handshake);
+    let half_open = HalfOpen::new(session, handshake, reachable);
     Some(Answer::Open(Box::new(half_open), answer))
 }
