@@ -165,6 +165,7 @@ suite_sim() {
     toolchain
     check simulator env TUTTI_SEEDS="${TUTTI_SEEDS:-300}" cargo test --locked --test sim
     python_pip
+    packages sqlite3 sqlite3-tools
     check real-databases tests/real/all.sh
 }
 

@@ -31,7 +31,7 @@ pub(super) fn create(db: &Connection) -> Result<(), StoreError> {
 }
 
 /// The version of what the appliance's software brings along: before everything.
-const OWN: Stamp = Stamp {
+pub(super) const OWN: Stamp = Stamp {
     hlc: Hlc(0),
     origin: 0,
     seq: 0,

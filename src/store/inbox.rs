@@ -16,7 +16,7 @@ use crate::replica::NodeId;
 use crate::replica::change::{RowChange, RowWrite};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::conflict::conflict_id;
-use crate::replica::schema::{DeclarationId, Kind};
+use crate::replica::schema::{Declaration, DeclarationId, Kind, standing};
 use crate::replica::value::{Value, decode, decode_key, encode, encode_key};
 
 /// Dismissals replicate, so that what one operator has dealt with is gone everywhere.
@@ -283,10 +283,14 @@ fn declarations(
     page: &mut Page<'_>,
 ) -> Result<bool, StoreError> {
     let known = declare::known(db)?;
+    let all: Vec<Declaration> = known.iter().map(|known| known.is.clone()).collect();
+    let stand = standing(&all);
     let gone = |on: &DeclarationId| known.iter().any(|k| k.is.id == *on && k.is.dropped);
     for lost in known.iter().filter(|known| {
-        // An index of a table that was dropped went with it.
-        !known.stands && !known.is.dropped && !known.is.on.iter().any(gone)
+        // An index of a table that was dropped went with it; what should stand and could not be
+        // followed is an entry of its own.
+        let waits = !known.stands && !known.is.dropped && !stand.contains(&known.is.id);
+        waits && !known.is.on.iter().any(gone)
     }) {
         let winner = known.iter().find(|other| {
             let rival = (other.is.kind == Kind::Trigger) == (lost.is.kind == Kind::Trigger);

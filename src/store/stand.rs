@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rusqlite::params;
 
 use super::apply::{place, remove};
-use super::declare::{Known, known, present, refuse};
+use super::declare::{Known, OWN, known, present, refuse};
 use super::schema::{self, quote};
 use super::settle::{self, Settle};
 use super::tokens::statement;
@@ -213,7 +213,13 @@ impl Writer {
         stamp: Stamp,
         covers: impl Fn(Stamp) -> bool,
     ) -> Result<(), StoreError> {
-        for id in ids {
+        let known = known(&self.db)?;
+        // What belongs to the appliance no peer can end.
+        let declared = |id: &&DeclarationId| {
+            let mut known = known.iter().filter(|known| known.is.id == **id);
+            known.any(|known| known.is.stamp != OWN)
+        };
+        for id in ids.iter().filter(declared) {
             if let Some(table) = self.tables.iter().find(|table| table.tid == *id) {
                 let table = Arc::clone(table);
                 let mut rows = schema::all(&self.db, &table)?;

@@ -123,20 +123,20 @@ impl Driver {
             schema: 1,
             node: [1; 16],
             incarnation: OWN,
-            cluster: (role % 3 != 0).then_some([9; 16]),
+            cluster: (!role.is_multiple_of(3)).then_some([9; 16]),
             frontier: ours.clone(),
-            partial: (role % 2 == 0).then_some(Partial {
+            partial: role.is_multiple_of(2).then_some(Partial {
                 origin: 4,
                 seq: 1,
                 total: 90_000,
                 held: 400,
             }),
-            resume: (role % 2 == 0).then_some(([5; 16], 400)),
+            resume: role.is_multiple_of(2).then_some(([5; 16], 400)),
         };
         Driver {
             session: Session::new(now, local),
             now,
-            cluster: role % 3 != 0,
+            cluster: !role.is_multiple_of(3),
             applied: BTreeMap::from([(OWN, 3), (2, 3)]),
             ours,
             lanes: Default::default(),
@@ -162,7 +162,7 @@ impl Driver {
         };
         Frame::Hello(Hello {
             protocol: PROTOCOL,
-            cluster: (kind % 3 != 0).then_some([9; 16]),
+            cluster: (!kind.is_multiple_of(3)).then_some([9; 16]),
             node: [source.near(2) as u8; 16],
             incarnation: source.near(7),
             name: "them".into(),
@@ -246,7 +246,10 @@ impl Driver {
                 }
             }
             7 => Frame::SnapshotRequest {
-                resume: (source.byte() % 2 == 0).then(|| ([5; 16], source.near(400))),
+                resume: source
+                    .byte()
+                    .is_multiple_of(2)
+                    .then(|| ([5; 16], source.near(400))),
             },
             8 => {
                 let offset = source.near(0);
@@ -390,7 +393,11 @@ impl Driver {
                     position,
                 };
                 Done::Read {
-                    found: (some % 3 == 0).then_some(logged).into_iter().collect(),
+                    found: some
+                        .is_multiple_of(3)
+                        .then_some(logged)
+                        .into_iter()
+                        .collect(),
                     large: (some % 3 == 1).then_some(large),
                     position,
                 }

@@ -1,6 +1,7 @@
 //! One `tutti serve` process with its own directories and loopback address, and its `ike`.
 
 #![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::io::{Read, Write};
 use std::net::IpAddr;
@@ -217,6 +218,25 @@ impl Peer {
         self.call("POST", path, &body).unwrap();
     }
 
+    pub fn delete(&self, path: &str, key: Value) {
+        self.call("DELETE", path, &key).unwrap();
+    }
+
+    /// `tutti tables import FILE`, the way a person does it.
+    pub fn import(&self, file: &Path) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tutti"));
+        command.arg("--run").arg(self.dir.join("run"));
+        command.args(["tables", "import"]).arg(file);
+        let output = command.output().unwrap();
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {words}", self.name);
+    }
+
+    /// The file of its replicated rows.
+    pub fn database(&self) -> PathBuf {
+        self.dir.join("state/serve/replicated.db")
+    }
+
     pub fn try_set(&self, fields: Value) -> Result<Value, String> {
         self.call("PUT", "/cluster", &fields)
     }
@@ -318,5 +338,25 @@ impl Cluster {
         b.set(json!({ "key": KEY, "peer1": a.ip, "peer2": b.ip }));
         a.wait_state(&b.ip, "Active as peer-b");
         b.wait_state(&a.ip, "Active as peer-a");
+    }
+
+    /// All three form a cluster.
+    pub fn form(&self) {
+        self.form_pair();
+        let [a, b, c] = &self.peers;
+        let all = json!({ "peer1": a.ip, "peer2": b.ip, "peer3": c.ip });
+        a.set(all.clone());
+        b.set(all);
+        c.set(json!({ "key": KEY, "peer1": a.ip, "peer2": b.ip, "peer3": c.ip }));
+        self.wait_active();
+    }
+
+    /// Waits until everybody streams with everybody.
+    pub fn wait_active(&self) {
+        for peer in &self.peers {
+            for other in self.peers.iter().filter(|other| other.ip != peer.ip) {
+                peer.wait_state(&other.ip, &format!("Active as {}", other.name));
+            }
+        }
     }
 }

@@ -192,3 +192,5 @@ async fn a_malformed_frame_closes_the_link_by_name() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+mod cuts;

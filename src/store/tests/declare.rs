@@ -377,3 +377,93 @@ fn declarations_survive_a_restart() {
     assert_eq!(store.digest().unwrap(), digest);
     assert_eq!(store.conflicts(10).unwrap(), conflicts);
 }
+
+#[test]
+fn no_peer_can_drop_what_belongs_to_the_appliance() {
+    use crate::replica::change::{Body, Head, Logged, Transaction};
+    use crate::replica::clock::Hlc;
+    use crate::replica::schema::{Kind, own_id};
+    let a = peer(1);
+    a.store.migrate(&[ITEM]).unwrap();
+    let refused = a.store.declare("DROP TABLE item").unwrap_err();
+    assert!(
+        refused.to_string().contains("belongs to the appliance"),
+        "{refused}"
+    );
+    let transaction = Transaction {
+        origin: 9,
+        seq: 1,
+        hlc: Hlc(70_000_000),
+        head: Head::default(),
+        body: Body::Schema {
+            sql: "DROP TABLE item".into(),
+            keys: Keys::Natural,
+            id: 0,
+            on: vec![
+                own_id(Kind::Table, "item"),
+                own_id(Kind::Table, "_tutti_block"),
+            ],
+        },
+    };
+    let logged = Logged {
+        origin: 9,
+        seq: 1,
+        bytes: transaction.encode(Hlc(0)),
+    };
+    a.store.apply(&[logged]).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 2, 3)");
+    assert_eq!(
+        rows(&a, "SELECT count(*) FROM _tutti_block"),
+        vec![vec![Integer(0)]]
+    );
+}
+
+#[test]
+fn garbage_in_place_of_a_declaration_goes_to_the_inbox_and_the_stream_goes_on() {
+    use crate::replica::change::{Body, Head, Logged, Transaction};
+    use crate::replica::clock::Hlc;
+    let a = peer(1);
+    a.store.declare(ITEM).unwrap();
+    let garbage = [
+        "",
+        "PRAGMA writable_schema = ON",
+        "CREATE TABLE _tutti_log(id INTEGER PRIMARY KEY)",
+        "CREATE TABLE x(",
+        "CREATE TABLE x(a)",
+        "CREATE INDEX i ON nowhere(a)",
+        "CREATE TRIGGER t AFTER INSERT ON nowhere BEGIN SELECT 1; END",
+        "CREATE TABLE y(id INTEGER PRIMARY KEY); DROP TABLE item",
+    ];
+    let mut previous = Hlc(0);
+    for (at, sql) in garbage.iter().enumerate() {
+        let seq = at as u64 + 1;
+        let transaction = Transaction {
+            origin: 9,
+            seq,
+            hlc: Hlc(70_000_000 + seq),
+            head: Head::default(),
+            body: Body::Schema {
+                sql: (*sql).into(),
+                keys: Keys::Engine,
+                id: seq,
+                on: vec![],
+            },
+        };
+        let bytes = transaction.encode(previous);
+        previous = transaction.hlc;
+        let logged = Logged {
+            origin: 9,
+            seq,
+            bytes,
+        };
+        a.store.apply(&[logged]).unwrap();
+    }
+    run(&a, "INSERT INTO item VALUES (1, 2, 3)");
+    assert_eq!(a.store.tables().unwrap().len(), 1);
+    let found = a.store.conflicts(100).unwrap();
+    let why = |row: &ConflictRow| row.reason == "not replicable" && row.value.len() == 2;
+    assert!(
+        found.iter().filter(|row| why(row)).count() >= 6,
+        "{found:?}"
+    );
+}
