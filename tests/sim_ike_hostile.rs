@@ -62,6 +62,19 @@ fn replayed_datagrams_make_and_remove_nothing() {
 }
 
 #[test]
+fn forged_requests_with_cookies_cannot_push_out_a_peer_half_way() {
+    let mut world = World::new(3, Net::perfect());
+    world.net.delay = (200, 200);
+    world.start(0, b"key");
+    world.start(1, b"key");
+    // The peer's second key exchange is done, IKE_AUTH under way.
+    world.run(850);
+    world.flood_with_cookies(0, 1, 40);
+    world.run(1_000);
+    world.assert_one_pair();
+}
+
+#[test]
 fn altered_datagrams_before_the_true_ones_change_nothing() {
     for version in [1, 2] {
         for seed in seeds(20) {

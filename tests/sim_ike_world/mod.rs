@@ -521,6 +521,25 @@ impl World {
         }
     }
 
+    /// First requests of `from` to `to` by somebody who forges that address and sees the answers, so
+    /// that each returns its cookie.
+    pub fn flood_with_cookies(&mut self, from: usize, to: usize, count: usize) {
+        for _ in 0..count {
+            let mut stranger = World::new(self.random.next(), Net::perfect());
+            stranger.start(from, b"stranger");
+            let now = self.now;
+            for _ in 0..2 {
+                let Some((_, bytes)) = stranger.wire.pop_first().map(|(_, sent)| sent) else {
+                    break;
+                };
+                self.tunnels(to).handle_datagram(now, socket(from), &bytes);
+                while let Some(answer) = self.tunnels(to).poll_transmit() {
+                    stranger.inject(from, &answer.bytes);
+                }
+            }
+        }
+    }
+
     /// Delivers a datagram to `to` as if the other side had sent it.
     pub fn inject(&mut self, to: usize, bytes: &[u8]) {
         let now = self.now;
