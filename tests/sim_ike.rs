@@ -21,7 +21,7 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 /// Three quarters without the second key exchange, which costs most of the time.
 fn mostly_plain(seed: u64, net: Net) -> World {
     let mut world = World::new(seed, net);
-    if seed % 4 != 0 {
+    if !seed.is_multiple_of(4) {
         let plain = profile(&["aes256gcm16-prfsha256-x25519"], &["sha256"]);
         world.profiles = [plain.clone(), plain];
     }
