@@ -9,7 +9,7 @@ usage() {
 ./build.sh demo [--stop]   three appliances on a network of their own; prints URLs and logins
 ./build.sh test [SUITE]    everything CI runs, or one of: fast sim lab image
 ./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
-./build.sh sim --seeds N   the replication simulator over N seeds
+./build.sh sim --seeds N   the replication simulator over N seeds, or for --minutes N
 ./build.sh bench image     size, exposure and boot times as 'name: value' lines
 ./build.sh bench replication [-- NAME...]
                            what replication costs, the same way; NAME: only parts that print it
@@ -146,7 +146,8 @@ python_pip() {
 
 suite_fast() {
     toolchain
-    packages nftables iproute2
+    # netbase: nft takes protocols by name.
+    packages nftables iproute2 netbase
     deny_tool
     check format cargo fmt --check
     check lints cargo clippy --locked --all-targets -- -D warnings
@@ -233,8 +234,12 @@ case "${1:-image}" in
         ;;
     sim)
         toolchain
-        [ "${2:-}" = --seeds ] || fail "usage: ./build.sh sim --seeds N"
-        TUTTI_SEEDS="$3" cargo test --release --locked --test sim -- --nocapture
+        case "${2:-}" in
+            --seeds) export TUTTI_SEEDS="${3:-}" ;;
+            --minutes) export TUTTI_MINUTES="${3:-}" ;;
+            *) fail "usage: ./build.sh sim --seeds N | --minutes N" ;;
+        esac
+        cargo test --release --locked --test sim -- --nocapture
         ;;
     bench)
         case "${2:-}" in

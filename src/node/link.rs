@@ -11,12 +11,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::replica::session::{Action, Event, Local, Now, Session, SessionError};
+use crate::replica::session::{Action, Event, Local, Now, Proven, Session, SessionError};
 use crate::replica::{ClusterId, NodeId};
 use crate::store::{Store, StoreError};
 use crate::wire::replication::{Frame, FrameError, MAX_NAME};
 
 mod frames;
+mod proof;
 mod work;
 
 use frames::{Pinned, farewell, read_frame, write_frame};
@@ -70,6 +71,8 @@ pub enum LinkEvent {
         /// How many of ours the peer has not acknowledged.
         behind: u64,
     },
+    /// A proof ended: both held the same rows, or not.
+    Proven(Proven),
     /// A ping was answered.
     RoundTrip {
         /// Microseconds there and back.
@@ -96,6 +99,7 @@ impl From<Event> for LinkEvent {
             Event::Joining { percent } => LinkEvent::Joining { percent },
             Event::CatchingUp { changes } => LinkEvent::CatchingUp { changes },
             Event::Live { behind } => LinkEvent::Live { behind },
+            Event::Proven(proven) => LinkEvent::Proven(proven),
             Event::RoundTrip {
                 us,
                 clock_offset_ms,
@@ -162,7 +166,7 @@ impl Link {
     fn act(&mut self) {
         while let Some(action) = self.session.poll_action() {
             match action {
-                Action::Event(event) => self.tell(event.into()),
+                Action::Event(event) => self.event(event),
                 blocking => self.lanes[blocking.lane()].jobs.push_back(blocking),
             }
         }
@@ -174,6 +178,43 @@ impl Link {
                 let work = move || files.perform(action);
                 lane.job = Some(tokio::task::spawn_blocking(work));
             }
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        if let Event::Proven(proven) = &event {
+            let wall_ms = self.now().wall_ms;
+            self.files.store.proven(self.files.peer(), wall_ms, proven);
+        }
+        self.tell(event.into());
+    }
+
+    /// What the peer holds by its hello or its acknowledgement decides what may be forgotten.
+    fn heard(&self, hello: bool) {
+        let Some(acked) = self.session.acked() else {
+            return;
+        };
+        let (store, peer) = (self.files.store.clone(), self.files.peer());
+        if !hello {
+            return store.acknowledged(peer, acked);
+        }
+        let acked = acked.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.greeted(peer, &acked) {
+                tracing::warn!(%error, "a peer's hello could not be noted");
+            }
+        });
+    }
+
+    /// What waited for the clock and is due is applied.
+    fn release(&self) {
+        let store = self.files.store.clone();
+        if store.waits() {
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = store.release() {
+                    tracing::warn!(%error, "what waited for the clock could not be applied");
+                }
+            });
         }
     }
 
@@ -189,11 +230,20 @@ impl Link {
     /// it from another one already.
     fn frame(&mut self, frame: Frame) -> Result<(), SessionError> {
         let now = self.now();
-        if matches!(frame, Frame::Hello(_) | Frame::Ack { .. }) {
+        let hello = matches!(frame, Frame::Hello(_));
+        let heard = hello || matches!(frame, Frame::Ack { .. });
+        if heard {
             let frontier = self.files.store.frontier();
             self.session.committed(now, &frontier);
         }
-        self.session.handle_frame(now, frame)
+        if let Frame::Hello(hello) = &frame {
+            self.files.met(hello.node);
+        }
+        self.session.handle_frame(now, frame)?;
+        if heard {
+            self.heard(hello);
+        }
+        Ok(())
     }
 
     /// Takes in a job's end; a cluster ends the link.
@@ -308,6 +358,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 let now = link.now();
                 link.session.handle_timeout(now)?;
                 link.files.store.expire_staged();
+                link.release();
             }
         }
     }

@@ -63,6 +63,12 @@ impl Logged {
     }
 }
 
+/// The first of a transaction's parts, its body unread: how much later than its origin's
+/// previous one, and its head.
+pub fn peek(bytes: &[u8]) -> Option<(u64, Head)> {
+    postcard::take_from_bytes(bytes).ok().map(|found| found.0)
+}
+
 /// A transaction's parts: how much later than its origin's previous one, head, body.
 pub fn decode(bytes: &[u8]) -> Option<(u64, Head, Body)> {
     match postcard::take_from_bytes(bytes) {

@@ -37,6 +37,11 @@ impl Frontier {
         other.0.iter().map(lag).fold(0, u64::saturating_add)
     }
 
+    /// Whether everything here is in `other`, too.
+    pub fn is_within(&self, other: &Frontier) -> bool {
+        other.missing(self) == 0
+    }
+
     /// Takes over whatever is further in `other`.
     pub fn advance(&mut self, other: &Frontier) {
         for (origin, position) in &other.0 {

@@ -6,10 +6,15 @@
 pub mod change;
 pub mod clock;
 pub mod conflict;
+pub mod digest;
+pub mod fork;
 pub mod frontier;
 pub mod merge;
+pub mod repair;
+pub mod retention;
 pub mod schema;
 pub mod session;
+pub mod skew;
 pub mod value;
 
 /// Names one machine for good.

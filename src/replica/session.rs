@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::Incarnation;
+use super::digest;
 use super::frontier::Frontier;
 use crate::wire::replication::{Frame, Hello, PROTOCOL};
 
@@ -18,6 +19,7 @@ mod error;
 mod greeting;
 mod heartbeat;
 mod joiner;
+mod proof;
 mod receiving;
 mod sending;
 #[cfg(test)]
@@ -26,11 +28,13 @@ mod tests;
 pub use action::{Action, Done, Event, Large, Local, Now};
 pub use error::SessionError;
 pub use greeting::schema_version;
+pub use proof::{COPIES, FIRST_PROOF_MS, MAX_MESSAGE, Message, PROOF_MS, Proven, Step};
 
 use donor::Donor;
 use greeting::Standing;
 use heartbeat::Heartbeat;
 use joiner::Joiner;
+use proof::Proving;
 use receiving::Receiving;
 use sending::Sending;
 
@@ -63,7 +67,7 @@ enum State {
     /// Our hello is out, theirs is awaited.
     Greeting,
     /// Both are members: transactions flow.
-    Streaming(Box<Sending>, Box<Receiving>),
+    Streaming(Box<Sending>, Box<Receiving>, Box<Proving>),
     /// They may ask for a snapshot.
     AwaitingRequest,
     /// They join.
@@ -136,7 +140,7 @@ impl Session {
             return Some(ping);
         }
         let frame = match &mut self.state {
-            State::Streaming(sending, _) => sending.frame(now),
+            State::Streaming(sending, _, proving) => proving.frame().or_else(|| sending.frame(now)),
             State::Donating(donor) => donor.frame(),
             _ => None,
         };
@@ -147,7 +151,10 @@ impl Session {
     /// When [`Session::handle_timeout`] is due, in monotonic microseconds.
     pub fn poll_timeout(&self) -> u64 {
         let other = match &self.state {
-            State::Streaming(sending, _) => sending.poll_timeout(),
+            State::Streaming(sending, _, proving) => {
+                let all = [sending.poll_timeout(), proving.poll_timeout()];
+                all.into_iter().flatten().min()
+            }
             State::Donating(donor) => donor.poll_timeout(),
             State::Joining(joiner) => joiner.poll_timeout(),
             State::Greeting | State::AwaitingRequest => None,
@@ -160,8 +167,12 @@ impl Session {
     pub fn handle_timeout(&mut self, now: Now) -> Result<(), SessionError> {
         let greeted = !matches!(self.state, State::Greeting);
         self.heartbeat.handle_timeout(now, greeted)?;
-        match &self.state {
-            State::Streaming(sending, _) => sending.handle_timeout(now)?,
+        match &mut self.state {
+            State::Streaming(sending, _, proving) => {
+                sending.handle_timeout(now)?;
+                let (ours, theirs) = (&self.local.frontier, &sending.acked);
+                proving.handle_timeout(now, || digest::common(ours, theirs));
+            }
             State::Donating(donor) => donor.handle_timeout(now)?,
             State::Joining(joiner) => joiner.handle_timeout(now)?,
             State::Greeting | State::AwaitingRequest => {}
@@ -201,17 +212,18 @@ impl Session {
     fn state_frame(&mut self, now: Now, frame: Frame) -> Result<(), SessionError> {
         let ours = &self.local.frontier;
         match (frame, &mut self.state) {
-            (Frame::Transactions(runs), State::Streaming(sending, receiving)) => {
+            (Frame::Transactions(runs), State::Streaming(sending, receiving, _)) => {
                 for run in &runs {
                     sending.has(run.origin, run.last());
                 }
                 receiving.transactions(ours, runs)
             }
-            (Frame::Piece(piece), State::Streaming(sending, receiving)) => {
+            (Frame::Piece(piece), State::Streaming(sending, receiving, _)) => {
                 sending.has(piece.origin, piece.seq);
                 receiving.piece(ours, piece)
             }
-            (Frame::Ack { batches, frontier }, State::Streaming(sending, _)) => {
+            (Frame::Proof(message), State::Streaming(_, _, proving)) => proving.arrived(&message),
+            (Frame::Ack { batches, frontier }, State::Streaming(sending, ..)) => {
                 let frontier = Frontier::from_wire(&frontier);
                 greeting::compare(&self.local, &frontier)?;
                 if sending.acknowledged(now, batches, &frontier)? {
@@ -264,7 +276,8 @@ impl Session {
                 self.target = Frontier::from_wire(&hello.frontier);
                 let sending = Sending::new(now, self.target.clone(), hello.partial);
                 let receiving = Receiving::new(self.local.partial);
-                self.state = State::Streaming(Box::new(sending), Box::new(receiving));
+                let proving = Box::new(Proving::new(now));
+                self.state = State::Streaming(Box::new(sending), Box::new(receiving), proving);
                 self.progress();
             }
             Standing::Donor => self.state = State::AwaitingRequest,
@@ -281,13 +294,13 @@ impl Session {
     /// Takes in what became of an action.
     pub fn handle_done(&mut self, now: Now, done: Done) {
         match (done, &mut self.state) {
-            (Done::Applied(frontier), State::Streaming(_, receiving)) => {
+            (Done::Applied(frontier), State::Streaming(_, receiving, _)) => {
                 receiving.applied();
                 self.owes = true;
                 self.advance(now, &frontier);
                 self.progress();
             }
-            (Done::PieceWritten, State::Streaming(_, receiving)) => {
+            (Done::PieceWritten, State::Streaming(_, receiving, _)) => {
                 match receiving.piece_written() {
                     Some(apply) => self.actions.push_back(apply),
                     None => self.owes = true,
@@ -299,9 +312,9 @@ impl Session {
                     large,
                     position,
                 },
-                State::Streaming(sending, _),
+                State::Streaming(sending, ..),
             ) => sending.read(now, found, large, position),
-            (Done::LargeRead { offset, bytes }, State::Streaming(sending, _)) => {
+            (Done::LargeRead { offset, bytes }, State::Streaming(sending, ..)) => {
                 sending.large_read(offset, &bytes);
             }
             (Done::Staged { id, size }, State::Donating(donor)) => donor.staged(now, id, size),
@@ -316,6 +329,10 @@ impl Session {
             (Done::ChunkWritten { end }, State::Joining(joiner)) => {
                 let event = joiner.written(now, end);
                 self.event(event);
+            }
+            (Done::Proved(result), State::Streaming(_, _, proving)) => {
+                let event = proving.done(now, result);
+                self.actions.extend(event.map(Action::Event));
             }
             // No session asks for what its state does not await.
             _ => {}
@@ -338,7 +355,7 @@ impl Session {
         let mut others = frontier.0.iter().filter(|(origin, _)| **origin != own);
         let relayed = others.any(|(origin, position)| moved(*origin, position.seq));
         self.local.frontier.advance(frontier);
-        if let State::Streaming(sending, receiving) = &mut self.state {
+        if let State::Streaming(sending, receiving, _) = &mut self.state {
             if ours || relayed {
                 sending.more(now, !ours);
             }
@@ -349,11 +366,12 @@ impl Session {
     /// Starts what can be started.
     fn drive(&mut self, now: Now) {
         match &mut self.state {
-            State::Streaming(sending, receiving) => {
+            State::Streaming(sending, receiving, proving) => {
                 let dealt = receiving.dealt();
                 self.actions.extend(receiving.work(&self.local.frontier));
                 self.owes |= receiving.dealt() > dealt;
                 self.actions.extend(sending.work(now));
+                self.actions.extend(proving.work());
             }
             State::Donating(donor) => self.actions.extend(donor.work()),
             State::Greeting | State::AwaitingRequest | State::Joining(_) => {}
@@ -363,7 +381,7 @@ impl Session {
     /// What is to be acknowledged, all of it in one frame.
     fn ack(&mut self) -> Option<Frame> {
         match &mut self.state {
-            State::Streaming(_, receiving) if std::mem::take(&mut self.owes) => {
+            State::Streaming(_, receiving, _) if std::mem::take(&mut self.owes) => {
                 let mut news = self.local.frontier.clone();
                 news.0.retain(|origin, p| p.seq > self.told.seq(*origin));
                 self.told.advance(&news);
@@ -380,7 +398,7 @@ impl Session {
     /// What the peer has durably, as far as it told or showed.
     pub fn acked(&self) -> Option<&Frontier> {
         match &self.state {
-            State::Streaming(sending, _) => Some(&sending.acked),
+            State::Streaming(sending, ..) => Some(&sending.acked),
             _ => None,
         }
     }
@@ -390,7 +408,7 @@ impl Session {
     }
 
     fn progress(&mut self) {
-        let State::Streaming(sending, _) = &self.state else {
+        let State::Streaming(sending, ..) = &self.state else {
             return;
         };
         let changes = self.local.frontier.missing(&self.target);

@@ -276,7 +276,9 @@ fn change(
             let settle = &mut collected.settle;
             overwrite_parked(db, settle, &table, &encoded, row, &clock, stamp)?;
         }
-        found.unwrap_or(u32::from(existed))
+        // The tombstone of a key that is unknown here may still be held by a peer.
+        let floor = memory.floors.get(&table.id).copied().unwrap_or(0);
+        found.unwrap_or(if existed { 1 } else { floor })
     } else {
         u32::from(existed)
     };

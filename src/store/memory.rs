@@ -1,14 +1,14 @@
 //! What the writer knows of the database without asking it: kept in step with every commit, and
 //! read anew from the file when it opens and after a transaction that failed half-way.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use super::StoreError;
 use super::log::{self, Origins};
 use super::schema::Table;
+use super::{StoreError, retention};
 use crate::replica::change::Body;
 use crate::replica::value::encode_key;
 
@@ -19,6 +19,10 @@ pub(super) type RowName = (i64, Vec<u8>);
 #[derive(Default)]
 pub(super) struct Memory {
     pub origins: Origins,
+    /// Incarnations that ended and that every peer has seen all of.
+    pub closed: Origins,
+    /// Per table the highest generation of a tombstone that went.
+    pub floors: BTreeMap<i64, u32>,
     /// The last position of the log.
     pub position: i64,
     /// Up to where row clocks, origins and index follow the log.
@@ -40,6 +44,8 @@ impl Memory {
         let folded = log::folded(db)?;
         let mut memory = Memory {
             origins: log::load_origins(db)?,
+            closed: retention::load_closed(db)?,
+            floors: retention::load_floors(db)?,
             position: folded.max(log::end(db)?),
             folded,
             unfolded: 0,

@@ -3,8 +3,9 @@
 //! One writable connection, its pre-update hook set before anything else; readers have their own
 //! and never wait for it. Every call blocks: async callers use `spawn_blocking`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rusqlite::{Connection, OpenFlags};
@@ -13,6 +14,8 @@ use tokio::sync::watch;
 pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::replica::schema::Keys;
+use crate::replica::session::Proven;
+use crate::replica::skew::{BOUND_MS, Waiting};
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
 
@@ -32,8 +35,12 @@ mod log;
 mod memory;
 mod parents;
 mod pieces;
+mod ranges;
+mod reissue;
+mod repair;
 mod replay;
 mod restore;
+mod retention;
 mod schema;
 mod scratch;
 mod settle;
@@ -43,6 +50,7 @@ mod stand;
 mod sync;
 mod tokens;
 mod tx;
+mod waiting;
 mod writer;
 
 pub mod administrators;
@@ -53,6 +61,8 @@ pub use import::ImportReport;
 pub use inbox::{ConflictQuery, ConflictRow};
 pub use joining::Incoming;
 pub use pieces::Partial;
+pub use repair::Finding;
+pub use retention::Trimmed;
 pub use snapshot::Staged;
 pub use tx::Tx;
 
@@ -103,6 +113,19 @@ pub enum StoreError {
     /// A peer sent a transaction out of order or one that cannot be.
     #[error("from a peer: {0}")]
     Peer(String),
+    /// The log no longer goes back to what a peer holds.
+    #[error(
+        "the log of origin {origin:016x} goes back to {first} only and the peer holds {held}: it \
+         needs a snapshot"
+    )]
+    NeedsSnapshot {
+        /// Which origin.
+        origin: Incarnation,
+        /// What the peer holds of it.
+        held: u64,
+        /// Through which transaction the log was trimmed.
+        first: u64,
+    },
     /// The database contradicts itself.
     #[error("replicated.db is damaged: {0}")]
     Damaged(String),
@@ -148,6 +171,14 @@ struct Inner {
     swap: RwLock<()>,
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
+    /// What peers still need.
+    kept: Mutex<retention::Kept>,
+    /// The last proof with each peer, and when.
+    proofs: Mutex<BTreeMap<NodeId, (u64, Proven)>>,
+    /// What is stamped too far ahead.
+    waiting: Mutex<Waiting>,
+    /// How far ahead a stamp may be, in milliseconds.
+    clock_bound: AtomicU64,
     transfers: snapshot::Transfers,
     inbox: Mutex<bound::Size>,
 }
@@ -184,6 +215,7 @@ impl Store {
         snapshot::sweep(&path);
         let shown = shown::Shared::default();
         let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&shown))?;
+        let marked = retention::load_marked(&writer.db)?;
         let store = Store {
             inner: Arc::new(Inner {
                 sync: GroupSync::new(&path),
@@ -198,6 +230,10 @@ impl Store {
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
+                kept: Mutex::new(retention::Kept::new(marked)),
+                proofs: Mutex::default(),
+                waiting: Mutex::default(),
+                clock_bound: AtomicU64::new(BOUND_MS),
                 transfers: snapshot::Transfers::default(),
                 inbox: Mutex::default(),
             }),
@@ -373,9 +409,22 @@ impl Store {
         self.inner.changes.subscribe()
     }
 
-    /// What this node has durably applied, per origin.
+    /// What this node has durably applied, per origin, closed incarnations included: what a
+    /// peer is greeted with.
     pub fn frontier(&self) -> Frontier {
-        lock(&self.inner.shown).durable().frontier.clone()
+        let shown = lock(&self.inner.shown);
+        let mut frontier = shown.durable().frontier.clone();
+        frontier.advance(&shown.closed);
+        frontier
+    }
+
+    /// The same without closed incarnations: what is acknowledged. It stays small however often
+    /// peers restart.
+    pub fn open_frontier(&self) -> Frontier {
+        let shown = lock(&self.inner.shown);
+        let mut frontier = shown.durable().frontier.clone();
+        frontier.0.retain(|id, _| !shown.closed.0.contains_key(id));
+        frontier
     }
 
     /// How many origins and transactions this node holds, as `(origins, transactions)`.
@@ -394,28 +443,20 @@ impl Store {
         max_bytes: usize,
     ) -> Result<(Vec<Logged>, i64), StoreError> {
         let until = lock(&self.inner.shown).durable().position;
-        self.read(|reader| log::read_after(reader.connection, frontier, from, until, max_bytes))
+        self.read(|reader| {
+            retention::reachable(reader.connection, frontier)?;
+            log::read_after(reader.connection, frontier, from, until, max_bytes)
+        })
     }
 
     /// The log position where reading for a peer at `frontier` starts.
     pub fn log_start(&self, frontier: &Frontier) -> Result<i64, StoreError> {
-        let (ours, end) = {
-            let shown = lock(&self.inner.shown);
-            let durable = shown.durable();
-            (durable.frontier.clone(), durable.position)
-        };
-        self.read(|reader| log::start(reader.connection, &ours, end, frontier))
-    }
-
-    /// Applies a peer's transactions in order, durably; those held already are skipped. Returns
-    /// the frontier after it.
-    pub fn apply(&self, transactions: &[Logged]) -> Result<Frontier, StoreError> {
-        let commit = self.writer()?.apply(transactions)?;
-        if let Some(commit) = commit {
-            self.durable(commit)?;
-            self.bound_inbox()?;
-        }
-        Ok(self.frontier())
+        let ours = lock(&self.inner.shown).durable().clone();
+        let until = ours.position;
+        self.read(|reader| {
+            retention::reachable(reader.connection, frontier)?;
+            log::start(reader.connection, &ours.frontier, until, frontier)
+        })
     }
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rusqlite::{MAIN_DB, params};
 
 use super::snapshot::{named, random, room};
-use super::{Logged, Store, StoreError, lock};
+use super::{Logged, Store, StoreError, lock, retention};
 use crate::replica::Incarnation;
 use crate::replica::frontier::Frontier;
 use crate::replica::session::Large;
@@ -55,6 +55,7 @@ impl Store {
     ) -> Result<(Vec<Logged>, Option<Large>, i64), StoreError> {
         let until = lock(&self.inner.shown).durable().position;
         self.read(|reader| {
+            retention::reachable(reader.connection, frontier)?;
             // The length of a BLOB is known without reading it.
             let mut statement = reader.connection.prepare_cached(
                 "SELECT position, origin, seq, length(bytes), \

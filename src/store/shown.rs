@@ -24,6 +24,8 @@ pub(super) struct Point {
 pub(super) struct Shown {
     pub incarnation: Incarnation,
     pub tables: Vec<Arc<Table>>,
+    /// Closed incarnations, which are no part of the frontiers below.
+    pub closed: Frontier,
     /// Per table, the number of the commit that last changed it.
     versions: HashMap<String, u64>,
     latest: Point,

@@ -13,10 +13,10 @@ use super::memory::{Memory, parked};
 use super::schema::Table;
 use super::shown::{self, Changed};
 use super::tx::Tx;
-use super::{Clock, StoreError, declare, fold, inbox, keys, lock, settle};
+use super::{Clock, StoreError, declare, fold, inbox, keys, lock, retention, settle};
 use crate::replica::change::{Body, Head, Logged, MAX_TRANSACTION};
 use crate::replica::clock::{Hlc, Stamp};
-use crate::replica::frontier::Position;
+use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{Incarnation, NodeId};
 
 /// How many bytes of the log wait at most to be folded into row clocks while writers are busy.
@@ -79,6 +79,7 @@ impl Writer {
              PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 2000;",
         )?;
         log::create(&db)?;
+        retention::create(&db)?;
         declare::create(&db)?;
         settle::create(&db)?;
         keys::create(&db)?;
@@ -117,6 +118,23 @@ impl Writer {
         Ok(())
     }
 
+    /// Goes on under a fresh incarnation, whose first transaction told this of the others.
+    pub fn renew(&mut self, fresh: Incarnation, hlc: Hlc, told: Frontier) {
+        self.incarnation = fresh;
+        self.hlc = hlc;
+        self.told = told.0.iter().map(|(id, at)| (*id, at.seq)).collect();
+    }
+
+    /// The node that writes.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Incarnations that were folded away: our transactions depend on them no more by name.
+    pub fn forget(&mut self, away: &log::Origins) {
+        self.told.retain(|id, _| !away.contains_key(id));
+    }
+
     /// Something failed half-way: memory is read anew before the next use.
     pub fn set_stale(&mut self) {
         self.stale = true;
@@ -127,6 +145,7 @@ impl Writer {
         let mut shown = lock(&self.shown);
         shown.incarnation = self.incarnation;
         shown.tables.clone_from(&self.tables);
+        shown.closed = log::frontier(&self.memory.closed);
         shown.reset(log::frontier(&self.memory.origins), self.memory.position)
     }
 

@@ -7,9 +7,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use tutti::replica::change::Logged;
+use tutti::replica::digest::Question;
 use tutti::replica::frontier::{Frontier, Position};
 use tutti::replica::session::{
-    Action, CHUNK, Done, Large, Local, Now, PIECES, Session, SessionError, WINDOW,
+    Action, CHUNK, Done, Large, Local, Message, Now, PIECES, Proven, Session, SessionError, Step,
+    WINDOW,
 };
 use tutti::wire::replication::{
     Frame, Hello, MAX_COST, PROTOCOL, Partial, Piece, Run, WireFrontier,
@@ -407,6 +409,17 @@ impl Driver {
                 let bytes = vec![7; PIECES.min(left as usize)];
                 Done::LargeRead { offset, bytes }
             }
+            Action::Prove(step) => Done::Proved(match step {
+                Step::Begin(common) => Ok(Message::Question(Question {
+                    common,
+                    parts: Vec::new(),
+                })),
+                Step::Answer(_) if source.byte() < 20 => Ok(Message::TooLarge),
+                Step::Answer(_) => Ok(Message::Answer(Vec::new())),
+                Step::Take(_) if source.byte() < 128 => Ok(Message::Wanted(Vec::new())),
+                Step::Copies(_) => Ok(Message::Copies(Vec::new())),
+                Step::Take(_) | Step::Repair(_) | Step::GiveUp => Err(Proven::default()),
+            }),
             Action::Stage { .. } => Done::Staged {
                 id: [5; 16],
                 size: 2_000_000,

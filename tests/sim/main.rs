@@ -1,10 +1,12 @@
 //! The seeded simulation: three nodes on real SQLite files, a virtual network and clock.
 //!
-//! Random transactions, cuts (also one-way), crashes and clock skew; after healing all nodes hold
+//! Random transactions, cuts (also one-way), crashes, restored files, logs with a bound, snapshots
+//! and clocks that step, to 1970 and beyond 2099 too; after healing all nodes hold
 //! the same rows, clocks and parked rows, no foreign key dangles, and every acknowledged value is
 //! visible, in an inbox, or was overwritten by someone who saw it.
 //!
-//! `TUTTI_SEEDS=500` runs more seeds, `TUTTI_SEED=17` replays one.
+//! `TUTTI_SEEDS=500` runs more seeds, `TUTTI_FROM=1000` from there on, `TUTTI_MINUTES=10` as many as
+//! the time allows, all on every core; `TUTTI_SEED=17` replays one.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod declared;
@@ -14,6 +16,9 @@ mod workload;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 #[test]
 fn three_nodes_converge_whatever_happens_between_them() {
@@ -25,10 +30,34 @@ fn three_nodes_converge_whatever_happens_between_them() {
     if let Some(seed) = number("TUTTI_SEED") {
         return world::run(seed, true);
     }
-    for seed in 0..number("TUTTI_SEEDS").unwrap_or(100) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| world::run(seed, false))) {
-            eprintln!("seed {seed} failed; replay it: TUTTI_SEED={seed} cargo test --test sim");
-            std::panic::resume_unwind(panic);
+    let from = number("TUTTI_FROM").unwrap_or(0);
+    let until = number("TUTTI_MINUTES").map(|m| Instant::now() + Duration::from_secs(m * 60));
+    let seeds = match until {
+        Some(_) => u64::MAX,
+        None => from + number("TUTTI_SEEDS").unwrap_or(100),
+    };
+    let next = AtomicU64::new(from);
+    let failed = Mutex::new(Vec::new());
+    let work = || {
+        while failed.lock().unwrap().is_empty() && until.is_none_or(|end| Instant::now() < end) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds {
+                return;
+            }
+            if catch_unwind(AssertUnwindSafe(|| world::run(seed, false))).is_err() {
+                eprintln!("seed {seed} failed; replay it: TUTTI_SEED={seed} cargo test --test sim");
+                failed.lock().unwrap().push(seed);
+            }
         }
-    }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(work);
+        }
+    });
+    let run = next.into_inner().min(seeds) - from;
+    eprintln!("{run} seeds from {from} on");
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "seeds that failed: {failed:?}");
 }

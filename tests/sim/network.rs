@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use tutti::replica::session::{Action, BATCH, Done, Local, Now, Session};
+use tutti::replica::NodeId;
+use tutti::replica::frontier::Frontier;
+use tutti::replica::session::{Action, BATCH, Done, Event, Local, Now, Session};
 use tutti::store::{Partial, Store, StoreError};
 use tutti::wire::replication::Frame;
 
@@ -18,6 +20,11 @@ pub struct End {
     partial: Option<Partial>,
     /// Frames under way to the other end, with their time of arrival.
     outgoing: VecDeque<(u64, Vec<u8>)>,
+    /// Who the other end is, once it has said so, and what it is known to have acknowledged.
+    peer: Option<NodeId>,
+    acked: Frontier,
+    /// The log here no longer goes back to what the other end holds.
+    trimmed: bool,
     /// Nothing of `outgoing` arrives meanwhile: a one-way cut.
     pub stalled: bool,
 }
@@ -47,6 +54,9 @@ fn end(store: &Store, now: Now) -> End {
         session: Session::new(now, local),
         lanes: Default::default(),
         partial,
+        peer: None,
+        acked: Frontier::default(),
+        trimmed: false,
         outgoing: VecDeque::new(),
         stalled: false,
     }
@@ -121,6 +131,12 @@ impl Link {
         Ok(committed)
     }
 
+    /// Which node, by its place in the link, has a log that the other needs more of.
+    pub fn trimmed(&self) -> Option<usize> {
+        let mut ends = self.ends.iter().flatten();
+        ends.position(|end| end.trimmed)
+    }
+
     /// Whether nothing is under way.
     pub fn idle(&self) -> bool {
         let mut ends = self.ends.iter().flatten();
@@ -143,10 +159,13 @@ impl End {
                 self.outgoing.push_back((due, frame.encode()));
             }
             while let Some(action) = self.session.poll_action() {
-                if !matches!(action, Action::Event(_)) {
-                    self.lanes[action.lane()].push_back(action);
+                match action {
+                    Action::Event(Event::Hello { node, .. }) => self.peer = Some(node),
+                    Action::Event(_) => {}
+                    action => self.lanes[action.lane()].push_back(action),
                 }
             }
+            self.hear(store)?;
             if random.one_in(3) {
                 return Ok(changed);
             }
@@ -156,11 +175,30 @@ impl End {
                 return Ok(changed);
             };
             changed |= matches!(job, Action::Apply(_) | Action::ApplyLarge { .. });
-            let done = self
-                .perform(store, job)
-                .map_err(|error| error.to_string())?;
-            self.session.handle_done(now, done);
+            match self.perform(store, job) {
+                Ok(done) => self.session.handle_done(now, done),
+                Err(StoreError::NeedsSnapshot { .. }) => {
+                    self.trimmed = true;
+                    return Ok(changed);
+                }
+                Err(error) => return Err(error.to_string()),
+            }
         }
+    }
+
+    /// Tells the store what the other end has acknowledged.
+    fn hear(&mut self, store: &Store) -> Result<(), String> {
+        let (Some(peer), Some(acked)) = (self.peer, self.session.acked()) else {
+            return Ok(());
+        };
+        if self.acked == Frontier::default() {
+            let result = store.greeted(peer, acked);
+            result.map_err(|error| error.to_string())?;
+        } else if self.acked != *acked {
+            store.acknowledged(peer, acked);
+        }
+        self.acked = acked.clone();
+        Ok(())
     }
 
     fn perform(&mut self, store: &Store, job: Action) -> Result<Done, StoreError> {
@@ -196,6 +234,7 @@ impl End {
                 let bytes = store.log_piece(large, offset, 64)?;
                 Done::LargeRead { offset, bytes }
             }
+            // Proofs are run by the world, once everything is at rest.
             other => panic!("not in this simulation: {other:?}"),
         })
     }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
+use tutti::replica::clock::RowClock;
+use tutti::replica::digest;
 use tutti::replica::session::Now;
 use tutti::replica::value::Value;
-use tutti::store::Store;
+use tutti::store::{Store, StoreError};
 
 use crate::declared;
 use crate::network::Link;
@@ -35,6 +37,10 @@ struct World {
     superseded: HashSet<String>,
     /// A disk lost or went back: acknowledged writes that had not left the node may be gone.
     lossy: bool,
+    /// How many bytes of log each keeps.
+    log_bound: u64,
+    /// How many snapshots were taken.
+    snapshots: u64,
     /// Old copies of nodes' files, to be restored.
     backups: Vec<(usize, TempDir)>,
 }
@@ -79,17 +85,22 @@ pub fn run(seed: u64, verbose: bool) {
         }
         world.advance();
         if verbose && step % 50 == 0 {
-            eprintln!("step {step} at {} us", world.now_us);
+            let snapshots = world.snapshots;
+            eprintln!("step {step} at {} us, {snapshots} snapshots", world.now_us);
         }
     }
     world.heal();
     world.check();
+    world.prove();
 }
 
 impl World {
     fn new(seed: u64) -> Self {
+        let mut random = Random(seed);
+        // Some keep little, so that peers that are away have to take snapshots.
+        let log_bound = if random.one_in(3) { 3_000 } else { u64::MAX };
         let mut world = World {
-            random: Random(seed),
+            random,
             now_us: 0,
             nodes: Vec::new(),
             links: Vec::new(),
@@ -98,6 +109,8 @@ impl World {
             superseded: HashSet::new(),
             lossy: false,
             backups: Vec::new(),
+            log_bound,
+            snapshots: 0,
         };
         for _ in 0..3 {
             world.nodes.push(Node {
@@ -143,6 +156,9 @@ impl World {
         let id = [number as u8 + 1; 16];
         let store = Store::open_with_clock(node.dir.path(), id, incarnation, read).unwrap();
         store.migrate(&TABLES).unwrap();
+        let others = (1..=3).filter(|n| *n != number as u8 + 1);
+        store.set_peers(others.map(|n| [n; 16]).collect(), 0);
+        store.set_log_bound(self.log_bound);
         node.store = Some(store);
     }
 
@@ -170,10 +186,7 @@ impl World {
                 self.backups.push((link, to));
             }
             8 if self.random.one_in(4) => self.restore(later),
-            4 => {
-                let skew = self.random.below(4_000) as i64 - 2_000;
-                self.nodes[link].skew_ms = skew;
-            }
+            4 => self.skew(link),
             5 => {
                 for link in &mut self.links {
                     link.cut(later);
@@ -181,6 +194,27 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// A clock steps; now and then one, and one only, goes to 1970 or far beyond 2099.
+    fn skew(&mut self, node: usize) {
+        let far = self.nodes.iter().any(|node| node.skew_ms.abs() > 1_000_000);
+        self.nodes[node].skew_ms = match self.random.below(8) {
+            0 if !far => -EPOCH_MS,
+            1 if !far => 3_000_000_000_000,
+            _ if self.nodes[node].skew_ms.abs() > 1_000_000 => return,
+            _ => self.random.below(4_000) as i64 - 2_000,
+        };
+    }
+
+    /// Somebody sets a node's clock right.
+    fn set_clock(&mut self, node: usize) {
+        let wall = self.now().wall_ms as i64;
+        self.nodes[node].skew_ms = 0;
+        self.nodes[node].clock.store(wall, Ordering::Relaxed);
+        let random = &mut self.random;
+        let store = self.nodes[node].store.clone().unwrap();
+        store.restamp(|| random.next()).unwrap();
     }
 
     /// The process dies and starts again, on its files as they are.
@@ -252,6 +286,15 @@ impl World {
             let wall = now.wall_ms as i64 + node.skew_ms;
             node.clock.store(wall, Ordering::Relaxed);
         }
+        for node in 0..3 {
+            let store = self.nodes[node].store.clone().unwrap();
+            if store.release().unwrap().is_some() {
+                self.committed(node, now);
+            }
+            if self.random.one_in(40) {
+                store.trim().unwrap();
+            }
+        }
         for at in 0..3 {
             let [a, b] = self.links[at].nodes;
             let stores = [a, b].map(|node| self.nodes[node].store.clone().unwrap());
@@ -261,19 +304,73 @@ impl World {
                 link.connect(stores, now);
             }
             let committed = link.step(stores, now, &mut self.random);
+            let trimmed = link.trimmed();
             for node in committed.unwrap_or_else(|error| panic!("link {at}: {error}")) {
-                let store = self.nodes[node].store.clone().unwrap();
-                for link in &mut self.links {
-                    link.committed(node, &store, now);
-                }
+                self.committed(node, now);
+            }
+            if let Some(donor) = trimmed {
+                let nodes = self.links[at].nodes;
+                self.links[at].cut(now.us + 100_000);
+                self.snapshot(nodes[donor], nodes[1 - donor]);
             }
         }
+    }
+
+    fn committed(&mut self, node: usize, now: Now) {
+        let store = self.nodes[node].store.clone().unwrap();
+        for link in &mut self.links {
+            link.committed(node, &store, now);
+        }
+    }
+
+    /// A node whose place in the other's log is gone delivers what it has, then takes a snapshot.
+    fn snapshot(&mut self, donor: usize, needy: usize) {
+        let [from, to] = [donor, needy].map(|node| self.nodes[node].store.clone().unwrap());
+        let at = match to.log_start(&from.frontier()) {
+            Ok(at) => at,
+            // Both were put back to old files: the third has what they lack.
+            Err(StoreError::NeedsSnapshot { .. }) => return,
+            Err(error) => panic!("{error}"),
+        };
+        let (found, _) = to.log_after(&from.frontier(), at, usize::MAX).unwrap();
+        from.apply(&found).unwrap();
+        if !to.frontier().is_within(&from.frontier()) {
+            // Something waits for the clock: later.
+            return;
+        }
+        let staged = from.stage_snapshot(None, u64::MAX).unwrap();
+        let (mut incoming, mut offset) = {
+            let accepted = to.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
+            (accepted.unwrap(), 0)
+        };
+        let sha256 = loop {
+            let (bytes, sha256) = staged.read(offset, 1 << 20).unwrap();
+            incoming.write(offset, &bytes).unwrap();
+            offset += bytes.len() as u64;
+            if let Some(sha256) = sha256 {
+                break sha256;
+            }
+        };
+        drop(staged);
+        let incarnation = self.random.next();
+        to.swap_in(incoming, sha256, incarnation).unwrap();
+        self.snapshots += 1;
+        let now = self.now();
+        for link in &mut self.links {
+            if link.nodes.contains(&needy) {
+                link.cut(now.us);
+            }
+        }
+        self.committed(donor, now);
     }
 
     /// Everything is connected again, and time passes until nothing is under way.
     fn heal(&mut self) {
         for link in &mut self.links {
             link.cut(0);
+        }
+        for node in 0..3 {
+            self.set_clock(node);
         }
         let mut quiet = 0;
         for _ in 0..20_000 {
@@ -287,6 +384,21 @@ impl World {
             }
         }
         panic!("the nodes never came to rest");
+    }
+
+    /// Every pair proves to hold the same rows.
+    fn prove(&self) {
+        for (a, b) in [(0, 1), (1, 2), (2, 0)] {
+            let (ours, theirs) = (self.store(a), self.store(b));
+            let common = digest::common(&ours.frontier(), &theirs.frontier());
+            let mut comparison = ours.compare(common).unwrap();
+            while let Some(question) = comparison.question() {
+                let answer = theirs.prove(&question).unwrap();
+                ours.compared(&mut comparison, answer).unwrap();
+            }
+            let outcome = comparison.outcome();
+            assert!(outcome.is_identical(), "{a} and {b}: {outcome:?}");
+        }
     }
 
     fn check(&self) {
@@ -309,11 +421,18 @@ impl World {
                 dump(declared, node),
                 "declarations of 0 and {node}"
             );
-            assert_eq!(
-                dump(clocks, 0),
-                dump(clocks, node),
-                "row clocks of 0 and {node}"
-            );
+        }
+        // Tombstones go at different times.
+        let living = |node: usize| {
+            let mut rows = dump(clocks, node);
+            rows.retain(|row| match &row[2] {
+                Value::Blob(bytes) => postcard::from_bytes::<RowClock>(bytes).unwrap().is_alive(),
+                other => panic!("{other:?}"),
+            });
+            rows
+        };
+        for node in 1..3 {
+            assert_eq!(living(0), living(node), "row clocks of 0 and {node}");
             assert_eq!(
                 dump(parked, 0),
                 dump(parked, node),

@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::proof::Proof;
 use crate::replica::session::{Action, BATCH, CHUNK, Done, PIECES};
-use crate::replica::{ClusterId, Incarnation};
+use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::store::{Incoming, Partial, Staged, Store, StoreError};
 use crate::sys::disk;
 use crate::wire::replication::Piece;
@@ -23,6 +24,8 @@ pub(super) enum Outcome {
 pub(super) struct Files {
     pub store: Store,
     inner: Arc<Mutex<Inner>>,
+    /// Locked for as long as a step of a proof takes; only steps wait for each other.
+    proof: Arc<Mutex<Proof>>,
 }
 
 struct Inner {
@@ -30,6 +33,8 @@ struct Inner {
     partial: Option<Partial>,
     incoming: Option<Incoming>,
     staged: Option<Arc<Staged>>,
+    /// The peer's node, once it has said hello.
+    peer: NodeId,
 }
 
 impl Drop for Inner {
@@ -49,9 +54,25 @@ impl Files {
             partial,
             incoming: None,
             staged: None,
+            peer: NodeId::default(),
         };
         let inner = Arc::new(Mutex::new(inner));
-        Files { store, inner }
+        let proof = Arc::default();
+        Files {
+            store,
+            inner,
+            proof,
+        }
+    }
+
+    /// The peer has said who it is.
+    pub fn met(&self, node: NodeId) {
+        self.lock().peer = node;
+    }
+
+    /// The peer's node.
+    pub fn peer(&self) -> NodeId {
+        self.lock().peer
     }
 
     /// What an earlier link left half received.
@@ -135,6 +156,10 @@ impl Files {
                 let incoming = incoming.ok_or_else(|| missing("arriving snapshot"))?;
                 store.swap_in(incoming, sha256, random()?)?;
                 return Ok(Outcome::Adopted(cluster));
+            }
+            Action::Prove(step) => {
+                let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
+                Done::Proved(proof.step(store, self.peer(), step)?)
             }
             Action::Event(_) => return Ok(Outcome::Nothing),
         }))

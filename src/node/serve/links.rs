@@ -314,6 +314,16 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
             link.live = true;
             link.behind = behind;
         }),
+        LinkEvent::Proven(proven) if proven.is_identical() => {
+            tracing::debug!("{peer} holds the same rows");
+        }
+        LinkEvent::Proven(proven) => {
+            let (rows, repaired, unclear) = (proven.differing, proven.repaired, proven.unclear);
+            tracing::warn!(
+                "{rows} rows differed from those of {peer}: {repaired} were repaired here, \
+                 {unclear} want a person's look"
+            );
+        }
         LinkEvent::RoundTrip {
             us,
             clock_offset_ms,

@@ -1,5 +1,6 @@
 //! What goes into a session and what comes out of it: clocks, actions, their results, events.
 
+use super::{Message, Proven, Step};
 use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::replica::{ClusterId, Incarnation, NodeId};
@@ -113,6 +114,8 @@ pub enum Action {
         /// The cluster it belongs to.
         cluster: ClusterId,
     },
+    /// Take a step of a proof: [`Done::Proved`].
+    Prove(Step),
     /// Tell the node; no answer.
     Event(Event),
 }
@@ -124,6 +127,7 @@ impl Action {
             Action::Read { .. }
             | Action::ReadLarge { .. }
             | Action::Stage { .. }
+            | Action::Prove(_)
             | Action::ReadChunk { .. } => 1,
             _ => 0,
         }
@@ -170,6 +174,8 @@ pub enum Done {
         /// The SHA-256 of the whole, with the last piece.
         sha256: Option<[u8; 32]>,
     },
+    /// A step of a proof was taken: what to say next, or what was found.
+    Proved(Result<Message, Proven>),
     /// The arriving snapshot is written up to here.
     ChunkWritten {
         /// The next byte to come.
@@ -206,6 +212,8 @@ pub enum Event {
         /// How many of ours the peer has not acknowledged.
         behind: u64,
     },
+    /// A proof ended.
+    Proven(Proven),
     /// A ping was answered, or a hello came (with no round trip known yet).
     RoundTrip {
         /// Microseconds there and back, of this ping.

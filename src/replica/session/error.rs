@@ -33,7 +33,7 @@ pub enum SessionError {
         theirs: u64,
     },
     /// Both claim to be the same machine.
-    #[error("the peer has this system's own node id: one is a copy of the other")]
+    #[error("the peer has this system's own node id: one is a copy; set it up anew")]
     SameNode,
     /// An origin's history differs between the two.
     #[error("histories of origin {origin:016x} differ at {seq}: one side was restored or copied")]

@@ -99,6 +99,8 @@ pub enum Frame {
     },
     /// Kind 11: a piece of a transaction that is too large for kind 2.
     Piece(Piece),
+    /// Kind 13: a message of a proof, read by the session.
+    Proof(Vec<u8>),
 }
 
 /// Why bytes are no frame.
@@ -189,7 +191,7 @@ struct Chunk<'a> {
 }
 
 impl Frame {
-    /// Its bytes, length included; those of kinds 2, 8 and 11 compressed where it pays.
+    /// Its bytes, length included; those of kinds 2, 8, 11 and 13 compressed where it pays.
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Frame::Hello(hello) => encode(1, hello),
@@ -210,6 +212,7 @@ impl Frame {
             Frame::SnapshotAck { offset } => encode(9, offset),
             Frame::SnapshotEnd { sha256 } => encode(10, sha256),
             Frame::Piece(piece) => encode_packed(11, piece),
+            Frame::Proof(message) => encode_packed(13, message),
         }
     }
 
@@ -220,7 +223,7 @@ impl Frame {
             Some((&COMPRESSED, rest)) => {
                 let inner = compress::unpack(COMPRESSED, rest)?;
                 match inner.split_first() {
-                    Some((&kind @ (2 | 8 | 11), rest)) => plain(kind, rest),
+                    Some((&kind @ (2 | 8 | 11 | 13), rest)) => plain(kind, rest),
                     _ => Err(FrameError::Compressed(inner.len())),
                 }
             }
@@ -293,6 +296,7 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             piece.check()?;
             Frame::Piece(piece)
         }
+        13 => Frame::Proof(fields(kind, rest)?),
         other => return Err(FrameError::Kind(other)),
     })
 }

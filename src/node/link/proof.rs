@@ -1,0 +1,89 @@
+//! What a proof asks of the store, step by step; findings go to the journal.
+
+use crate::replica::NodeId;
+use crate::replica::digest::{Comparison, Difference, Outcome};
+use crate::replica::repair::Copy;
+use crate::replica::session::{COPIES, Message, Proven, Step};
+use crate::store::{Store, StoreError};
+
+/// Our side of the proof under way.
+#[derive(Default)]
+pub(super) struct Proof {
+    comparison: Option<Comparison>,
+    /// What differs and was not looked at yet.
+    left: Vec<Difference>,
+    /// What the peer is asked for.
+    wanted: Vec<Difference>,
+    proven: Proven,
+}
+
+impl Proof {
+    /// Takes one step: to a message, or to the end. Blocks.
+    pub fn step(
+        &mut self,
+        store: &Store,
+        peer: NodeId,
+        step: Step,
+    ) -> Result<Result<Message, Proven>, StoreError> {
+        match step {
+            Step::Begin(common) => {
+                *self = Proof::default();
+                self.comparison = Some(store.compare(common)?);
+            }
+            Step::Answer(question) => return Ok(Ok(Message::Answer(store.prove(&question)?))),
+            Step::Copies(rows) => return Ok(Ok(Message::Copies(store.copies(&rows)?))),
+            Step::Take(answer) => {
+                if let Some(comparison) = &mut self.comparison {
+                    store.compared(comparison, answer)?;
+                }
+            }
+            Step::Repair(copies) => self.repair(store, peer, copies)?,
+            Step::GiveUp => {
+                self.proven.stopped = true;
+                self.comparison = None;
+                self.left.clear();
+            }
+        }
+        Ok(self.next())
+    }
+
+    /// What to ask next; nothing: what was found.
+    fn next(&mut self) -> Result<Message, Proven> {
+        if let Some(mut comparison) = self.comparison.take() {
+            match comparison.question() {
+                Some(question) => {
+                    self.comparison = Some(comparison);
+                    return Ok(Message::Question(question));
+                }
+                None => self.found(comparison.outcome()),
+            }
+        }
+        if !self.left.is_empty() {
+            let from = self.left.len().saturating_sub(COPIES);
+            self.wanted = self.left.split_off(from);
+            return Ok(Message::Wanted(self.wanted.clone()));
+        }
+        Err(std::mem::take(&mut self.proven))
+    }
+
+    fn found(&mut self, outcome: Outcome) {
+        self.proven.differing = outcome.differences.len() as u64;
+        self.proven.stopped = outcome.stopped || !outcome.no_table.is_empty();
+        self.proven.exchanges = outcome.exchanges;
+        self.left = outcome.differences;
+    }
+
+    fn repair(&mut self, store: &Store, peer: NodeId, copies: Vec<Copy>) -> Result<(), StoreError> {
+        for (row, copy) in std::mem::take(&mut self.wanted).iter().zip(copies) {
+            let Some(finding) = store.repair(row, &[(peer, copy)])? else {
+                continue;
+            };
+            match finding.result {
+                Ok(_) => self.proven.repaired += 1,
+                Err(_) => self.proven.unclear += 1,
+            }
+            tracing::warn!("{finding}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! The proof on a link: both ask in turn whether the other holds the same rows, find what
+//! differs, fetch the other's copies and repair their own (contract 9).
+//!
+//! One question is under way each way at most; the rows themselves are read and repaired by the
+//! store ([`Step`]).
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Event, Now, SessionError};
+use crate::replica::digest::{Answer, Common, Difference, Question};
+use crate::replica::repair::Copy;
+use crate::wire::replication::Frame;
+
+/// How long after a link came up its first proof begins, in milliseconds.
+pub const FIRST_PROOF_MS: u64 = 30_000;
+/// How long after the end of one proof the next begins, in milliseconds.
+pub const PROOF_MS: u64 = 600_000;
+/// How many rows' copies one message asks for.
+pub const COPIES: usize = 16;
+/// How many bytes one message may have.
+pub const MAX_MESSAGE: usize = 512 << 10;
+
+/// What goes to and fro in a frame of kind 13, in postcard's encoding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// Do you hold the same?
+    Question(Question),
+    /// What differs.
+    Answer(Answer),
+    /// Send your copies of these, at most [`COPIES`].
+    Wanted(Vec<Difference>),
+    /// Here they are, in that order.
+    Copies(Vec<Copy>),
+    /// An answer would be larger than [`MAX_MESSAGE`]: the proof ends undecided.
+    TooLarge,
+}
+
+impl Message {
+    fn encode(&self) -> Vec<u8> {
+        let bytes = postcard::to_stdvec(self).unwrap_or_default();
+        if bytes.len() <= MAX_MESSAGE {
+            return bytes;
+        }
+        postcard::to_stdvec(&Message::TooLarge).unwrap_or_default()
+    }
+}
+
+/// What the store does next for a proof: each is answered by [`super::Done::Proved`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Begin one through what both hold.
+    Begin(Common),
+    /// Answer the peer's question.
+    Answer(Question),
+    /// Take in the peer's answer.
+    Take(Answer),
+    /// Read our copies for the peer.
+    Copies(Vec<Difference>),
+    /// Repair ours by the peer's copies.
+    Repair(Vec<Copy>),
+    /// The peer has no answer: end undecided.
+    GiveUp,
+}
+
+/// What a finished proof found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proven {
+    /// Rows that differed.
+    pub differing: u64,
+    /// How many of them were repaired here.
+    pub repaired: u64,
+    /// How many a person has to look at.
+    pub unclear: u64,
+    /// Whether it ended before everything was compared.
+    pub stopped: bool,
+    /// How many questions were answered.
+    pub exchanges: u32,
+}
+
+impl Proven {
+    /// Whether both hold the same rows.
+    pub fn is_identical(&self) -> bool {
+        self.differing == 0 && !self.stopped
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    /// The store is busy with ours.
+    Busy,
+    Answer,
+    Copies,
+}
+
+/// Both sides of the proofs on one link.
+#[derive(Debug)]
+pub(super) struct Proving {
+    due_us: u64,
+    asked: Asked,
+    /// The peer's question is being answered.
+    answering: bool,
+    ready: VecDeque<Vec<u8>>,
+    steps: VecDeque<Step>,
+}
+
+impl Proving {
+    pub fn new(now: Now) -> Self {
+        Proving {
+            due_us: now.us + FIRST_PROOF_MS * 1_000,
+            asked: Asked::Nothing,
+            answering: false,
+            ready: VecDeque::new(),
+            steps: VecDeque::new(),
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<u64> {
+        (self.asked == Asked::Nothing).then_some(self.due_us)
+    }
+
+    /// Begins one when it is due.
+    pub fn handle_timeout(&mut self, now: Now, common: impl FnOnce() -> Common) {
+        if self.asked == Asked::Nothing && now.us >= self.due_us {
+            self.asked = Asked::Busy;
+            self.steps.push_back(Step::Begin(common()));
+        }
+    }
+
+    pub fn frame(&mut self) -> Option<Frame> {
+        self.ready.pop_front().map(Frame::Proof)
+    }
+
+    pub fn work(&mut self) -> impl Iterator<Item = Action> {
+        self.steps.drain(..).map(Action::Prove)
+    }
+
+    /// Takes in a message.
+    pub fn arrived(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+        let malformed = SessionError::Unexpected("a malformed proof");
+        let message = match postcard::take_from_bytes(bytes) {
+            Ok((message, [])) if bytes.len() <= MAX_MESSAGE => message,
+            _ => return Err(malformed),
+        };
+        let step = match message {
+            Message::Question(question) => Step::Answer(question),
+            Message::Wanted(rows) if rows.len() <= COPIES => Step::Copies(rows),
+            Message::Answer(answer) if self.asked == Asked::Answer => Step::Take(answer),
+            Message::Copies(copies) if self.asked == Asked::Copies => Step::Repair(copies),
+            Message::TooLarge if matches!(self.asked, Asked::Answer | Asked::Copies) => {
+                Step::GiveUp
+            }
+            _ => return Err(SessionError::Unexpected("a proof that nobody asked for")),
+        };
+        if matches!(step, Step::Answer(_) | Step::Copies(_)) {
+            if std::mem::replace(&mut self.answering, true) {
+                return Err(SessionError::Unexpected("a second question of a proof"));
+            }
+        } else {
+            self.asked = Asked::Busy;
+        }
+        self.steps.push_back(step);
+        Ok(())
+    }
+
+    /// A step is done: a message to send, or a result.
+    pub fn done(&mut self, now: Now, result: Result<Message, Proven>) -> Option<Event> {
+        let message = match result {
+            Ok(message) => message,
+            Err(proven) => {
+                self.asked = Asked::Nothing;
+                self.due_us = now.us + PROOF_MS * 1_000;
+                return Some(Event::Proven(proven));
+            }
+        };
+        match message {
+            Message::Question(_) => self.asked = Asked::Answer,
+            Message::Wanted(_) => self.asked = Asked::Copies,
+            Message::Answer(_) | Message::Copies(_) | Message::TooLarge => self.answering = false,
+        }
+        self.ready.push_back(message.encode());
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Now {
+        Now {
+            us: ms * 1_000,
+            wall_ms: ms,
+        }
+    }
+
+    fn steps(proving: &mut Proving) -> Vec<Action> {
+        proving.work().collect()
+    }
+
+    fn question() -> Question {
+        Question {
+            common: vec![],
+            parts: vec![],
+        }
+    }
+
+    fn bytes(proving: &mut Proving) -> Vec<u8> {
+        match proving.frame() {
+            Some(Frame::Proof(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_proof_goes_from_question_to_repair_and_is_due_again() {
+        let [mut a, mut b] = [at(0), at(0)].map(Proving::new);
+        a.handle_timeout(at(FIRST_PROOF_MS - 1), Common::new);
+        assert!(steps(&mut a).is_empty());
+        a.handle_timeout(at(FIRST_PROOF_MS), Common::new);
+        assert_eq!(steps(&mut a), [Action::Prove(Step::Begin(vec![]))]);
+        assert_eq!(a.poll_timeout(), None);
+        assert_eq!(a.done(at(1), Ok(Message::Question(question()))), None);
+        b.arrived(&bytes(&mut a)).unwrap();
+        assert_eq!(steps(&mut b), [Action::Prove(Step::Answer(question()))]);
+        b.done(at(1), Ok(Message::Answer(vec![])));
+        a.arrived(&bytes(&mut b)).unwrap();
+        assert_eq!(steps(&mut a), [Action::Prove(Step::Take(vec![]))]);
+        a.done(at(1), Ok(Message::Wanted(vec![])));
+        b.arrived(&bytes(&mut a)).unwrap();
+        assert_eq!(steps(&mut b), [Action::Prove(Step::Copies(vec![]))]);
+        b.done(at(1), Ok(Message::Copies(vec![])));
+        a.arrived(&bytes(&mut b)).unwrap();
+        assert_eq!(steps(&mut a), [Action::Prove(Step::Repair(vec![]))]);
+        let proven = Proven::default();
+        let event = a.done(at(9), Err(proven.clone()));
+        assert_eq!(event, Some(Event::Proven(proven)));
+        assert_eq!(a.poll_timeout(), Some((9 + PROOF_MS) * 1_000));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_and_what_is_no_message_is_refused() {
+        let encode = |message: Message| message.encode();
+        let row = Difference {
+            table: "t".into(),
+            key: vec![],
+        };
+        for wrong in [
+            vec![],
+            vec![0xff; 9],
+            encode(Message::Answer(vec![])),
+            encode(Message::Copies(vec![])),
+            encode(Message::TooLarge),
+            encode(Message::Wanted(vec![row; COPIES + 1])),
+        ] {
+            assert!(Proving::new(at(0)).arrived(&wrong).is_err());
+        }
+        let mut proving = Proving::new(at(0));
+        let ask = encode(Message::Question(question()));
+        proving.arrived(&ask).unwrap();
+        assert!(proving.arrived(&ask).is_err());
+    }
+
+    #[test]
+    fn a_message_beyond_the_limit_becomes_the_word_that_it_is() {
+        let row = Difference {
+            table: "x".repeat(MAX_MESSAGE),
+            key: vec![],
+        };
+        let bytes = Message::Wanted(vec![row]).encode();
+        assert_eq!(postcard::from_bytes(&bytes), Ok(Message::TooLarge));
+    }
+}

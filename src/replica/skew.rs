@@ -1,0 +1,408 @@
+//! Clocks that disagree (contract 10).
+//!
+//! A transaction stamped further ahead of our wall clock than the bound waits here and never
+//! moves the cluster's clock; so do those that follow it, of its origin or by depending on it.
+//! The rest of the stream goes on. Who is wrong is decided by time synchronization: it does not
+//! change what waits, but who is told to yield, and who stamps its waiting transactions anew.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::change::{Logged, peek};
+use super::clock::Hlc;
+use super::frontier::Frontier;
+use super::{Incarnation, NodeId};
+
+/// How far ahead of ours a stamp may be, in milliseconds.
+pub const BOUND_MS: u64 = 500;
+/// How many bytes of transactions wait at most; beyond that the link that brings more ends, and
+/// brings them again later.
+pub const MAX_WAITING: usize = 16 << 20;
+
+/// What a system says of its own time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeState {
+    /// Whether its clock is synchronized by NTP or the like.
+    pub synchronized: bool,
+    /// How far it knows itself to be off, in milliseconds.
+    pub offset_ms: i64,
+}
+
+/// Whose clock is to yield.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skew {
+    /// Within the bound.
+    Fine,
+    /// Ours: it is not synchronized and the peer's is.
+    WeYield,
+    /// The peer's: it is not synchronized and ours is.
+    PeerYields,
+    /// Nobody knows: both are synchronized, or neither is.
+    Unclear,
+}
+
+impl std::fmt::Display for Skew {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Skew::Fine => "the clocks agree",
+            Skew::WeYield => {
+                "this system's clock differs from the peer's and is not synchronized: set its NTP \
+                 servers; transactions stamped too far ahead wait until it is right"
+            }
+            Skew::PeerYields => {
+                "the peer's clock differs from this system's and is not synchronized: set its NTP \
+                 servers; transactions stamped too far ahead wait until it is right"
+            }
+            Skew::Unclear => {
+                "the clocks of this system and the peer differ and synchronization does not tell \
+                 which is wrong: check the NTP servers of both; neither takes transactions \
+                 stamped too far ahead"
+            }
+        })
+    }
+}
+
+/// Judges a peer whose clock was measured `offset_ms` ahead of ours.
+pub fn judge(ours: TimeState, theirs: TimeState, offset_ms: i64, bound_ms: u64) -> Skew {
+    if offset_ms.unsigned_abs() <= bound_ms {
+        return Skew::Fine;
+    }
+    match (ours.synchronized, theirs.synchronized) {
+        (false, true) => Skew::WeYield,
+        (true, false) => Skew::PeerYields,
+        _ => Skew::Unclear,
+    }
+}
+
+/// One transaction that waits, as an alarm tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Whose.
+    pub origin: Incarnation,
+    /// Which.
+    pub seq: u64,
+    /// Its stamp.
+    pub hlc: Hlc,
+}
+
+/// The transactions that wait.
+#[derive(Debug, Default)]
+pub struct Waiting {
+    held: BTreeMap<Incarnation, BTreeMap<u64, Logged>>,
+    bytes: usize,
+}
+
+/// More waits than there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_WAITING} bytes of transactions wait for clocks to agree")]
+pub struct Full;
+
+impl Waiting {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Whether all of a batch may be applied as it is: nothing waits and nothing is ahead. The
+    /// arguments are those of [`Waiting::admit`].
+    pub fn passes(
+        &self,
+        batch: &[Logged],
+        frontier: &Frontier,
+        at: impl Fn(Incarnation) -> Option<Hlc>,
+        limit: Hlc,
+    ) -> bool {
+        let mut ends: BTreeMap<Incarnation, (u64, Hlc)> = BTreeMap::new();
+        let due = |logged: &Logged| {
+            let origin = logged.origin;
+            let known = || (frontier.seq(origin), at(origin).unwrap_or_default());
+            let end = ends.entry(origin).or_insert_with(known);
+            if logged.seq <= end.0 {
+                return true;
+            }
+            let later = peek(&logged.bytes).map(|parts| parts.0);
+            let Some(stamp) = later.and_then(|later| end.1.0.checked_add(later)) else {
+                return false;
+            };
+            *end = (logged.seq, Hlc(stamp));
+            Hlc(stamp) <= limit
+        };
+        self.is_empty() && batch.iter().all(due)
+    }
+
+    /// Takes a batch in. Returns what may be applied now, in order: what waited and is due, and
+    /// of the batch all but what is stamped beyond `limit` and what builds on that. `at` tells
+    /// an origin's last applied number and stamp. What cannot be read is passed on, for the one
+    /// who applies it to refuse.
+    pub fn admit(
+        &mut self,
+        batch: &[Logged],
+        frontier: &Frontier,
+        at: impl Fn(Incarnation) -> Option<Hlc>,
+        limit: Hlc,
+    ) -> Result<Vec<Logged>, Full> {
+        let mut round = Round {
+            ready: Vec::new(),
+            ends: BTreeMap::new(),
+            frontier,
+            at,
+            limit,
+        };
+        self.due(&mut round);
+        for logged in batch {
+            let holds = self
+                .held
+                .get(&logged.origin)
+                .is_some_and(|held| !held.is_empty());
+            if !holds && round.take(logged, &self.held) {
+                continue;
+            }
+            self.hold(logged, round.frontier)?;
+        }
+        self.due(&mut round);
+        Ok(round.ready)
+    }
+
+    fn hold(&mut self, logged: &Logged, frontier: &Frontier) -> Result<(), Full> {
+        if frontier.covers(logged.origin, logged.seq) {
+            return Ok(());
+        }
+        let held = self.held.entry(logged.origin).or_default();
+        if held.contains_key(&logged.seq) {
+            return Ok(());
+        }
+        if self.bytes + logged.bytes.len() > MAX_WAITING {
+            return Err(Full);
+        }
+        self.bytes += logged.bytes.len();
+        held.insert(logged.seq, logged.clone());
+        Ok(())
+    }
+
+    /// Releases what is due, and what that releases.
+    fn due<F: Fn(Incarnation) -> Option<Hlc>>(&mut self, round: &mut Round<'_, F>) {
+        loop {
+            let before = round.ready.len();
+            let origins: Vec<Incarnation> = self.held.keys().copied().collect();
+            for origin in origins {
+                let Some(mut queue) = self.held.remove(&origin) else {
+                    continue;
+                };
+                while let Some((seq, logged)) = queue.pop_first() {
+                    if !round.take(&logged, &self.held) {
+                        queue.insert(seq, logged);
+                        break;
+                    }
+                    self.bytes -= logged.bytes.len();
+                }
+                if !queue.is_empty() {
+                    self.held.insert(origin, queue);
+                }
+            }
+            if round.ready.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// An origin's node no longer has what waits of it beyond `seq`: it stamped it anew.
+    pub fn forget(&mut self, origin: Incarnation, seq: u64) {
+        if let Some(queue) = self.held.get_mut(&origin) {
+            let gone = queue.split_off(&(seq + 1));
+            self.bytes -= gone.values().map(|l| l.bytes.len()).sum::<usize>();
+            if queue.is_empty() {
+                self.held.remove(&origin);
+            }
+        }
+    }
+
+    /// The node of an origin whose first transaction waits, which tells it.
+    pub fn node(&self, origin: Incarnation) -> Option<NodeId> {
+        let first = self.held.get(&origin)?.get(&1)?;
+        first.decode(Hlc::default())?.head.node
+    }
+
+    /// The origins of which something waits.
+    pub fn origins(&self) -> Vec<Incarnation> {
+        self.held.keys().copied().collect()
+    }
+
+    /// The first that waits of each origin, for an alarm; `at` as in [`Waiting::admit`].
+    pub fn ahead(&self, at: impl Fn(Incarnation) -> Option<Hlc>) -> Vec<Ahead> {
+        let first = |(origin, queue): (&Incarnation, &BTreeMap<u64, Logged>)| {
+            let (seq, logged) = queue.first_key_value()?;
+            let hlc = logged.decode(at(*origin).unwrap_or_default())?.hlc;
+            let (origin, seq) = (*origin, *seq);
+            Some(Ahead { origin, seq, hlc })
+        };
+        self.held.iter().filter_map(first).collect()
+    }
+}
+
+/// One call of [`Waiting::admit`].
+struct Round<'a, F> {
+    ready: Vec<Logged>,
+    /// Where each origin stands after what is ready.
+    ends: BTreeMap<Incarnation, (u64, Hlc)>,
+    frontier: &'a Frontier,
+    at: F,
+    limit: Hlc,
+}
+
+impl<F: Fn(Incarnation) -> Option<Hlc>> Round<'_, F> {
+    fn end(&self, origin: Incarnation) -> (u64, Hlc) {
+        let known = || {
+            let hlc = (self.at)(origin).unwrap_or_default();
+            (self.frontier.seq(origin), hlc)
+        };
+        self.ends.get(&origin).copied().unwrap_or_else(known)
+    }
+
+    /// Makes a transaction ready, unless it has to wait.
+    fn take(
+        &mut self,
+        logged: &Logged,
+        held: &BTreeMap<Incarnation, BTreeMap<u64, Logged>>,
+    ) -> bool {
+        let (seq, hlc) = self.end(logged.origin);
+        if logged.seq <= seq {
+            return true;
+        }
+        let read = peek(&logged.bytes).filter(|_| logged.seq == seq + 1);
+        let stamped = read.and_then(|(later, head)| Some((hlc.0.checked_add(later)?, head)));
+        if let Some((stamp, head)) = stamped {
+            let waits =
+                |dep: &(Incarnation, u64)| held.contains_key(&dep.0) && self.end(dep.0).0 < dep.1;
+            if Hlc(stamp) > self.limit || head.deps.iter().any(waits) {
+                return false;
+            }
+            self.ends.insert(logged.origin, (logged.seq, Hlc(stamp)));
+        }
+        self.ready.push(logged.clone());
+        true
+    }
+}
+
+/// The latest stamp that is within the bound at `wall_ms`.
+pub fn limit(wall_ms: u64, bound_ms: u64) -> Hlc {
+    let millis = wall_ms.saturating_add(bound_ms).min((1 << 48) - 1);
+    Hlc((millis << 16) | 0xffff)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::change::{Body, Head, Transaction};
+
+    fn transaction(origin: u64, seq: u64, hlc: u64, deps: &[(u64, u64)]) -> (Hlc, Transaction) {
+        let transaction = Transaction {
+            origin,
+            seq,
+            hlc: Hlc(hlc << 16),
+            head: Head {
+                node: None,
+                deps: deps.to_vec(),
+            },
+            body: Body::Rows(vec![]),
+        };
+        (Hlc(hlc << 16), transaction)
+    }
+
+    /// The stream of one origin, as logged.
+    fn stream(list: &[(u64, u64, u64, &[(u64, u64)])]) -> Vec<Logged> {
+        let mut last: BTreeMap<u64, Hlc> = BTreeMap::new();
+        let one = |&(origin, seq, ms, deps): &(u64, u64, u64, &[(u64, u64)])| {
+            let (hlc, transaction) = transaction(origin, seq, ms, deps);
+            let previous = last.insert(origin, hlc).unwrap_or_default();
+            Logged {
+                origin,
+                seq,
+                bytes: transaction.encode(previous),
+            }
+        };
+        list.iter().map(one).collect()
+    }
+
+    fn admit(waiting: &mut Waiting, batch: &[Logged], wall_ms: u64) -> Vec<(u64, u64)> {
+        let none = Frontier::default();
+        let ready = waiting.admit(batch, &none, |_| None, limit(wall_ms, BOUND_MS));
+        ready.unwrap().iter().map(|l| (l.origin, l.seq)).collect()
+    }
+
+    #[test]
+    fn what_is_ahead_waits_with_all_that_builds_on_it_and_the_rest_goes_on() {
+        let batch = stream(&[
+            (1, 1, 1_000, &[]),
+            (2, 1, 1_000, &[(1, 1)]),
+            (1, 2, 9_000, &[]),
+            (2, 2, 1_010, &[]),
+            (3, 1, 1_020, &[(1, 2)]),
+            (1, 3, 9_010, &[]),
+            (3, 2, 1_030, &[]),
+            (2, 3, 1_040, &[]),
+        ]);
+        let mut waiting = Waiting::default();
+        let ready = admit(&mut waiting, &batch, 1_000);
+        assert_eq!(ready, vec![(1, 1), (2, 1), (2, 2), (2, 3)]);
+        let ahead = waiting.ahead(|_| Some(Hlc(1_000 << 16)));
+        assert_eq!((ahead[0].origin, ahead[0].seq), (1, 2));
+        assert_eq!(ahead[0].hlc.millis(), 9_000);
+        // Nothing is due yet; later everything is, in an order that keeps causality.
+        let mut held = Frontier::default();
+        for (origin, seq) in ready {
+            held.0.entry(origin).or_default().seq = seq;
+        }
+        let at = |origin| (origin == 1).then_some(Hlc(1_000 << 16));
+        let due = |waiting: &mut Waiting, ms| {
+            let ready = waiting.admit(&[], &held, at, limit(ms, BOUND_MS)).unwrap();
+            ready.iter().map(|l| (l.origin, l.seq)).collect::<Vec<_>>()
+        };
+        assert!(due(&mut waiting, 8_000).is_empty());
+        let all = due(&mut waiting, 9_000);
+        assert_eq!(all, vec![(1, 2), (1, 3), (3, 1), (3, 2)]);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn what_its_origin_stamped_anew_is_forgotten() {
+        let batch = stream(&[(1, 1, 9_000, &[]), (1, 2, 9_001, &[])]);
+        let mut waiting = Waiting::default();
+        assert!(admit(&mut waiting, &batch, 0).is_empty());
+        waiting.forget(1, 0);
+        assert!(waiting.is_empty() && waiting.bytes == 0);
+    }
+
+    #[test]
+    fn more_than_the_bound_is_refused() {
+        let mut waiting = Waiting::default();
+        let mut batch = stream(&[(1, 1, 9_000, &[])]);
+        assert!(admit(&mut waiting, &batch, 0).is_empty());
+        batch[0].seq = 2;
+        batch[0].bytes = vec![0; MAX_WAITING];
+        let none = Frontier::default();
+        let result = waiting.admit(&batch, &none, |_| None, limit(0, BOUND_MS));
+        assert_eq!(result, Err(Full));
+    }
+
+    #[test]
+    fn synchronization_decides_whose_clock_is_wrong() {
+        let [yes, no] = [true, false].map(|synchronized| TimeState {
+            synchronized,
+            offset_ms: 0,
+        });
+        assert_eq!(judge(no, no, 500, BOUND_MS), Skew::Fine);
+        assert_eq!(judge(no, yes, -501, BOUND_MS), Skew::WeYield);
+        assert_eq!(judge(yes, no, 501, BOUND_MS), Skew::PeerYields);
+        assert_eq!(judge(yes, yes, 9_999, BOUND_MS), Skew::Unclear);
+        assert_eq!(judge(no, no, i64::MIN, BOUND_MS), Skew::Unclear);
+    }
+
+    #[test]
+    fn the_far_future_is_no_overflow() {
+        assert_eq!(limit(u64::MAX, u64::MAX).0, u64::MAX);
+        let mut waiting = Waiting::default();
+        let batch = stream(&[(1, 1, (1 << 47) - 1, &[])]);
+        assert!(admit(&mut waiting, &batch, 4_000_000_000_000).is_empty());
+    }
+}

@@ -1,0 +1,432 @@
+//! Issuing transactions again under a fresh incarnation: the unshared end of a history that
+//! forked, or what was stamped by a clock that was wrong (contracts 6 and 10).
+//!
+//! What is issued is what the rows hold now of those transactions: a cell that something later
+//! has overwritten is not brought back. The old numbers are free again afterwards, and whoever
+//! has another history of them tells it as that incarnation's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::params;
+
+use super::apply::remove;
+use super::capture::current;
+use super::log::{self, Origin, sqlite};
+use super::ranges::copy;
+use super::schema::Table;
+use super::settle::Settle;
+use super::writer::Writer;
+use super::{Store, StoreError, retention};
+use crate::replica::Incarnation;
+use crate::replica::change::{Body, Head, Logged, RowChange, RowWrite, TableChange, Transaction};
+use crate::replica::clock::{Hlc, RowClock, Stamp};
+use crate::replica::fork;
+use crate::replica::frontier::{Frontier, Position};
+use crate::replica::schema::DeclarationId;
+use crate::replica::skew::limit;
+use crate::replica::value::{Value, encode_key};
+
+/// About how many bytes of rows go into one transaction that is issued again.
+const CHUNK: usize = 4 << 20;
+
+/// The end of a history, taken out of the log.
+struct Suffix {
+    origin: Incarnation,
+    after: u64,
+    /// The origin as it was at `after`.
+    kept: Origin,
+    /// Declarations, with their stamps.
+    schemas: Vec<(Stamp, Body)>,
+    keys: BTreeMap<(DeclarationId, Vec<u8>), Vec<Value>>,
+    /// Changes of tables that are not here, as they came.
+    foreign: Vec<TableChange>,
+    positions: Vec<i64>,
+}
+
+impl Suffix {
+    fn holds(&self, stamp: &Stamp) -> bool {
+        stamp.origin == self.origin && stamp.seq > self.after
+    }
+}
+
+impl Store {
+    /// Some of an origin's chain hashes, the latest first, to find out where histories part.
+    pub fn chains(&self, origin: Incarnation) -> Result<Vec<Position>, StoreError> {
+        let last = self.frontier().seq(origin);
+        self.read(|reader| {
+            let db = reader.connection;
+            let mut found: Vec<Position> = Vec::new();
+            for seq in fork::probes(last) {
+                if let Some(chain) = log::chain_at(db, origin, seq)? {
+                    found.push(Position { seq, chain });
+                }
+            }
+            found.extend(retention::base(db, origin)?.map(|base| base.0));
+            Ok(found)
+        })
+    }
+
+    /// Takes transactions of `origin` beyond `after` back and issues what they wrote again under
+    /// `fresh`, which is this node's incarnation from then on. Durable when it returns; returns
+    /// how many transactions were taken back.
+    pub fn reissue(
+        &self,
+        origin: Incarnation,
+        after: u64,
+        fresh: Incarnation,
+    ) -> Result<usize, StoreError> {
+        let (count, commit) = self.writer()?.reissue(origin, after, fresh)?;
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(count)
+    }
+
+    /// After this system's clock was set right: what its transactions that nobody can have taken,
+    /// because they are stamped beyond the bound, wrote is stamped anew. `fresh` makes random
+    /// incarnations. Returns how many transactions it were.
+    pub fn restamp(&self, mut fresh: impl FnMut() -> Incarnation) -> Result<usize, StoreError> {
+        let node = self.node();
+        let mut count = 0;
+        loop {
+            let wrong = {
+                let mut writer = self.writer()?;
+                writer.ready()?;
+                let bound = &self.inner.clock_bound;
+                let bound = bound.load(std::sync::atomic::Ordering::Relaxed);
+                let limit = limit((writer.clock)(), bound);
+                let origins = writer.memory.origins.iter();
+                let mut ours = origins.filter(|(_, o)| o.node == Some(node) && o.hlc > limit);
+                match ours.next() {
+                    None => return Ok(count),
+                    Some((id, _)) => (*id, writer.first_beyond(*id, limit)?),
+                }
+            };
+            let (origin, first) = wrong;
+            let taken = self.reissue(origin, first.saturating_sub(1), fresh())?;
+            if taken == 0 {
+                return Err(StoreError::Damaged(format!(
+                    "origin {origin:016x} is stamped in the future and its log is gone"
+                )));
+            }
+            count += taken;
+        }
+    }
+}
+
+impl Writer {
+    fn first_beyond(&self, origin: Incarnation, limit: Hlc) -> Result<u64, StoreError> {
+        let sql = "SELECT coalesce(min(seq), 0) FROM _tutti_log WHERE origin = ? AND hlc > ?";
+        let first = self
+            .db
+            .query_row(sql, params![sqlite(origin), sqlite(limit.0)], |row| {
+                row.get::<_, i64>(0)
+            })?;
+        Ok(first as u64)
+    }
+
+    fn reissue(
+        &mut self,
+        origin: Incarnation,
+        after: u64,
+        fresh: Incarnation,
+    ) -> Result<(usize, u64), StoreError> {
+        self.fold_now()?;
+        let result = self.applying(|writer| {
+            let suffix = writer.suffix(origin, after)?;
+            let hlc = writer.take_back(&suffix)?;
+            let told = writer.issue(&suffix, hlc, fresh)?;
+            Ok((suffix.positions.len(), hlc, told))
+        });
+        // Memory is read anew from what is there now, whether it worked or not.
+        self.set_stale();
+        let (count, hlc, told) = result?;
+        self.renew(fresh, hlc, told);
+        self.ready()?;
+        Ok((count, self.show_all()))
+    }
+
+    /// Reads the end of a history.
+    fn suffix(&self, origin: Incarnation, after: u64) -> Result<Suffix, StoreError> {
+        let base = retention::base(&self.db, origin)?.unwrap_or_default();
+        if base.0.seq > after {
+            return Err(StoreError::NeedsSnapshot {
+                origin,
+                held: after,
+                first: base.0.seq,
+            });
+        }
+        let mut suffix = Suffix {
+            origin,
+            after,
+            kept: Origin {
+                node: self.memory.origins.get(&origin).and_then(|o| o.node),
+                position: base.0,
+                hlc: base.1,
+                deps: base.2,
+            },
+            schemas: Vec::new(),
+            keys: BTreeMap::new(),
+            foreign: Vec::new(),
+            positions: Vec::new(),
+        };
+        log::walk(&self.db, 0, |entry| {
+            let transaction = entry.transaction;
+            if transaction.origin != origin {
+                return Ok(true);
+            }
+            if transaction.seq <= after {
+                let (seq, hlc) = (transaction.seq, transaction.hlc);
+                let kept = &mut suffix.kept;
+                kept.advance(seq, hlc, entry.chain, &transaction.head);
+                return Ok(true);
+            }
+            suffix.positions.push(entry.position);
+            match transaction.body {
+                body @ Body::Schema { .. } => {
+                    let stamp = Stamp {
+                        hlc: transaction.hlc,
+                        origin,
+                        seq: transaction.seq,
+                    };
+                    suffix.schemas.push((stamp, body));
+                }
+                Body::Rows(changes) => {
+                    for change in changes {
+                        if !self.tables.iter().any(|table| table.tid == change.table) {
+                            suffix.foreign.push(change);
+                            continue;
+                        }
+                        for row in change.rows {
+                            let name = (change.table, encode_key(&row.key));
+                            suffix.keys.insert(name, row.key);
+                        }
+                    }
+                }
+            }
+            Ok(true)
+        })?;
+        Ok(suffix)
+    }
+
+    /// Removes the suffix from the log; returns the stamp of what is issued in its place.
+    fn take_back(&mut self, suffix: &Suffix) -> Result<Hlc, StoreError> {
+        let origin = sqlite(suffix.origin);
+        for position in &suffix.positions {
+            self.db
+                .prepare_cached("DELETE FROM _tutti_log WHERE position = ?")?
+                .execute([position])?;
+        }
+        self.db.execute(
+            "DELETE FROM _tutti_index WHERE origin = ? AND seq > ?",
+            params![origin, sqlite(suffix.after)],
+        )?;
+        if suffix.kept.position.seq == 0 {
+            self.memory.origins.remove(&suffix.origin);
+            let sql = "DELETE FROM _tutti_origin WHERE origin = ?";
+            self.db.execute(sql, [origin])?;
+        } else {
+            let kept = suffix.kept.clone();
+            self.memory.origins.insert(suffix.origin, kept);
+        }
+        let origins = self.memory.origins.values().map(|origin| origin.hlc);
+        Ok(origins.max().unwrap_or_default().tick((self.clock)()))
+    }
+
+    /// Logs what the suffix wrote under `fresh`; returns what was told of other origins.
+    fn issue(
+        &mut self,
+        suffix: &Suffix,
+        hlc: Hlc,
+        fresh: Incarnation,
+    ) -> Result<Frontier, StoreError> {
+        let told = log::frontier(&self.memory.origins);
+        let mut issue = Issue {
+            fresh,
+            told: told.0.iter().map(|(id, p)| (*id, p.seq)).collect(),
+            origin: Origin::default(),
+            hlc,
+        };
+        for (old, body) in &suffix.schemas {
+            let new = issue.stamp();
+            self.db.execute(
+                "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? \
+                 WHERE origin = ? AND seq = ?",
+                params![
+                    sqlite(new.hlc.0),
+                    sqlite(new.origin),
+                    sqlite(new.seq),
+                    sqlite(old.origin),
+                    sqlite(old.seq)
+                ],
+            )?;
+            issue.log(self, body.clone())?;
+        }
+        let mut settle = Settle::default();
+        let mut changes: Vec<TableChange> = suffix.foreign.clone();
+        let mut size = 0;
+        for ((tid, encoded), key) in &suffix.keys {
+            let Some(table) = self.tables.iter().find(|table| table.tid == *tid) else {
+                continue;
+            };
+            let table = Arc::clone(table);
+            let Some((clock, row)) = again(self, suffix, &table, encoded, key, issue.stamp())?
+            else {
+                continue;
+            };
+            log::save_clock(&self.db, table.id, encoded, &clock)?;
+            if clock.is_alive() && table.is_constrained() {
+                rank(self, &mut settle, &table, encoded, key)?;
+            }
+            size += encoded.len() + postcard::to_stdvec(&row).unwrap_or_default().len();
+            match changes.last_mut().filter(|last| last.table == *tid) {
+                Some(last) => last.rows.push(row),
+                None => changes.push(TableChange {
+                    table: *tid,
+                    rows: vec![row],
+                }),
+            }
+            if size > CHUNK {
+                issue.log(self, Body::Rows(std::mem::take(&mut changes)))?;
+                size = 0;
+            }
+        }
+        if !changes.is_empty() {
+            issue.log(self, Body::Rows(changes))?;
+        }
+        settle.run(&self.db, &self.tables)?;
+        if issue.origin.position.seq > 0 {
+            self.memory.origins.insert(fresh, issue.origin);
+        }
+        log::save_origins(&self.db, &self.memory.origins)?;
+        log::set_folded(&self.db, self.memory.position)?;
+        Ok(told)
+    }
+}
+
+/// A row has another rank among those that claim its unique values: it is looked at anew.
+fn rank(
+    writer: &Writer,
+    settle: &mut Settle,
+    table: &Arc<Table>,
+    encoded: &[u8],
+    key: &[Value],
+) -> Result<(), StoreError> {
+    let db = &writer.db;
+    let visible = current(db, table, key)?;
+    let row = match &visible {
+        Some(row) => Some(row.clone()),
+        None => settle.merged(db, table, encoded)?,
+    };
+    if row.is_none() {
+        return Ok(());
+    }
+    if visible.is_some() {
+        remove(db, table, key)?;
+    }
+    settle.changed(db, table, encoded.to_vec(), visible, row)
+}
+
+/// The transactions of one reissue.
+struct Issue {
+    fresh: Incarnation,
+    /// What the first of them depends on.
+    told: Vec<(Incarnation, u64)>,
+    origin: Origin,
+    hlc: Hlc,
+}
+
+impl Issue {
+    /// The version of what is logged next.
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            hlc: self.hlc,
+            origin: self.fresh,
+            seq: self.origin.position.seq + 1,
+        }
+    }
+
+    fn log(&mut self, writer: &mut Writer, body: Body) -> Result<(), StoreError> {
+        let stamp = self.stamp();
+        let first = stamp.seq == 1;
+        let transaction = Transaction {
+            origin: self.fresh,
+            seq: stamp.seq,
+            hlc: self.hlc,
+            head: Head {
+                node: first.then_some(writer.node()),
+                deps: if first {
+                    std::mem::take(&mut self.told)
+                } else {
+                    Vec::new()
+                },
+            },
+            body,
+        };
+        let logged = Logged {
+            origin: self.fresh,
+            seq: stamp.seq,
+            bytes: transaction.encode(self.origin.hlc),
+        };
+        writer.memory.position += 1;
+        let position = writer.memory.position;
+        let previous = self.origin.position;
+        let chain = log::append(&writer.db, position, &previous, self.hlc, &logged)?;
+        if first {
+            writer
+                .db
+                .prepare_cached("REPLACE INTO _tutti_index VALUES (?, ?, ?)")?
+                .execute(params![sqlite(self.fresh), 1, position])?;
+        }
+        self.origin
+            .advance(stamp.seq, self.hlc, chain, &transaction.head);
+        self.hlc = Hlc(self.hlc.0 + 1);
+        Ok(())
+    }
+}
+
+/// What a row holds of the suffix, as one change, with the row's clock after it.
+fn again(
+    writer: &Writer,
+    suffix: &Suffix,
+    table: &Table,
+    encoded: &[u8],
+    key: &[Value],
+    stamp: Stamp,
+) -> Result<Option<(RowClock, RowChange)>, StoreError> {
+    let copy = copy(&writer.db, table, encoded)?;
+    let Some(mut clock) = copy.clock else {
+        return Ok(None);
+    };
+    let write = match copy.content {
+        _ if !clock.is_alive() && suffix.holds(&clock.row) => RowWrite::Delete,
+        Some(row) if suffix.holds(&clock.row) => RowWrite::Insert(row),
+        Some(row) if clock.is_alive() => {
+            let columns = clock.columns.iter().filter(|c| suffix.holds(&c.1));
+            let cells = columns.filter_map(|c| Some((c.0, row.get(usize::from(c.0))?.clone())));
+            RowWrite::Update(cells.collect())
+        }
+        _ => return Ok(None),
+    };
+    match &write {
+        RowWrite::Update(cells) if cells.is_empty() => return Ok(None),
+        RowWrite::Update(cells) => {
+            for cell in cells {
+                clock.set_column(cell.0, stamp);
+            }
+        }
+        RowWrite::Insert(_) | RowWrite::Delete => {
+            clock.row = stamp;
+            clock.columns.clear();
+        }
+    }
+    let change = RowChange {
+        key: key.to_vec(),
+        generation: clock.generation,
+        write,
+    };
+    Ok(Some((clock, change)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Forks heal and wrong clocks are put right, and nothing that was written is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+use crate::replica::fork::{common, yields};
+use crate::replica::value::Value::{self, Integer};
+use crate::store::tests::{Peer, peer};
+
+const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
+
+fn run(store: &Store, sql: &str) {
+    store.transact(|tx| tx.execute(sql, &[])).unwrap();
+}
+
+fn rows(store: &Store) -> Vec<Vec<Value>> {
+    let sql = "SELECT * FROM item ORDER BY id";
+    store.read(|reader| reader.query(sql, &[])).unwrap()
+}
+
+fn pull(to: &Store, from: &Store) {
+    let at = from.log_start(&to.frontier()).unwrap();
+    let (found, _) = from.log_after(&to.frontier(), at, 1 << 24).unwrap();
+    to.apply(&found).unwrap();
+}
+
+fn converge(stores: &[&Store]) {
+    for _ in 0..3 {
+        for to in stores {
+            for from in stores {
+                if to.node() != from.node() {
+                    pull(to, from);
+                }
+            }
+        }
+    }
+    for store in stores {
+        assert_eq!(rows(store), rows(stores[0]));
+        assert_eq!(store.frontier(), stores[0].frontier());
+    }
+}
+
+/// The files of `a`, opened as if its memory had been put back: the same incarnation goes on.
+fn put_back(a: &Peer) -> (Store, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir
+        .path()
+        .join("replicated.db")
+        .to_string_lossy()
+        .into_owned();
+    let copy = rusqlite::Connection::open(&a.store.inner.path).unwrap();
+    copy.execute("VACUUM INTO ?", [to]).unwrap();
+    let (node, incarnation) = (a.store.node(), a.store.incarnation());
+    let clock: crate::store::Clock = Arc::new(|| 1_000);
+    let store = Store::open_with_clock(dir.path(), node, incarnation, clock).unwrap();
+    (store, dir)
+}
+
+#[test]
+fn of_two_histories_the_shorter_is_issued_again_and_both_go_on() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    run(
+        &a.store,
+        "INSERT INTO item VALUES (1, 'shared', 0), (2, 'shared', 0)",
+    );
+    let (again, _dir) = put_back(&a);
+    run(&a.store, "INSERT INTO item VALUES (3, 'first life', 0)");
+    run(&a.store, "UPDATE item SET a = 'first life' WHERE id = 1");
+    pull(&b.store, &a.store);
+    run(&b.store, "UPDATE item SET b = 'seen' WHERE id = 3");
+    run(&again, "UPDATE item SET b = 'second life' WHERE id = 1");
+    assert!(again.log_start(&b.store.frontier()).is_err() || again.frontier().seq(1) == 3);
+    let (ours, theirs) = (again.chains(1).unwrap(), b.store.chains(1).unwrap());
+    let shared = common(&ours, &theirs);
+    assert_eq!(shared, 2);
+    assert!(yields(ours[0], theirs[0]));
+    assert_eq!(again.reissue(1, shared, 77).unwrap(), 1);
+    assert_eq!(again.incarnation(), 77);
+    converge(&[&again, &b.store]);
+    let expected = vec![
+        vec![Integer(1), "first life".into(), "second life".into()],
+        vec![Integer(2), "shared".into(), Integer(0)],
+        vec![Integer(3), "first life".into(), "seen".into()],
+    ];
+    assert_eq!(rows(&again), expected);
+    // Both go on, under numbers that mean one thing each.
+    run(&again, "DELETE FROM item WHERE id = 2");
+    run(&b.store, "INSERT INTO item VALUES (9, 0, 0)");
+    converge(&[&again, &b.store]);
+    assert_eq!(again.frontier().seq(77), 2);
+}
+
+#[test]
+fn declarations_inserts_and_deletes_of_a_fork_are_all_issued_again() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    run(&a.store, "INSERT INTO item VALUES (1, 'shared', 0)");
+    let (again, _dir) = put_back(&a);
+    for id in 10..20 {
+        run(&a.store, &format!("INSERT INTO item VALUES ({id}, 0, 0)"));
+    }
+    pull(&b.store, &a.store);
+    again
+        .declare("CREATE TABLE late(id INTEGER PRIMARY KEY, u UNIQUE)")
+        .unwrap();
+    run(&again, "INSERT INTO late VALUES (1, 'x')");
+    run(&again, "DELETE FROM item WHERE id = 1");
+    run(&again, "INSERT INTO item VALUES (2, 'mine', 0)");
+    assert_eq!(again.reissue(1, 2, 77).unwrap(), 4);
+    converge(&[&again, &b.store]);
+    assert_eq!(rows(&b.store).len(), 11);
+    assert_eq!(b.store.digest().unwrap(), again.digest().unwrap());
+    assert_eq!(b.store.tables().unwrap().len(), 2);
+}
+
+fn clocked(number: u8, ms: u64) -> (Store, Arc<AtomicU64>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicU64::new(ms));
+    let read = Arc::clone(&clock);
+    let read: crate::store::Clock = Arc::new(move || read.load(Ordering::Relaxed));
+    let incarnation = u64::from(number);
+    let store = Store::open_with_clock(dir.path(), [number; 16], incarnation, read).unwrap();
+    (store, clock, dir)
+}
+
+/// 2025, 2099 and 1970, in milliseconds.
+const PRESENT: u64 = 1_750_000_000_000;
+const FUTURE: u64 = 4_080_000_000_000;
+
+#[test]
+fn a_clock_in_2099_never_moves_the_cluster_and_is_put_right() {
+    let (a, _, _a) = clocked(1, PRESENT);
+    let (b, clock, _b) = clocked(2, PRESENT);
+    let (c, _, _c) = clocked(3, PRESENT);
+    a.declare(ITEM).unwrap();
+    converge(&[&a, &b, &c]);
+    run(&b, "INSERT INTO item VALUES (1, 'in time', 0)");
+    clock.store(FUTURE, Ordering::Relaxed);
+    run(&b, "INSERT INTO item VALUES (2, 'from 2099', 0)");
+    run(&b, "UPDATE item SET a = 'from 2099' WHERE id = 1");
+    // What was in time arrives; the rest waits, relayed or not, and others' go on.
+    for _ in 0..2 {
+        pull(&a, &b);
+        pull(&c, &a);
+        pull(&c, &b);
+        run(&a, "INSERT OR REPLACE INTO item VALUES (5, 'on', 0)");
+    }
+    assert_eq!(rows(&c).len(), 2);
+    let ahead = a.ahead().unwrap();
+    assert_eq!(ahead.len(), 1);
+    assert_eq!((ahead[0].origin, ahead[0].hlc.millis()), (2, FUTURE));
+    let stamps = a.log_after(&Frontier::default(), 0, 1 << 20).unwrap().0;
+    let mut last = Hlc::default();
+    for logged in stamps.iter().filter(|logged| logged.origin == 1) {
+        last = logged.decode(last).unwrap().hlc;
+        assert!(last.millis() <= PRESENT);
+    }
+    // Set right, it stamps anew what nobody took; what waited of it is forgotten.
+    clock.store(PRESENT + 10, Ordering::Relaxed);
+    assert_eq!(b.restamp(|| 22).unwrap(), 2);
+    a.greeted([2; 16], &b.frontier()).unwrap();
+    c.greeted([2; 16], &b.frontier()).unwrap();
+    assert!(a.ahead().unwrap().is_empty());
+    converge(&[&a, &b, &c]);
+    let from: Value = "from 2099".into();
+    assert_eq!(rows(&a)[0][1], from);
+    assert_eq!(rows(&a)[1][1], from);
+    run(&b, "UPDATE item SET a = 'now' WHERE id = 2");
+    converge(&[&a, &b, &c]);
+}
+
+#[test]
+fn a_clock_in_1970_is_heard_and_takes_what_waited_when_it_is_put_right() {
+    let (a, _, _a) = clocked(1, PRESENT);
+    let (b, clock, _b) = clocked(2, 1_000);
+    b.declare(ITEM).unwrap();
+    pull(&a, &b);
+    run(&a, "INSERT INTO item VALUES (1, 'now', 0)");
+    pull(&b, &a);
+    assert!(rows(&b).is_empty());
+    assert_eq!(b.ahead().unwrap().len(), 1);
+    assert_eq!(b.release().unwrap(), None);
+    run(&b, "INSERT INTO item VALUES (2, 'old times', 0)");
+    pull(&a, &b);
+    assert_eq!(rows(&a).len(), 2);
+    clock.store(PRESENT, Ordering::Relaxed);
+    assert!(b.release().unwrap().is_some());
+    assert_eq!(b.restamp(|| 22).unwrap(), 0);
+    converge(&[&a, &b]);
+    assert_eq!(rows(&b).len(), 2);
+}

@@ -1,0 +1,174 @@
+//! Repair of rows that a proof found to differ: puts the right copy in place. A repair is no new
+//! write: it restores what the log already said, so it is not logged and takes no stamp. Each
+//! one, and each row that nobody can decide, is a [`Finding`].
+
+use std::sync::Arc;
+
+use super::apply::{place, remove};
+use super::memory::parked;
+use super::ranges::copy;
+use super::schema::Table;
+use super::settle::{self, Settle};
+use super::shown::Changed;
+use super::writer::Writer;
+use super::{Store, StoreError, log};
+use crate::replica::NodeId;
+use crate::replica::clock::{RowClock, Stamp};
+use crate::replica::digest::Difference;
+use crate::replica::repair::{Copy, Reason, Unclear, Verdict, decide};
+use crate::replica::value::{Value, decode_key};
+
+/// What became of one row that differed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// The table.
+    pub table: String,
+    /// The row's key.
+    pub key: Vec<Value>,
+    /// What was done, or why nothing was.
+    pub result: Result<Reason, Unclear>,
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let key = crate::replica::value::encode(&self.key);
+        let hex: String = key.iter().take(16).map(|b| format!("{b:02x}")).collect();
+        // The key itself may be somebody's secret: its bytes' hex is enough to find the row.
+        write!(f, "table {}, row key {hex}: ", self.table)?;
+        match &self.result {
+            Ok(reason) => write!(f, "repaired: {reason}"),
+            Err(unclear) => write!(f, "not repaired: {unclear}"),
+        }
+    }
+}
+
+impl Store {
+    /// Decides about one row by the copies that others hold of it, and repairs it here where
+    /// ours is wrong. `None`: ours stands, or is under way. Durable when it returns.
+    pub fn repair(
+        &self,
+        row: &Difference,
+        others: &[(NodeId, Copy)],
+    ) -> Result<Option<Finding>, StoreError> {
+        let node = self.node();
+        let repaired = self.writer()?.repair(node, row, others)?;
+        let Some((finding, commit)) = repaired else {
+            return Ok(None);
+        };
+        if let Some(commit) = commit {
+            self.durable(commit)?;
+        }
+        Ok(Some(finding))
+    }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Writes past the engine: a connection of its own, no hook, no log.
+    pub fn corrupt(&self, sql: &str) {
+        let db = rusqlite::Connection::open(&self.inner.path).unwrap();
+        db.execute_batch(sql).unwrap();
+    }
+}
+
+impl Writer {
+    fn repair(
+        &mut self,
+        us: NodeId,
+        row: &Difference,
+        others: &[(NodeId, Copy)],
+    ) -> Result<Option<(Finding, Option<u64>)>, StoreError> {
+        self.fold_now()?;
+        let Some(table) = self.tables.iter().find(|table| table.name == row.table) else {
+            return Ok(None);
+        };
+        let table = Arc::clone(table);
+        let Some(key) = decode_key(&row.key).filter(|key| key.len() == table.key.len()) else {
+            return Err(StoreError::Peer("a row key that cannot be read".into()));
+        };
+        let known = |copy: &Copy| self.holds(copy) && fits(&table, copy);
+        let others: Vec<(NodeId, Copy)> = others.iter().filter(|o| known(&o.1)).cloned().collect();
+        let mut ours = copy(&self.db, &table, &row.key)?;
+        if !fits(&table, &ours) {
+            ours.content = None;
+        }
+        let verdict = decide(us, &ours, &others, |origin| self.node_of(origin));
+        let (result, commit) = match verdict {
+            Verdict::Keep => return Ok(None),
+            Verdict::Alarm(unclear) => (Err(unclear), None),
+            Verdict::Take {
+                clock,
+                content,
+                reason,
+            } => {
+                let commit = self.put(&table, &row.key, &key, &clock, content)?;
+                (Ok(reason), Some(commit))
+            }
+        };
+        let finding = Finding {
+            table: row.table.clone(),
+            key,
+            result,
+        };
+        Ok(Some((finding, commit)))
+    }
+
+    /// Whether every stamp of a copy is one that we hold: what is beyond arrives by itself.
+    fn holds(&self, copy: &Copy) -> bool {
+        let frontier = log::frontier(&self.memory.origins);
+        let held = |stamp: &Stamp| {
+            let closed = self.memory.closed.get(&stamp.origin);
+            frontier.covers(stamp.origin, stamp.seq)
+                || closed.is_some_and(|closed| closed.position.seq >= stamp.seq)
+        };
+        let clock = copy.clock.as_ref();
+        clock.is_none_or(|clock| held(&clock.row) && clock.columns.iter().all(|c| held(&c.1)))
+    }
+
+    fn node_of(&self, origin: crate::replica::Incarnation) -> Option<NodeId> {
+        let known = self.memory.origins.get(&origin);
+        known.or_else(|| self.memory.closed.get(&origin))?.node
+    }
+
+    fn put(
+        &mut self,
+        table: &Arc<Table>,
+        encoded: &[u8],
+        key: &[Value],
+        clock: &RowClock,
+        content: Vec<Value>,
+    ) -> Result<u64, StoreError> {
+        let parked = self.applying(|writer| {
+            let db = &writer.db;
+            log::save_clock(db, table.id, encoded, clock)?;
+            let visible = super::capture::current(db, table, key)?;
+            if !table.is_constrained() {
+                place(db, table, &content)?;
+                return Ok(writer.memory.parked);
+            }
+            if visible.is_some() {
+                remove(db, table, key)?;
+            }
+            settle::unpark(db, table.id, encoded)?;
+            let mut settle = Settle::default();
+            settle.changed(db, table, encoded.to_vec(), visible, Some(content))?;
+            settle.run(db, &writer.tables)?;
+            parked(db)
+        })?;
+        self.memory.parked = parked;
+        let changed = Changed::Tables(std::slice::from_ref(&table.name));
+        Ok(self.show(std::iter::empty(), &changed))
+    }
+}
+
+/// Whether a copy has the table's shape.
+fn fits(table: &Table, copy: &Copy) -> bool {
+    let width = table.columns.len();
+    let content = copy.content.as_ref();
+    let columns = copy.clock.as_ref().map(|clock| &clock.columns);
+    content.is_none_or(|row| row.len() == width)
+        && columns.is_none_or(|columns| columns.iter().all(|c| usize::from(c.0) < width))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! A row is corrupted behind the engine's back, found, and repaired.
+
+use super::*;
+use crate::replica::digest::{Outcome, common};
+use crate::store::tests::{Peer, peer, pull};
+
+fn exchange(a: &Peer, b: &Peer) {
+    pull(a, b);
+    pull(b, a);
+}
+
+fn compare(a: &Peer, b: &Peer) -> Outcome {
+    let through = common(&a.store.frontier(), &b.store.frontier());
+    let mut comparison = a.store.compare(through).unwrap();
+    while let Some(question) = comparison.question() {
+        let answer = b.store.prove(&question).unwrap();
+        a.store.compared(&mut comparison, answer).unwrap();
+    }
+    comparison.outcome()
+}
+
+/// Repairs `at` by the copies of the others.
+fn repair(at: &Peer, others: &[&Peer]) -> Vec<Finding> {
+    let outcome = compare(at, others[0]);
+    let mut findings = Vec::new();
+    for row in &outcome.differences {
+        let copy = |peer: &&Peer| {
+            let copy = peer.store.copies(std::slice::from_ref(row)).unwrap();
+            (peer.store.node(), copy[0].clone())
+        };
+        let copies: Vec<_> = others.iter().map(copy).collect();
+        findings.extend(at.store.repair(row, &copies).unwrap());
+    }
+    findings
+}
+
+fn behind(peer: &Peer, sql: &str) {
+    peer.store.corrupt(sql);
+}
+
+const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
+const PERSON: &str = "CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT UNIQUE, note)";
+
+fn filled(rows: i64) -> (Peer, Peer) {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    a.store.declare(PERSON).unwrap();
+    let work = |tx: &mut crate::store::Tx<'_>| {
+        for id in 0..rows {
+            let params = [id.into(), format!("row {id}").into()];
+            tx.execute("INSERT INTO item VALUES (?, ?, 0)", &params)?;
+        }
+        tx.execute(
+            "INSERT INTO person VALUES (1, 'ann', 0), (2, 'bob', 0)",
+            &[],
+        )
+    };
+    a.store.transact(work).unwrap();
+    exchange(&a, &b);
+    (a, b)
+}
+
+#[test]
+fn a_row_corrupted_behind_the_engine_is_found_in_few_exchanges_and_repaired() {
+    let (a, b) = filled(5_000);
+    assert!(compare(&a, &b).is_identical());
+    behind(&b, "UPDATE item SET a = 'rotten' WHERE id = 4321");
+    let outcome = compare(&a, &b);
+    assert_eq!(outcome.differences.len(), 1);
+    assert!(outcome.exchanges <= 4, "{} exchanges", outcome.exchanges);
+    // The writer's copy stands, the other's is replaced by it.
+    assert!(repair(&a, &[&b]).is_empty());
+    let findings = repair(&b, &[&a]);
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].result, Ok(Reason::Writer));
+    assert!(
+        findings[0].to_string().contains("repaired"),
+        "{}",
+        findings[0]
+    );
+    assert!(compare(&a, &b).is_identical());
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+}
+
+#[test]
+fn a_lost_row_is_put_back_even_where_it_was_written() {
+    let (a, b) = filled(100);
+    behind(
+        &a,
+        "DELETE FROM item WHERE id = 7; DELETE FROM person WHERE id = 2",
+    );
+    let findings = repair(&a, &[&b]);
+    let reasons: Vec<_> = findings.iter().map(|f| f.result).collect();
+    assert_eq!(reasons, vec![Ok(Reason::Missing); 2]);
+    assert!(repair(&b, &[&a]).is_empty());
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+    // Nothing was logged for it.
+    assert_eq!(a.store.frontier(), b.store.frontier());
+}
+
+#[test]
+fn a_parked_row_is_proven_and_repaired_too() {
+    let (a, b) = filled(10);
+    let insert = "INSERT INTO person VALUES (?, 'eve', 1)";
+    a.store
+        .transact(|tx| tx.execute(insert, &[10.into()]))
+        .unwrap();
+    b.store
+        .transact(|tx| tx.execute(insert, &[20.into()]))
+        .unwrap();
+    exchange(&a, &b);
+    assert!(compare(&a, &b).is_identical());
+    // At the one that did not write the parked row.
+    let parked = a.store.conflicts(1).unwrap().remove(0);
+    let (bad, good) = if parked.key == [10.into()] {
+        (&b, &a)
+    } else {
+        (&a, &b)
+    };
+    behind(bad, "UPDATE _tutti_hidden SET row = x'00'");
+    let outcome = compare(bad, good);
+    assert_eq!(outcome.differences.len(), 1, "{outcome:?}");
+    assert_eq!(repair(bad, &[good]).len(), 1);
+    assert!(compare(&a, &b).is_identical());
+}
+
+#[test]
+fn writes_under_way_are_no_difference() {
+    let (a, b) = filled(200);
+    let sql = "UPDATE item SET a = 'new' WHERE id IN (3, 150)";
+    a.store.transact(|tx| tx.execute(sql, &[])).unwrap();
+    let sql = "INSERT INTO item VALUES (1000, 'new', 1)";
+    b.store.transact(|tx| tx.execute(sql, &[])).unwrap();
+    assert!(compare(&a, &b).is_identical());
+    assert!(compare(&b, &a).is_identical());
+}
+
+#[test]
+fn a_copy_that_cannot_be_is_not_taken() {
+    let (a, b) = filled(10);
+    behind(&b, "UPDATE item SET a = 'rotten' WHERE id = 1");
+    let row = compare(&b, &a).differences[0].clone();
+    let copy = a.store.copies(std::slice::from_ref(&row)).unwrap()[0].clone();
+    let mut wide = copy.clone();
+    wide.content.as_mut().unwrap().push(Value::Null);
+    let mut future = copy;
+    future.clock.as_mut().unwrap().row.seq = 99;
+    for lie in [wide, future] {
+        let result = b.store.repair(&row, &[(a.store.node(), lie)]).unwrap();
+        assert_eq!(result, None);
+    }
+    let nonsense = Difference {
+        table: "item".into(),
+        key: vec![0xff; 9],
+    };
+    assert!(b.store.repair(&nonsense, &[]).is_err());
+}
+
+#[test]
+fn a_row_inserted_past_the_engine_is_counted() {
+    let (a, _b) = filled(10);
+    assert!(a.store.strangers().unwrap().is_empty());
+    behind(&a, "INSERT INTO item VALUES (99, 'smuggled', 0)");
+    assert_eq!(a.store.strangers().unwrap(), vec![("item".to_owned(), 1)]);
+}

@@ -1,0 +1,557 @@
+//! Forgetting: log entries that every peer has, tombstones that are causally stable, closed
+//! incarnations. What may go is decided in `replica::retention`; here it goes, in slices short
+//! enough for writers not to notice.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::log::{self, Origin, sqlite};
+use super::shown::Changed;
+use super::writer::Writer;
+use super::{Store, StoreError, lock};
+use crate::replica::change::{Body, RowWrite};
+use crate::replica::clock::{Hlc, Stamp};
+use crate::replica::frontier::{Frontier, Position};
+use crate::replica::retention::{Retention, Seqs, closed};
+use crate::replica::{Incarnation, NodeId};
+
+/// `_tutti_trimmed`: per origin the last transaction that left the log, and what it knew.
+/// `_tutti_closed`: incarnations that ended and that every peer has seen all of.
+/// `_tutti_floor`: per table the highest generation of a tombstone that went; whoever inserts an
+/// unknown key begins above it, because a peer may still hold that tombstone.
+/// `_tutti_grave`: tombstones that were not stable when their log entry went.
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS _tutti_trimmed(
+  origin INTEGER PRIMARY KEY, seq INTEGER NOT NULL, hlc INTEGER NOT NULL,
+  chain BLOB NOT NULL, deps BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS _tutti_closed(
+  origin INTEGER PRIMARY KEY, node BLOB, seq INTEGER NOT NULL, hlc INTEGER NOT NULL,
+  chain BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS _tutti_floor(
+  tbl INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS _tutti_grave(
+  tbl INTEGER NOT NULL, key BLOB NOT NULL, PRIMARY KEY (tbl, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS _tutti_marked(node BLOB NOT NULL PRIMARY KEY);
+";
+
+/// How many log entries, or tombstones, one slice looks at while it holds the writer.
+const SLICE: usize = 512;
+
+/// Creates them where they are missing.
+pub(super) fn create(db: &Connection) -> Result<(), StoreError> {
+    Ok(db.execute_batch(TABLES)?)
+}
+
+/// The closed incarnations.
+pub(super) fn load_closed(db: &Connection) -> Result<BTreeMap<Incarnation, Origin>, StoreError> {
+    let mut statement = db.prepare("SELECT origin, node, seq, hlc, chain FROM _tutti_closed")?;
+    let mut rows = statement.query([])?;
+    let mut found = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let number = |at: usize| row.get::<_, i64>(at).map(|value| value as u64);
+        let origin = Origin {
+            node: row.get(1)?,
+            position: Position {
+                seq: number(2)?,
+                chain: row.get(4)?,
+            },
+            hlc: Hlc(number(3)?),
+            deps: BTreeMap::new(),
+        };
+        found.insert(number(0)?, origin);
+    }
+    Ok(found)
+}
+
+/// Per table the generation that an insert of an unknown key begins above.
+pub(super) fn load_floors(db: &Connection) -> Result<BTreeMap<i64, u32>, StoreError> {
+    let mut statement = db.prepare("SELECT tbl, generation FROM _tutti_floor")?;
+    let floors = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(floors.collect::<Result<_, _>>()?)
+}
+
+/// The peers marked *needs snapshot*.
+pub(super) fn load_marked(db: &Connection) -> Result<BTreeSet<NodeId>, StoreError> {
+    let mut statement = db.prepare("SELECT node FROM _tutti_marked")?;
+    let marked = statement.query_map([], |row| row.get(0))?;
+    Ok(marked.collect::<Result<_, _>>()?)
+}
+
+/// The last transaction of an origin that left the log, its stamp, and all it had seen.
+pub(super) type Base = (Position, Hlc, BTreeMap<Incarnation, u64>);
+
+/// Where the log of an origin begins, if it was ever trimmed.
+pub(super) fn base(db: &Connection, origin: Incarnation) -> Result<Option<Base>, StoreError> {
+    let sql = "SELECT seq, hlc, chain, deps FROM _tutti_trimmed WHERE origin = ?";
+    let found: Option<(i64, i64, [u8; 32], Vec<u8>)> = db
+        .prepare_cached(sql)?
+        .query_row([sqlite(origin)], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })
+        .optional()?;
+    let Some((seq, hlc, chain, deps)) = found else {
+        return Ok(None);
+    };
+    let deps = postcard::from_bytes(&deps)
+        .map_err(|_| StoreError::Damaged("a trimmed origin's dependencies".into()))?;
+    let seq = seq as u64;
+    Ok(Some((Position { seq, chain }, Hlc(hlc as u64), deps)))
+}
+
+fn save_base(db: &Connection, origin: Incarnation, at: &Base) -> Result<(), StoreError> {
+    let deps = postcard::to_stdvec(&at.2).unwrap_or_default();
+    db.prepare_cached(
+        "REPLACE INTO _tutti_trimmed(origin, seq, hlc, chain, deps) VALUES (?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        sqlite(origin),
+        sqlite(at.0.seq),
+        sqlite(at.1.0),
+        at.0.chain,
+        deps
+    ])?;
+    Ok(())
+}
+
+/// Refuses a reader whose place in the log is gone.
+pub(super) fn reachable(db: &Connection, frontier: &Frontier) -> Result<(), StoreError> {
+    let mut statement = db.prepare_cached(
+        "SELECT origin, seq FROM _tutti_trimmed UNION ALL SELECT origin, seq FROM _tutti_closed",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (origin, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let (origin, first) = (origin as u64, seq as u64);
+        if !frontier.covers(origin, first) {
+            let held = frontier.seq(origin);
+            return Err(StoreError::NeedsSnapshot {
+                origin,
+                held,
+                first,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What one [`Store::trim`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Transactions that left the log.
+    pub transactions: u64,
+    /// Tombstones that went.
+    pub tombstones: u64,
+    /// Incarnations that were folded away.
+    pub incarnations: u64,
+    /// Peers that were marked *needs snapshot* to keep the log within its bound.
+    pub marked: Vec<NodeId>,
+    /// What the log holds now, in bytes.
+    pub log_bytes: u64,
+}
+
+/// What a store keeps for its peers.
+pub(super) struct Kept {
+    pub retention: Retention,
+    bound: u64,
+}
+
+impl Kept {
+    pub fn new(marked: BTreeSet<NodeId>) -> Self {
+        Kept {
+            retention: Retention::new(marked),
+            bound: u64::MAX,
+        }
+    }
+}
+
+impl Store {
+    /// Sets who is configured, here or at any peer: those known by their node id, and how many
+    /// have never been met. Until this is called nothing is forgotten.
+    pub fn set_peers(&self, known: BTreeSet<NodeId>, unknown: usize) {
+        lock(&self.inner.kept).retention.configure(known, unknown);
+    }
+
+    /// How many bytes of log are kept for peers that are away.
+    pub fn set_log_bound(&self, bytes: u64) {
+        lock(&self.inner.kept).bound = bytes;
+    }
+
+    /// A peer said hello with all it holds. A marked peer that holds what was dropped after all
+    /// is marked no longer.
+    pub fn greeted(&self, node: NodeId, frontier: &Frontier) -> Result<(), StoreError> {
+        let reaches = self.read(|reader| match reachable(reader.connection, frontier) {
+            Ok(()) => Ok(true),
+            Err(StoreError::NeedsSnapshot { .. }) => Ok(false),
+            Err(error) => Err(error),
+        })?;
+        self.forget_waiting(node, frontier)?;
+        let own = self.frontier();
+        let unmarked = {
+            let retention = &mut lock(&self.inner.kept).retention;
+            retention.greeted(node, frontier.clone(), &own);
+            reaches && retention.unmark(node)
+        };
+        if unmarked {
+            let writer = self.writer()?;
+            let sql = "DELETE FROM _tutti_marked WHERE node = ?";
+            writer.db.execute(sql, [node])?;
+        }
+        Ok(())
+    }
+
+    /// A peer acknowledged.
+    pub fn acknowledged(&self, node: NodeId, frontier: &Frontier) {
+        let own = self.frontier();
+        let retention = &mut lock(&self.inner.kept).retention;
+        retention.acknowledged(node, frontier, &own);
+    }
+
+    /// Whether a peer has to take a snapshot.
+    pub fn needs_snapshot(&self, node: NodeId) -> bool {
+        lock(&self.inner.kept).retention.is_marked(node)
+    }
+
+    /// Forgets what may go, in slices between which writers have their turn. Where the log is
+    /// beyond its bound after that, the peer that holds back most of it is marked.
+    pub fn trim(&self) -> Result<Trimmed, StoreError> {
+        let mut trimmed = Trimmed::default();
+        loop {
+            self.drop_what_may_go(&mut trimmed)?;
+            trimmed.log_bytes = self.log_bytes()?;
+            if trimmed.log_bytes <= lock(&self.inner.kept).bound {
+                return Ok(trimmed);
+            }
+            let own = self.frontier();
+            let given_up = lock(&self.inner.kept).retention.give_up(&own);
+            match given_up {
+                Some(node) => {
+                    let writer = self.writer()?;
+                    let sql = "INSERT OR IGNORE INTO _tutti_marked(node) VALUES (?)";
+                    writer.db.execute(sql, [node])?;
+                    let commit = writer.show(std::iter::empty(), &Changed::Tables(&[]));
+                    drop(writer);
+                    // The mark is on disk before anything goes that the peer still lacks.
+                    self.inner.sync.wait(commit, &self.inner.shown)?;
+                    trimmed.marked.push(node);
+                }
+                None => {
+                    let retention = &mut lock(&self.inner.kept).retention;
+                    if !retention.has_unknown() {
+                        return Ok(trimmed);
+                    }
+                    retention.give_up_unknown();
+                }
+            }
+        }
+    }
+
+    fn log_bytes(&self) -> Result<u64, StoreError> {
+        self.read(|reader| {
+            let sql = "SELECT coalesce(sum(length(bytes)), 0) FROM _tutti_log";
+            let bytes: i64 = reader.connection.query_row(sql, [], |row| row.get(0))?;
+            Ok(bytes as u64)
+        })
+    }
+
+    fn drop_what_may_go(&self, trimmed: &mut Trimmed) -> Result<(), StoreError> {
+        self.writer()?.fold_now()?;
+        // What is dropped here must be on disk at the peers, and our knowledge of it here.
+        let open = self.open_frontier();
+        let (droppable, stable, configured) = {
+            let kept = lock(&self.inner.kept);
+            let retention = &kept.retention;
+            (
+                retention.droppable(&open),
+                retention.stable(&open),
+                retention.configured().clone(),
+            )
+        };
+        let mut after = 0;
+        while let Some(next) = self
+            .writer()?
+            .trim_log(&droppable, &stable, after, trimmed)?
+        {
+            after = next;
+        }
+        let mut grave = (i64::MIN, Vec::new());
+        while let Some(next) = self.writer()?.trim_graves(&stable, grave, trimmed)? {
+            grave = next;
+        }
+        let us = self.node();
+        self.writer()?.fold_away(&stable, us, &configured, trimmed)
+    }
+}
+
+impl Writer {
+    /// One slice of the log beyond position `after`; returns where to go on.
+    fn trim_log(
+        &mut self,
+        droppable: &Seqs,
+        stable: &Seqs,
+        after: i64,
+        trimmed: &mut Trimmed,
+    ) -> Result<Option<i64>, StoreError> {
+        self.ready()?;
+        let folded = self.memory.folded;
+        let (reached, dropped, tombstones) = self.atomically(|writer| {
+            let db = &writer.db;
+            let (mut looked, mut reached) = (0, None);
+            let mut bases = BTreeMap::new();
+            let mut gone = Vec::new();
+            let mut deleted = Vec::new();
+            log::walk(db, after, |entry| {
+                if looked == SLICE || entry.position > folded {
+                    reached = (looked == SLICE).then_some(entry.position - 1);
+                    return Ok(false);
+                }
+                looked += 1;
+                let transaction = entry.transaction;
+                let (origin, seq) = (transaction.origin, transaction.seq);
+                if droppable.get(&origin).is_none_or(|last| *last < seq) {
+                    return Ok(true);
+                }
+                let base = match bases.entry(origin) {
+                    std::collections::btree_map::Entry::Occupied(slot) => slot.into_mut(),
+                    std::collections::btree_map::Entry::Vacant(slot) => {
+                        slot.insert(base(db, origin)?.unwrap_or_default())
+                    }
+                };
+                base.0 = Position {
+                    seq,
+                    chain: entry.chain,
+                };
+                base.1 = transaction.hlc;
+                base.2.extend(transaction.head.deps.iter().copied());
+                gone.push(entry.position);
+                if let Body::Rows(changes) = transaction.body {
+                    deleted.extend(changes.into_iter().flat_map(|change| {
+                        let dead = |row: &crate::replica::change::RowChange| {
+                            matches!(row.write, RowWrite::Delete)
+                        };
+                        let rows = change.rows.into_iter().filter(dead);
+                        rows.map(move |row| (change.table, row.key))
+                    }));
+                }
+                Ok(true)
+            })?;
+            for position in &gone {
+                db.prepare_cached("DELETE FROM _tutti_log WHERE position = ?")?
+                    .execute([position])?;
+            }
+            for (origin, base) in &bases {
+                save_base(db, *origin, base)?;
+                trim_index(db, *origin, base.0.seq)?;
+            }
+            let mut tombstones = 0;
+            for (table, key) in deleted {
+                let table = writer.tables.iter().find(|known| known.tid == table);
+                let Some(id) = table.map(|table| table.id) else {
+                    continue;
+                };
+                let key = crate::replica::value::encode_key(&key);
+                match bury(db, &writer.memory.closed, stable, id, &key)? {
+                    Grave::Gone => tombstones += 1,
+                    Grave::Waits => {
+                        db.prepare_cached("INSERT OR IGNORE INTO _tutti_grave VALUES (?, ?)")?
+                            .execute(params![id, key])?;
+                    }
+                    Grave::None => {}
+                }
+            }
+            Ok((reached, gone.len() as u64, tombstones))
+        })?;
+        if tombstones > 0 {
+            self.memory.floors = load_floors(&self.db)?;
+        }
+        trimmed.transactions += dropped;
+        trimmed.tombstones += tombstones;
+        Ok(reached)
+    }
+
+    /// One slice of the tombstones that were not stable when their log entry went.
+    fn trim_graves(
+        &mut self,
+        stable: &Seqs,
+        after: (i64, Vec<u8>),
+        trimmed: &mut Trimmed,
+    ) -> Result<Option<(i64, Vec<u8>)>, StoreError> {
+        let (last, tombstones) = self.atomically(|writer| {
+            let db = &writer.db;
+            let mut statement = db.prepare_cached(
+                "SELECT tbl, key FROM _tutti_grave WHERE (tbl, key) > (?, ?) \
+                 ORDER BY tbl, key LIMIT ?",
+            )?;
+            let names = statement.query_map(params![after.0, after.1, SLICE as i64], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+            let names: Vec<(i64, Vec<u8>)> = names.collect::<Result<_, _>>()?;
+            let mut tombstones = 0;
+            for (table, key) in &names {
+                match bury(db, &writer.memory.closed, stable, *table, key)? {
+                    Grave::Waits => continue,
+                    Grave::Gone => tombstones += 1,
+                    Grave::None => {}
+                }
+                db.prepare_cached("DELETE FROM _tutti_grave WHERE tbl = ? AND key = ?")?
+                    .execute(params![table, key])?;
+            }
+            let last = names.last().filter(|_| names.len() == SLICE).cloned();
+            Ok((last, tombstones))
+        })?;
+        if tombstones > 0 {
+            self.memory.floors = load_floors(&self.db)?;
+        }
+        trimmed.tombstones += tombstones;
+        Ok(last)
+    }
+
+    /// Closed incarnations of which everybody has everything leave frontiers and dependencies.
+    fn fold_away(
+        &mut self,
+        stable: &Seqs,
+        us: NodeId,
+        configured: &BTreeSet<NodeId>,
+        trimmed: &mut Trimmed,
+    ) -> Result<(), StoreError> {
+        self.ready()?;
+        let origins = &self.memory.origins;
+        let known = origins
+            .iter()
+            .map(|(id, origin)| (*id, origin.node, origin.hlc));
+        let mut gone = closed(known, us, self.incarnation, configured);
+        gone.retain(|id| {
+            let last = origins.get(id).map_or(0, |origin| origin.position.seq);
+            stable.get(id).is_some_and(|stable| *stable >= last)
+        });
+        // Their log has to be gone, too; what came meanwhile keeps it for the next time.
+        let mut ended = Vec::new();
+        for id in gone {
+            let last = origins.get(&id).map_or(0, |origin| origin.position.seq);
+            if base(&self.db, id)?.is_some_and(|base| base.0.seq == last) {
+                ended.push(id);
+            }
+        }
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let mut left = origins.clone();
+        let mut away = BTreeMap::new();
+        for id in &ended {
+            away.extend(left.remove_entry(id));
+        }
+        for origin in left.values_mut() {
+            origin.deps.retain(|id, _| !away.contains_key(id));
+        }
+        self.fold_now()?;
+        self.atomically(|writer| {
+            let db = &writer.db;
+            for (id, origin) in &away {
+                let at = sqlite(*id);
+                db.prepare_cached("REPLACE INTO _tutti_closed VALUES (?, ?, ?, ?, ?)")?
+                    .execute(params![
+                        at,
+                        origin.node,
+                        sqlite(origin.position.seq),
+                        sqlite(origin.hlc.0),
+                        origin.position.chain
+                    ])?;
+                for table in ["_tutti_origin", "_tutti_trimmed", "_tutti_index"] {
+                    let sql = format!("DELETE FROM {table} WHERE origin = ?");
+                    db.prepare_cached(&sql)?.execute([at])?;
+                }
+            }
+            log::save_origins(db, &left)
+        })?;
+        trimmed.incarnations += away.len() as u64;
+        self.forget(&away);
+        self.memory.origins = left;
+        self.memory.closed.extend(away);
+        self.show_all();
+        Ok(())
+    }
+
+    /// Drops from a batch what belongs to closed incarnations; one that goes on after all is
+    /// opened again.
+    pub fn without_closed(
+        &mut self,
+        batch: &[crate::replica::change::Logged],
+    ) -> Result<Option<Vec<crate::replica::change::Logged>>, StoreError> {
+        let last = |id: &Incarnation| self.memory.closed.get(id).map(|o| o.position.seq);
+        if !batch.iter().any(|logged| last(&logged.origin).is_some()) {
+            return Ok(None);
+        }
+        let news = |logged: &&crate::replica::change::Logged| {
+            last(&logged.origin).is_none_or(|last| logged.seq > last)
+        };
+        let left: Vec<_> = batch.iter().filter(news).cloned().collect();
+        for logged in &left {
+            if let Some(origin) = self.memory.closed.remove(&logged.origin) {
+                let at = (origin.position, origin.hlc, origin.deps.clone());
+                self.atomically(|writer| {
+                    save_base(&writer.db, logged.origin, &at)?;
+                    let one = log::Origins::from([(logged.origin, origin.clone())]);
+                    log::save_origins(&writer.db, &one)?;
+                    let sql = "DELETE FROM _tutti_closed WHERE origin = ?";
+                    writer.db.execute(sql, [sqlite(logged.origin)])?;
+                    Ok(())
+                })?;
+                self.memory.origins.insert(logged.origin, origin);
+                self.show_all();
+            }
+        }
+        Ok(Some(left))
+    }
+}
+
+/// The sparse index keeps its last entry before what is left of the log.
+fn trim_index(db: &Connection, origin: Incarnation, seq: u64) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "DELETE FROM _tutti_index WHERE origin = ?1 AND seq < \
+         (SELECT max(seq) FROM _tutti_index WHERE origin = ?1 AND seq <= ?2)",
+    )?
+    .execute(params![sqlite(origin), sqlite(seq)])?;
+    Ok(())
+}
+
+enum Grave {
+    /// The tombstone went.
+    Gone,
+    /// Not yet.
+    Waits,
+    /// The row lives, or its tombstone is gone already.
+    None,
+}
+
+/// Removes a row's tombstone if it is causally stable.
+fn bury(
+    db: &Connection,
+    closed: &BTreeMap<Incarnation, Origin>,
+    stable: &Seqs,
+    table: i64,
+    key: &[u8],
+) -> Result<Grave, StoreError> {
+    let clock = log::load_clock(db, table, key)?;
+    let Some(clock) = clock.filter(|clock| !clock.is_alive()) else {
+        return Ok(Grave::None);
+    };
+    let is_stable = |stamp: &Stamp| {
+        let last = stable.get(&stamp.origin).copied().unwrap_or(0);
+        last >= stamp.seq || closed.contains_key(&stamp.origin)
+    };
+    if !is_stable(&clock.row) {
+        return Ok(Grave::Waits);
+    }
+    db.prepare_cached("DELETE FROM _tutti_clock WHERE tbl = ? AND key = ?")?
+        .execute(params![table, key])?;
+    db.prepare_cached(
+        "INSERT INTO _tutti_floor(tbl, generation) VALUES (?, ?) \
+         ON CONFLICT DO UPDATE SET generation = max(generation, excluded.generation)",
+    )?
+    .execute(params![table, clock.generation])?;
+    Ok(Grave::Gone)
+}
+
+#[cfg(test)]
+mod tests;

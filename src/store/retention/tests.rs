@@ -1,0 +1,228 @@
+//! What is forgotten, and what is not.
+
+use super::*;
+use crate::replica::value::Value::{self, Integer};
+use crate::store::tests::{Peer, peer, pull};
+
+const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a)";
+
+fn node(number: u8) -> NodeId {
+    [number; 16]
+}
+
+fn run(peer: &Peer, sql: &str) {
+    peer.store.transact(|tx| tx.execute(sql, &[])).unwrap();
+}
+
+fn rows(store: &Store) -> Vec<Vec<Value>> {
+    let sql = "SELECT * FROM item ORDER BY id";
+    store.read(|reader| reader.query(sql, &[])).unwrap()
+}
+
+fn tombstones(store: &Store) -> usize {
+    let sql = "SELECT clock FROM _tutti_clock";
+    store.fold().unwrap();
+    let clocks = store.read(|reader| reader.query(sql, &[])).unwrap();
+    let dead = |row: &Vec<Value>| match &row[0] {
+        Value::Blob(bytes) => {
+            let clock: crate::replica::clock::RowClock = postcard::from_bytes(bytes).unwrap();
+            !clock.is_alive()
+        }
+        _ => false,
+    };
+    clocks.iter().filter(|row| dead(row)).count()
+}
+
+/// Each says to the other what it holds, both ways, as hello and acknowledgements do.
+fn tell(a: &Store, b: &Store) {
+    a.greeted(b.node(), &b.frontier()).unwrap();
+    b.greeted(a.node(), &a.frontier()).unwrap();
+}
+
+fn pair() -> (Peer, Peer) {
+    let (a, b) = (peer(1), peer(2));
+    a.store.set_peers([node(2)].into(), 0);
+    b.store.set_peers([node(1)].into(), 0);
+    a.store.declare(ITEM).unwrap();
+    pull(&b, &a);
+    (a, b)
+}
+
+#[test]
+fn the_log_goes_when_every_configured_peer_has_it_and_not_before() {
+    let (a, b) = pair();
+    a.store.set_peers([node(2), node(3)].into(), 0);
+    run(&a, "INSERT INTO item VALUES (1, 'x')");
+    pull(&b, &a);
+    tell(&a.store, &b.store);
+    assert_eq!(a.store.trim().unwrap().transactions, 0);
+    let old = b.store.frontier();
+    a.store.greeted(node(3), &old).unwrap();
+    run(&a, "INSERT INTO item VALUES (2, 'y')");
+    let trimmed = a.store.trim().unwrap();
+    assert_eq!(trimmed.transactions, 2);
+    // Whoever acknowledged that much reads on without a gap.
+    pull(&b, &a);
+    assert_eq!(rows(&b.store).len(), 2);
+    // Whoever is older is told what it needs.
+    let nothing = Frontier::default();
+    for result in [
+        a.store.log_start(&nothing).map(|_| ()),
+        a.store.log_after(&nothing, 0, 1_000).map(|_| ()),
+    ] {
+        let error = result.unwrap_err();
+        assert!(matches!(error, StoreError::NeedsSnapshot { .. }), "{error}");
+    }
+}
+
+#[test]
+fn nothing_is_forgotten_before_the_peers_are_known() {
+    let a = peer(1);
+    a.store.declare(ITEM).unwrap();
+    assert_eq!(a.store.trim().unwrap().transactions, 0);
+    a.store.set_peers(BTreeSet::new(), 1);
+    assert_eq!(a.store.trim().unwrap().transactions, 0);
+    a.store.set_peers(BTreeSet::new(), 0);
+    assert_eq!(a.store.trim().unwrap().transactions, 1);
+}
+
+#[test]
+fn a_key_whose_tombstone_went_here_and_not_there_lives_again_at_both() {
+    let (a, b) = pair();
+    run(&a, "INSERT INTO item VALUES (1, 'first')");
+    run(&a, "DELETE FROM item");
+    pull(&b, &a);
+    tell(&a.store, &b.store);
+    assert_eq!((tombstones(&a.store), tombstones(&b.store)), (1, 1));
+    let trimmed = a.store.trim().unwrap();
+    assert_eq!((trimmed.tombstones, tombstones(&a.store)), (1, 0));
+    // A restart remembers it.
+    run(&a, "INSERT INTO item VALUES (1, 'second')");
+    pull(&b, &a);
+    assert_eq!(rows(&b.store), vec![vec![Integer(1), "second".into()]]);
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+}
+
+#[test]
+fn a_tombstone_stays_while_a_write_of_before_it_may_still_come() {
+    let (a, b) = pair();
+    run(&a, "INSERT INTO item VALUES (1, 'first')");
+    pull(&b, &a);
+    run(&b, "UPDATE item SET a = 'late' WHERE id = 1");
+    run(&a, "DELETE FROM item");
+    pull(&b, &a);
+    // B acknowledges the deletion; A does not hold B's update of before.
+    a.store.greeted(node(2), &b.store.frontier()).unwrap();
+    let trimmed = a.store.trim().unwrap();
+    assert!(trimmed.transactions > 0, "{trimmed:?}");
+    assert_eq!((trimmed.tombstones, tombstones(&a.store)), (0, 1));
+    pull(&a, &b);
+    assert!(rows(&a.store).is_empty());
+    tell(&a.store, &b.store);
+    assert_eq!(a.store.trim().unwrap().tombstones, 1);
+    assert_eq!(tombstones(&a.store), 0);
+}
+
+#[test]
+fn beyond_its_bound_the_log_gives_up_the_peer_that_is_furthest_behind() {
+    let (a, b) = pair();
+    a.store.set_peers([node(2), node(3)].into(), 0);
+    a.store.set_log_bound(2_000);
+    a.store.greeted(node(3), &b.store.frontier()).unwrap();
+    for id in 0..100 {
+        run(
+            &a,
+            &format!("INSERT INTO item VALUES ({id}, 'some text to fill the log')"),
+        );
+    }
+    pull(&b, &a);
+    a.store.greeted(node(2), &b.store.frontier()).unwrap();
+    run(&a, "INSERT INTO item VALUES (1000, 'the last')");
+    let trimmed = a.store.trim().unwrap();
+    assert_eq!(trimmed.marked, vec![node(3)]);
+    assert!(trimmed.log_bytes <= 2_000);
+    assert!(a.store.needs_snapshot(node(3)));
+    assert!(!a.store.needs_snapshot(node(2)));
+    // The one that is not marked reads on.
+    pull(&b, &a);
+    assert_eq!(rows(&b.store).len(), 101);
+    // With everything held again (a snapshot did that) the mark goes.
+    a.store.greeted(node(3), &b.store.frontier()).unwrap();
+    assert!(!a.store.needs_snapshot(node(3)));
+}
+
+#[test]
+fn a_thousand_restarts_leave_frontiers_and_dependencies_small() {
+    let memory = std::path::Path::new("/dev/shm");
+    let dir = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    };
+    let clock: crate::store::Clock = std::sync::Arc::new(|| 1_000);
+    let open = |incarnation: u64| {
+        let store =
+            Store::open_with_clock(dir.path(), node(1), incarnation, clock.clone()).unwrap();
+        store.set_peers([node(2)].into(), 0);
+        store.set_durability(crate::store::Durability::Lazy);
+        store
+    };
+    let b = peer(2);
+    b.store.set_peers([node(1)].into(), 0);
+    open(5_000).declare(ITEM).unwrap();
+    for restart in 1..=1_000u64 {
+        let a = open(10_000 + restart);
+        let sql = format!("REPLACE INTO item VALUES ({}, {restart})", restart % 7);
+        a.transact(|tx| tx.execute(&sql, &[])).unwrap();
+        a.flush().unwrap();
+        let at = a.log_start(&b.store.frontier()).unwrap();
+        let (found, _) = a.log_after(&b.store.frontier(), at, 1 << 20).unwrap();
+        b.store.apply(&found).unwrap();
+        if restart % 50 == 0 {
+            run(&b, &format!("REPLACE INTO item VALUES (100, {restart})"));
+            let at = b.store.log_start(&a.frontier()).unwrap();
+            let (found, _) = b.store.log_after(&a.frontier(), at, 1 << 20).unwrap();
+            a.apply(&found).unwrap();
+            a.flush().unwrap();
+            tell(&a, &b.store);
+            a.trim().unwrap();
+            a.flush().unwrap();
+            b.store.trim().unwrap();
+            let sizes = [&a, &b.store].map(|store| store.open_frontier().0.len());
+            assert!(
+                sizes.iter().all(|size| *size <= 3),
+                "{sizes:?} at {restart}"
+            );
+        }
+    }
+    let a = open(20_000);
+    assert_eq!(rows(&a), rows(&b.store));
+    assert_eq!(a.frontier(), b.store.frontier());
+    // What is written now names only what is open.
+    run(&b, "REPLACE INTO item VALUES (101, 0)");
+    let (found, _) = b.store.log_after(&a.frontier(), 0, 1 << 20).unwrap();
+    let deps = found[0].decode(Hlc::default()).unwrap().head.deps;
+    assert!(deps.len() <= 2, "{deps:?}");
+    a.apply(&found).unwrap();
+    assert_eq!(rows(&a), rows(&b.store));
+}
+
+#[test]
+fn a_closed_incarnation_that_goes_on_after_all_is_opened_again() {
+    let (a, b) = pair();
+    // The same node under another incarnation: the first one counts as closed at B.
+    let dir = tempfile::tempdir().unwrap();
+    let clock: crate::store::Clock = std::sync::Arc::new(|| 1_400);
+    let twin = Store::open_with_clock(dir.path(), node(1), 99, clock).unwrap();
+    twin.declare("CREATE TABLE other(id INTEGER PRIMARY KEY)")
+        .unwrap();
+    let (found, _) = twin.log_after(&Frontier::default(), 0, 1_000).unwrap();
+    b.store.apply(&found).unwrap();
+    b.store.greeted(node(1), &b.store.frontier()).unwrap();
+    assert_eq!(b.store.trim().unwrap().incarnations, 1);
+    assert_eq!(b.store.open_frontier().seq(1), 0);
+    run(&a, "INSERT INTO item VALUES (1, 'on')");
+    let (found, _) = a.store.log_after(&b.store.frontier(), 0, 1_000).unwrap();
+    b.store.apply(&found).unwrap();
+    assert_eq!(rows(&b.store).len(), 1);
+    assert_eq!(b.store.frontier().seq(1), 2);
+}

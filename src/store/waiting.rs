@@ -1,0 +1,98 @@
+//! Transactions stamped too far ahead wait in memory; what a restart or a cut loses of them is
+//! sent again, because it was never acknowledged.
+
+use std::sync::atomic::Ordering;
+
+use super::{Store, StoreError, lock, log};
+use crate::replica::change::Logged;
+use crate::replica::frontier::Frontier;
+use crate::replica::skew::{Ahead, limit};
+use crate::replica::{Incarnation, NodeId};
+
+impl Store {
+    /// Applies a peer's transactions in order, durably; those held already are skipped, those
+    /// stamped too far ahead wait. Returns the frontier after it, closed incarnations left out.
+    pub fn apply(&self, transactions: &[Logged]) -> Result<Frontier, StoreError> {
+        let mut writer = self.writer()?;
+        writer.ready()?;
+        let ready = {
+            let memory = &writer.memory;
+            let mut held = log::frontier(&memory.origins);
+            held.advance(&log::frontier(&memory.closed));
+            let known = |id: &Incarnation| memory.origins.get(id).or(memory.closed.get(id));
+            let at = |id: Incarnation| known(&id).map(|origin| origin.hlc);
+            let bound = self.inner.clock_bound.load(Ordering::Relaxed);
+            let limit = limit((writer.clock)(), bound);
+            let waiting = &mut lock(&self.inner.waiting);
+            let quiet = waiting.is_empty();
+            let passes = waiting.passes(transactions, &held, at, limit);
+            let admitted = match passes {
+                true => Ok(Vec::new()),
+                false => waiting.admit(transactions, &held, at, limit),
+            };
+            for ahead in waiting.ahead(at).iter().filter(|_| quiet) {
+                let (origin, seq) = (ahead.origin, ahead.seq);
+                let ms = ahead.hlc.millis().saturating_sub((writer.clock)());
+                tracing::warn!(
+                    "transaction {seq} of origin {origin:016x} is stamped {ms} ms ahead of this \
+                     system's clock and waits: check the time of both systems"
+                );
+            }
+            let ready = admitted.map_err(|full| StoreError::Peer(full.to_string()))?;
+            (!passes).then_some(ready)
+        };
+        let commit = writer.apply(ready.as_deref().unwrap_or(transactions))?;
+        drop(writer);
+        if let Some(commit) = commit {
+            self.durable(commit)?;
+            self.bound_inbox()?;
+        }
+        Ok(self.open_frontier())
+    }
+
+    /// Whether anything waits for the clock.
+    pub fn waits(&self) -> bool {
+        !lock(&self.inner.waiting).is_empty()
+    }
+
+    /// Applies what waited for the clock and is due; `None`: nothing was.
+    pub fn release(&self) -> Result<Option<Frontier>, StoreError> {
+        if lock(&self.inner.waiting).is_empty() {
+            return Ok(None);
+        }
+        let before = self.frontier();
+        self.apply(&[])?;
+        let after = self.frontier();
+        Ok((before != after).then_some(after))
+    }
+
+    /// The first transaction of each origin that waits because it is stamped too far ahead.
+    pub fn ahead(&self) -> Result<Vec<Ahead>, StoreError> {
+        let writer = self.writer()?;
+        let at = |id: Incarnation| writer.memory.origins.get(&id).map(|origin| origin.hlc);
+        Ok(lock(&self.inner.waiting).ahead(at))
+    }
+
+    /// Sets how far ahead of our wall clock a stamp may be, in milliseconds.
+    pub fn set_clock_bound(&self, bound_ms: u64) {
+        self.inner.clock_bound.store(bound_ms, Ordering::Relaxed);
+    }
+
+    /// What waits of a node's own incarnations and the node no longer has, it stamped anew.
+    pub(super) fn forget_waiting(
+        &self,
+        node: NodeId,
+        frontier: &Frontier,
+    ) -> Result<(), StoreError> {
+        let writer = self.writer()?;
+        let waiting = &mut lock(&self.inner.waiting);
+        for origin in waiting.origins() {
+            let known = writer.memory.origins.get(&origin);
+            let owner = known.and_then(|known| known.node).or(waiting.node(origin));
+            if owner == Some(node) {
+                waiting.forget(origin, frontier.seq(origin));
+            }
+        }
+        Ok(())
+    }
+}
