@@ -18,6 +18,16 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
     0..count * times.unwrap_or(1)
 }
 
+/// Three quarters without the second key exchange, which costs most of the time.
+fn mostly_plain(seed: u64, net: Net) -> World {
+    let mut world = World::new(seed, net);
+    if !seed.is_multiple_of(4) {
+        let plain = profile(&["aes256gcm16-prfsha256-x25519"], &["sha256"]);
+        world.profiles = [plain.clone(), plain];
+    }
+    world
+}
+
 #[test]
 fn a_tunnel_comes_up_and_both_kernels_agree() {
     let mut world = World::new(1, Net::perfect());
@@ -39,7 +49,7 @@ fn a_tunnel_comes_up_and_both_kernels_agree() {
 #[test]
 fn a_tunnel_comes_up_through_loss_duplication_and_reordering() {
     for seed in seeds(300) {
-        let mut world = World::new(seed, Net::bad());
+        let mut world = mostly_plain(seed, Net::bad());
         world.start(0, b"key");
         world.start(1, b"key");
         world.run_until_up(180_000);
@@ -53,7 +63,7 @@ fn a_tunnel_comes_up_through_loss_duplication_and_reordering() {
 fn crossing_initiations_end_with_one_pair() {
     for seed in seeds(300) {
         // Long and uneven delays make the two attempts overlap in every way.
-        let mut world = World::new(seed, Net::slow());
+        let mut world = mostly_plain(seed, Net::slow());
         world.start(0, b"key");
         world.run(seed % 300 * 10);
         world.start(1, b"key");

@@ -170,7 +170,10 @@ impl Link {
             }
             Answer::Open(half_open, answer) => {
                 if self.half_open.len() >= MAX_HALF_OPEN {
-                    self.half_open.remove(0);
+                    // Whoever forges our peer's address shall not push out the peer itself.
+                    let efforts = self.half_open.iter().map(HalfOpen::effort);
+                    let least = efforts.enumerate().min_by_key(|(_, effort)| *effort);
+                    self.half_open.remove(least.map_or(0, |(at, _)| at));
                 }
                 self.half_open.push(*half_open);
                 outbox.send(from, answer);

@@ -116,6 +116,8 @@ pub struct World {
     /// Datagrams under way: (arrival, order) to (receiver, bytes).
     wire: BTreeMap<(u64, u64), (usize, Vec<u8>)>,
     sent: u64,
+    /// Every datagram and its receiver, while that is wanted.
+    pub record: Option<Vec<(usize, Vec<u8>)>>,
     lengths: Vec<usize>,
     used_keys: BTreeSet<Vec<u8>>,
 }
@@ -148,6 +150,7 @@ impl World {
             sides: [side(), side()],
             wire: BTreeMap::new(),
             sent: 0,
+            record: None,
             lengths: Vec::new(),
             used_keys: BTreeSet::new(),
         }
@@ -322,6 +325,9 @@ impl World {
         // The smallest link of IPv6 less its header and that of UDP.
         assert!(bytes.len() <= 1_232, "{} octets", bytes.len());
         self.lengths.push(bytes.len());
+        if let Some(record) = &mut self.record {
+            record.push((to, bytes.clone()));
+        }
         if let Some((datagram, at)) = self.net.alter
             && datagram as u64 == self.sent
         {
@@ -513,6 +519,61 @@ impl World {
                 .handle_datagram(now, socket(1 - side), &bytes);
             self.pump(side);
         }
+    }
+
+    /// First requests of `from` to `to` by somebody who forges that address and sees the answers, so
+    /// that each returns its cookie.
+    pub fn flood_with_cookies(&mut self, from: usize, to: usize, count: usize) {
+        for _ in 0..count {
+            let mut stranger = World::new(self.random.next(), Net::perfect());
+            stranger.start(from, b"stranger");
+            let now = self.now;
+            for _ in 0..2 {
+                let Some((_, bytes)) = stranger.wire.pop_first().map(|(_, sent)| sent) else {
+                    break;
+                };
+                self.tunnels(to).handle_datagram(now, socket(from), &bytes);
+                while let Some(answer) = self.tunnels(to).poll_transmit() {
+                    stranger.inject(from, &answer.bytes);
+                }
+            }
+        }
+    }
+
+    /// Delivers a datagram to `to` as if the other side had sent it.
+    pub fn inject(&mut self, to: usize, bytes: &[u8]) {
+        let now = self.now;
+        self.tunnels(to).handle_datagram(now, socket(1 - to), bytes);
+        self.pump(to);
+    }
+
+    /// `bytes` with something wrong: bits, length, cut, joined with itself, or another's header.
+    pub fn mutated(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        let at = (self.random.next() >> 33) as usize % bytes.len().max(1);
+        let value = (self.random.next() >> 56) as u8;
+        match self.random.next() >> 61 {
+            0 => bytes.truncate(at),
+            1 => bytes.extend_from_within(at..),
+            2 => bytes.rotate_left(at),
+            3 => bytes.insert(at, value),
+            4 => bytes[at..].fill(value),
+            _ => {}
+        }
+        for _ in 0..self.random.next() >> 62 {
+            if !bytes.is_empty() {
+                let at = (self.random.next() >> 33) as usize % bytes.len();
+                bytes[at] = (self.random.next() >> 56) as u8;
+            }
+        }
+        // Most mutants shall get past the length check.
+        let length = (bytes.len() as u32).to_be_bytes();
+        if let Some(field) = bytes.get_mut(24..28)
+            && self.random.chance(80)
+        {
+            field.copy_from_slice(&length);
+        }
+        bytes
     }
 
     /// Spoofed first requests of `from` to `to`.

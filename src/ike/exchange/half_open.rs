@@ -23,7 +23,20 @@ pub struct HalfOpen {
     handshake: Handshake,
     /// The exchange that comes next.
     expected: u8,
+    /// What its sender has done for it.
+    effort: Effort,
     refused: bool,
+}
+
+/// What the sender of a first request has done since, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effort {
+    /// Nothing; it may be anywhere.
+    Nothing,
+    /// It returned our cookie, so it is at the address it claims.
+    Cookie,
+    /// It did the second key exchange.
+    KeyExchange,
 }
 
 /// What a message to a half-open SA did.
@@ -37,7 +50,7 @@ pub enum HalfOpenStep {
 }
 
 impl HalfOpen {
-    pub(super) fn new(session: Session, handshake: Handshake) -> Self {
+    pub(super) fn new(session: Session, handshake: Handshake, effort: Effort) -> Self {
         let expected = match session.suite.additional {
             Some(_) => exchange::IKE_INTERMEDIATE,
             None => exchange::IKE_AUTH,
@@ -47,6 +60,7 @@ impl HalfOpen {
             session,
             handshake,
             expected,
+            effort,
             refused: false,
         }
     }
@@ -54,6 +68,11 @@ impl HalfOpen {
     /// When it is forgotten.
     pub fn expires(&self) -> u64 {
         self.began + HALF_OPEN_MS
+    }
+
+    /// What its sender has done for it; where room is short, the least goes first.
+    pub fn effort(&self) -> Effort {
+        self.effort
     }
 
     /// Whether it still waits for IKE_AUTH.
@@ -145,6 +164,7 @@ impl HalfOpen {
             return HalfOpenStep::Ignored(self);
         }
         self.expected = exchange::IKE_AUTH;
+        self.effort = Effort::KeyExchange;
         HalfOpenStep::Reply(self, bytes, None)
     }
 

@@ -2,7 +2,7 @@
 //! authenticated.
 
 use super::auth::Authenticating;
-use super::half_open::HalfOpen;
+use super::half_open::{Effort, HalfOpen};
 use super::intermediate::Intermediating;
 use super::{Handshake, Parts, certificate_request, complaint, notify, signature_hashes};
 use crate::ike::cookie::Cookies;
@@ -315,13 +315,17 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
         let wanted = notify(kind::INVALID_KE_PAYLOAD, &group.to_be_bytes());
         return Answer::Refuse(reply(&header, 0, vec![wanted]), None);
     }
-    open(context, datagram, &header, choice, &parts).unwrap_or(Answer::Ignore)
+    let effort = match cookies {
+        Some(_) => Effort::Cookie,
+        None => Effort::Nothing,
+    };
+    let first = (datagram, &header, effort);
+    open(context, first, choice, &parts).unwrap_or(Answer::Ignore)
 }
 
 fn open(
     context: &mut Context<'_>,
-    datagram: &[u8],
-    header: &Header,
+    (datagram, header, effort): (&[u8], &Header, Effort),
     choice: proposal::Ike,
     parts: &Parts<'_>,
 ) -> Option<Answer> {
@@ -359,6 +363,6 @@ fn open(
         hashes: parts.hashes(),
         int_auth: Vec::new(),
     };
-    let half_open = HalfOpen::new(session, handshake);
+    let half_open = HalfOpen::new(session, handshake, effort);
     Some(Answer::Open(Box::new(half_open), answer))
 }

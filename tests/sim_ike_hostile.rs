@@ -1,0 +1,107 @@
+//! A forger who can send from the peer's address and has recorded everything: what it repeats or
+//! alters never panics, never makes or removes an SA, and never keeps the peers apart.
+
+#![allow(clippy::unwrap_used)]
+
+// Each of the tests that share it uses a part of it.
+#[allow(dead_code)]
+mod sim_ike_world;
+
+use sim_ike_world::{Net, World};
+use tutti::ike::suite::Profile;
+
+/// `TUTTI_SEEDS=20` searches twenty times as many histories.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("TUTTI_SEEDS")
+        .ok()
+        .and_then(|n| n.parse::<u64>().ok());
+    0..count * times.unwrap_or(1)
+}
+
+fn world(seed: u64, version: usize) -> World {
+    let mut world = World::new(seed, Net::perfect());
+    if version == 1 {
+        let mut profile = Profile::guide_era();
+        profile.ike = vec!["aes256-sha256-ecp256".parse().unwrap()];
+        world.profiles = [profile.clone(), profile];
+    }
+    world.record = Some(Vec::new());
+    world
+}
+
+fn start(world: &mut World) {
+    world.start(0, b"key");
+    world.start(1, b"key");
+}
+
+#[test]
+fn replayed_datagrams_make_and_remove_nothing() {
+    for version in [1, 2] {
+        let mut world = world(1, version);
+        start(&mut world);
+        world.run(6_000);
+        // Rekeys, deletes and liveness, too.
+        world.rekey(0);
+        world.run(30_000);
+        world.rekey(1);
+        world.run(30_000);
+        world.assert_one_pair();
+        let spis = world.spis(0);
+        let recorded = world.record.take().unwrap();
+        assert!(recorded.len() > 20);
+        for (to, bytes) in recorded.iter().chain(recorded.iter().rev()) {
+            world.inject(*to, bytes);
+            world.assert_agreement();
+            world.run(1);
+        }
+        assert_eq!(world.spis(0), spis, "version {version}");
+        world.run(60_000);
+        world.assert_one_pair();
+        assert_eq!(world.spis(0), spis, "version {version}");
+    }
+}
+
+#[test]
+fn forged_requests_with_cookies_cannot_push_out_a_peer_half_way() {
+    let mut world = World::new(3, Net::perfect());
+    world.net.delay = (200, 200);
+    world.start(0, b"key");
+    world.start(1, b"key");
+    // The peer's second key exchange is done, IKE_AUTH under way.
+    world.run(850);
+    world.flood_with_cookies(0, 1, 40);
+    world.run(1_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn altered_datagrams_before_the_true_ones_change_nothing() {
+    for version in [1, 2] {
+        for seed in seeds(20) {
+            let mut world = world(seed, version);
+            world.net.delay = (20, 20);
+            start(&mut world);
+            let mut seen = 0;
+            for step in 0..400u64 {
+                world.run(10);
+                if step == 150 {
+                    world.rekey(0);
+                }
+                // What was sent in these 10 ms is still under way: its mutants come first.
+                let recorded = world.record.take().unwrap();
+                for (to, bytes) in &recorded[seen..] {
+                    for _ in 0..4 {
+                        let mutant = world.mutated(bytes);
+                        if mutant != *bytes {
+                            world.inject(*to, &mutant);
+                        }
+                    }
+                }
+                seen = recorded.len();
+                world.record = Some(recorded);
+            }
+            world.run(60_000);
+            world.assert_one_pair();
+        }
+    }
+}
