@@ -314,8 +314,11 @@ mod tests {
         (Hlc(hlc << 16), transaction)
     }
 
+    /// Origin, number, hlc, and what it depends on.
+    type Told<'a> = (u64, u64, u64, &'a [(u64, u64)]);
+
     /// The stream of one origin, as logged.
-    fn stream(list: &[(u64, u64, u64, &[(u64, u64)])]) -> Vec<Logged> {
+    fn stream(list: &[Told<'_>]) -> Vec<Logged> {
         let mut last: BTreeMap<u64, Hlc> = BTreeMap::new();
         let one = |&(origin, seq, ms, deps): &(u64, u64, u64, &[(u64, u64)])| {
             let (hlc, transaction) = transaction(origin, seq, ms, deps);
