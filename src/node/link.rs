@@ -131,6 +131,9 @@ pub enum LinkError {
     /// A task of this process died.
     #[error("a storage task failed: {0}")]
     Task(#[from] JoinError),
+    /// Something that waited for the clock was given up.
+    #[error("what waited for the clock lost what it builds on; a new link brings all that counts")]
+    Dropped,
 }
 
 /// Waits for what may not be there: for ever, then.
@@ -302,6 +305,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let began = Instant::now();
     let mut changes = store.changes();
     changes.mark_unchanged();
+    let dropped = store.dropped();
     let files = Files::new(store);
     let (reader, writer) = tokio::io::split(stream);
     let mut reading: Pinned<'_, _> = Box::pin(read_frame(reader));
@@ -364,6 +368,9 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 link.session.handle_timeout(now)?;
                 link.files.store.expire_staged();
                 link.release();
+                if link.files.store.dropped() != dropped {
+                    return Err(LinkError::Dropped);
+                }
             }
         }
     }

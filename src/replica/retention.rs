@@ -127,12 +127,17 @@ impl Retention {
 
     /// The log is beyond its bound: the peer that holds back most of it is marked *needs
     /// snapshot*, and returned to be remembered. Peers never met can only be given up together.
+    /// Of several peers the last is never given up: whoever was alone for long first delivers
+    /// what only it has, and somebody must be able to take that from its log.
     pub fn give_up(&mut self, own: &Frontier) -> Option<NodeId> {
         let missing = |node: &&NodeId| {
             let held = self.acks.get(*node).map(|acks| &acks.held);
             held.map_or(u64::MAX, |held| held.missing(own))
         };
         let needing = self.configured.difference(&self.marked);
+        if self.configured.len() > 1 && needing.clone().count() < 2 {
+            return None;
+        }
         let worst = needing.max_by_key(missing).copied()?;
         if missing(&&worst) == 0 {
             return None;
@@ -281,6 +286,11 @@ mod tests {
         assert!(retention.is_marked(C));
         assert_eq!(retention.droppable(&own)[&1], 899);
         assert_eq!(retention.stable(&own)[&1], 5);
+        assert_eq!(
+            retention.give_up(&own),
+            None,
+            "somebody must be able to read on"
+        );
         assert!(retention.unmark(C));
         assert_eq!(retention.droppable(&own)[&1], 5);
     }

@@ -91,6 +91,7 @@ pub struct Ahead {
 pub struct Waiting {
     held: BTreeMap<Incarnation, BTreeMap<u64, Logged>>,
     bytes: usize,
+    dropped: u64,
 }
 
 /// More waits than there is room for.
@@ -102,6 +103,13 @@ impl Waiting {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// How often something was dropped because what it builds on no longer comes. Peers believe
+    /// that it is here: whoever sees this number change ends its links, and new ones bring all
+    /// that counts.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Whether all of a batch may be applied as it is: nothing waits and nothing is ahead. The
@@ -149,18 +157,18 @@ impl Waiting {
             at,
             limit,
         };
-        self.due(&mut round);
+        self.due(&mut round, false);
         for logged in batch {
             let holds = self
                 .held
                 .get(&logged.origin)
                 .is_some_and(|held| !held.is_empty());
-            if !holds && round.take(logged, &self.held) {
+            if !holds && round.take(logged, &self.held) != Taken::Waits {
                 continue;
             }
             self.hold(logged, round.frontier)?;
         }
-        self.due(&mut round);
+        self.due(&mut round, true);
         Ok(round.ready)
     }
 
@@ -180,8 +188,9 @@ impl Waiting {
         Ok(())
     }
 
-    /// Releases what is due, and what that releases.
-    fn due<F: Fn(Incarnation) -> Option<Hlc>>(&mut self, round: &mut Round<'_, F>) {
+    /// Releases what is due, and what that releases. After a batch was taken in (`after`), what
+    /// builds on something that is neither here nor waits is dropped.
+    fn due<F: Fn(Incarnation) -> Option<Hlc>>(&mut self, round: &mut Round<'_, F>, after: bool) {
         loop {
             let before = round.ready.len();
             let origins: Vec<Incarnation> = self.held.keys().copied().collect();
@@ -190,12 +199,15 @@ impl Waiting {
                     continue;
                 };
                 while let Some((seq, logged)) = queue.pop_first() {
-                    if seq > round.end(origin).0 + 1 {
-                        // What came before it was stamped anew: the next link brings what counts.
+                    // What came before it was stamped anew: the next link brings what counts.
+                    let gap = seq > round.end(origin).0 + 1;
+                    let lost = gap || round.builds_on_nothing(&logged, &self.held);
+                    if lost && (gap || after) {
+                        self.dropped += 1;
                         self.bytes -= logged.bytes.len();
                         continue;
                     }
-                    if !round.take(&logged, &self.held) {
+                    if lost || round.take(&logged, &self.held) == Taken::Waits {
                         queue.insert(seq, logged);
                         break;
                     }
@@ -215,6 +227,7 @@ impl Waiting {
     pub fn forget(&mut self, origin: Incarnation, seq: u64) {
         if let Some(queue) = self.held.get_mut(&origin) {
             let gone = queue.split_off(&(seq + 1));
+            self.dropped += u64::from(!gone.is_empty());
             self.bytes -= gone.values().map(|l| l.bytes.len()).sum::<usize>();
             if queue.is_empty() {
                 self.held.remove(&origin);
@@ -245,6 +258,15 @@ impl Waiting {
     }
 }
 
+/// What became of a transaction in a round.
+#[derive(PartialEq, Eq)]
+enum Taken {
+    /// It may be applied, or is here.
+    Ready,
+    /// For the clock, or for what it depends on.
+    Waits,
+}
+
 /// One call of [`Waiting::admit`].
 struct Round<'a, F> {
     ready: Vec<Logged>,
@@ -264,15 +286,26 @@ impl<F: Fn(Incarnation) -> Option<Hlc>> Round<'_, F> {
         self.ends.get(&origin).copied().unwrap_or_else(known)
     }
 
+    /// Whether it depends on something that is neither here nor waits.
+    fn builds_on_nothing(
+        &self,
+        logged: &Logged,
+        held: &BTreeMap<Incarnation, BTreeMap<u64, Logged>>,
+    ) -> bool {
+        let missing =
+            |dep: &(Incarnation, u64)| !held.contains_key(&dep.0) && self.end(dep.0).0 < dep.1;
+        peek(&logged.bytes).is_some_and(|(_, head)| head.deps.iter().any(missing))
+    }
+
     /// Makes a transaction ready, unless it has to wait.
     fn take(
         &mut self,
         logged: &Logged,
         held: &BTreeMap<Incarnation, BTreeMap<u64, Logged>>,
-    ) -> bool {
+    ) -> Taken {
         let (seq, hlc) = self.end(logged.origin);
         if logged.seq <= seq {
-            return true;
+            return Taken::Ready;
         }
         let read = peek(&logged.bytes).filter(|_| logged.seq == seq + 1);
         let stamped = read.and_then(|(later, head)| Some((hlc.0.checked_add(later)?, head)));
@@ -280,12 +313,12 @@ impl<F: Fn(Incarnation) -> Option<Hlc>> Round<'_, F> {
             let waits =
                 |dep: &(Incarnation, u64)| held.contains_key(&dep.0) && self.end(dep.0).0 < dep.1;
             if Hlc(stamp) > self.limit || head.deps.iter().any(waits) {
-                return false;
+                return Taken::Waits;
             }
             self.ends.insert(logged.origin, (logged.seq, Hlc(stamp)));
         }
         self.ready.push(logged.clone());
-        true
+        Taken::Ready
     }
 }
 
@@ -412,5 +445,22 @@ mod tests {
         let mut waiting = Waiting::default();
         let batch = stream(&[(1, 1, (1 << 47) - 1, &[])]);
         assert!(admit(&mut waiting, &batch, 4_000_000_000_000).is_empty());
+    }
+
+    #[test]
+    fn what_builds_on_something_forgotten_is_dropped_and_told() {
+        let early = limit(1_000, 500);
+        let mut waiting = Waiting::default();
+        let both = stream(&[(1, 1, 9_000, &[]), (2, 1, 9_001, &[(1, 1)])]);
+        let nothing = Frontier::default();
+        let ready = waiting.admit(&both, &nothing, |_| None, early).unwrap();
+        assert!(ready.is_empty() && waiting.dropped() == 0);
+        waiting.forget(1, 0);
+        let due = limit(9_000, 500);
+        let ready = waiting.admit(&[], &nothing, |_| None, due).unwrap();
+        assert!(ready.is_empty(), "{ready:?}");
+        assert!(waiting.is_empty() && waiting.dropped() == 2);
+        let ready = waiting.admit(&both, &nothing, |_| None, due).unwrap();
+        assert_eq!(ready, both, "a new link brings both");
     }
 }

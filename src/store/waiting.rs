@@ -55,6 +55,11 @@ impl Store {
         !lock(&self.inner.waiting).is_empty()
     }
 
+    /// Changes when something that waited was dropped: links end then, and new ones bring it.
+    pub fn dropped(&self) -> u64 {
+        lock(&self.inner.waiting).dropped()
+    }
+
     /// Applies what waited for the clock and is due; `None`: nothing was.
     pub fn release(&self) -> Result<Option<Frontier>, StoreError> {
         if lock(&self.inner.waiting).is_empty() {

@@ -25,6 +25,8 @@ struct Node {
     store: Option<Store>,
     clock: Arc<AtomicI64>,
     skew_ms: i64,
+    /// The store's count of what was given up, as its links know it.
+    dropped: u64,
     dir: TempDir,
 }
 
@@ -37,7 +39,9 @@ struct World {
     written: HashSet<String>,
     superseded: HashSet<String>,
     /// A disk lost or went back: acknowledged writes that had not left the node may be gone.
-    lossy: bool,
+    loser: Option<usize>,
+    /// Half of the histories trim their logs.
+    trims: bool,
     /// How many bytes of log each keeps.
     log_bound: u64,
     /// How many snapshots were taken.
@@ -108,7 +112,8 @@ impl World {
             counter: 0,
             written: HashSet::new(),
             superseded: HashSet::new(),
-            lossy: false,
+            loser: None,
+            trims: seed % 2 == 0,
             backups: Vec::new(),
             log_bound,
             snapshots: 0,
@@ -118,6 +123,7 @@ impl World {
                 store: None,
                 clock: Arc::new(AtomicI64::new(EPOCH_MS)),
                 skew_ms: 0,
+                dropped: 0,
                 dir: directory(),
             });
         }
@@ -160,6 +166,7 @@ impl World {
         let others = (1..=3).filter(|n| *n != number as u8 + 1);
         store.set_peers(others.map(|n| [n; 16]).collect(), 0);
         store.set_log_bound(self.log_bound);
+        node.dropped = store.dropped();
         node.store = Some(store);
     }
 
@@ -237,14 +244,26 @@ impl World {
         let to = directory();
         let bytes = self.random.below(40_000);
         copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
-        self.lossy = true;
-        self.reopen(node, to, later);
+        if self.loses(node) {
+            self.reopen(node, to, later);
+        }
+    }
+
+    /// Whether a disk may lose something now. Where logs are trimmed, one node's may: two that
+    /// both forgot what the other has trimmed cannot help each other by their logs.
+    fn loses(&mut self, node: usize) -> bool {
+        let may = !self.trims || self.loser.is_none_or(|loser| loser == node);
+        if may {
+            self.loser = Some(node);
+        }
+        may
     }
 
     /// An old copy of a node's files is put back.
     fn restore(&mut self, later: u64) {
-        if let Some((node, to)) = self.backups.pop() {
-            self.lossy = true;
+        if let Some((node, to)) = self.backups.pop()
+            && self.loses(node)
+        {
             self.reopen(node, to, later);
         }
     }
@@ -299,7 +318,8 @@ impl World {
             if store.release().unwrap().is_some() {
                 self.committed(node, now);
             }
-            if self.random.one_in(40) {
+            self.end_after_drops(now);
+            if self.trims && self.random.one_in(40) {
                 store.trim().unwrap();
             }
         }
@@ -313,8 +333,12 @@ impl World {
             }
             let committed = link.step(stores, now, &mut self.random);
             let trimmed = link.trimmed();
-            for node in committed.unwrap_or_else(|error| panic!("link {at}: {error}")) {
-                self.committed(node, now);
+            let dropped = self.end_after_drops(now);
+            match committed {
+                Ok(nodes) => nodes.into_iter().for_each(|node| self.committed(node, now)),
+                // What was given up is missing, until a new link brings it.
+                Err(error) if dropped => drop(error),
+                Err(error) => panic!("link {at}: {error}"),
             }
             if let Some(donor) = trimmed {
                 let nodes = self.links[at].nodes;
@@ -322,6 +346,22 @@ impl World {
                 self.snapshot(nodes[donor], nodes[1 - donor]);
             }
         }
+    }
+
+    /// As the product does: links end where something that waited was given up.
+    fn end_after_drops(&mut self, now: Now) -> bool {
+        let mut any = false;
+        for node in 0..3 {
+            let dropped = self.store(node).dropped();
+            if dropped != self.nodes[node].dropped {
+                self.nodes[node].dropped = dropped;
+                any = true;
+                let links = self.links.iter_mut();
+                let ours = links.filter(|link| link.nodes.contains(&node));
+                ours.for_each(|link| link.cut(now.us + 300_000));
+            }
+        }
+        any
     }
 
     fn committed(&mut self, node: usize, now: Now) {
@@ -390,6 +430,23 @@ impl World {
             if same && quiet > 3 {
                 return;
             }
+        }
+        for node in 0..3 {
+            let store = self.store(node);
+            eprintln!(
+                "node {node}: dropped {}, ahead {:?}, holds {:?}",
+                store.dropped(),
+                store.ahead().unwrap(),
+                store
+                    .frontier()
+                    .to_wire()
+                    .iter()
+                    .map(|p| (p.0, p.1))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        for (at, link) in self.links.iter().enumerate() {
+            eprintln!("link {at} of {:?}: up {}", link.nodes, link.ends.is_some());
         }
         panic!("the nodes never came to rest");
     }
@@ -469,7 +526,8 @@ impl World {
             }
         }
         for token in &self.written {
-            let kept = self.lossy || known.contains(token) || self.superseded.contains(token);
+            let kept =
+                self.loser.is_some() || known.contains(token) || self.superseded.contains(token);
             assert!(kept, "{token} was acknowledged and is lost");
         }
     }
