@@ -354,12 +354,17 @@ impl Session {
         let moved = |origin: Incarnation, seq| seq > self.local.frontier.seq(origin);
         let mut others = frontier.0.iter().filter(|(origin, _)| **origin != own);
         let relayed = others.any(|(origin, position)| moved(*origin, position.seq));
+        let catching_up = self.local.frontier.missing(&self.target) > 0;
         self.local.frontier.advance(frontier);
         if let State::Streaming(sending, receiving, _) = &mut self.state {
             if ours || relayed {
                 sending.more(now, !ours);
             }
             self.owes |= relayed && !receiving.is_busy();
+        }
+        if catching_up {
+            // What this peer had may have come by another's link.
+            self.progress();
         }
     }
 

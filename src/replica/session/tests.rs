@@ -76,6 +76,20 @@ fn greeted(ours: Local, theirs: Local) -> Session {
     session
 }
 
+#[test]
+fn catching_up_ends_also_when_another_peer_was_quicker() {
+    let ahead = Local {
+        frontier: frontier(&[(7, 2)]),
+        ..local(2)
+    };
+    let mut session = greeted(local(1), ahead);
+    let told = events(&mut session);
+    assert!(told.contains(&Event::CatchingUp { changes: 2 }), "{told:?}");
+    session.committed(at(1), &frontier(&[(7, 2)]));
+    let told = events(&mut session);
+    assert!(matches!(told[..], [Event::Live { .. }]), "{told:?}");
+}
+
 /// A member that has read its empty log.
 fn member() -> Session {
     let mut session = greeted(local(1), local(2));
