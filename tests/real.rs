@@ -92,7 +92,8 @@ fn wait_equal(cluster: &Cluster) {
     let began = Instant::now();
     loop {
         cluster.wait_active();
-        let digest = |peer: &Peer| peer.get("/digest")["digest"].clone();
+        // With the number of transactions: an index changes no row.
+        let digest = |peer: &Peer| peer.get("/digest");
         let [a, b, c] = cluster.peers.each_ref().map(digest);
         if a == b && b == c {
             return;
