@@ -24,8 +24,8 @@ run() {
     echo "$! $(cut -d ' ' -f 22 "/proc/$!/stat")" > "$demo/$name.pid"
 }
 running() {
-    local pid start
-    read -r pid start < "$1"
+    local pid='' start=''
+    read -r pid start 2> /dev/null < "$1" || return 1
     [ "$(cut -d ' ' -f 22 "/proc/$pid/stat" 2>/dev/null)" = "$start" ]
 }
 
@@ -168,7 +168,7 @@ report() {
     echo "console login  root / $(cat "$demo/root-password")"
     echo "cluster key    $(cat "$demo/cluster-key")"
     echo "on the wire    tcpdump -nr $demo/wire.pcap"
-    echo "end it with    $0 stop"
+    echo "end it with    ./build.sh demo --stop"
 }
 
 case ${1:-} in
