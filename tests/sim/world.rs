@@ -113,7 +113,7 @@ impl World {
             written: HashSet::new(),
             superseded: HashSet::new(),
             loser: None,
-            trims: seed % 2 == 0,
+            trims: seed.is_multiple_of(2),
             backups: Vec::new(),
             log_bound,
             snapshots: 0,
