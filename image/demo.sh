@@ -81,7 +81,7 @@ services() {
         --no-resolv --listen-address=10.99.0.1 --bind-interfaces --user=root --pid-file= \
         --host-record=ntp.demo.test,10.99.0.1 --host-record=peer1.demo.test,10.99.0.11 \
         --host-record=peer2.demo.test,10.99.0.12 --host-record=peer3.demo.test,10.99.0.13
-    run tcpdump ip netns exec $ns tcpdump -i lan -n -U -Z root -w "$demo/wire.pcap"
+    run tcpdump ip netns exec $ns tcpdump -i lan -n -U --immediate-mode -Z root -w "$demo/wire.pcap"
     run forward python3 "$here/demo_forward.py" $ns ${ports[0]}=10.99.0.11:443 \
         ${ports[1]}=10.99.0.12:443 ${ports[2]}=10.99.0.13:443
 }

@@ -122,15 +122,23 @@ has_state() { [ "$(tunnel_state "$1" "$2")" = "$3" ]; }
 
 # capture NAME: everything on the bridge, into $OUT/NAME.pcap.
 capture() {
-  tcpdump -i br0 -U -s 0 -w "$OUT/$1.pcap" > /dev/null 2> "$OUT/$1.tcpdump" &
+  tcpdump -i br0 -U --immediate-mode -s 0 -w "$OUT/$1.pcap" > /dev/null 2> "$OUT/$1.tcpdump" &
   echo $! > /tmp/n/capture.pid
   until_true 20 grep -q listening "$OUT/$1.tcpdump" || fail "tcpdump did not start"
 }
+# end_capture NAME: ends when a last frame, an ARP request for nobody, is in the file: then so is
+# everything before it.
 end_capture() {
-  sleep 0.5
+  local host
+  host=$(ip netns list | head -1 | cut -d' ' -f1)
+  on "$host" ping -c 1 -W 1 10.0.0.254 > /dev/null 2>&1
+  until_true 30 captured "$1" "arp host 10.0.0.254" || fail "tcpdump lags behind the wire"
   kill -INT "$(cat /tmp/n/capture.pid)" 2> /dev/null
   wait "$(cat /tmp/n/capture.pid)" 2> /dev/null
 }
+
+# captured NAME FILTER: the capture holds such a packet.
+captured() { tcpdump -nr "$OUT/$1.pcap" "$2" 2> /dev/null | grep -q .; }
 
 # only_ipsec NAME: fails if the capture holds anything but UDP 500, AH, ARP, ICMP, ICMPv6, or no AH.
 only_ipsec() {

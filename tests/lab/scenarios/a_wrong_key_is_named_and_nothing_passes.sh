@@ -10,7 +10,7 @@ until_true 40 has_state b 10.0.0.1 AuthenticationFailed ||
 tutti_on a tunnels
 tutti_on b tunnels
 tcp_crosses a b 10.0.0.2 4 && fail "TCP passed with a wrong key"
-end_capture
+end_capture wire
 ip -n a xfrm state | grep -q auth-trunc && fail "an SA was keyed"
 [ "$(tcpdump -nr "$OUT/wire.pcap" 'tcp or ip proto 51' 2> /dev/null | wc -l)" = 0 ] ||
   fail "TCP or AH on the wire"

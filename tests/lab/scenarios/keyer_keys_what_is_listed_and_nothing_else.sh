@@ -19,7 +19,7 @@ ask b install 10.0.0.1 0x1002 out "$two" || fail "outbound SA on b"
 ip -n a xfrm state
 tcp_crosses a b 10.0.0.2 || fail "no stream through AH"
 ip netns exec a ping -c1 -W5 10.0.0.2 > /dev/null || fail "ICMP does not pass"
-end_capture
+end_capture static
 only_ipsec static
 
 ask a install 10.0.0.9 0x1003 out "$one" && fail "keyed a peer that is not listed"

@@ -25,5 +25,5 @@ for pair in "a 10.0.0.2" "b 10.0.0.1"; do
   until_true 60 has_state $pair Up || fail "not back: $(tutti_on a tunnels; tutti_on b tunnels)"
 done
 until_true 40 tcp_crosses a b 10.0.0.2 10 || fail "no TCP after the restart"
-end_capture
+end_capture wire
 only_ipsec wire

@@ -36,7 +36,7 @@ for family in v4 v6; do
   until_true 40 has_state b "$($family a)" Up || fail "no tunnel: $(tutti_on b tunnels)"
   reaches b "$($family a)" 4372 || fail "$family: the peer did not reach 4372 by AH"
   reaches b "$($family a)" 443 || fail "$family: the peer did not reach 443 by AH"
-  end_capture
+  end_capture $family
   only_ipsec $family
   reaches d "$($family a)" 443 || fail "$family: a stranger did not reach 443"
   reaches d "$($family a)" 4372 3 && fail "$family: a stranger reached 4372"

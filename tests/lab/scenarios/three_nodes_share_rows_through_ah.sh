@@ -41,7 +41,7 @@ mark "it is back"
 until_true 120 rows_say c "plainrow-while-away" || fail "c did not catch up: $(tutti_on c peers)"
 mark "it caught up"
 until_true 60 same_digests a b c || fail "digests differ after the return"
-end_capture
+end_capture wire
 mark converged
 only_ipsec wire
 grep -qa plainrow "$OUT/wire.pcap" && fail "row text in clear on the wire"

@@ -9,7 +9,7 @@ done
 tcp_crosses a b 10.0.0.2 || fail "no TCP from a to b"
 tcp_crosses b a 10.0.0.1 || fail "no TCP from b to a"
 states wire
-end_capture
+end_capture wire
 only_ipsec wire
 python3 "$LAB/icv.py" "$OUT/wire.pcap" "$OUT/wire.states" || fail "a wrong ICV"
 ip -n a xfrm state | grep -q 'flag align4 esn' || fail "no 64-bit sequence numbers"

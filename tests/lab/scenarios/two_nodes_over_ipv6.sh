@@ -10,6 +10,6 @@ for pair in "a fd00::2" "b fd00::1"; do
 done
 tcp_crosses a b fd00::2 || fail "no TCP from a to b"
 states wire
-end_capture
+end_capture wire
 only_ipsec wire
 python3 "$LAB/icv.py" "$OUT/wire.pcap" "$OUT/wire.states" || fail "a wrong ICV"
