@@ -12,12 +12,12 @@ use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::writer::Writer;
 use super::{Store, StoreError, inbox, log};
-use rusqlite::Connection;
 use crate::replica::NodeId;
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::digest::Difference;
 use crate::replica::repair::{Copy, Reason, Unclear, Verdict, decide};
 use crate::replica::value::{Value, decode_key};
+use rusqlite::Connection;
 
 /// What became of one row that differed.
 #[derive(Clone, Debug, PartialEq)]
@@ -187,7 +187,15 @@ fn record_deleted(
     for (at, (column, value)) in table.columns.iter().zip(&row).enumerate() {
         if !keys.contains(&column.name) {
             let loser = clock.column(at as u16);
-            inbox::record(db, &table.label, encoded, &column.name, winner, loser, value)?;
+            inbox::record(
+                db,
+                &table.label,
+                encoded,
+                &column.name,
+                winner,
+                loser,
+                value,
+            )?;
         }
     }
     Ok(())

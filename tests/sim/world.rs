@@ -10,7 +10,7 @@ use tutti::replica::clock::RowClock;
 use tutti::replica::digest;
 use tutti::replica::session::Now;
 use tutti::replica::value::Value;
-use tutti::store::{Store, StoreError};
+use tutti::store::Store;
 
 use crate::declared;
 use crate::network::Link;
@@ -155,6 +155,7 @@ impl World {
         Now {
             us: self.now_us,
             wall_ms: EPOCH_MS as u64 + self.now_us / 1_000,
+            synchronized: true,
         }
     }
 
@@ -334,19 +335,22 @@ impl World {
             if link.ends.is_none() && link.down_until <= now.us {
                 link.connect(stores, now);
             }
-            let committed = link.step(stores, now, &mut self.random);
-            let trimmed = link.trimmed();
+            let moved = link.step(stores, now, &mut self.random);
             let dropped = self.end_after_drops(now);
-            match committed {
-                Ok(nodes) => nodes.into_iter().for_each(|node| self.committed(node, now)),
+            match moved {
+                Ok(moved) => {
+                    moved
+                        .committed
+                        .into_iter()
+                        .for_each(|node| self.committed(node, now));
+                    moved
+                        .another
+                        .into_iter()
+                        .for_each(|node| self.another(node, now));
+                }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
                 Err(error) => panic!("link {at}: {error}"),
-            }
-            if let Some(donor) = trimmed {
-                let nodes = self.links[at].nodes;
-                self.links[at].cut(now.us + 100_000);
-                self.snapshot(nodes[donor], nodes[1 - donor]);
             }
         }
     }
@@ -367,52 +371,20 @@ impl World {
         any
     }
 
+    /// A node's database is another one now: its links greet again.
+    fn another(&mut self, node: usize, now: Now) {
+        self.snapshots += 1;
+        let links = self.links.iter_mut();
+        let ours = links.filter(|link| link.nodes.contains(&node));
+        ours.for_each(|link| link.cut(now.us));
+        self.committed(node, now);
+    }
+
     fn committed(&mut self, node: usize, now: Now) {
         let store = self.nodes[node].store.clone().unwrap();
         for link in &mut self.links {
             link.committed(node, &store, now);
         }
-    }
-
-    /// A node whose place in the other's log is gone delivers what it has, then takes a snapshot.
-    fn snapshot(&mut self, donor: usize, needy: usize) {
-        let [from, to] = [donor, needy].map(|node| self.nodes[node].store.clone().unwrap());
-        let at = match to.log_start(&from.frontier()) {
-            Ok(at) => at,
-            // Both were put back to old files: the third has what they lack.
-            Err(StoreError::NeedsSnapshot { .. }) => return,
-            Err(error) => panic!("{error}"),
-        };
-        let (found, _) = to.log_after(&from.frontier(), at, usize::MAX).unwrap();
-        from.apply(&found).unwrap();
-        if !to.frontier().is_within(&from.frontier()) {
-            // Something waits for the clock: later.
-            return;
-        }
-        let staged = from.stage_snapshot(None, u64::MAX).unwrap();
-        let (mut incoming, mut offset) = {
-            let accepted = to.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
-            (accepted.unwrap(), 0)
-        };
-        let sha256 = loop {
-            let (bytes, sha256) = staged.read(offset, 1 << 20).unwrap();
-            incoming.write(offset, &bytes).unwrap();
-            offset += bytes.len() as u64;
-            if let Some(sha256) = sha256 {
-                break sha256;
-            }
-        };
-        drop(staged);
-        let incarnation = self.random.next();
-        to.swap_in(incoming, sha256, incarnation).unwrap();
-        self.snapshots += 1;
-        let now = self.now();
-        for link in &mut self.links {
-            if link.nodes.contains(&needy) {
-                link.cut(now.us);
-            }
-        }
-        self.committed(donor, now);
     }
 
     /// Everything is connected again, and time passes until nothing is under way.

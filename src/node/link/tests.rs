@@ -36,6 +36,7 @@ fn config(peer: &Peer, cluster: Option<ClusterId>) -> LinkConfig {
         version: "1".into(),
         schema: 1,
         cluster,
+        ..LinkConfig::default()
     }
 }
 
