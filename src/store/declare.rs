@@ -76,8 +76,8 @@ impl Known {
 
     fn insert(&self, db: &Connection) -> Result<(), StoreError> {
         db.execute(
-            "INSERT INTO _tutti_declaration(id, kind, name, target, sql, engine, hlc, origin, seq, \
-             stands, tbl) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "REPLACE INTO _tutti_declaration(id, kind, name, target, sql, engine, hlc, origin, seq, \
+             stands, tbl, dropped) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 self.is.id as i64,
                 self.is.kind.word(),
@@ -89,7 +89,8 @@ impl Known {
                 self.is.stamp.origin as i64,
                 self.is.stamp.seq as i64,
                 self.stands,
-                self.table
+                self.table,
+                self.is.dropped
             ],
         )?;
         Ok(())
@@ -380,11 +381,15 @@ impl Writer {
             // One bad declaration never stops the stream.
             Err(error) => return inbox::park_schema(&self.db, stamp, sql, &error.to_string()),
         };
+        let known = known(&self.db)?;
         if read.drops {
+            for id in on.iter().filter(|id| known.iter().all(|k| k.is.id != **id)) {
+                self.ended(*id, &read)?;
+            }
             return self.end(on, stamp, covers);
         }
-        let known = known(&self.db)?;
-        match known.iter().find(|known| known.is.id == *id) {
+        let there = known.iter().find(|known| known.is.id == *id);
+        match there.filter(|known| !known.sql.is_empty()) {
             Some(known) if stamp < known.is.stamp => {
                 self.db.execute(
                     "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? WHERE id = ?",
@@ -405,7 +410,7 @@ impl Writer {
                         kind: read.kind,
                         name: read.name.to_ascii_lowercase(),
                         on: on.first().copied(),
-                        dropped: false,
+                        dropped: there.is_some(),
                     },
                     sql: sql.clone(),
                     keys: *keys,
@@ -416,6 +421,29 @@ impl Writer {
             }
         }
         self.resolve()
+    }
+
+    /// Notes the end of a declaration that is not here: its history forked and it comes again
+    /// under another number. Its words and stamp come with it.
+    fn ended(&self, id: DeclarationId, read: &Statement) -> Result<(), StoreError> {
+        let ended = Known {
+            is: Declaration {
+                id,
+                stamp: Stamp {
+                    hlc: Hlc(i64::MAX as u64),
+                    ..OWN
+                },
+                kind: read.kind,
+                name: read.name.to_ascii_lowercase(),
+                on: None,
+                dropped: true,
+            },
+            sql: String::new(),
+            keys: Keys::Natural,
+            stands: false,
+            table: None,
+        };
+        ended.insert(&self.db)
     }
 
     pub fn mark(&self, known: &Known, stands: bool, table: Option<i64>) -> Result<(), StoreError> {
