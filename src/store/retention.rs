@@ -2,6 +2,7 @@
 //! incarnations. What may go is decided in `replica::retention`; here it goes, in slices short
 //! enough for writers not to notice.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::collections::btree_map::BTreeMap;
 
@@ -255,8 +256,40 @@ impl Store {
         })
     }
 
+    /// What peers hold counts only of the history that is here: where their chain hashes are ours.
+    fn prove_histories(&self) -> Result<(), StoreError> {
+        let unproven = lock(&self.inner.kept).retention.unproven();
+        let own = self.frontier();
+        let same = |db: &Connection, origin: Incarnation, theirs: Position| {
+            let ours = own.0.get(&origin).copied().unwrap_or_default();
+            Ok::<_, StoreError>(match theirs.seq.cmp(&ours.seq) {
+                Ordering::Greater => false,
+                Ordering::Equal => theirs == ours,
+                Ordering::Less => match log::chain_at(db, origin, theirs.seq)? {
+                    Some(chain) => chain == theirs.chain,
+                    None => base(db, origin)?.is_some_and(|base| base.0 == theirs),
+                },
+            })
+        };
+        let proven = self.read(|reader| {
+            let mut proven = Vec::new();
+            for (node, origin, theirs) in unproven {
+                if theirs.seq == 0 || same(reader.connection, origin, theirs)? {
+                    proven.push((node, origin));
+                }
+            }
+            Ok(proven)
+        })?;
+        let retention = &mut lock(&self.inner.kept).retention;
+        for (node, origin) in proven {
+            retention.proven(node, origin);
+        }
+        Ok(())
+    }
+
     fn drop_what_may_go(&self, trimmed: &mut Trimmed) -> Result<(), StoreError> {
         self.writer()?.fold_now()?;
+        self.prove_histories()?;
         // What is dropped here must be on disk at the peers, and our knowledge of it here.
         let open = self.open_frontier();
         let (mut droppable, stable, configured) = {
