@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS _tutti_declaration(
   hlc INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL,
   stands INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0, tbl INTEGER);
 CREATE INDEX IF NOT EXISTS _tutti_declaration_name ON _tutti_declaration(name);
+CREATE TABLE IF NOT EXISTS _tutti_declared(
+  id INTEGER NOT NULL, hlc INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL,
+  PRIMARY KEY (id, origin, seq)) WITHOUT ROWID;
 ";
 
 /// Creates the engine's table of declarations where it is missing.
@@ -93,7 +96,10 @@ impl Known {
                 self.is.dropped
             ],
         )?;
-        Ok(())
+        match self.sql.is_empty() {
+            true => Ok(()),
+            false => declared(db, self.is.id, self.is.stamp),
+        }
     }
 
     /// Where its rows are while it does not stand.
@@ -103,6 +109,37 @@ impl Known {
 }
 
 const COLUMNS: &str = "id, kind, name, target, sql, engine, hlc, origin, seq, stands, dropped, tbl";
+
+/// One transaction declares this; the earliest of several counts.
+pub(super) fn declared(db: &Connection, id: DeclarationId, stamp: Stamp) -> Result<(), StoreError> {
+    let Stamp { hlc, origin, seq } = stamp;
+    db.execute(
+        "INSERT OR IGNORE INTO _tutti_declared(id, hlc, origin, seq) VALUES (?, ?, ?, ?)",
+        params![id as i64, hlc.0 as i64, origin as i64, seq as i64],
+    )?;
+    let mut statement = db.prepare("SELECT hlc, origin, seq FROM _tutti_declared WHERE id = ?")?;
+    let stamps = statement.query_map([id as i64], |row| {
+        let number = |at: usize| row.get::<_, i64>(at).map(|value| value as u64);
+        Ok(Stamp {
+            hlc: Hlc(number(0)?),
+            origin: number(1)?,
+            seq: number(2)?,
+        })
+    })?;
+    let stamps: Vec<Stamp> = stamps.collect::<Result<_, _>>()?;
+    if let Some(first) = stamps.iter().min() {
+        db.execute(
+            "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? WHERE id = ?",
+            params![
+                first.hlc.0 as i64,
+                first.origin as i64,
+                first.seq as i64,
+                id as i64
+            ],
+        )?;
+    }
+    Ok(())
+}
 
 /// All declarations, the dropped ones too, in order of time.
 pub(super) fn known(db: &Connection) -> Result<Vec<Known>, StoreError> {
@@ -383,25 +420,19 @@ impl Writer {
         };
         let known = known(&self.db)?;
         if read.drops {
-            for id in on.iter().filter(|id| known.iter().all(|k| k.is.id != **id)) {
-                self.ended(*id, &read)?;
+            let ours = |id| self.tables.iter().any(|table| table.tid == id);
+            for id in on {
+                if !ours(*id) && known.iter().all(|known| known.is.id != *id) {
+                    self.ended(*id, &read)?;
+                }
             }
             return self.end(on, stamp, covers);
         }
         let there = known.iter().find(|known| known.is.id == *id);
         match there.filter(|known| !known.sql.is_empty()) {
-            Some(known) if stamp < known.is.stamp => {
-                self.db.execute(
-                    "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? WHERE id = ?",
-                    params![
-                        stamp.hlc.0 as i64,
-                        stamp.origin as i64,
-                        stamp.seq as i64,
-                        *id as i64
-                    ],
-                )?;
-            }
-            Some(_) => {}
+            // What the appliance brings along is before everything.
+            Some(known) if known.is.stamp == OWN => {}
+            Some(_) => declared(&self.db, *id, stamp)?,
             None => {
                 let new = Known {
                     is: Declaration {

@@ -17,7 +17,7 @@ use super::ranges::copy;
 use super::schema::Table;
 use super::settle::Settle;
 use super::writer::Writer;
-use super::{Store, StoreError, keys, lock, retention};
+use super::{Store, StoreError, declare, keys, lock, retention};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Head, Logged, RowChange, RowWrite, TableChange, Transaction};
 use crate::replica::clock::{Hlc, RowClock, Stamp};
@@ -280,17 +280,19 @@ impl Writer {
         for (old, body) in &suffix.schemas {
             let new = issue.stamp();
             self.db.execute(
-                "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? \
-                 WHERE origin = ? AND seq = ?",
-                params![
-                    sqlite(new.hlc.0),
-                    sqlite(new.origin),
-                    sqlite(new.seq),
-                    sqlite(old.origin),
-                    sqlite(old.seq)
-                ],
+                "DELETE FROM _tutti_declared WHERE origin = ? AND seq = ?",
+                params![sqlite(old.origin), sqlite(old.seq)],
             )?;
+            if let Body::Schema { id, .. } = body
+                && *id != 0
+            {
+                declare::declared(&self.db, *id, new)?;
+            }
             issue.log(self, body.clone())?;
+        }
+        if !suffix.schemas.is_empty() {
+            // Another declaration of the name may be the earlier one now.
+            self.resolve()?;
         }
         let mut settle = Settle::default();
         let mut changes: Vec<TableChange> = suffix.foreign.clone();
