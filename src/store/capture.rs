@@ -157,8 +157,6 @@ pub(super) struct Collected {
     pub changes: Vec<TableChange>,
     /// Tables that now have generations beyond the first.
     pub mixed: Vec<i64>,
-    /// Generations of rows in such tables.
-    pub recent: Vec<((i64, Vec<u8>), u32)>,
     /// How far the log was folded on the way.
     pub folded: Option<i64>,
     /// What parked rows may wait for.
@@ -185,7 +183,8 @@ pub(super) fn collect(
     let mut collected = Collected::default();
     if memory.parked && !touched.is_empty() {
         // Writing over a parked row needs its clock.
-        let end = fold::fold(db, tables, &memory.origins, memory.folded)?;
+        let folded = memory.unfolded.from;
+        let end = fold::fold(db, tables, &memory.origins, folded, &memory.unfolded)?;
         collected.folded = Some(end);
     }
     let mut places: HashMap<i64, usize> = HashMap::new();
@@ -293,11 +292,6 @@ fn change(
     };
     if generation > 1 && !mixed && !collected.mixed.contains(&table.id) {
         collected.mixed.push(table.id);
-    }
-    if mixed || generation > 1 {
-        collected
-            .recent
-            .push(((table.id, encode_key(&key)), generation));
     }
     Ok(Some(RowChange {
         key,

@@ -71,7 +71,11 @@ pub(super) fn rows<T: AsRef<Table>>(
     Ok(())
 }
 
-fn directly(db: &Connection, table: &Table, rows: &[RowChange]) -> Result<(), StoreError> {
+pub(super) fn directly(
+    db: &Connection,
+    table: &Table,
+    rows: &[RowChange],
+) -> Result<(), StoreError> {
     for change in rows {
         match &change.write {
             RowWrite::Insert(row) => place(db, table, row)?,
