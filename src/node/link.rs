@@ -276,6 +276,14 @@ fn now(began: Instant) -> Now {
     }
 }
 
+/// Returns when the node has taken all events: it is a member before the peer sees the link end
+/// and dials anew.
+async fn taken(events: &mpsc::Sender<LinkEvent>) {
+    while events.capacity() < events.max_capacity() && !events.is_closed() {
+        tokio::task::yield_now().await;
+    }
+}
+
 /// This side as a new session is told.
 fn local(config: LinkConfig, files: &Files) -> Local {
     let store = &files.store;
@@ -352,6 +360,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 writes.job = None;
                 if let Some(cluster) = link.done(result)? {
                     let _ = link.events.send(LinkEvent::Adopted { cluster }).await;
+                    taken(&link.events).await;
                     return Ok(());
                 }
             }

@@ -166,6 +166,8 @@ struct Inner {
     shown: shown::Shared,
     sync: GroupSync,
     lazy: AtomicBool,
+    /// Somebody flushes soon.
+    flushing: AtomicBool,
     digests: shown::Cache<[u8; 32]>,
     counts: shown::Cache<u64>,
     readers: Mutex<Vec<Connection>>,
@@ -222,6 +224,7 @@ impl Store {
             inner: Arc::new(Inner {
                 sync: GroupSync::new(&path),
                 lazy: AtomicBool::new(false),
+                flushing: AtomicBool::new(false),
                 path,
                 node,
                 writer: Mutex::new(writer),
