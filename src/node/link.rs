@@ -276,12 +276,15 @@ fn now(began: Instant) -> Now {
     }
 }
 
-/// Returns when the node has taken all events: it is a member before the peer sees the link end
-/// and dials anew.
+/// Gives the node time to take all events: it is a member before the peer sees the link end and
+/// dials anew.
 async fn taken(events: &mpsc::Sender<LinkEvent>) {
-    while events.capacity() < events.max_capacity() && !events.is_closed() {
-        tokio::task::yield_now().await;
-    }
+    let wait = async {
+        while events.capacity() < events.max_capacity() && !events.is_closed() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), wait).await;
 }
 
 /// This side as a new session is told.

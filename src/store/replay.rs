@@ -76,9 +76,12 @@ pub(super) fn directly(
     table: &Table,
     rows: &[RowChange],
 ) -> Result<(), StoreError> {
+    let mut statement = db.prepare_cached(&table.replace)?;
     for change in rows {
         match &change.write {
-            RowWrite::Insert(row) => place(db, table, row)?,
+            RowWrite::Insert(row) => {
+                statement.execute(rusqlite::params_from_iter(row.iter().map(Bind)))?;
+            }
             RowWrite::Update(cells) => update(db, table, &change.key, cells)?,
             RowWrite::Delete => remove(db, table, &change.key)?,
         }

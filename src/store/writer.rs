@@ -288,6 +288,7 @@ impl Writer {
             let mut tx = Tx::new(&writer.db, &writer.tables);
             let value = work(&mut tx)?;
             let undone = tx.undone;
+            drop(tx);
             keys::claim(&writer.db, &writer.capture, writer.node)?;
             let hlc = writer.hlc.tick((writer.clock)());
             let own = writer.memory.origins.get(&writer.incarnation);

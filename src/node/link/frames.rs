@@ -18,8 +18,8 @@ pub(super) type WriteResult<S> = Result<(WriteHalf<S>, Pace), std::io::Error>;
 /// How long a refused peer may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How many bytes a frame's reader makes room for before any has come.
-const AT_ONCE: usize = 64 << 10;
+/// How many bytes a frame's reader makes room for before any has come: an ordinary frame's.
+const AT_ONCE: usize = 320 << 10;
 
 pub(super) async fn read_frame<S: AsyncRead>(
     mut stream: ReadHalf<S>,

@@ -11,7 +11,7 @@ use crate::sys::disk;
 use crate::wire::replication::Piece;
 
 /// How long the sync of what comes in bulk waits for more.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What a job leads to.
 pub(super) enum Outcome {
@@ -189,8 +189,8 @@ impl Files {
     }
 }
 
-/// What comes in bulk is synced some milliseconds later, for all of it at once: three peers often
-/// share a disk's queue or a host, and a sync for each transaction would hold up the one who writes.
+/// What comes in bulk is synced some milliseconds later, for all of it at once: where peers share
+/// a host's disk, a sync for each transaction would hold up the one who writes.
 fn flush_soon(store: &Store) {
     if !store.undertake_flush() {
         return;

@@ -105,12 +105,15 @@ async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
     loop {
         let pin = wait_up(&node, peer).await;
         let began = tokio::time::Instant::now();
-        let result = tokio::select! {
-            result = dial_once(&node, local, peer, port, pin) => result,
-            () = wait_down(&node, peer, pin) => Err("the tunnel went down".into()),
-        };
-        ended(&node, peer, result);
-        tokio::time::sleep_until(began + PAUSE).await;
+        tokio::select! {
+            result = dial_once(&node, local, peer, port, pin) => {
+                ended(&node, peer, result);
+                tokio::time::sleep_until(began + PAUSE).await;
+            }
+            () = wait_down(&node, peer, pin) => {
+                ended(&node, peer, Err("the tunnel went down".into()));
+            }
+        }
     }
 }
 
