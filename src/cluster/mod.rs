@@ -6,9 +6,11 @@
 mod fields;
 mod key;
 mod membership;
+mod roster;
 mod state;
 
 pub use fields::{Change, Field, Fields, Problem};
 pub use key::{KeyProblem, check as check_key, from_random as key_from_random};
 pub use membership::{Standing, Step, next_step};
+pub use roster::Roster;
 pub use state::{Colour, LinkState, PeerState, peer_state};
