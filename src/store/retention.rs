@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::log::{self, Origin, sqlite};
 use super::shown::Changed;
 use super::writer::Writer;
-use super::{Store, StoreError, lock};
+use super::{Store, StoreError, clocks, lock};
 use crate::replica::change::{Body, RowWrite};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::{Frontier, Position};
@@ -343,7 +343,7 @@ impl Writer {
         trimmed: &mut Trimmed,
     ) -> Result<Option<i64>, StoreError> {
         self.ready()?;
-        let folded = self.memory.folded;
+        let folded = self.memory.unfolded.from;
         let (reached, dropped, tombstones) = self.atomically(|writer| {
             let db = &writer.db;
             let (mut looked, mut reached) = (0, None);
@@ -592,8 +592,7 @@ fn bury(
     if !is_stable(&clock.row) {
         return Ok(Grave::Waits);
     }
-    db.prepare_cached("DELETE FROM _tutti_clock WHERE tbl = ? AND key = ?")?
-        .execute(params![table, key])?;
+    clocks::forget(db, table, key)?;
     db.prepare_cached(
         "INSERT INTO _tutti_floor(tbl, generation) VALUES (?, ?) \
          ON CONFLICT DO UPDATE SET generation = max(generation, excluded.generation)",

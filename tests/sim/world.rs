@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
-use tutti::replica::clock::RowClock;
 use tutti::replica::digest;
 use tutti::replica::session::Now;
 use tutti::replica::value::Value;
@@ -523,8 +522,6 @@ impl World {
             let rows = self.store(node).read(|reader| reader.query(sql, &[]));
             rows.unwrap()
         };
-        let clocks = "SELECT t.name, c.key, c.clock FROM _tutti_clock c \
-                      JOIN _tutti_table t ON t.id = c.tbl ORDER BY 1, 2";
         let parked = "SELECT t.name, h.key, h.row, h.reason FROM _tutti_hidden h \
                       JOIN _tutti_table t ON t.id = h.tbl ORDER BY 1, 2";
         for node in 0..3 {
@@ -575,11 +572,8 @@ impl World {
         }
         // Tombstones go at different times.
         let living = |node: usize| {
-            let mut rows = dump(clocks, node);
-            rows.retain(|row| match &row[2] {
-                Value::Blob(bytes) => postcard::from_bytes::<RowClock>(bytes).unwrap().is_alive(),
-                other => panic!("{other:?}"),
-            });
+            let mut rows = self.store(node).row_clocks().unwrap();
+            rows.retain(|row| row.2.is_alive());
             rows
         };
         for node in 1..3 {
