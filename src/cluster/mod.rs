@@ -9,6 +9,7 @@ mod fields;
 mod key;
 mod membership;
 mod pem;
+mod roster;
 mod state;
 
 pub use choice::{AdditionalKeyExchange, Authentication, Choice, IkeProfile};
@@ -17,4 +18,5 @@ pub use fields::{Change, Checked, Fields, Saved};
 pub use key::{KeyProblem, check as check_key, from_random as key_from_random};
 pub use membership::{Standing, Step, next_step};
 pub use pem::{Pem, PemChange, TEXT_MAX};
+pub use roster::Roster;
 pub use state::{Colour, LinkState, PeerState, peer_state};

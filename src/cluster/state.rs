@@ -44,6 +44,8 @@ pub struct LinkState {
     pub live: bool,
     /// Clock offset, milliseconds.
     pub clock_offset_ms: i64,
+    /// Whether the peer's clock is synchronized, by its own word.
+    pub synchronized: bool,
     /// Round-trip, microseconds.
     pub round_trip_us: Option<u64>,
     /// Why the last link ended.

@@ -259,10 +259,8 @@ fn same_history(
         chain_at(db, origin, theirs.seq)?
     };
     if chain.is_some_and(|chain| chain != theirs.chain) {
-        return Err(StoreError::Peer(format!(
-            "another history of origin {origin:016x} at {}: one side was restored or copied",
-            theirs.seq
-        )));
+        let seq = theirs.seq;
+        return Err(StoreError::Fork { origin, seq });
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::replica::{Incarnation, NodeId};
 mod apply;
 mod bound;
 mod capture;
+mod carry;
 mod claim;
 mod declare;
 mod digest;
@@ -59,7 +60,7 @@ pub mod local;
 pub use feed::{Event, Subscription};
 pub use import::ImportReport;
 pub use inbox::{ConflictQuery, ConflictRow};
-pub use joining::Incoming;
+pub use joining::{Incoming, Place, Swap};
 pub use pieces::Partial;
 pub use repair::Finding;
 pub use retention::Trimmed;
@@ -125,6 +126,14 @@ pub enum StoreError {
         held: u64,
         /// Through which transaction the log was trimmed.
         first: u64,
+    },
+    /// One incarnation with two histories.
+    #[error("another history of origin {origin:016x} at {seq}: one side was restored or copied")]
+    Fork {
+        /// Which origin.
+        origin: Incarnation,
+        /// Where it was seen.
+        seq: u64,
     },
     /// The database contradicts itself.
     #[error("replicated.db is damaged: {0}")]

@@ -259,7 +259,7 @@ impl Store {
         self.writer()?.fold_now()?;
         // What is dropped here must be on disk at the peers, and our knowledge of it here.
         let open = self.open_frontier();
-        let (droppable, stable, configured) = {
+        let (mut droppable, stable, configured) = {
             let kept = lock(&self.inner.kept);
             let retention = &kept.retention;
             (
@@ -268,12 +268,28 @@ impl Store {
                 retention.configured().clone(),
             )
         };
-        let mut after = 0;
-        while let Some(next) = self
-            .writer()?
-            .trim_log(&droppable, &stable, after, trimmed)?
-        {
-            after = next;
+        // Whoever takes the staged copy goes on from there.
+        if let Some(staged) = self.staged_frontier() {
+            for (origin, last) in &mut droppable {
+                *last = staged.seq(*origin).min(*last);
+            }
+        }
+        let due = self.read(|reader| {
+            for (origin, last) in &droppable {
+                let gone = base(reader.connection, *origin)?.map_or(0, |base| base.0.seq);
+                if gone < *last {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })?;
+        // The log is walked only where something of it may go.
+        let mut from = due.then_some(0);
+        while let Some(after) = from {
+            let next = self
+                .writer()?
+                .trim_log(&droppable, &stable, after, trimmed)?;
+            from = next;
         }
         let mut grave = (i64::MIN, Vec::new());
         while let Some(next) = self.writer()?.trim_graves(&stable, grave, trimmed)? {

@@ -10,7 +10,7 @@ use tutti::replica::clock::RowClock;
 use tutti::replica::digest;
 use tutti::replica::session::Now;
 use tutti::replica::value::Value;
-use tutti::store::{Store, StoreError};
+use tutti::store::Store;
 
 use crate::declared;
 use crate::network::Link;
@@ -95,6 +95,9 @@ pub fn run(seed: u64, verbose: bool) {
         }
     }
     world.heal();
+    if world.trims && world.loser.is_some() {
+        world.mend();
+    }
     world.check();
     world.prove();
 }
@@ -152,6 +155,7 @@ impl World {
         Now {
             us: self.now_us,
             wall_ms: EPOCH_MS as u64 + self.now_us / 1_000,
+            synchronized: true,
         }
     }
 
@@ -331,19 +335,22 @@ impl World {
             if link.ends.is_none() && link.down_until <= now.us {
                 link.connect(stores, now);
             }
-            let committed = link.step(stores, now, &mut self.random);
-            let trimmed = link.trimmed();
+            let moved = link.step(stores, now, &mut self.random);
             let dropped = self.end_after_drops(now);
-            match committed {
-                Ok(nodes) => nodes.into_iter().for_each(|node| self.committed(node, now)),
+            match moved {
+                Ok(moved) => {
+                    moved
+                        .committed
+                        .into_iter()
+                        .for_each(|node| self.committed(node, now));
+                    moved
+                        .another
+                        .into_iter()
+                        .for_each(|node| self.another(node, now));
+                }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
                 Err(error) => panic!("link {at}: {error}"),
-            }
-            if let Some(donor) = trimmed {
-                let nodes = self.links[at].nodes;
-                self.links[at].cut(now.us + 100_000);
-                self.snapshot(nodes[donor], nodes[1 - donor]);
             }
         }
     }
@@ -364,52 +371,20 @@ impl World {
         any
     }
 
+    /// A node's database is another one now: its links greet again.
+    fn another(&mut self, node: usize, now: Now) {
+        self.snapshots += 1;
+        let links = self.links.iter_mut();
+        let ours = links.filter(|link| link.nodes.contains(&node));
+        ours.for_each(|link| link.cut(now.us));
+        self.committed(node, now);
+    }
+
     fn committed(&mut self, node: usize, now: Now) {
         let store = self.nodes[node].store.clone().unwrap();
         for link in &mut self.links {
             link.committed(node, &store, now);
         }
-    }
-
-    /// A node whose place in the other's log is gone delivers what it has, then takes a snapshot.
-    fn snapshot(&mut self, donor: usize, needy: usize) {
-        let [from, to] = [donor, needy].map(|node| self.nodes[node].store.clone().unwrap());
-        let at = match to.log_start(&from.frontier()) {
-            Ok(at) => at,
-            // Both were put back to old files: the third has what they lack.
-            Err(StoreError::NeedsSnapshot { .. }) => return,
-            Err(error) => panic!("{error}"),
-        };
-        let (found, _) = to.log_after(&from.frontier(), at, usize::MAX).unwrap();
-        from.apply(&found).unwrap();
-        if !to.frontier().is_within(&from.frontier()) {
-            // Something waits for the clock: later.
-            return;
-        }
-        let staged = from.stage_snapshot(None, u64::MAX).unwrap();
-        let (mut incoming, mut offset) = {
-            let accepted = to.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
-            (accepted.unwrap(), 0)
-        };
-        let sha256 = loop {
-            let (bytes, sha256) = staged.read(offset, 1 << 20).unwrap();
-            incoming.write(offset, &bytes).unwrap();
-            offset += bytes.len() as u64;
-            if let Some(sha256) = sha256 {
-                break sha256;
-            }
-        };
-        drop(staged);
-        let incarnation = self.random.next();
-        to.swap_in(incoming, sha256, incarnation).unwrap();
-        self.snapshots += 1;
-        let now = self.now();
-        for link in &mut self.links {
-            if link.nodes.contains(&needy) {
-                link.cut(now.us);
-            }
-        }
-        self.committed(donor, now);
     }
 
     /// Everything is connected again, and time passes until nothing is under way.
@@ -451,17 +426,45 @@ impl World {
         panic!("the nodes never came to rest");
     }
 
+    /// Where tombstones went and a disk went back to before them, what it wrote then is merged by
+    /// who still has the tombstone and by who has not: proofs find and mend it, as links do.
+    fn mend(&self) {
+        for round in 0.. {
+            let mut repaired = 0;
+            for (a, b) in [(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)] {
+                let (ours, theirs) = (self.store(a), self.store(b));
+                for row in self.compare(a, b).differences {
+                    let copies = theirs.copies(std::slice::from_ref(&row)).unwrap();
+                    let others = copies.into_iter().map(|copy| (theirs.node(), copy));
+                    let others: Vec<_> = others.collect();
+                    if let Some(finding) = ours.repair(&row, &others).unwrap() {
+                        assert!(finding.result.is_ok(), "{a} by {b}: {finding}");
+                        repaired += 1;
+                    }
+                }
+            }
+            if repaired == 0 {
+                return;
+            }
+            assert!(round < 3, "proofs find ever more to repair");
+        }
+    }
+
+    fn compare(&self, a: usize, b: usize) -> digest::Outcome {
+        let (ours, theirs) = (self.store(a), self.store(b));
+        let common = digest::common(&ours.frontier(), &theirs.frontier());
+        let mut comparison = ours.compare(common).unwrap();
+        while let Some(question) = comparison.question() {
+            let answer = theirs.prove(&question).unwrap();
+            ours.compared(&mut comparison, answer).unwrap();
+        }
+        comparison.outcome()
+    }
+
     /// Every pair proves to hold the same rows.
     fn prove(&self) {
         for (a, b) in [(0, 1), (1, 2), (2, 0)] {
-            let (ours, theirs) = (self.store(a), self.store(b));
-            let common = digest::common(&ours.frontier(), &theirs.frontier());
-            let mut comparison = ours.compare(common).unwrap();
-            while let Some(question) = comparison.question() {
-                let answer = theirs.prove(&question).unwrap();
-                ours.compared(&mut comparison, answer).unwrap();
-            }
-            let outcome = comparison.outcome();
+            let outcome = self.compare(a, b);
             assert!(outcome.is_identical(), "{a} and {b}: {outcome:?}");
         }
     }

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::cluster::{
-    Authentication, Change, Checked, Fields, LinkState, PeerState, Pem, Problem, Saved, Standing,
-    Step, next_step, peer_state,
+    Authentication, Change, Checked, Fields, LinkState, PeerState, Pem, Problem, Roster, Saved,
+    Standing, Step, next_step, peer_state,
 };
 use crate::replica::ClusterId;
 use crate::store::{Store, StoreError, local::Local};
@@ -54,6 +55,10 @@ pub struct Node {
     pub cluster: watch::Sender<Cluster>,
     /// What `ike` reports; `None` while it cannot be reached.
     pub tunnels: watch::Sender<Option<Vec<PeerStatus>>>,
+    /// The peers that were met, and whom they count as peers.
+    pub met: watch::Sender<Roster>,
+    /// Whether this system's clock is synchronized.
+    pub synchronized: Arc<AtomicBool>,
     /// Bumps with every visible change, for pages that follow.
     pub changed: watch::Sender<u64>,
     /// Turns true to end the process for a restart.
@@ -127,6 +132,8 @@ impl Node {
         state: PathBuf,
     ) -> Result<Self, StoreError> {
         let cluster = load(&local)?;
+        let met = local.value("met")?;
+        let met = met.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Ok(Self {
             store,
             local,
@@ -136,6 +143,8 @@ impl Node {
             state,
             cluster: watch::Sender::new(cluster),
             tunnels: watch::Sender::new(None),
+            met: watch::Sender::new(met.unwrap_or_default()),
+            synchronized: Arc::default(),
             changed: watch::Sender::new(0),
             stop: watch::Sender::new(false),
             joining: tokio::sync::Mutex::default(),
@@ -177,6 +186,8 @@ impl Node {
         }
         self.keep(&new)?;
         let listed = new.fields.peers;
+        let addresses: Vec<IpAddr> = listed.iter().flatten().copied().collect();
+        self.change_met(|met| met.keep(&addresses))?;
         self.links()
             .retain(|address, _| listed.contains(&Some(*address)));
         self.cluster.send_replace(new);
@@ -209,6 +220,15 @@ impl Node {
         };
         let found = found.map_err(|problem| SaveError::Fields(vec![problem]))?;
         Ok(found.map(Box::new))
+    }
+
+    /// Changes who was met, and keeps it where that is news. Blocks.
+    pub fn change_met(&self, change: impl FnOnce(&mut Roster) -> bool) -> Result<(), StoreError> {
+        if self.met.send_if_modified(change) {
+            let bytes = serde_json::to_vec(&*self.met.borrow()).unwrap_or_default();
+            self.local.set(&[("met", Some(&bytes))])?;
+        }
+        Ok(())
     }
 
     fn keep(&self, cluster: &Cluster) -> Result<(), StoreError> {
