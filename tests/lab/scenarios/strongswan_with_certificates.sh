@@ -1,24 +1,14 @@
 # Certificates on both sides, made by OpenSSL: ECDSA P-256 and P-384, then RSA-PSS, where strongSwan
 # initiates. Then one that has expired, which is named.
 . "$LAB/strongswan.sh"
+. "$LAB/pki.sh"
 hosts a b
 charon b
 peers_json a v4 a b
 start_keyer a
-dir=/tmp/n/pki
-mkdir -p $dir /tmp/n/b/swanctl/{x509,x509ca,private}
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 -subj /CN=lab \
-  -addext 'keyUsage=critical,keyCertSign,cRLSign' -keyout $dir/ca.key -out $dir/ca.pem 2> /dev/null
-# certificate NAME ADDRESS DAYS KEY-OPTIONS...
-certificate() {
-  local name=$1 address=$2 days=$3
-  shift 3
-  openssl genpkey "$@" -out "$dir/$name.key" 2> /dev/null
-  openssl req -new -key "$dir/$name.key" -subj "/CN=$name" -out "$dir/$name.csr" 2> /dev/null
-  printf 'subjectAltName=IP:%s\nkeyUsage=critical,digitalSignature\n' "$address" > "$dir/ext"
-  openssl x509 -req -in "$dir/$name.csr" -CA $dir/ca.pem -CAkey $dir/ca.key -CAcreateserial \
-    -days "$days" -extfile "$dir/ext" -out "$dir/$name.pem" 2> /dev/null
-}
+dir=$PKI
+mkdir -p /tmp/n/b/swanctl/{x509,x509ca,private}
+authority
 swan_certificates() {
   cp $dir/ca.pem /tmp/n/b/swanctl/x509ca/
   cp $dir/b.pem /tmp/n/b/swanctl/x509/
