@@ -144,6 +144,9 @@ pub enum Refusal {
     /// The peer does not list us.
     #[error("the peer does not list this system")]
     NotListed,
+    /// Certificates there and the key here, or another kind of certificate.
+    #[error("the peer authenticates by another method")]
+    OtherMethod,
     /// The peer speaks the other version of IKE.
     #[error("different IKE profile")]
     OtherProfile,

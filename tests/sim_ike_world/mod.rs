@@ -1,6 +1,8 @@
 //! A world of two tunnel managers, two model kernels and a network that loses, repeats, delays
 //! and alters datagrams; one seed gives one history.
 
+pub mod authority;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -13,7 +13,9 @@ mod exchanges;
 pub mod keys;
 pub mod main_mode;
 pub mod phase1;
+pub mod proposal;
 pub mod quick_mode;
+pub mod signature;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -134,6 +136,10 @@ impl Engine {
             Some(Refusal::AuthenticationFailed) => true,
             // It spoke, if another language.
             Some(Refusal::OtherProfile) => refusal == Refusal::NoAnswer,
+            // The peer only says that nothing of ours fits.
+            Some(Refusal::OtherMethod) => {
+                matches!(refusal, Refusal::NoAnswer | Refusal::NoProposal)
+            }
             _ => false,
         };
         if !known {

@@ -89,7 +89,7 @@ fn captured_hashes_are_those_of_the_key_and_quick_mode_names_the_kernels_spis() 
         let opened = keys.open(main[n], &iv).unwrap();
         let id = opened.one(kind::ID).unwrap();
         let hash = opened.one(kind::HASH).unwrap();
-        let expected = keys.authenticator(&seeds, of_initiator, &sa, id);
+        let expected = keys.authenticator(Prf::Sha256, &seeds, of_initiator, &sa, id);
         assert_eq!(*expected, hash);
         assert_eq!(Id::parse(id).unwrap().data, address);
         iv = opened.next_iv;
@@ -345,6 +345,15 @@ fn certificates_never_fall_back_to_the_key() {
             &[]
         }
         fn sign(&self, _: &[u8], _: &[u16]) -> Option<Vec<u8>> {
+            None
+        }
+        fn authority_names(&self) -> &[Vec<u8>] {
+            &[]
+        }
+        fn scheme(&self) -> Option<signature::Scheme> {
+            None
+        }
+        fn sign_hash(&self, _: &[u8]) -> Option<Vec<u8>> {
             None
         }
         fn verify(
