@@ -61,6 +61,31 @@ fn every_captured_message_survives_a_round_trip() {
     }
 }
 
+#[test]
+fn captured_signatures_are_negotiated_and_certificates_asked_for_by_name() {
+    let all = captured(CERT);
+    let main: Vec<&Vec<u8>> = all.iter().filter(|d| d[18] == exchange::MAIN).collect();
+    let plain = |n: usize| v1::parse(main[n]).unwrap().1;
+    let offered = v1::parse_sa(one(&plain(0), kind::SA).unwrap()).unwrap();
+    let suites = ["aes256-sha256-ecp256", "aes256-sha256-modp3072"].map(|s| s.parse().unwrap());
+    let choose = |scheme| proposal::choose(&suites, scheme, &offered);
+    assert!(choose(Some(signature::Scheme::EcdsaP256)).is_ok());
+    for other in [
+        None,
+        Some(signature::Scheme::Rsa),
+        Some(signature::Scheme::EcdsaP384),
+    ] {
+        assert_eq!(choose(other), Err(proposal::Mismatch::Method));
+    }
+    for n in [2, 3] {
+        let payloads = plain(n);
+        let requests = payloads.iter().filter(|p| p.kind == kind::CERTREQ);
+        // X.509 for signatures, then a sequence: a distinguished name.
+        let named: Vec<_> = requests.map(|p| (p.body[0], p.body[1])).collect();
+        assert_eq!(named, [(4, 0x30)], "message {n}");
+    }
+}
+
 /// The encryption key from the table that tshark opens `ss-keys.pcap` with.
 const ENCRYPTION: [u8; 32] = [
     0xb4, 0x6c, 0x76, 0x14, 0x89, 0x65, 0x9e, 0x0f, 0x16, 0x18, 0xc2, 0x47, 0xec, 0x9f, 0xf4, 0x85,
