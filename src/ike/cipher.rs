@@ -36,6 +36,7 @@ pub enum OpenError {
 }
 
 /// Decrypted content.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Opened {
     /// Type of the first payload.
     pub first: u8,
@@ -87,6 +88,7 @@ impl Opened {
     }
 }
 
+#[cfg_attr(test, derive(Clone))]
 enum Algorithm {
     Gcm {
         key: LessSafeKey,
@@ -101,6 +103,7 @@ enum Algorithm {
 }
 
 /// One direction's keys of an IKE SA.
+#[cfg_attr(test, derive(Clone))]
 pub struct Cipher {
     algorithm: Algorithm,
     next_iv: u64,

@@ -45,6 +45,7 @@ pub enum End {
 }
 
 /// An established connection.
+#[cfg_attr(test, derive(Clone))]
 pub struct Connection {
     /// How it came to be.
     pub origin: Origin,
@@ -108,6 +109,27 @@ impl Connection {
             .clone()
             .find(usable)
             .or_else(|| newest.clone().next())
+    }
+
+    /// Whether nothing is under way: one IKE SA, one AH pair that carries traffic.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        let [session] = self.sessions.as_slice() else {
+            return false;
+        };
+        let [child] = self.children.as_slice() else {
+            return false;
+        };
+        let idle = session.in_flight.is_none() && session.pending.is_none();
+        session.is_current() && idle && !child.delete && child.held_until.is_none()
+    }
+
+    /// Replaces the IKE SA alone as soon as possible.
+    #[cfg(test)]
+    pub(crate) fn rekey_sa_alone(&mut self, now: u64) {
+        for session in self.sessions.iter_mut().filter(|s| s.is_current()) {
+            session.rekey_at = session.rekey_at.min(now);
+        }
     }
 
     /// Whether it is over.

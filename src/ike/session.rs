@@ -15,6 +15,7 @@ use crate::wire::isakmp::{Header, Message, Payload, WireError, exchange};
 const PATIENCE_MS: u64 = 14_000;
 
 /// What an outstanding request is for.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) enum Purpose {
     /// The IKE_AUTH request of a new SA; its answer is handled by that state.
     Authenticate,
@@ -54,6 +55,7 @@ pub(crate) enum Purpose {
 }
 
 /// Our side of a replacement of an IKE SA.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct SaAttempt {
     pub exchange: Exchange,
     pub spi: u64,
@@ -61,6 +63,7 @@ pub(crate) struct SaAttempt {
 }
 
 /// Both sides of a replacement whose further key exchange is still to come.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Agreed {
     pub suite: Suite,
     pub spis: (u64, u64),
@@ -70,6 +73,7 @@ pub(crate) struct Agreed {
 }
 
 /// The peer's replacement of this IKE SA waits for its further key exchange.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Pending {
     pub agreed: Agreed,
     /// Links the messages; random.
@@ -78,6 +82,7 @@ pub(crate) struct Pending {
 }
 
 /// The outstanding request.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct InFlight {
     pub id: u32,
     pub bytes: Datagrams,
@@ -113,6 +118,7 @@ impl Content {
 }
 
 /// One IKE SA.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Session {
     pub spi_i: u64,
     pub spi_r: u64,

@@ -26,6 +26,7 @@ const MAX_HALF_OPEN: usize = 8;
 /// Connections with one peer at a time; honest ones are two for a moment.
 const MAX_CONNECTIONS: usize = 6;
 
+#[cfg_attr(test, derive(Clone))]
 enum Attempt {
     Init(Box<Initiator>),
     Intermediate(Box<Intermediating>),
@@ -33,6 +34,7 @@ enum Attempt {
 }
 
 /// The tunnel to one peer.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Link {
     pub peer: Peer,
     yields: bool,
@@ -299,6 +301,40 @@ impl Link {
         }
     }
 
+    /// Whether nothing is under way: one connection, settled.
+    #[cfg(test)]
+    pub(super) fn is_settled(&self) -> bool {
+        let [connection] = self.connections.as_slice() else {
+            return false;
+        };
+        self.attempt.is_none() && connection.is_settled()
+    }
+
+    /// What the search of collisions does beside replacing AH pairs.
+    #[cfg(test)]
+    pub(super) fn disturb(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        what: super::search::Disturbance,
+    ) {
+        use super::search::Disturbance::*;
+        match what {
+            RekeySa => {
+                for connection in &mut self.connections {
+                    connection.rekey_sa_alone(context.now);
+                }
+            }
+            Delete => {
+                for connection in &mut self.connections {
+                    connection.close();
+                }
+            }
+            Initiate if self.attempt.is_none() => self.initiate(context, outbox),
+            _ => {}
+        }
+    }
+
     /// Something unauthenticated that tells why there may be no tunnel.
     pub fn hint(&mut self, refusal: &Refusal) {
         if self.connections.is_empty() {
@@ -342,7 +378,8 @@ impl Link {
 /// Whether `a` gives way to `b`. Crossing initiations: the lowest nonce loses, so that both
 /// sides decide alike; otherwise the newer one stands for what the peer remembers.
 fn loses(a: &Connection, b: &Connection) -> bool {
-    let crossed = a.origin.began < b.established && b.origin.began < a.established;
+    // One that began when the other was up would have ended it by INITIAL_CONTACT.
+    let crossed = a.origin.began <= b.established && b.origin.began <= a.established;
     if crossed {
         a.low_nonce() < b.low_nonce()
     } else {

@@ -9,6 +9,8 @@ mod kernel;
 mod link;
 mod link_v1;
 pub mod message;
+#[cfg(test)]
+mod search;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -46,6 +48,7 @@ const MAX_WAITING: usize = 256;
 /// A datagram leaves only after the inbound SAs asked for before it are in the kernel: it may be
 /// what makes the peer send on them.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Outbox {
     /// With the number of answers each waits for.
     transmits: VecDeque<(u64, Transmit)>,

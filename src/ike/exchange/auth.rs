@@ -11,6 +11,7 @@ use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Header, Identification, Message, Payload, exchange};
 
 /// Our IKE_AUTH request is out.
+#[cfg_attr(test, derive(Clone))]
 pub struct Authenticating {
     session: Session,
     handshake: Handshake,

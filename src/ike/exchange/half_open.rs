@@ -16,6 +16,7 @@ use crate::wire::isakmp::{Header, Identification, KeyExchange, Message, Payload,
 const HALF_OPEN_MS: u64 = 30_000;
 
 /// We answered IKE_SA_INIT and wait for IKE_AUTH.
+#[cfg_attr(test, derive(Clone))]
 pub struct HalfOpen {
     /// When the request came.
     pub began: u64,

@@ -23,6 +23,7 @@ use crate::wire::isakmp::Identification;
 const AUTH_ID: u32 = 2;
 
 /// What AUTH covers of the exchanges before it.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Handshake {
     /// When it began.
     pub began: u64,

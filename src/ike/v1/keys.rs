@@ -18,6 +18,7 @@ const KEY_LEN: usize = 32;
 pub type Iv = [u8; BLOCK_LEN];
 
 /// The keys of an ISAKMP SA.
+#[cfg_attr(test, derive(Clone))]
 pub struct Keys {
     hash: Prf,
     /// Authenticates main mode.

@@ -110,6 +110,7 @@ fn initial_contact(cookies: (u64, u64)) -> v1::Notify {
 type Whose<'a> = ((u64, u64), bool, &'a [u8]);
 
 /// What both sides have put in after the fourth message.
+#[cfg_attr(test, derive(Clone))]
 struct Agreed {
     suite: Suite,
     scheme: Option<Scheme>,

@@ -28,6 +28,7 @@ use main_mode::{Initiator, Responder};
 use phase1::Phase1;
 
 /// One AH pair and how it came about.
+#[cfg_attr(test, derive(Clone))]
 struct Owned {
     child: Child,
     /// We began its quick mode.
@@ -37,6 +38,7 @@ struct Owned {
 }
 
 /// All that stands with one peer.
+#[cfg_attr(test, derive(Clone))]
 pub struct Engine {
     /// The higher address lets the lower one begin.
     yields: bool,
@@ -103,6 +105,28 @@ impl Engine {
     /// How many ISAKMP SAs stand.
     pub fn ike_sas(&self) -> usize {
         self.phase1.len()
+    }
+
+    /// Whether nothing is under way: one ISAKMP SA, one AH pair that carries traffic.
+    #[cfg(test)]
+    pub(crate) fn is_settled(&self) -> bool {
+        let [sa] = self.phase1.as_slice() else {
+            return false;
+        };
+        let [owned] = self.children.as_slice() else {
+            return false;
+        };
+        let asking = sa.asking.as_ref().is_some_and(|a| a.done.is_none());
+        let idle = !asking && sa.answering.is_empty() && sa.question.is_none();
+        self.attempt.is_none() && idle && owned.confirmed
+    }
+
+    /// Replaces the ISAKMP SA alone as soon as possible.
+    #[cfg(test)]
+    pub(crate) fn rekey_sa_alone(&mut self, now: u64) {
+        for sa in &mut self.phase1 {
+            sa.rekey_at = sa.rekey_at.min(now);
+        }
     }
 
     /// Why there is no tunnel, as far as known.

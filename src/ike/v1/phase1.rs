@@ -23,6 +23,7 @@ const R_U_THERE: u16 = 36_136;
 const R_U_THERE_ACK: u16 = 36_137;
 
 /// A quick mode that we began, until its third message is out and a while longer.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Asking {
     pub id: u32,
     pub iv: Iv,
@@ -37,6 +38,7 @@ pub(super) struct Asking {
 }
 
 /// A quick mode that the peer began, until its third message is here.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Answering {
     pub id: u32,
     pub iv: Iv,
@@ -48,6 +50,7 @@ pub(super) struct Answering {
 }
 
 /// An ISAKMP SA.
+#[cfg_attr(test, derive(Clone))]
 pub struct Phase1 {
     pub(super) cookies: (u64, u64),
     pub(super) initiator: bool,

@@ -17,6 +17,7 @@ use crate::wire::isakmp::v1::{self, Header, Proposal, exchange, kind};
 /// How long one attempt waits for any answer.
 const PATIENCE_MS: u64 = 12_000;
 
+#[cfg_attr(test, derive(Clone))]
 enum Stage {
     Sa,
     Ke(Suite, Exchange),
@@ -24,6 +25,7 @@ enum Stage {
 }
 
 /// Our side of a main mode that we began.
+#[cfg_attr(test, derive(Clone))]
 pub struct Initiator {
     cookies: (u64, u64),
     suites: Vec<Suite>,

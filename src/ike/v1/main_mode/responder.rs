@@ -14,6 +14,7 @@ use crate::wire::isakmp::v1::{self, Header, exchange, kind};
 const HALF_OPEN_MS: u64 = 30_000;
 
 /// Our side of a main mode that the peer began.
+#[cfg_attr(test, derive(Clone))]
 pub struct Responder {
     cookies: (u64, u64),
     suite: Suite,
