@@ -111,17 +111,20 @@ impl Connection {
             .or_else(|| newest.clone().next())
     }
 
-    /// Whether nothing is under way: one IKE SA, one AH pair that carries traffic.
+    /// If nothing is under way, with one IKE SA and one AH pair that carries traffic: whether we
+    /// began the connection and the IKE SA.
     #[cfg(test)]
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn settled(&self) -> Option<(bool, bool)> {
         let [session] = self.sessions.as_slice() else {
-            return false;
+            return None;
         };
         let [child] = self.children.as_slice() else {
-            return false;
+            return None;
         };
         let idle = session.in_flight.is_none() && session.pending.is_none();
-        session.is_current() && idle && !child.delete && child.held_until.is_none()
+        let usable = !child.delete && child.held_until.is_none();
+        (session.is_current() && idle && usable)
+            .then_some((self.origin.initiator, session.initiator))
     }
 
     /// Replaces the IKE SA alone as soon as possible.

@@ -124,8 +124,8 @@ impl Either {
     }
 
     #[cfg(test)]
-    pub fn is_settled(&self) -> bool {
-        both!(self.is_settled())
+    pub fn settled(&self) -> Option<(bool, bool)> {
+        both!(self.settled())
     }
 
     #[cfg(test)]

@@ -301,13 +301,16 @@ impl Link {
         }
     }
 
-    /// Whether nothing is under way: one connection, settled.
+    /// If nothing is under way and one connection stands: its roles.
     #[cfg(test)]
-    pub(super) fn is_settled(&self) -> bool {
+    pub(super) fn settled(&self) -> Option<(bool, bool)> {
         let [connection] = self.connections.as_slice() else {
-            return false;
+            return None;
         };
-        self.attempt.is_none() && connection.is_settled()
+        let idle = self.attempt.is_none();
+        connection
+            .settled()
+            .filter(|_| idle && self.kernel.due().is_none())
     }
 
     /// What the search of collisions does beside replacing AH pairs.

@@ -107,8 +107,9 @@ impl LinkV1 {
     }
 
     #[cfg(test)]
-    pub(super) fn is_settled(&self) -> bool {
-        self.engine.is_settled()
+    pub(super) fn settled(&self) -> Option<(bool, bool)> {
+        let idle = self.kernel.due().is_none();
+        self.engine.settled().filter(|_| idle)
     }
 
     /// What the search of collisions does beside replacing AH pairs.

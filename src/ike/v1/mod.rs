@@ -107,18 +107,19 @@ impl Engine {
         self.phase1.len()
     }
 
-    /// Whether nothing is under way: one ISAKMP SA, one AH pair that carries traffic.
+    /// If nothing is under way, with one ISAKMP SA and one AH pair that carries traffic: whether
+    /// we began the SA and the pair.
     #[cfg(test)]
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn settled(&self) -> Option<(bool, bool)> {
         let [sa] = self.phase1.as_slice() else {
-            return false;
+            return None;
         };
         let [owned] = self.children.as_slice() else {
-            return false;
+            return None;
         };
         let asking = sa.asking.as_ref().is_some_and(|a| a.done.is_none());
         let idle = !asking && sa.answering.is_empty() && sa.question.is_none();
-        self.attempt.is_none() && idle && owned.confirmed
+        (self.attempt.is_none() && idle && owned.confirmed).then_some((sa.initiator, owned.ours))
     }
 
     /// Replaces the ISAKMP SA alone as soon as possible.

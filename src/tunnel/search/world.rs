@@ -1,6 +1,7 @@
 //! Two systems, what their kernels hold, and what is under way between them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -24,6 +25,8 @@ pub(super) struct Budget {
     kinds: Rc<[Disturbance]>,
     actions: [u8; 2],
     losses: [u8; 2],
+    /// Datagrams may overtake each other.
+    reorder: bool,
 }
 
 impl Budget {
@@ -33,7 +36,26 @@ impl Budget {
             kinds: kinds.into(),
             actions: [actions; 2],
             losses: [losses; 2],
+            reorder: false,
         }
+    }
+
+    /// The same, and datagrams may overtake each other.
+    pub fn reordered(mut self) -> Self {
+        self.reorder = true;
+        self
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (actions, losses) = (self.actions[0], self.losses[0]);
+        write!(
+            f,
+            "{actions} of {:?} and {losses} losses a side",
+            self.kinds
+        )?;
+        f.write_str(if self.reorder { ", overtaking" } else { "" })
     }
 }
 
@@ -228,10 +250,15 @@ impl World {
 
     /// Equal for states from which the same can happen.
     pub fn key(&self) -> u64 {
-        let mut wire = self.wire.clone();
-        wire.iter_mut().for_each(|datagrams| datagrams.sort());
-        let histories = [self.sides[0].history, self.sides[1].history];
         let left = (self.budget.actions, self.budget.losses);
+        if let Some(roles) = self.settled() {
+            return hash(&(roles, left));
+        }
+        let mut wire = self.wire.clone();
+        if self.budget.reorder {
+            wire.iter_mut().for_each(|datagrams| datagrams.sort());
+        }
+        let histories = [self.sides[0].history, self.sides[1].history];
         hash(&(histories, wire, left, self.unrest_ms()))
     }
 
@@ -240,9 +267,16 @@ impl World {
         self.now - self.disturbed
     }
 
+    /// If nothing more happens by itself: the roles of both sides.
+    fn settled(&self) -> Option<[(bool, bool); 2]> {
+        let silent = self.wire.iter().all(Vec::is_empty);
+        let [a, b] = [0, 1].map(|n| self.sides[n].link.settled());
+        Some([a?, b?]).filter(|_| silent)
+    }
+
     /// Whether nothing more happens by itself.
     pub fn is_settled(&self) -> bool {
-        self.wire.iter().all(Vec::is_empty) && self.sides.iter().all(|s| s.link.is_settled())
+        self.settled().is_some()
     }
 
     /// What must hold in every state.
@@ -284,7 +318,8 @@ impl World {
     pub fn successors(&self) -> Vec<World> {
         let mut next = Vec::new();
         for side in 0..2 {
-            for at in 0..self.wire[side].len() {
+            let overtaking = if self.budget.reorder { usize::MAX } else { 1 };
+            for at in 0..self.wire[side].len().min(overtaking) {
                 next.push(self.delivered(side, at));
                 if self.budget.losses[1 - side] > 0 {
                     next.push(self.lost(side, at));
@@ -322,7 +357,7 @@ impl World {
         }
     }
 
-    fn delivered(&self, side: usize, at: usize) -> World {
+    pub fn delivered(&self, side: usize, at: usize) -> World {
         let mut next = self.step(format!("to {side}: {}", named(&self.wire[side][at])));
         let bytes = next.wire[side].remove(at);
         let rules = Rc::clone(&next.rules);
@@ -331,7 +366,7 @@ impl World {
         next
     }
 
-    fn lost(&self, side: usize, at: usize) -> World {
+    pub fn lost(&self, side: usize, at: usize) -> World {
         let mut next = self.step(format!("lost to {side}: {}", named(&self.wire[side][at])));
         next.wire[side].remove(at);
         next.budget.losses[1 - side] -= 1;
@@ -339,7 +374,7 @@ impl World {
         next
     }
 
-    fn disturbed(&self, side: usize, kind: Disturbance) -> Vec<World> {
+    pub fn disturbed(&self, side: usize, kind: Disturbance) -> Vec<World> {
         let mut next = self.step(format!("{side} does {kind:?}"));
         next.budget.actions[side] -= 1;
         next.disturbed = self.now;
@@ -398,8 +433,6 @@ impl World {
         let recorded = self.recorded[side].iter();
         let again = recorded.map(|bytes| {
             let mut next = self.step(format!("again to {side}: {}", named(bytes)));
-            next.budget.actions[side] -= 1;
-            next.disturbed = self.now;
             let before = (
                 next.sides[side].inbound.clone(),
                 next.sides[side].outbound.clone(),
@@ -418,7 +451,7 @@ impl World {
     }
 
     /// Until the next timer.
-    fn later(&self) -> World {
+    pub fn later(&self) -> World {
         let due = |side: usize| self.sides[side].link.due().unwrap_or(u64::MAX);
         let now = due(0).min(due(1)).max(self.now);
         let mut next = self.step(String::from("time passes"));
