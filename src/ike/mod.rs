@@ -12,6 +12,7 @@ pub mod child;
 pub mod cipher;
 pub mod connection;
 pub mod cookie;
+pub mod crash;
 pub mod exchange;
 pub mod fragment;
 pub mod group;
@@ -71,6 +72,8 @@ pub struct Credentials {
     pub certificate: [u8; 32],
     /// Certificates, which then take the place of the key: neither side may use it.
     pub certified: Option<Arc<dyn Certified>>,
+    /// What tokens of quick crash detection are made from; the same after a restart.
+    pub tokens: Zeroizing<[u8; 32]>,
 }
 
 impl Credentials {

@@ -145,6 +145,12 @@ pub(crate) struct Session {
     pub replaced: Option<u64>,
     /// The peer is about to replace it.
     pub pending: Option<Pending>,
+    /// The peer's token of quick crash detection for it.
+    pub token: Option<Vec<u8>>,
+    /// Ours is to be told.
+    pub owes_token: bool,
+    /// Ours was told.
+    pub told_token: bool,
     /// To be deleted by us.
     pub delete: bool,
     /// Deleted since then; kept a while to repeat the last answer.
@@ -176,6 +182,9 @@ impl Session {
             rekey_at: u64::MAX,
             replaced: None,
             pending: None,
+            token: None,
+            owes_token: false,
+            told_token: false,
             delete: false,
             closed: None,
         })
@@ -183,6 +192,8 @@ impl Session {
 
     /// The same after IKE_SA_INIT took message id 0 of the given direction.
     pub fn after_init(mut self) -> Self {
+        // IKE_AUTH does.
+        self.told_token = true;
         if self.initiator {
             self.send_id = 1;
         } else {

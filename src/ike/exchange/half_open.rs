@@ -5,6 +5,7 @@ use super::auth::{accept_child, accepted, certificate, no_signature};
 use super::{Handshake, Parts, complaint, notify};
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
+use crate::ike::crash::{self, token};
 use crate::ike::group::encapsulate;
 use crate::ike::keys::{Seeds, prf};
 use crate::ike::session::{Content, Incoming, Session};
@@ -215,6 +216,8 @@ impl HalfOpen {
             kind::NODE_CERTIFICATE,
             &context.credentials.certificate,
         ));
+        payloads.push(token(context, (session.spi_i, session.spi_r)));
+        session.token = crash::given(parts.notifies.iter().copied());
         let bytes = session.respond(exchange::IKE_AUTH, &payloads);
         let origin = Origin {
             began: self.began,

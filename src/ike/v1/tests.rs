@@ -165,6 +165,7 @@ impl Side {
                 key: Zeroizing::new(KEY.to_vec()),
                 certificate: [n; 32],
                 certified: None,
+                tokens: Zeroizing::new([9; 32]),
             },
             profile,
             engine: Engine::new(0, n == 2),

@@ -223,6 +223,7 @@ impl World {
             key: Zeroizing::new(key.to_vec()),
             certificate: [7; 32],
             certified: None,
+            tokens: Zeroizing::new([9; 32]),
         };
         let rules = Rules {
             profile: profile.clone(),
