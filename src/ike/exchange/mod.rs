@@ -3,6 +3,8 @@
 pub mod auth;
 pub(crate) mod create_child;
 pub mod half_open;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub(crate) mod informational;
 pub mod init;
 pub mod intermediate;

@@ -10,6 +10,8 @@
 //! it. So both ends see SAs come in one order, and of several the last one stands.
 
 mod exchanges;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod keys;
 pub mod main_mode;
 pub mod phase1;
