@@ -28,10 +28,10 @@ pub fn probes(last: u64) -> Vec<u64> {
     found
 }
 
-/// Up to where a history was trimmed, because every peer had it: that part stays.
+/// Up to where a history was trimmed, because every peer had it: that part stays. The last hash
+/// told is that of this place, or of number 0, before the first, where nothing was trimmed.
 fn trimmed(chains: &[Position]) -> u64 {
-    let lowest = chains.last().map_or(0, |lowest| lowest.seq);
-    if lowest > 1 { lowest } else { 0 }
+    chains.last().map_or(0, |lowest| lowest.seq)
 }
 
 /// The highest number up to which both histories are known to be one; 0 where none is. What both
@@ -84,7 +84,7 @@ mod tests {
         let ours = [at(7, 70), at(6, 60), at(5, 5), at(4, 4)];
         let theirs = [at(9, 9), at(6, 6), at(5, 5), at(4, 4)];
         assert_eq!(common(&ours, &theirs), 5);
-        let open = [at(9, 9), at(1, 11)];
+        let open = [at(9, 9), at(1, 11), at(0, 0)];
         assert_eq!(common(&ours[..2], &open), 0);
         assert_eq!(common(&ours, &[at(9, 9), at(8, 8)]), 4, "trimmed on both");
     }
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn exactly_one_side_yields() {
         for (a, b) in [(at(5, 1), at(6, 0)), (at(5, 1), at(5, 2))] {
-            let [a, b] = [a, b].map(|last| [last, at(1, 1)]);
+            let [a, b] = [a, b].map(|last| [last, at(1, 1), at(0, 0)]);
             assert!(yields(&a, &b, 1) && !yields(&b, &a, 1));
         }
         let same = [at(5, 1)];
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn what_was_trimmed_beyond_the_parting_stays() {
         let trimmed = [at(7, 7), at(6, 6)];
-        let longer = [at(9, 9), at(6, 66), at(3, 3), at(1, 1)];
+        let longer = [at(9, 9), at(6, 66), at(3, 3), at(0, 0)];
         assert!(yields(&longer, &trimmed, 3) && !yields(&trimmed, &longer, 3));
         let other = [at(9, 9), at(8, 8)];
         let after = common(&trimmed, &other);

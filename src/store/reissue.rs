@@ -74,7 +74,11 @@ impl Store {
                     found.push(Position { seq, chain });
                 }
             }
-            found.extend(retention::base(db, origin)?.map(|base| base.0));
+            // Where it was trimmed, or the start.
+            let base = retention::base(db, origin)?.unwrap_or_default().0;
+            if found.last() != Some(&base) {
+                found.push(base);
+            }
             Ok(found)
         })
     }

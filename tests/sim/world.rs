@@ -15,7 +15,7 @@ use crate::declared;
 use crate::network::Link;
 use crate::parked;
 use crate::random::Random;
-use crate::workload::{TABLES, is_token, transact, visible};
+use crate::workload::{TABLES, is_full, is_token, transact, visible};
 
 /// Virtual milliseconds since 1970 at the start.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -24,6 +24,8 @@ struct Node {
     store: Option<Store>,
     clock: Arc<AtomicI64>,
     skew_ms: i64,
+    /// Its disk may be full.
+    full: bool,
     /// The store's count of what was given up, as its links know it.
     dropped: u64,
     dir: TempDir,
@@ -135,6 +137,7 @@ impl World {
                 store: None,
                 clock: Arc::new(AtomicI64::new(EPOCH_MS)),
                 skew_ms: 0,
+                full: false,
                 dropped: 0,
                 dir: directory(),
             });
@@ -179,6 +182,7 @@ impl World {
         let others = (1..=3).filter(|n| *n != number as u8 + 1);
         store.set_peers(others.map(|n| [n; 16]).collect(), 0);
         store.set_log_bound(self.log_bound);
+        node.full = false;
         node.dropped = store.dropped();
         node.store = Some(store);
     }
@@ -212,6 +216,11 @@ impl World {
             }
             8 if self.random.one_in(4) => self.restore(later, false),
             9 if self.random.one_in(4) => self.restore(later, true),
+            10 => {
+                let room = self.random.below(6);
+                self.fill_disk(link, room);
+            }
+            11 => self.free_disk(link),
             4 => self.skew(link),
             5 => {
                 for link in &mut self.links {
@@ -220,6 +229,26 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// A node's disk has room for a few pages more.
+    fn fill_disk(&mut self, node: usize, room: u64) {
+        let pages = |sql| {
+            self.store(node)
+                .read(|reader| reader.query(sql, &[]))
+                .unwrap()
+        };
+        let Value::Integer(pages) = pages("SELECT page_count FROM pragma_page_count")[0][0] else {
+            panic!("no number of pages");
+        };
+        let bound = (pages as u64 + room) * 4_096;
+        self.store(node).set_size_bound(Some(bound)).unwrap();
+        self.nodes[node].full = true;
+    }
+
+    fn free_disk(&mut self, node: usize) {
+        self.store(node).set_size_bound(None).unwrap();
+        self.nodes[node].full = false;
     }
 
     /// A clock steps; with `TUTTI_FAR` set one, and one only, goes to 1970 or beyond 2099 now and
@@ -352,12 +381,17 @@ impl World {
         }
         for node in 0..3 {
             let store = self.nodes[node].store.clone().unwrap();
-            if store.release().unwrap().is_some() {
-                self.committed(node, now);
+            match store.release() {
+                Ok(None) => {}
+                Ok(Some(_)) => self.committed(node, now),
+                Err(error) => assert!(is_full(&error), "{error}"),
             }
             self.end_after_drops(now);
             if self.trims && self.random.one_in(40) {
-                store.trim().unwrap();
+                match store.trim() {
+                    Ok(_) => {}
+                    Err(error) => assert!(is_full(&error), "{error}"),
+                }
             }
         }
         for at in 0..3 {
@@ -368,6 +402,7 @@ impl World {
             if link.ends.is_none() && link.down_until <= now.us {
                 link.connect(stores, now);
             }
+            let full = [a, b].iter().any(|node| self.nodes[*node].full);
             let moved = link.step(stores, now, &mut self.random);
             let dropped = self.end_after_drops(now);
             match moved {
@@ -383,8 +418,12 @@ impl World {
                 }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
+                // The peer had it from another before its last piece was sent.
+                Err(error) if error.contains("left the log while it was sent") => {
+                    self.links[at].cut(now.us + 100_000);
+                }
                 // A link that ends by name; the next one settles it, or the nodes never rest.
-                Err(_) if self.rewound => self.links[at].cut(now.us + 100_000),
+                Err(_) if self.rewound || full => self.links[at].cut(now.us + 100_000),
                 Err(error) => panic!("link {at}: {error}"),
             }
         }
@@ -441,6 +480,7 @@ impl World {
             link.cut(0);
         }
         for node in 0..3 {
+            self.free_disk(node);
             self.set_clock(node);
         }
         let mut quiet = 0;

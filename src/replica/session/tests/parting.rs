@@ -40,12 +40,12 @@ fn ours_read(session: &mut Session, list: &[(u64, u8)]) {
 #[test]
 fn of_two_histories_one_yields_from_where_they_part() {
     let mut session = parted();
-    ours_read(&mut session, &[(3, 3), (2, 2), (1, 1)]);
+    ours_read(&mut session, &[(3, 3), (2, 2), (1, 1), (0, 0)]);
     assert_eq!(
         frames(&mut session, at(1)),
-        [told(7, &[(3, 3), (2, 2), (1, 1)])]
+        [told(7, &[(3, 3), (2, 2), (1, 1), (0, 0)])]
     );
-    let other = told(7, &[(3, 99), (2, 2), (1, 1)]);
+    let other = told(7, &[(3, 99), (2, 2), (1, 1), (0, 0)]);
     session.handle_frame(at(2), other).unwrap();
     let yields = Action::Reissue {
         origin: 7,
@@ -54,9 +54,9 @@ fn of_two_histories_one_yields_from_where_they_part() {
     assert_eq!(actions(&mut session), [yields]);
     // Seen from the other side nothing is to be done.
     let mut session = parted();
-    let other = told(7, &[(3, 2), (2, 2), (1, 1)]);
+    let other = told(7, &[(3, 2), (2, 2), (1, 1), (0, 0)]);
     session.handle_frame(at(2), other).unwrap();
-    ours_read(&mut session, &[(3, 3), (2, 2), (1, 1)]);
+    ours_read(&mut session, &[(3, 3), (2, 2), (1, 1), (0, 0)]);
     assert!(actions(&mut session).is_empty());
     assert_eq!(session.handle_timeout(at(9)), Ok(()));
 }
@@ -88,7 +88,7 @@ fn histories_that_are_one_again_end_the_link_by_name() {
 fn what_was_trimmed_stays_and_the_other_history_yields() {
     let mut session = parted();
     ours_read(&mut session, &[(3, 3), (2, 2)]);
-    let other = told(7, &[(2, 9), (1, 8)]);
+    let other = told(7, &[(2, 9), (1, 8), (0, 0)]);
     session.handle_frame(at(2), other).unwrap();
     assert!(actions(&mut session).is_empty(), "the peer can yield");
     assert_eq!(session.handle_timeout(at(3)), Ok(()));
