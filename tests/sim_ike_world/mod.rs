@@ -2,6 +2,7 @@
 //! and alters datagrams; one seed gives one history.
 
 pub mod authority;
+pub mod histories;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,14 @@ use tutti::tunnel::message::{
     AhSa, Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Profile, Secret,
     TunnelState, reqid,
 };
+
+/// `TUTTI_SEEDS=20` searches twenty times as many histories.
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("TUTTI_SEEDS")
+        .ok()
+        .and_then(|n| n.parse::<u64>().ok());
+    0..count * times.unwrap_or(1)
+}
 
 /// xorshift64*: small, seeded, good enough for a simulation.
 #[derive(Clone)]

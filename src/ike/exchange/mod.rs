@@ -13,12 +13,15 @@ pub(crate) mod rekey_sa;
 mod tests;
 
 use crate::wire::isakmp::notify::kind;
-use crate::wire::isakmp::{Certificate, Notify, Payload, Proposal, TrafficSelector, WireError};
+use crate::wire::isakmp::{
+    Certificate, Header, Notify, Payload, Proposal, TrafficSelector, WireError,
+};
 
-use super::Context;
 use super::auth::Signed;
 use super::certificate::HASHES;
 use super::keys::SaKeys;
+use super::session::Session;
+use super::{Context, Datagrams, Refusal};
 use crate::wire::isakmp::Identification;
 
 /// The message id of IKE_AUTH after one IKE_INTERMEDIATE exchange.
@@ -66,6 +69,26 @@ impl Handshake {
             id,
             int_auth: &self.int_auth,
         }
+    }
+}
+
+/// Our request before the IKE SA is established, and what it is part of.
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Asked {
+    pub exchange: u8,
+    pub session: Session,
+    pub handshake: Handshake,
+}
+
+impl Asked {
+    /// Whether `header` answers it.
+    pub fn owns(&self, header: &Header) -> bool {
+        header.exchange == self.exchange && header.response && self.session.owns(header)
+    }
+
+    /// Sends again (`Ok`) or gives up (`Err`).
+    pub fn timeout(&mut self, now: u64) -> Result<Option<Datagrams>, Refusal> {
+        self.session.repeat(now).ok_or(Refusal::NoAnswer)
     }
 }
 
