@@ -8,8 +8,8 @@ use crate::ike::exchange::hostile::{Input, System};
 use crate::ike::suite::{Prf, Profile};
 use crate::wire::isakmp::v1::{Payload, exchange};
 
-/// Any payloads behind a right HASH in quick mode and Informational. The input: whether a quick mode
-/// of ours is under way, then messages, each an exchange, a message id and payloads.
+/// Any payloads behind a right HASH in quick mode and Informational. The input: whether a quick
+/// mode of ours is under way, then messages, each an exchange, a message id and payloads.
 pub fn authentic(input: &[u8]) {
     let mut input = Input(input);
     let Some(state) = input.byte() else { return };
