@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -12,9 +14,9 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::replica::session::{Action, Event, Local, Now, Proven, Session, SessionError};
-use crate::replica::{ClusterId, NodeId};
+use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::store::{Store, StoreError};
-use crate::wire::replication::{Frame, FrameError, MAX_NAME};
+use crate::wire::replication::{Frame, FrameError, MAX_NAME, MAX_PEERS};
 
 mod frames;
 mod pace;
@@ -26,7 +28,7 @@ use pace::Pace;
 use work::{Files, Outcome};
 
 /// What a link needs to know of this side.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LinkConfig {
     /// Our name, shown by the peer.
     pub name: String,
@@ -37,6 +39,12 @@ pub struct LinkConfig {
     pub schema: u64,
     /// Our cluster; `None` adopts the peer's.
     pub cluster: Option<ClusterId>,
+    /// The nodes counted as peers of our cluster, as far as they were met.
+    pub peers: Vec<NodeId>,
+    /// How many more are configured and were never met.
+    pub unmet: u8,
+    /// Whether this system's clock is synchronized, kept up to date by whoever knows.
+    pub synchronized: Arc<AtomicBool>,
 }
 
 /// What happens on a link.
@@ -52,6 +60,10 @@ pub enum LinkEvent {
         version: String,
         /// Its cluster.
         cluster: Option<ClusterId>,
+        /// The nodes it counts as peers of its cluster.
+        peers: Vec<NodeId>,
+        /// How many more it has configured and never met.
+        unmet: u8,
     },
     /// Its snapshot is arriving.
     Joining {
@@ -81,6 +93,8 @@ pub enum LinkEvent {
         us: u64,
         /// How far the peer's wall clock is ahead of ours, in milliseconds.
         clock_offset_ms: i64,
+        /// Whether the peer's clock is synchronized, by its own word.
+        synchronized: bool,
     },
 }
 
@@ -92,11 +106,15 @@ impl From<Event> for LinkEvent {
                 node,
                 version,
                 cluster,
+                peers,
+                unmet,
             } => LinkEvent::Hello {
                 name,
                 node,
                 version,
                 cluster,
+                peers,
+                unmet,
             },
             Event::Joining { percent } => LinkEvent::Joining { percent },
             Event::CatchingUp { changes } => LinkEvent::CatchingUp { changes },
@@ -105,9 +123,11 @@ impl From<Event> for LinkEvent {
             Event::RoundTrip {
                 us,
                 clock_offset_ms,
+                synchronized,
             } => LinkEvent::RoundTrip {
                 us,
                 clock_offset_ms,
+                synchronized,
             },
         }
     }
@@ -131,6 +151,20 @@ pub enum LinkError {
     /// A task of this process died.
     #[error("a storage task failed: {0}")]
     Task(#[from] JoinError),
+    /// Two histories of one origin were made one again.
+    #[error(
+        "an origin had two histories (a restored or copied system): {count} of our transactions \
+         of {origin:016x} were issued again"
+    )]
+    Reissued {
+        /// Which origin.
+        origin: Incarnation,
+        /// How many transactions.
+        count: usize,
+    },
+    /// Another link's snapshot took the database's place.
+    #[error("a snapshot took the place of the database; greeting again")]
+    Swapped,
     /// Something that waited for the clock was given up.
     #[error("what waited for the clock lost what it builds on; a new link brings all that counts")]
     Dropped,
@@ -158,13 +192,14 @@ struct Link {
     session: Session,
     events: mpsc::Sender<LinkEvent>,
     began: Instant,
+    synchronized: Arc<AtomicBool>,
     last_event: Option<LinkEvent>,
     lanes: [Lane; 2],
 }
 
 impl Link {
     fn now(&self) -> Now {
-        now(self.began)
+        now(self.began, &self.synchronized)
     }
 
     /// Carries out what the session wants, as far as it does not block, and starts the rest.
@@ -263,17 +298,32 @@ impl Link {
             }
             Outcome::Nothing => {}
             Outcome::Adopted(cluster) => return Ok(Some(cluster)),
+            Outcome::Reissued { origin, count } => {
+                return Err(LinkError::Reissued { origin, count });
+            }
         }
         Ok(None)
     }
 }
 
-fn now(began: Instant) -> Now {
+fn now(began: Instant, synchronized: &AtomicBool) -> Now {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);
     Now {
         us: began.elapsed().as_micros() as u64,
         wall_ms: wall.map_or(0, |wall| wall.as_millis() as u64),
+        synchronized: synchronized.load(Ordering::Relaxed),
     }
+}
+
+/// Gives the node time to take all events: it is a member before the peer sees the link end and
+/// dials anew.
+async fn taken(events: &mpsc::Sender<LinkEvent>) {
+    let wait = async {
+        while events.capacity() < events.max_capacity() && !events.is_closed() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), wait).await;
 }
 
 /// This side as a new session is told.
@@ -288,10 +338,9 @@ fn local(config: LinkConfig, files: &Files) -> Local {
         cluster: config.cluster,
         frontier: store.frontier(),
         partial: files.partial(),
-        resume: match config.cluster {
-            Some(_) => None,
-            None => store.resumable(),
-        },
+        resume: store.resumable(),
+        peers: config.peers.into_iter().take(MAX_PEERS).collect(),
+        unmet: config.unmet,
     }
 }
 
@@ -306,6 +355,8 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let mut changes = store.changes();
     changes.mark_unchanged();
     let dropped = store.dropped();
+    let incarnation = store.incarnation();
+    let synchronized = Arc::clone(&config.synchronized);
     let files = Files::new(store);
     let (reader, writer) = tokio::io::split(stream);
     let mut reading: Pinned<'_, _> = Box::pin(read_frame(reader));
@@ -313,14 +364,20 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let mut pace = Pace::default();
     let mut writing: Option<Pinned<'_, _>> = None;
     let mut link = Link {
-        session: Session::new(now(began), local(config, &files)),
+        session: Session::new(now(began, &synchronized), local(config, &files)),
         files,
         events,
         began,
+        synchronized,
         last_event: None,
         lanes: Default::default(),
     };
     loop {
+        // Where this link swaps, its job says so itself.
+        let swaps = link.lanes[0].job.is_some();
+        if !swaps && link.files.store.incarnation() != incarnation {
+            return Err(LinkError::Swapped);
+        }
         if let Some(writer) = idle_writer.take() {
             match link.session.poll_frame(link.now()) {
                 Some(frame) => writing = Some(Box::pin(write_frame(writer, frame, pace))),
@@ -352,6 +409,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 writes.job = None;
                 if let Some(cluster) = link.done(result)? {
                     let _ = link.events.send(LinkEvent::Adopted { cluster }).await;
+                    taken(&link.events).await;
                     return Ok(());
                 }
             }

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 mod address;
 mod http;
+mod keeping;
 pub mod links;
 pub mod node;
 mod tunnels;
@@ -81,6 +82,7 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     http::start(&node, router, dirs, &args).await?;
     tokio::spawn(tunnels::run(node.clone(), dirs.run.clone(), args.no_host));
     tokio::spawn(links::run(node.clone(), args.replication_port));
+    tokio::spawn(keeping::run(node.clone()));
     tokio::spawn(follow_store(node.clone()));
     // Without systemd there is nobody to tell, which is fine.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -153,6 +155,7 @@ fn first_cluster(node: &Node) -> Result<(), Failure> {
         let change = Change {
             key: Some(fields.key.0.clone()),
             peers,
+            ..Change::default()
         };
         if let Err(error) = node.save(&change) {
             tracing::error!("the cluster fields of the first boot were refused: {error}");

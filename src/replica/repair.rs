@@ -1,9 +1,9 @@
 //! Which of several copies of one row is right (contract 9).
 //!
-//! Two versions: the merge rules decide, as they would have when the later one arrived. One
-//! version with two contents: the copy of the peer that wrote it, else what two of three hold,
-//! else nobody knows. A row that is missing at one peer is put back; a deletion that only one
-//! peer knows of is never carried over by itself.
+//! Two versions: the merge rules decide, as they would have when the later one arrived, also
+//! where the later one is a deletion; what it takes away goes to the conflict inbox. One version
+//! with two contents: the copy of the peer that wrote it, else what two of three hold, else nobody
+//! knows. A row of which one peer knows nothing, not even its deletion, is put back there.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,11 @@ pub enum Verdict {
         /// Why.
         reason: Reason,
     },
+    /// It was deleted, which did not arrive here: delete it, at this version.
+    Delete {
+        /// The clock of the deletion.
+        clock: RowClock,
+    },
     /// A person has to look.
     Alarm(Unclear),
 }
@@ -49,6 +54,8 @@ pub enum Reason {
     Writer,
     /// Two of three peers have another content.
     Majority,
+    /// The other has deleted it.
+    Deleted,
 }
 
 impl std::fmt::Display for Reason {
@@ -58,6 +65,7 @@ impl std::fmt::Display for Reason {
             Reason::Later => "the peer had a later version",
             Reason::Writer => "its content differed from that of the peer that wrote it",
             Reason::Majority => "its content differed from that of two other peers",
+            Reason::Deleted => "the peer had deleted it; what it held is in the conflict inbox",
         })
     }
 }
@@ -65,8 +73,6 @@ impl std::fmt::Display for Reason {
 /// Why no copy is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unclear {
-    /// One peer deleted it, the other never did.
-    Deleted,
     /// One version, two contents, and nobody to decide.
     Content,
 }
@@ -74,9 +80,6 @@ pub enum Unclear {
 impl std::fmt::Display for Unclear {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Unclear::Deleted => {
-                "one peer has deleted it and the other has not; delete or write it anew"
-            }
             Unclear::Content => {
                 "peers hold different contents of one version and none of them wrote it; \
                  write the right content anew"
@@ -99,16 +102,13 @@ pub fn decide(
     let alive = |copy: &Copy| copy.clock.as_ref().is_some_and(RowClock::is_alive);
     match (&ours.clock, &theirs.clock) {
         (_, None) => Verdict::Keep,
-        (Some(mine), Some(_)) if !alive(theirs) => {
-            let newer = theirs.clock.as_ref().map_or(0, |c| c.generation) > mine.generation;
-            if alive(ours) && newer {
-                Verdict::Alarm(Unclear::Deleted)
+        (Some(mine), Some(their)) if !alive(theirs) => {
+            if alive(ours) && their.generation > mine.generation {
+                let clock = their.clone();
+                Verdict::Delete { clock }
             } else {
                 Verdict::Keep
             }
-        }
-        (Some(mine), Some(their)) if !alive(ours) && mine.generation > their.generation => {
-            Verdict::Alarm(Unclear::Deleted)
         }
         (Some(mine), Some(their)) if alive(ours) && mine == their => {
             same_version(us, ours, mine, others, writer)
@@ -323,13 +323,23 @@ mod tests {
             clock: Some(clock(2, 9, 1)),
             content: None,
         };
-        let unclear = Verdict::Alarm(Unclear::Deleted);
-        assert_eq!(verdict(&there, &[(THEM, dead.clone())]), unclear);
-        assert_eq!(verdict(&dead, &[(THEM, there)]), unclear);
         let again = copy(clock(3, 10, 1), 8);
         let result = verdict(&dead, &[(THEM, again.clone())]);
         assert_eq!(taken(result), (8, Reason::Later));
         assert_eq!(verdict(&again, &[(THEM, dead)]), Verdict::Keep);
+    }
+
+    #[test]
+    fn a_deletion_is_a_later_version_like_any_other() {
+        let there = copy(clock(1, 5, 1), 7);
+        let tombstone = clock(2, 3, 1);
+        let dead = Copy {
+            clock: Some(tombstone.clone()),
+            content: None,
+        };
+        let delete = Verdict::Delete { clock: tombstone };
+        assert_eq!(verdict(&there, &[(THEM, dead.clone())]), delete);
+        assert_eq!(verdict(&dead, &[(THEM, there)]), Verdict::Keep);
     }
 
     #[test]

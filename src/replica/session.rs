@@ -14,11 +14,14 @@ use super::frontier::Frontier;
 use crate::wire::replication::{Frame, Hello, PROTOCOL};
 
 mod action;
+mod arriving;
 mod donor;
 mod error;
 mod greeting;
 mod heartbeat;
 mod joiner;
+mod needy;
+mod parting;
 mod proof;
 mod receiving;
 mod sending;
@@ -31,9 +34,10 @@ pub use greeting::schema_version;
 pub use proof::{COPIES, FIRST_PROOF_MS, MAX_MESSAGE, Message, PROOF_MS, Proven, Step};
 
 use donor::Donor;
-use greeting::Standing;
 use heartbeat::Heartbeat;
 use joiner::Joiner;
+use needy::Needy;
+use parting::Parting;
 use proof::Proving;
 use receiving::Receiving;
 use sending::Sending;
@@ -72,8 +76,10 @@ enum State {
     AwaitingRequest,
     /// They join.
     Donating(Donor),
-    /// We join.
+    /// We join, or take a snapshot as a member.
     Joining(Joiner),
+    /// An origin has two histories.
+    Parting(Parting),
 }
 
 /// One link's session.
@@ -87,6 +93,8 @@ pub struct Session {
     told: Frontier,
     /// Something is to be acknowledged.
     owes: bool,
+    /// The peer's log no longer goes back to what we hold.
+    needy: Option<Needy>,
     heartbeat: Heartbeat,
     /// Frames of which there is one a link.
     first: VecDeque<Frame>,
@@ -107,6 +115,8 @@ impl Session {
             wall_ms: now.wall_ms,
             frontier: local.frontier.to_wire(),
             partial: local.partial,
+            peers: local.peers.clone(),
+            unmet: local.unmet,
         });
         Session {
             told: local.frontier.clone(),
@@ -114,6 +124,7 @@ impl Session {
             state: State::Greeting,
             target: Frontier::default(),
             owes: false,
+            needy: None,
             heartbeat: Heartbeat::new(now),
             first: VecDeque::from([hello]),
             actions: VecDeque::new(),
@@ -152,9 +163,12 @@ impl Session {
     pub fn poll_timeout(&self) -> u64 {
         let other = match &self.state {
             State::Streaming(sending, _, proving) => {
-                let all = [sending.poll_timeout(), proving.poll_timeout()];
+                let needy = self.needy.as_ref();
+                let needy = needy.and_then(|needy| needy.poll_timeout(&sending.acked));
+                let all = [sending.poll_timeout(), proving.poll_timeout(), needy];
                 all.into_iter().flatten().min()
             }
+            State::Parting(parting) => Some(parting.poll_timeout()),
             State::Donating(donor) => donor.poll_timeout(),
             State::Joining(joiner) => joiner.poll_timeout(),
             State::Greeting | State::AwaitingRequest => None,
@@ -175,6 +189,7 @@ impl Session {
             }
             State::Donating(donor) => donor.handle_timeout(now)?,
             State::Joining(joiner) => joiner.handle_timeout(now)?,
+            State::Parting(parting) => parting.handle_timeout(now)?,
             State::Greeting | State::AwaitingRequest => {}
         }
         self.drive(now);
@@ -194,100 +209,19 @@ impl Session {
                 sent_us,
                 held_us,
                 wall_ms,
+                synchronized,
             } => {
                 let beat = &mut self.heartbeat;
                 let (us, clock_offset_ms) = beat.pong_arrived(now, sent_us, held_us, wall_ms)?;
                 self.event(Event::RoundTrip {
                     us,
                     clock_offset_ms,
+                    synchronized,
                 });
             }
             frame => self.state_frame(now, frame)?,
         }
         self.drive(now);
-        Ok(())
-    }
-
-    /// A frame that has its place in one state only.
-    fn state_frame(&mut self, now: Now, frame: Frame) -> Result<(), SessionError> {
-        let ours = &self.local.frontier;
-        match (frame, &mut self.state) {
-            (Frame::Transactions(runs), State::Streaming(sending, receiving, _)) => {
-                for run in &runs {
-                    sending.has(run.origin, run.last());
-                }
-                receiving.transactions(ours, runs)
-            }
-            (Frame::Piece(piece), State::Streaming(sending, receiving, _)) => {
-                sending.has(piece.origin, piece.seq);
-                receiving.piece(ours, piece)
-            }
-            (Frame::Proof(message), State::Streaming(_, _, proving)) => proving.arrived(&message),
-            (Frame::Ack { batches, frontier }, State::Streaming(sending, ..)) => {
-                let frontier = Frontier::from_wire(&frontier);
-                greeting::compare(&self.local, &frontier)?;
-                if sending.acknowledged(now, batches, &frontier)? {
-                    self.heartbeat.progressed(now);
-                }
-                self.progress();
-                Ok(())
-            }
-            (Frame::SnapshotRequest { resume }, State::AwaitingRequest) => {
-                self.state = State::Donating(Donor::new(now, resume));
-                let wanted = resume.map(|held| held.0);
-                self.actions.push_back(Action::Stage { wanted });
-                Ok(())
-            }
-            (Frame::SnapshotAck { offset }, State::Donating(donor)) => {
-                self.heartbeat.progressed(now);
-                donor.acknowledged(now, offset)
-            }
-            (Frame::SnapshotBegin { id, size, offset }, State::Joining(joiner)) => {
-                let action = joiner.begin(now, id, size, offset)?;
-                self.actions.push_back(action);
-                Ok(())
-            }
-            (Frame::SnapshotChunk { offset, bytes }, State::Joining(joiner)) => {
-                let action = joiner.chunk(now, offset, bytes)?;
-                self.actions.push_back(action);
-                Ok(())
-            }
-            (Frame::SnapshotEnd { sha256 }, State::Joining(joiner)) => {
-                let action = joiner.end(sha256)?;
-                self.actions.push_back(action);
-                Ok(())
-            }
-            _ => Err(SessionError::Unexpected("a frame of another state")),
-        }
-    }
-
-    fn hello(&mut self, now: Now, hello: &Hello) -> Result<(), SessionError> {
-        if !matches!(self.state, State::Greeting) {
-            return Err(SessionError::Unexpected("a second hello"));
-        }
-        self.event(Event::Hello {
-            name: hello.name.clone(),
-            node: hello.node,
-            version: hello.version.clone(),
-            cluster: hello.cluster,
-        });
-        match greeting::judge(&self.local, hello)? {
-            Standing::Members => {
-                self.target = Frontier::from_wire(&hello.frontier);
-                let sending = Sending::new(now, self.target.clone(), hello.partial);
-                let receiving = Receiving::new(self.local.partial);
-                let proving = Box::new(Proving::new(now));
-                self.state = State::Streaming(Box::new(sending), Box::new(receiving), proving);
-                self.progress();
-            }
-            Standing::Donor => self.state = State::AwaitingRequest,
-            Standing::Joiner(cluster) => {
-                let resume = self.local.resume;
-                self.state = State::Joining(Joiner::new(now, cluster, resume));
-                self.first.push_back(Frame::SnapshotRequest { resume });
-                self.event(Event::Joining { percent: 0 });
-            }
-        }
         Ok(())
     }
 
@@ -314,6 +248,15 @@ impl Session {
                 },
                 State::Streaming(sending, ..),
             ) => sending.read(now, found, large, position),
+            (Done::Trimmed, State::Streaming(sending, ..)) => sending.trimmed(now),
+            (Done::Forked { origin }, State::Streaming(..)) => self.part(now, origin),
+            (Done::Claimed(ours), State::Streaming(..)) => self.claimed(now, ours),
+            (Done::Chains { origin, chains }, State::Parting(parting)) => {
+                if let Some((frame, action)) = parting.read(origin, chains) {
+                    self.first.push_back(frame);
+                    self.actions.extend(action);
+                }
+            }
             (Done::LargeRead { offset, bytes }, State::Streaming(sending, ..)) => {
                 sending.large_read(offset, &bytes);
             }
@@ -372,6 +315,9 @@ impl Session {
     fn drive(&mut self, now: Now) {
         match &mut self.state {
             State::Streaming(sending, receiving, proving) => {
+                let needy = self.needy.as_mut();
+                let claim = needy.and_then(|needy| needy.work(now, &sending.acked));
+                self.actions.extend(claim);
                 let dealt = receiving.dealt();
                 self.actions.extend(receiving.work(&self.local.frontier));
                 self.owes |= receiving.dealt() > dealt;
@@ -379,7 +325,7 @@ impl Session {
                 self.actions.extend(proving.work());
             }
             State::Donating(donor) => self.actions.extend(donor.work()),
-            State::Greeting | State::AwaitingRequest | State::Joining(_) => {}
+            State::Greeting | State::AwaitingRequest | State::Joining(_) | State::Parting(_) => {}
         }
     }
 

@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ring::digest::{Context, SHA256};
@@ -21,6 +22,25 @@ use crate::wire::replication::SnapshotId;
 const KEEP: Duration = Duration::from_secs(86_400);
 /// Tables without which a file is no replicated database.
 const NEEDED: [&str; 3] = ["_tutti_log", "_tutti_origin", "_tutti_table"];
+
+/// What becomes of what is here when a snapshot takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// The system adopts a cluster: what was here stays in the backup only.
+    Adopt,
+    /// A member catches up: what its log holds beyond the snapshot goes on over it.
+    CatchUp,
+}
+
+/// The one place that an arriving snapshot has: two at once would replace each other. Free again
+/// when dropped.
+pub struct Place(Arc<AtomicBool>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
 
 /// A snapshot that is arriving. Its file stays when a link ends, to be gone on with.
 pub struct Incoming {
@@ -125,7 +145,7 @@ fn inspect(path: &Path) -> Result<(), StoreError> {
     let check = || -> Result<Option<String>, rusqlite::Error> {
         let uri = format!("file:{encoded}?immutable=1");
         let db = Connection::open_with_flags(uri, flags)?;
-        db.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 1073741824")?;
+        db.execute_batch("PRAGMA trusted_schema = OFF")?;
         for table in NEEDED {
             let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?";
             let count: i64 = db.query_row(sql, [table], |row| row.get(0))?;
@@ -144,6 +164,12 @@ fn inspect(path: &Path) -> Result<(), StoreError> {
 }
 
 impl Store {
+    /// The place for an arriving snapshot, unless another link has it.
+    pub fn claim_arrival(&self) -> Option<Place> {
+        let place = Arc::clone(&self.inner.transfers.arriving);
+        (!place.swap(true, Ordering::AcqRel)).then(|| Place(place))
+    }
+
     /// The newest part of a snapshot that an earlier link left, and how many bytes it holds.
     pub fn resumable(&self) -> Option<(SnapshotId, u64)> {
         let held = |(id, part): (SnapshotId, PathBuf)| {
@@ -197,17 +223,19 @@ impl Store {
     }
 
     /// Verifies an arrived snapshot and swaps it in under a fresh incarnation. What was here is
-    /// kept as `backup-<milliseconds>.db` in the same directory; its path is returned. What is
-    /// refused goes, and the old database stays.
+    /// kept as `backup-<milliseconds>.db` in the same directory; its path is returned. A member
+    /// that catches up keeps none: all of it is in what took its place. What is refused goes, and
+    /// the old database stays.
     pub fn swap_in(
         &self,
         incoming: Incoming,
         sha256: [u8; 32],
         incarnation: Incarnation,
+        swap: Swap,
     ) -> Result<PathBuf, StoreError> {
         let path = incoming.path.clone();
-        let result = self.verify(incoming, sha256, incarnation);
-        let result = result.and_then(|()| self.replace(&path, incarnation));
+        let result = self.verify(incoming, sha256, incarnation, swap);
+        let result = result.and_then(|()| self.replace(&path, incarnation, swap));
         if result.is_err() {
             for suffix in ["", "-wal", "-shm"] {
                 let _ = fs::remove_file(with(&path, suffix));
@@ -222,6 +250,7 @@ impl Store {
         incoming: Incoming,
         sha256: [u8; 32],
         incarnation: Incarnation,
+        swap: Swap,
     ) -> Result<(), StoreError> {
         let whole = incoming.held == incoming.size;
         if !whole || finish(incoming.context) != sha256 {
@@ -237,16 +266,29 @@ impl Store {
         let migrations = lock(&inner.migrations).clone();
         let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
         trial.migrate(&migrations)?;
+        if swap == Swap::CatchUp {
+            self.carry_over(&mut trial)?;
+        }
         drop(trial);
         is_whole(&path)?;
         named(&path, File::open(&path).and_then(|file| file.sync_all()))
     }
 
     /// Puts a verified file in the database's place.
-    fn replace(&self, incoming: &Path, incarnation: Incarnation) -> Result<PathBuf, StoreError> {
+    fn replace(
+        &self,
+        incoming: &Path,
+        incarnation: Incarnation,
+        swap: Swap,
+    ) -> Result<PathBuf, StoreError> {
         let inner = &self.inner;
         let _swap = inner.swap.write().unwrap_or_else(PoisonError::into_inner);
         let mut writer = self.writer()?;
+        if swap == Swap::CatchUp {
+            self.carry_rest(&mut writer, incoming)?;
+            is_whole(incoming)?;
+            named(incoming, File::open(incoming).and_then(|f| f.sync_all()))?;
+        }
         lock(&inner.readers).clear();
         let clock = writer.clock.clone();
         let backup = inner.path.with_file_name(format!("backup-{}.db", clock()));
@@ -273,6 +315,9 @@ impl Store {
         swapped?;
         drop(writer);
         self.flush()?;
+        if swap == Swap::CatchUp {
+            named(&backup, fs::remove_file(&backup))?;
+        }
         Ok(backup)
     }
 }

@@ -22,7 +22,9 @@ use crate::replica::{Incarnation, NodeId};
 mod apply;
 mod bound;
 mod capture;
+mod carry;
 mod claim;
+mod clocks;
 mod declare;
 mod digest;
 mod feed;
@@ -34,6 +36,7 @@ mod keys;
 mod log;
 mod memory;
 mod parents;
+mod pending;
 mod pieces;
 mod ranges;
 mod reissue;
@@ -59,7 +62,7 @@ pub mod local;
 pub use feed::{Event, Subscription};
 pub use import::ImportReport;
 pub use inbox::{ConflictQuery, ConflictRow};
-pub use joining::Incoming;
+pub use joining::{Incoming, Place, Swap};
 pub use pieces::Partial;
 pub use repair::Finding;
 pub use retention::Trimmed;
@@ -126,6 +129,14 @@ pub enum StoreError {
         /// Through which transaction the log was trimmed.
         first: u64,
     },
+    /// One incarnation with two histories.
+    #[error("another history of origin {origin:016x} at {seq}: one side was restored or copied")]
+    Fork {
+        /// Which origin.
+        origin: Incarnation,
+        /// Where it was seen.
+        seq: u64,
+    },
     /// The database contradicts itself.
     #[error("replicated.db is damaged: {0}")]
     Damaged(String),
@@ -164,6 +175,8 @@ struct Inner {
     shown: shown::Shared,
     sync: GroupSync,
     lazy: AtomicBool,
+    /// Somebody flushes soon.
+    flushing: AtomicBool,
     digests: shown::Cache<[u8; 32]>,
     counts: shown::Cache<u64>,
     readers: Mutex<Vec<Connection>>,
@@ -220,6 +233,7 @@ impl Store {
             inner: Arc::new(Inner {
                 sync: GroupSync::new(&path),
                 lazy: AtomicBool::new(false),
+                flushing: AtomicBool::new(false),
                 path,
                 node,
                 writer: Mutex::new(writer),

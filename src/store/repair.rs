@@ -11,12 +11,13 @@ use super::schema::Table;
 use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::writer::Writer;
-use super::{Store, StoreError, log};
+use super::{Store, StoreError, inbox, log};
 use crate::replica::NodeId;
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::digest::Difference;
 use crate::replica::repair::{Copy, Reason, Unclear, Verdict, decide};
 use crate::replica::value::{Value, decode_key};
+use rusqlite::Connection;
 
 /// What became of one row that differed.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,8 +102,12 @@ impl Writer {
                 content,
                 reason,
             } => {
-                let commit = self.put(&table, &row.key, &key, &clock, content)?;
+                let commit = self.put(&table, &row.key, &key, &clock, Some(content))?;
                 (Ok(reason), Some(commit))
+            }
+            Verdict::Delete { clock } => {
+                let commit = self.put(&table, &row.key, &key, &clock, None)?;
+                (Ok(Reason::Deleted), Some(commit))
             }
         };
         let finding = Finding {
@@ -130,28 +135,34 @@ impl Writer {
         known.or_else(|| self.memory.closed.get(&origin))?.node
     }
 
+    /// Puts a row, or with no content its deletion, in place of what is here.
     fn put(
         &mut self,
         table: &Arc<Table>,
         encoded: &[u8],
         key: &[Value],
         clock: &RowClock,
-        content: Vec<Value>,
+        content: Option<Vec<Value>>,
     ) -> Result<u64, StoreError> {
         let parked = self.applying(|writer| {
             let db = &writer.db;
+            if content.is_none() {
+                record_deleted(db, table, encoded, clock.row)?;
+            }
             log::save_clock(db, table.id, encoded, clock)?;
             let visible = super::capture::current(db, table, key)?;
-            if !table.is_constrained() {
-                place(db, table, &content)?;
-                return Ok(writer.memory.parked);
-            }
             if visible.is_some() {
                 remove(db, table, key)?;
             }
+            if !table.is_constrained() {
+                if let Some(row) = &content {
+                    place(db, table, row)?;
+                }
+                return Ok(writer.memory.parked);
+            }
             settle::unpark(db, table.id, encoded)?;
             let mut settle = Settle::default();
-            settle.changed(db, table, encoded.to_vec(), visible, Some(content))?;
+            settle.changed(db, table, encoded.to_vec(), visible, content)?;
             settle.run(db, &writer.tables)?;
             parked(db)
         })?;
@@ -159,6 +170,35 @@ impl Writer {
         let changed = Changed::Tables(std::slice::from_ref(&table.name));
         Ok(self.show(std::iter::empty(), &changed))
     }
+}
+
+/// What a row held before its deletion arrived goes to the conflict inbox, column by column.
+fn record_deleted(
+    db: &Connection,
+    table: &Table,
+    encoded: &[u8],
+    winner: Stamp,
+) -> Result<(), StoreError> {
+    let ours = copy(db, table, encoded)?;
+    let (Some(clock), Some(row)) = (ours.clock, ours.content) else {
+        return Ok(());
+    };
+    let keys: Vec<String> = table.key_names();
+    for (at, (column, value)) in table.columns.iter().zip(&row).enumerate() {
+        if !keys.contains(&column.name) {
+            let loser = clock.column(at as u16);
+            inbox::record(
+                db,
+                &table.label,
+                encoded,
+                &column.name,
+                winner,
+                loser,
+                value,
+            )?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a copy has the table's shape.

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(super) struct Transfers {
     staged: Mutex<Option<Arc<Staged>>>,
     /// The large transaction that a link left half received.
     pub partial: Mutex<Option<Partial>>,
+    /// Whether a member's snapshot is arriving.
+    pub arriving: Arc<AtomicBool>,
 }
 
 /// Names the file in an error.

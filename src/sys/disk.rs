@@ -9,11 +9,19 @@ pub fn free(path: &Path) -> io::Result<u64> {
     Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
 }
 
+/// The size of the file system of `path` in bytes.
+pub fn size(path: &Path) -> io::Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)?;
+    Ok(stat.blocks().saturating_mul(stat.fragment_size()))
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn a_disk_has_room_and_a_missing_path_has_none() {
-        assert!(super::free(std::path::Path::new("/")).is_ok_and(|free| free > 0));
+        let root = std::path::Path::new("/");
+        let (free, size) = (super::free(root).unwrap(), super::size(root).unwrap());
+        assert!(0 < free && free <= size);
         assert!(super::free(std::path::Path::new("/no/such/place")).is_err());
     }
 }

@@ -4,6 +4,8 @@
 //! A chain alone never suffices: the certificate must name the peer's address, or the name that
 //! is configured for it, and be meant for IKE.
 
+pub mod given;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use identity::Identity;
-pub use ike::IkeCertificates;
+pub use ike::{IkeCertificates, given};
 pub use pinned::{accept_config, dial_config};
 
 use crate::tunnel::message::CertDigest;

@@ -118,6 +118,7 @@ impl Driver {
         let now = Now {
             us: 0,
             wall_ms: 1_700_000_000_000,
+            synchronized: true,
         };
         let local = Local {
             name: "us".into(),
@@ -134,6 +135,8 @@ impl Driver {
                 held: 400,
             }),
             resume: role.is_multiple_of(2).then_some(([5; 16], 400)),
+            peers: Vec::new(),
+            unmet: 0,
         };
         Driver {
             session: Session::new(now, local),
@@ -173,6 +176,8 @@ impl Driver {
             wall_ms: source.number(),
             frontier: if kind < 200 { vec![] } else { wire(source) },
             partial: None,
+            peers: vec![[3; 16]; usize::from(kind % 3)],
+            unmet: kind,
         })
     }
 
@@ -214,7 +219,7 @@ impl Driver {
     fn frame(&mut self, source: &mut Source<'_>) -> Frame {
         let kind = source.byte();
         let kind = match kind {
-            0..=2 => source.byte() % 14,
+            0..=2 => source.byte() % 16,
             _ if !self.begun && self.kinds == KINDS[1] => 7,
             _ if !self.begun && self.kinds == KINDS[2] => 8,
             kind => self.kinds[usize::from(kind) % self.kinds.len()],
@@ -245,6 +250,7 @@ impl Driver {
                     sent_us: asked.unwrap_or(sent_us),
                     held_us: source.number(),
                     wall_ms: source.number(),
+                    synchronized: false,
                 }
             }
             7 => Frame::SnapshotRequest {
@@ -283,6 +289,11 @@ impl Driver {
                 }
                 Frame::SnapshotEnd { sha256: [6; 32] }
             }
+            14 => Frame::NeedsSnapshot,
+            15 => Frame::Chains {
+                origin: 1 + u64::from(source.byte() % 3),
+                chains: vec![(source.near(3), [3; 32]), (1, [source.byte() % 2; 32])],
+            },
             _ => Frame::Piece(self.piece(source)),
         }
     }
@@ -378,6 +389,26 @@ impl Driver {
                 let bytes = vec![7];
                 assert_eq!(self.pieces.take().map(|p| (p.0, p.1)), Some((origin, seq)));
                 self.apply(&[Logged { origin, seq, bytes }])
+            }
+            Action::Read { .. } if source.byte() < 6 => Done::Trimmed,
+            Action::Read { .. } if source.byte() < 2 => Done::Forked { origin: 2 },
+            Action::Claim => Done::Claimed(source.byte() < 200),
+            Action::Chains { origin } => Done::Chains {
+                origin,
+                chains: vec![
+                    Position {
+                        seq: 3,
+                        chain: [3; 32],
+                    },
+                    Position {
+                        seq: 1,
+                        chain: [1; 32],
+                    },
+                ],
+            },
+            Action::Reissue { origin, after } => {
+                assert!(after < 3 || origin == OWN, "nothing to issue again");
+                return;
             }
             Action::Read { position, .. } => {
                 let position = position.unwrap_or(0) + 1;

@@ -1,11 +1,12 @@
 //! A link between two nodes: frames as bytes with delay, cuts of one or both directions.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tutti::replica::NodeId;
 use tutti::replica::frontier::Frontier;
 use tutti::replica::session::{Action, BATCH, Done, Event, Local, Now, Proven, Session};
-use tutti::store::{Partial, Store, StoreError};
+use tutti::store::{Incoming, Partial, Place, Staged, Store, StoreError, Swap};
 use tutti::wire::replication::Frame;
 
 use crate::random::Random;
@@ -23,10 +24,22 @@ pub struct End {
     /// Who the other end is, once it has said so, and what it is known to have acknowledged.
     peer: Option<NodeId>,
     acked: Frontier,
-    /// The log here no longer goes back to what the other end holds.
-    trimmed: bool,
+    staged: Option<Arc<Staged>>,
+    incoming: Option<Incoming>,
+    place: Option<Place>,
+    /// Nothing more is to be done here: the database is another one now.
+    ended: bool,
     /// Nothing of `outgoing` arrives meanwhile: a one-way cut.
     pub stalled: bool,
+}
+
+/// What a step of a link changed.
+#[derive(Default)]
+pub struct Moved {
+    /// The nodes whose store committed.
+    pub committed: Vec<usize>,
+    /// The nodes whose store took a snapshot or issued something again.
+    pub another: Vec<usize>,
 }
 
 /// A link; without ends it is cut.
@@ -48,7 +61,9 @@ fn end(store: &Store, now: Now) -> End {
         frontier: store.frontier(),
         schema: 1,
         partial: partial.as_ref().map(|partial| partial.what),
-        resume: None,
+        resume: store.resumable(),
+        peers: Vec::new(),
+        unmet: 0,
     };
     End {
         session: Session::new(now, local),
@@ -56,7 +71,10 @@ fn end(store: &Store, now: Now) -> End {
         partial,
         peer: None,
         acked: Frontier::default(),
-        trimmed: false,
+        staged: None,
+        incoming: None,
+        place: None,
+        ended: false,
         outgoing: VecDeque::new(),
         stalled: false,
     }
@@ -91,17 +109,17 @@ impl Link {
         }
     }
 
-    /// Moves both ends on by a little; returns the nodes whose store committed.
+    /// Moves both ends on by a little; returns the nodes whose store committed or became another.
     pub fn step(
         &mut self,
         stores: [&Store; 2],
         now: Now,
         random: &mut Random,
-    ) -> Result<Vec<usize>, String> {
-        let mut committed = Vec::new();
+    ) -> Result<Moved, String> {
+        let mut moved = Moved::default();
         for (at, store) in stores.into_iter().enumerate() {
             let Some(ends) = &mut self.ends else {
-                return Ok(committed);
+                return Ok(moved);
             };
             let (here, there) = ends.split_at_mut(1);
             let (end, other) = if at == 0 {
@@ -111,7 +129,7 @@ impl Link {
             };
             if end.session.handle_timeout(now).is_err() {
                 self.cut(now.us);
-                return Ok(committed);
+                return Ok(moved);
             }
             while !other.stalled
                 && other
@@ -125,16 +143,21 @@ impl Link {
                 result.map_err(|error| error.to_string())?;
             }
             if end.work(store, now, random)? {
-                committed.push(self.nodes[at]);
+                moved.committed.push(self.nodes[at]);
+            }
+            if end.ended {
+                moved.another.push(self.nodes[at]);
             }
         }
-        Ok(committed)
+        Ok(moved)
     }
 
-    /// Which node, by its place in the link, has a log that the other needs more of.
-    pub fn trimmed(&self) -> Option<usize> {
-        let mut ends = self.ends.iter().flatten();
-        ends.position(|end| end.trimmed)
+    /// What its ends are in, for a history that never comes to rest.
+    pub fn state(&self) -> String {
+        match &self.ends {
+            None => format!("down until {} us", self.down_until),
+            Some(ends) => format!("{:#?}", [0, 1].map(|at| &ends[at].session)),
+        }
     }
 
     /// Whether nothing is under way.
@@ -168,7 +191,7 @@ impl End {
                 }
             }
             self.hear(store)?;
-            if random.one_in(3) {
+            if self.ended || random.one_in(3) {
                 return Ok(changed);
             }
             let first = random.below(2) as usize;
@@ -177,12 +200,9 @@ impl End {
                 return Ok(changed);
             };
             changed |= matches!(job, Action::Apply(_) | Action::ApplyLarge { .. });
-            match self.perform(store, job) {
-                Ok(done) => self.session.handle_done(now, done),
-                Err(StoreError::NeedsSnapshot { .. }) => {
-                    self.trimmed = true;
-                    return Ok(changed);
-                }
+            match self.perform(store, job, random) {
+                Ok(Some(done)) => self.session.handle_done(now, done),
+                Ok(None) => {}
                 Err(error) => return Err(error.to_string()),
             }
         }
@@ -203,8 +223,13 @@ impl End {
         Ok(())
     }
 
-    fn perform(&mut self, store: &Store, job: Action) -> Result<Done, StoreError> {
-        Ok(match job {
+    fn perform(
+        &mut self,
+        store: &Store,
+        job: Action,
+        random: &mut Random,
+    ) -> Result<Option<Done>, StoreError> {
+        Ok(Some(match job {
             Action::Apply(list) => Done::Applied(store.apply(&list)?),
             Action::WritePiece(piece) => {
                 if piece.offset == 0 {
@@ -218,27 +243,80 @@ impl End {
             Action::ApplyLarge { .. } => {
                 Done::Applied(store.apply_partial(self.partial.take().unwrap())?)
             }
-            Action::Read { frontier, position } => {
-                let from = match position {
-                    Some(position) => position,
-                    None => store.log_start(&frontier)?,
-                };
-                // Small batches, so that much goes on between them; now and then a transaction
-                // is too large for one and goes in pieces.
-                let (found, large, position) = store.log_batch(&frontier, from, BATCH.min(300))?;
-                Done::Read {
-                    found,
-                    large,
-                    position,
-                }
-            }
+            Action::Read { frontier, position } => match read(store, &frontier, position) {
+                Err(StoreError::NeedsSnapshot { .. }) => Done::Trimmed,
+                Err(StoreError::Fork { origin, .. }) => Done::Forked { origin },
+                other => other?,
+            },
             Action::ReadLarge { large, offset } => {
                 let bytes = store.log_piece(large, offset, 64)?;
                 Done::LargeRead { offset, bytes }
             }
             // Proofs are run by the world, once everything is at rest.
             Action::Prove(_) => Done::Proved(Err(Proven::default())),
-            other => panic!("not in this simulation: {other:?}"),
-        })
+            Action::Stage { wanted } => {
+                let staged = store.stage_snapshot(wanted, u64::MAX)?;
+                let (id, size) = (staged.id, staged.size);
+                self.staged = Some(staged);
+                Done::Staged { id, size }
+            }
+            Action::ReadChunk { offset } => {
+                let (bytes, sha256) = self.staged.as_ref().unwrap().read(offset, 40_000)?;
+                Done::ChunkRead {
+                    offset,
+                    bytes,
+                    sha256,
+                }
+            }
+            Action::Claim => {
+                self.place = store.claim_arrival();
+                Done::Claimed(self.place.is_some())
+            }
+            Action::Accept { id, size, offset } => {
+                self.incoming = Some(store.accept_snapshot(id, size, offset, u64::MAX)?);
+                return Ok(None);
+            }
+            Action::WriteChunk { offset, bytes } => {
+                self.incoming.as_mut().unwrap().write(offset, &bytes)?;
+                let end = offset + bytes.len() as u64;
+                Done::ChunkWritten { end }
+            }
+            Action::SwapIn { sha256, member, .. } => {
+                assert!(member, "all are members here");
+                let incoming = self.incoming.take().unwrap();
+                match store.swap_in(incoming, sha256, random.next(), Swap::CatchUp) {
+                    // An old copy: the next link brings another.
+                    Err(StoreError::NeedsSnapshot { .. }) => {}
+                    other => drop(other?),
+                }
+                self.ended = true;
+                return Ok(None);
+            }
+            Action::Chains { origin } => {
+                let chains = store.chains(origin)?;
+                Done::Chains { origin, chains }
+            }
+            Action::Reissue { origin, after } => {
+                store.reissue(origin, after, random.next())?;
+                self.ended = true;
+                return Ok(None);
+            }
+            Action::Event(_) => return Ok(None),
+        }))
     }
+}
+
+fn read(store: &Store, frontier: &Frontier, position: Option<i64>) -> Result<Done, StoreError> {
+    let from = match position {
+        Some(position) => position,
+        None => store.log_start(frontier)?,
+    };
+    // Small batches, so that much goes on between them; now and then a transaction is too large
+    // for one and goes in pieces.
+    let (found, large, position) = store.log_batch(frontier, from, BATCH.min(300))?;
+    Ok(Done::Read {
+        found,
+        large,
+        position,
+    })
 }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
-use tutti::replica::clock::RowClock;
 use tutti::replica::digest;
 use tutti::replica::session::Now;
 use tutti::replica::value::Value;
-use tutti::store::{Store, StoreError};
+use tutti::store::Store;
 
 use crate::declared;
 use crate::network::Link;
@@ -30,6 +29,13 @@ struct Node {
     dir: TempDir,
 }
 
+/// A node's files as they once were, and the incarnation of then.
+struct Backup {
+    node: usize,
+    files: TempDir,
+    incarnation: u64,
+}
+
 struct World {
     random: Random,
     now_us: u64,
@@ -40,6 +46,8 @@ struct World {
     superseded: HashSet<String>,
     /// A disk lost or went back: acknowledged writes that had not left the node may be gone.
     loser: Option<usize>,
+    /// A system's memory was put back.
+    rewound: bool,
     /// Half of the histories trim their logs.
     trims: bool,
     /// How many bytes of log each keeps.
@@ -47,7 +55,7 @@ struct World {
     /// How many snapshots were taken.
     snapshots: u64,
     /// Old copies of nodes' files, to be restored.
-    backups: Vec<(usize, TempDir)>,
+    backups: Vec<Backup>,
 }
 
 /// Copies a node's files as they lie there, as a cut of power would leave them.
@@ -95,6 +103,9 @@ pub fn run(seed: u64, verbose: bool) {
         }
     }
     world.heal();
+    if world.trims && world.loser.is_some() {
+        world.mend();
+    }
     world.check();
     world.prove();
 }
@@ -113,6 +124,7 @@ impl World {
             written: HashSet::new(),
             superseded: HashSet::new(),
             loser: None,
+            rewound: false,
             trims: seed.is_multiple_of(2),
             backups: Vec::new(),
             log_bound,
@@ -135,7 +147,8 @@ impl World {
             });
         }
         for node in 0..3 {
-            world.open(node);
+            let incarnation = world.random.next();
+            world.open(node, incarnation);
         }
         // One table is declared at run time and travels in the log.
         let late = "CREATE TABLE late(id INTEGER PRIMARY KEY, a UNIQUE)";
@@ -152,11 +165,11 @@ impl World {
         Now {
             us: self.now_us,
             wall_ms: EPOCH_MS as u64 + self.now_us / 1_000,
+            synchronized: true,
         }
     }
 
-    fn open(&mut self, number: usize) {
-        let incarnation = self.random.next();
+    fn open(&mut self, number: usize, incarnation: u64) {
         let node = &mut self.nodes[number];
         let clock = Arc::clone(&node.clock);
         let read = Arc::new(move || clock.load(Ordering::Relaxed) as u64);
@@ -191,9 +204,14 @@ impl World {
             7 => {
                 let to = directory();
                 copy(self.nodes[link].dir.path(), to.path(), None);
-                self.backups.push((link, to));
+                self.backups.push(Backup {
+                    node: link,
+                    files: to,
+                    incarnation: self.store(link).incarnation(),
+                });
             }
-            8 if self.random.one_in(4) => self.restore(later),
+            8 if self.random.one_in(4) => self.restore(later, false),
+            9 if self.random.one_in(4) => self.restore(later, true),
             4 => self.skew(link),
             5 => {
                 for link in &mut self.links {
@@ -236,7 +254,8 @@ impl World {
     fn crash(&mut self, node: usize, later: u64) {
         let to = directory();
         copy(self.nodes[node].dir.path(), to.path(), None);
-        self.reopen(node, to, later);
+        let incarnation = self.random.next();
+        self.reopen(node, to, incarnation, later);
     }
 
     /// Power fails and the disk had lied: the end of the WAL is gone.
@@ -245,7 +264,8 @@ impl World {
         let bytes = self.random.below(40_000);
         copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
         if self.loses(node) {
-            self.reopen(node, to, later);
+            let incarnation = self.random.next();
+            self.reopen(node, to, incarnation, later);
         }
     }
 
@@ -259,16 +279,33 @@ impl World {
         may
     }
 
-    /// An old copy of a node's files is put back.
-    fn restore(&mut self, later: u64) {
-        if let Some((node, to)) = self.backups.pop()
-            && self.loses(node)
+    /// An old copy of a node's files is put back; with its memory, as hypervisors do it, the
+    /// incarnation of then goes on and its numbers mean two things.
+    fn restore(&mut self, later: u64, memory: bool) {
+        if let Some(backup) = self.backups.pop()
+            && self.loses(backup.node)
         {
-            self.reopen(node, to, later);
+            let fresh = self.random.next();
+            let incarnation = if memory { backup.incarnation } else { fresh };
+            self.rewound |= memory;
+            self.reopen(backup.node, backup.files, incarnation, later);
         }
     }
 
-    fn reopen(&mut self, node: usize, dir: TempDir, later: u64) {
+    fn reopen(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
+        if std::env::var_os("DBG").is_some() {
+            eprintln!(
+                "{} us: node {node} was {:x} reopened as {incarnation:x} frontier was {:x?}",
+                self.now_us,
+                self.store(node).incarnation(),
+                self.store(node)
+                    .frontier()
+                    .0
+                    .iter()
+                    .map(|(o, p)| (*o, p.seq))
+                    .collect::<Vec<_>>()
+            );
+        }
         self.nodes[node].store = None;
         self.nodes[node].dir = dir;
         for link in self
@@ -278,7 +315,7 @@ impl World {
         {
             link.cut(later);
         }
-        self.open(node);
+        self.open(node, incarnation);
     }
 
     fn write(&mut self, node: usize) {
@@ -331,19 +368,24 @@ impl World {
             if link.ends.is_none() && link.down_until <= now.us {
                 link.connect(stores, now);
             }
-            let committed = link.step(stores, now, &mut self.random);
-            let trimmed = link.trimmed();
+            let moved = link.step(stores, now, &mut self.random);
             let dropped = self.end_after_drops(now);
-            match committed {
-                Ok(nodes) => nodes.into_iter().for_each(|node| self.committed(node, now)),
+            match moved {
+                Ok(moved) => {
+                    moved
+                        .committed
+                        .into_iter()
+                        .for_each(|node| self.committed(node, now));
+                    moved
+                        .another
+                        .into_iter()
+                        .for_each(|node| self.another(node, now));
+                }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
+                // A link that ends by name; the next one settles it, or the nodes never rest.
+                Err(_) if self.rewound => self.links[at].cut(now.us + 100_000),
                 Err(error) => panic!("link {at}: {error}"),
-            }
-            if let Some(donor) = trimmed {
-                let nodes = self.links[at].nodes;
-                self.links[at].cut(now.us + 100_000);
-                self.snapshot(nodes[donor], nodes[1 - donor]);
             }
         }
     }
@@ -364,52 +406,33 @@ impl World {
         any
     }
 
+    /// A node's database is another one now: its links greet again.
+    fn another(&mut self, node: usize, now: Now) {
+        self.snapshots += 1;
+        if std::env::var_os("DBG").is_some() {
+            eprintln!(
+                "{} us: node {node} is another now {:x}, {:x?}",
+                self.now_us,
+                self.store(node).incarnation(),
+                self.store(node)
+                    .frontier()
+                    .0
+                    .iter()
+                    .map(|(o, p)| (*o, p.seq))
+                    .collect::<Vec<_>>()
+            );
+        }
+        let links = self.links.iter_mut();
+        let ours = links.filter(|link| link.nodes.contains(&node));
+        ours.for_each(|link| link.cut(now.us));
+        self.committed(node, now);
+    }
+
     fn committed(&mut self, node: usize, now: Now) {
         let store = self.nodes[node].store.clone().unwrap();
         for link in &mut self.links {
             link.committed(node, &store, now);
         }
-    }
-
-    /// A node whose place in the other's log is gone delivers what it has, then takes a snapshot.
-    fn snapshot(&mut self, donor: usize, needy: usize) {
-        let [from, to] = [donor, needy].map(|node| self.nodes[node].store.clone().unwrap());
-        let at = match to.log_start(&from.frontier()) {
-            Ok(at) => at,
-            // Both were put back to old files: the third has what they lack.
-            Err(StoreError::NeedsSnapshot { .. }) => return,
-            Err(error) => panic!("{error}"),
-        };
-        let (found, _) = to.log_after(&from.frontier(), at, usize::MAX).unwrap();
-        from.apply(&found).unwrap();
-        if !to.frontier().is_within(&from.frontier()) {
-            // Something waits for the clock: later.
-            return;
-        }
-        let staged = from.stage_snapshot(None, u64::MAX).unwrap();
-        let (mut incoming, mut offset) = {
-            let accepted = to.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
-            (accepted.unwrap(), 0)
-        };
-        let sha256 = loop {
-            let (bytes, sha256) = staged.read(offset, 1 << 20).unwrap();
-            incoming.write(offset, &bytes).unwrap();
-            offset += bytes.len() as u64;
-            if let Some(sha256) = sha256 {
-                break sha256;
-            }
-        };
-        drop(staged);
-        let incarnation = self.random.next();
-        to.swap_in(incoming, sha256, incarnation).unwrap();
-        self.snapshots += 1;
-        let now = self.now();
-        for link in &mut self.links {
-            if link.nodes.contains(&needy) {
-                link.cut(now.us);
-            }
-        }
-        self.committed(donor, now);
     }
 
     /// Everything is connected again, and time passes until nothing is under way.
@@ -446,22 +469,50 @@ impl World {
             );
         }
         for (at, link) in self.links.iter().enumerate() {
-            eprintln!("link {at} of {:?}: up {}", link.nodes, link.ends.is_some());
+            eprintln!("link {at} of {:?}: {}", link.nodes, link.state());
         }
         panic!("the nodes never came to rest");
+    }
+
+    /// Where tombstones went and a disk went back to before them, what it wrote then is merged by
+    /// who still has the tombstone and by who has not: proofs find and mend it, as links do.
+    fn mend(&self) {
+        for round in 0.. {
+            let mut repaired = 0;
+            for (a, b) in [(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)] {
+                let (ours, theirs) = (self.store(a), self.store(b));
+                for row in self.compare(a, b).differences {
+                    let copies = theirs.copies(std::slice::from_ref(&row)).unwrap();
+                    let others = copies.into_iter().map(|copy| (theirs.node(), copy));
+                    let others: Vec<_> = others.collect();
+                    if let Some(finding) = ours.repair(&row, &others).unwrap() {
+                        assert!(finding.result.is_ok(), "{a} by {b}: {finding}");
+                        repaired += 1;
+                    }
+                }
+            }
+            if repaired == 0 {
+                return;
+            }
+            assert!(round < 3, "proofs find ever more to repair");
+        }
+    }
+
+    fn compare(&self, a: usize, b: usize) -> digest::Outcome {
+        let (ours, theirs) = (self.store(a), self.store(b));
+        let common = digest::common(&ours.frontier(), &theirs.frontier());
+        let mut comparison = ours.compare(common).unwrap();
+        while let Some(question) = comparison.question() {
+            let answer = theirs.prove(&question).unwrap();
+            ours.compared(&mut comparison, answer).unwrap();
+        }
+        comparison.outcome()
     }
 
     /// Every pair proves to hold the same rows.
     fn prove(&self) {
         for (a, b) in [(0, 1), (1, 2), (2, 0)] {
-            let (ours, theirs) = (self.store(a), self.store(b));
-            let common = digest::common(&ours.frontier(), &theirs.frontier());
-            let mut comparison = ours.compare(common).unwrap();
-            while let Some(question) = comparison.question() {
-                let answer = theirs.prove(&question).unwrap();
-                ours.compared(&mut comparison, answer).unwrap();
-            }
-            let outcome = comparison.outcome();
+            let outcome = self.compare(a, b);
             assert!(outcome.is_identical(), "{a} and {b}: {outcome:?}");
         }
     }
@@ -471,8 +522,6 @@ impl World {
             let rows = self.store(node).read(|reader| reader.query(sql, &[]));
             rows.unwrap()
         };
-        let clocks = "SELECT t.name, c.key, c.clock FROM _tutti_clock c \
-                      JOIN _tutti_table t ON t.id = c.tbl ORDER BY 1, 2";
         let parked = "SELECT t.name, h.key, h.row, h.reason FROM _tutti_hidden h \
                       JOIN _tutti_table t ON t.id = h.tbl ORDER BY 1, 2";
         for node in 0..3 {
@@ -480,6 +529,40 @@ impl World {
         }
         let declared = "SELECT id, kind, name, sql, hlc, stands, dropped FROM _tutti_declaration \
                         ORDER BY id";
+        if std::env::var_os("DBG").is_some() {
+            for node in 0..3 {
+                eprintln!(
+                    "node {node} incarnation {:x}",
+                    self.store(node).incarnation()
+                );
+                eprintln!(
+                    "origins {:x?}",
+                    dump("SELECT origin, node, seq, hlc FROM _tutti_origin", node)
+                );
+                eprintln!(
+                    "closed {:x?}",
+                    dump("SELECT origin, node, seq, hlc FROM _tutti_closed", node)
+                );
+                eprintln!(
+                    "trimmed {:x?}",
+                    dump("SELECT origin, seq FROM _tutti_trimmed", node)
+                );
+                for row in dump(
+                    "SELECT position, origin, seq, bytes FROM _tutti_log ORDER BY 1",
+                    node,
+                ) {
+                    let Value::Blob(b) = &row[3] else { panic!() };
+                    if let Some((_, _, tutti::replica::change::Body::Schema { sql, id, on, .. })) =
+                        tutti::replica::change::decode(b)
+                    {
+                        eprintln!(
+                            "  log {:?} {:x?} {:?} {sql} {id} {on:?}",
+                            row[0], row[1], row[2]
+                        );
+                    }
+                }
+            }
+        }
         for node in 1..3 {
             assert_eq!(
                 dump(declared, 0),
@@ -489,11 +572,8 @@ impl World {
         }
         // Tombstones go at different times.
         let living = |node: usize| {
-            let mut rows = dump(clocks, node);
-            rows.retain(|row| match &row[2] {
-                Value::Blob(bytes) => postcard::from_bytes::<RowClock>(bytes).unwrap().is_alive(),
-                other => panic!("{other:?}"),
-            });
+            let mut rows = self.store(node).row_clocks().unwrap();
+            rows.retain(|row| row.2.is_alive());
             rows
         };
         for node in 1..3 {

@@ -1,13 +1,18 @@
 //! What a session wants of the store, done on a thread that may block.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::proof::Proof;
+use crate::replica::frontier::Frontier;
 use crate::replica::session::{Action, BATCH, CHUNK, Done, PIECES};
 use crate::replica::{ClusterId, Incarnation, NodeId};
-use crate::store::{Incoming, Partial, Staged, Store, StoreError};
+use crate::store::{Incoming, Partial, Place, Staged, Store, StoreError, Swap};
 use crate::sys::disk;
 use crate::wire::replication::Piece;
+
+/// How long the sync of what comes in bulk waits for more.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What a job leads to.
 pub(super) enum Outcome {
@@ -17,6 +22,13 @@ pub(super) enum Outcome {
     Nothing,
     /// A snapshot is our database now.
     Adopted(ClusterId),
+    /// Our history of an origin was issued again.
+    Reissued {
+        /// Which origin.
+        origin: Incarnation,
+        /// How many transactions.
+        count: usize,
+    },
 }
 
 /// The files that one link reads and writes.
@@ -32,6 +44,8 @@ struct Inner {
     store: Store,
     partial: Option<Partial>,
     incoming: Option<Incoming>,
+    /// Held while a snapshot arrives for a member.
+    place: Option<Place>,
     staged: Option<Arc<Staged>>,
     /// The peer's node, once it has said hello.
     peer: NodeId,
@@ -53,6 +67,7 @@ impl Files {
             store: store.clone(),
             partial,
             incoming: None,
+            place: None,
             staged: None,
             peer: NodeId::default(),
         };
@@ -96,7 +111,13 @@ impl Files {
     pub fn perform(&self, action: Action) -> Result<Outcome, StoreError> {
         let store = &self.store;
         Ok(Outcome::Done(match action {
-            Action::Apply(list) => Done::Applied(store.apply(&list)?),
+            Action::Apply(list) => {
+                let (frontier, owed) = store.apply_gathering(&list)?;
+                if owed {
+                    flush_soon(store);
+                }
+                Done::Applied(frontier)
+            }
             Action::WritePiece(piece) => {
                 self.write_piece(&piece)?;
                 Done::PieceWritten
@@ -106,18 +127,11 @@ impl Files {
                 let partial = partial.ok_or_else(|| missing("large transaction"))?;
                 Done::Applied(store.apply_partial(partial)?)
             }
-            Action::Read { frontier, position } => {
-                let from = match position {
-                    Some(position) => position,
-                    None => store.log_start(&frontier)?,
-                };
-                let (found, large, position) = store.log_batch(&frontier, from, BATCH)?;
-                Done::Read {
-                    found,
-                    large,
-                    position,
-                }
-            }
+            Action::Read { frontier, position } => match read(store, &frontier, position) {
+                Err(StoreError::NeedsSnapshot { .. }) => Done::Trimmed,
+                Err(StoreError::Fork { origin, .. }) => Done::Forked { origin },
+                other => other?,
+            },
             Action::ReadLarge { large, offset } => {
                 let bytes = store.log_piece(large, offset, PIECES)?;
                 Done::LargeRead { offset, bytes }
@@ -151,15 +165,37 @@ impl Files {
                 self.lock().incoming = Some(incoming);
                 return Ok(Outcome::Nothing);
             }
-            Action::SwapIn { sha256, cluster } => {
+            Action::SwapIn {
+                sha256,
+                cluster,
+                member,
+            } => {
                 let incoming = self.lock().incoming.take();
                 let incoming = incoming.ok_or_else(|| missing("arriving snapshot"))?;
-                store.swap_in(incoming, sha256, random()?)?;
+                let swap = match member {
+                    true => Swap::CatchUp,
+                    false => Swap::Adopt,
+                };
+                store.swap_in(incoming, sha256, random()?, swap)?;
                 return Ok(Outcome::Adopted(cluster));
             }
             Action::Prove(step) => {
                 let mut proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner);
                 Done::Proved(proof.step(store, self.peer(), step)?)
+            }
+            Action::Claim => {
+                let place = store.claim_arrival();
+                let ours = place.is_some();
+                self.lock().place = place;
+                Done::Claimed(ours)
+            }
+            Action::Chains { origin } => {
+                let chains = store.chains(origin)?;
+                Done::Chains { origin, chains }
+            }
+            Action::Reissue { origin, after } => {
+                let count = store.reissue(origin, after, random()?)?;
+                return Ok(Outcome::Reissued { origin, count });
             }
             Action::Event(_) => return Ok(Outcome::Nothing),
         }))
@@ -177,6 +213,33 @@ impl Files {
         let partial = partial.ok_or_else(|| missing("large transaction"))?;
         partial.write(piece.offset, &piece.bytes)
     }
+}
+
+/// What comes in bulk is synced some milliseconds later, for all of it at once: where peers share
+/// a host's disk, a sync for each transaction would hold up the one who writes.
+fn flush_soon(store: &Store) {
+    if !store.undertake_flush() {
+        return;
+    }
+    let store = store.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(GATHER).await;
+        // A sync that fails stops the store: the next call to it says so.
+        let _ = tokio::task::spawn_blocking(move || store.flush_owed()).await;
+    });
+}
+
+fn read(store: &Store, frontier: &Frontier, position: Option<i64>) -> Result<Done, StoreError> {
+    let from = match position {
+        Some(position) => position,
+        None => store.log_start(frontier)?,
+    };
+    let (found, large, position) = store.log_batch(frontier, from, BATCH)?;
+    Ok(Done::Read {
+        found,
+        large,
+        position,
+    })
 }
 
 /// A session asks for these in order, so this is a fault of ours and ends the link.

@@ -15,7 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::keeping;
 use super::node::{Node, VERSION};
+use crate::cluster::Roster;
 use crate::node::link::{self, LinkConfig, LinkEvent};
 use crate::replica::session::schema_version;
 use crate::tls;
@@ -23,7 +25,7 @@ use crate::tunnel::message::{CertDigest, PeerList, TunnelState};
 
 /// How long a connection and its handshake may take.
 const OPEN: Duration = Duration::from_secs(5);
-/// Pause before dialling again while the tunnel stands.
+/// Least time between two dials while the tunnel stands.
 const PAUSE: Duration = Duration::from_millis(300);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -104,12 +106,16 @@ async fn wait_down(node: &Node, peer: IpAddr, held: CertDigest) {
 async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
     loop {
         let pin = wait_up(&node, peer).await;
-        let result = tokio::select! {
-            result = dial_once(&node, local, peer, port, pin) => result,
-            () = wait_down(&node, peer, pin) => Err("the tunnel went down".into()),
-        };
-        ended(&node, peer, result);
-        tokio::time::sleep(PAUSE).await;
+        let began = tokio::time::Instant::now();
+        tokio::select! {
+            result = dial_once(&node, local, peer, port, pin) => {
+                ended(&node, peer, result);
+                tokio::time::sleep_until(began + PAUSE).await;
+            }
+            () = wait_down(&node, peer, pin) => {
+                ended(&node, peer, Err("the tunnel went down".into()));
+            }
+        }
     }
 }
 
@@ -227,11 +233,15 @@ where
     if cluster.borrow_and_update().id.is_none() {
         joining = Some(node.joining.lock().await);
     }
+    let counted = node.met.borrow().ours(&keeping::listed(node));
     let config = LinkConfig {
         name: node.name.clone(),
         version: VERSION.to_owned(),
         schema: schema_version(super::TABLES),
         cluster: cluster.borrow_and_update().id,
+        peers: counted.0.into_iter().collect(),
+        unmet: u8::try_from(counted.1).unwrap_or(u8::MAX),
+        synchronized: Arc::clone(&node.synchronized),
     };
     let id = config.cluster;
     if id.is_some() {
@@ -288,13 +298,20 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
             name,
             version,
             cluster,
-            ..
-        } => node.link(peer, |link| {
-            link.error = None;
-            link.name = Some(name);
-            link.version = Some(version);
-            link.cluster = cluster;
-        }),
+            node: id,
+            peers,
+            unmet,
+        } => {
+            node.link(peer, |link| {
+                link.error = None;
+                link.name = Some(name);
+                link.version = Some(version);
+                link.cluster = cluster;
+            });
+            let keeper = Arc::clone(node);
+            let greet = move |met: &mut Roster| met.greeted(peer, id, &peers, unmet);
+            tokio::task::spawn_blocking(move || keeper.change_met(greet)).await??;
+        }
         LinkEvent::Joining { percent } => node.link(peer, |link| {
             link.joining_percent = Some(percent);
         }),
@@ -327,9 +344,11 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
         LinkEvent::RoundTrip {
             us,
             clock_offset_ms,
+            synchronized,
         } => node.link(peer, |link| {
             link.round_trip_us = Some(us);
             link.clock_offset_ms = clock_offset_ms;
+            link.synchronized = synchronized;
         }),
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::{Message, Proven, Step};
 use crate::replica::change::Logged;
-use crate::replica::frontier::Frontier;
+use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::wire::replication::{Partial, Piece, SnapshotId};
 
@@ -27,15 +27,21 @@ pub struct Local {
     pub partial: Option<Partial>,
     /// The snapshot that an earlier link left half received, and how many bytes are held.
     pub resume: Option<(SnapshotId, u64)>,
+    /// The nodes counted as peers of our cluster, as far as they were met.
+    pub peers: Vec<NodeId>,
+    /// How many more are configured and were never met.
+    pub unmet: u8,
 }
 
-/// The two clocks, passed in.
+/// The two clocks, passed in, and what is known of one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
     /// Monotonic microseconds.
     pub us: u64,
     /// Wall clock, milliseconds since 1970.
     pub wall_ms: u64,
+    /// Whether the wall clock is synchronized.
+    pub synchronized: bool,
 }
 
 /// A transaction that is sent in pieces.
@@ -113,9 +119,25 @@ pub enum Action {
         sha256: [u8; 32],
         /// The cluster it belongs to.
         cluster: ClusterId,
+        /// Whether we are a member of it already.
+        member: bool,
     },
     /// Take a step of a proof: [`Done::Proved`].
     Prove(Step),
+    /// Ask for the one place that an arriving snapshot has: [`Done::Claimed`].
+    Claim,
+    /// Read some of an origin's chain hashes, the latest first: [`Done::Chains`].
+    Chains {
+        /// Which origin.
+        origin: Incarnation,
+    },
+    /// Issue our history of an origin beyond a number again; the link ends after it.
+    Reissue {
+        /// Which origin.
+        origin: Incarnation,
+        /// The last number that stays.
+        after: u64,
+    },
     /// Tell the node; no answer.
     Event(Event),
 }
@@ -128,6 +150,7 @@ impl Action {
             | Action::ReadLarge { .. }
             | Action::Stage { .. }
             | Action::Prove(_)
+            | Action::Chains { .. }
             | Action::ReadChunk { .. } => 1,
             _ => 0,
         }
@@ -158,6 +181,22 @@ pub enum Done {
         /// What was there.
         bytes: Vec<u8>,
     },
+    /// The log no longer goes back to what the peer holds; in place of [`Done::Read`].
+    Trimmed,
+    /// The peer has another history of an origin; in place of [`Done::Read`].
+    Forked {
+        /// Which origin.
+        origin: Incarnation,
+    },
+    /// Chain hashes were read.
+    Chains {
+        /// Whose.
+        origin: Incarnation,
+        /// The latest first.
+        chains: Vec<Position>,
+    },
+    /// Whether the one place for an arriving snapshot is ours now.
+    Claimed(bool),
     /// A snapshot is staged.
     Staged {
         /// Which.
@@ -196,6 +235,10 @@ pub enum Event {
         version: String,
         /// Its cluster.
         cluster: Option<ClusterId>,
+        /// The nodes it counts as peers of its cluster.
+        peers: Vec<NodeId>,
+        /// How many more it has configured and never met.
+        unmet: u8,
     },
     /// A snapshot is arriving.
     Joining {
@@ -221,5 +264,7 @@ pub enum Event {
         /// How far the peer's wall clock is ahead of ours, in milliseconds: by the quickest of
         /// the last pings.
         clock_offset_ms: i64,
+        /// Whether the peer's clock is synchronized, by its own word.
+        synchronized: bool,
     },
 }

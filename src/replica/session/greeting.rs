@@ -1,8 +1,8 @@
 //! Who may speak with whom: what a hello must say, and what follows from it.
 
 use super::{Local, SessionError};
-use crate::replica::ClusterId;
 use crate::replica::frontier::Frontier;
+use crate::replica::{ClusterId, Incarnation};
 use crate::wire::replication::Hello;
 
 /// What two hellos lead to.
@@ -14,6 +14,10 @@ pub(super) enum Standing {
     Donor,
     /// We ask for one.
     Joiner(ClusterId),
+    /// An origin has two histories.
+    Forked(Incarnation),
+    /// The peer has more of our present incarnation than we do: our memory was put back.
+    Rewound,
 }
 
 /// Judges the peer's hello.
@@ -38,10 +42,12 @@ pub(super) fn judge(local: &Local, hello: &Hello) -> Result<Standing, SessionErr
         (Some(ours), Some(theirs)) if ours != theirs => Err(SessionError::OtherCluster),
         (None, Some(cluster)) => Ok(Standing::Joiner(cluster)),
         (Some(_), None) => Ok(Standing::Donor),
-        (Some(_), Some(_)) => {
-            compare(local, &Frontier::from_wire(&hello.frontier))?;
-            Ok(Standing::Members)
-        }
+        (Some(_), Some(_)) => match compare(local, &Frontier::from_wire(&hello.frontier)) {
+            Ok(()) => Ok(Standing::Members),
+            Err(SessionError::Fork { origin, .. }) => Ok(Standing::Forked(origin)),
+            Err(SessionError::Unsent) => Ok(Standing::Rewound),
+            Err(error) => Err(error),
+        },
     }
 }
 

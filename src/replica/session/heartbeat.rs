@@ -84,6 +84,7 @@ impl Heartbeat {
             sent_us,
             held_us: now.us.saturating_sub(arrived_us),
             wall_ms: now.wall_ms,
+            synchronized: now.synchronized,
         })
     }
 

@@ -7,6 +7,7 @@ use crate::wire::replication::{Frame, SnapshotId};
 #[derive(Debug)]
 pub(super) struct Joiner {
     cluster: ClusterId,
+    member: bool,
     /// What an earlier link left.
     resume: Option<(SnapshotId, u64)>,
     /// Its size, once it has begun.
@@ -21,9 +22,15 @@ pub(super) struct Joiner {
 }
 
 impl Joiner {
-    pub fn new(now: Now, cluster: ClusterId, resume: Option<(SnapshotId, u64)>) -> Self {
+    pub fn new(
+        now: Now,
+        cluster: ClusterId,
+        member: bool,
+        resume: Option<(SnapshotId, u64)>,
+    ) -> Self {
         Joiner {
             cluster,
+            member,
             resume,
             size: None,
             at: 0,
@@ -32,6 +39,11 @@ impl Joiner {
             ended: false,
             progress_us: now.us,
         }
+    }
+
+    /// Whether the donor has answered.
+    pub fn has_begun(&self) -> bool {
+        self.size.is_some()
     }
 
     pub fn begin(
@@ -83,8 +95,12 @@ impl Joiner {
             return Err(SessionError::Unexpected("the end of a snapshot"));
         }
         self.ended = true;
-        let cluster = self.cluster;
-        Ok(Action::SwapIn { sha256, cluster })
+        let (cluster, member) = (self.cluster, self.member);
+        Ok(Action::SwapIn {
+            sha256,
+            cluster,
+            member,
+        })
     }
 
     pub fn ack(&mut self) -> Option<Frame> {

@@ -193,6 +193,7 @@ mod tests {
         Now {
             us: ms * 1_000,
             wall_ms: ms,
+            synchronized: true,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::needy::AGAIN_MS;
 use super::{Action, BATCH, Large, Now, RELAY_MS, STALL_MS, SessionError, WINDOW};
 use crate::replica::Incarnation;
 use crate::replica::change::Logged;
@@ -31,6 +32,8 @@ pub(super) struct Sending {
     large: Option<(Large, u64)>,
     /// What the peer holds in part.
     partial: Option<Partial>,
+    /// Our log no longer goes back to what the peer holds, and whether it was told.
+    trimmed: Option<bool>,
 }
 
 impl Sending {
@@ -49,12 +52,16 @@ impl Sending {
             progress_us: now.us,
             large: None,
             partial,
+            trimmed: None,
         }
     }
 
     /// There is something new in the log. What another peer wrote waits a little: it may have
     /// told this one by itself.
     pub fn more(&mut self, now: Now, relayed: bool) {
+        if self.is_trimmed() {
+            return;
+        }
         let from = now.us + if relayed { RELAY_MS * 1_000 } else { 0 };
         self.pending_us = Some(self.pending_us.map_or(from, |earlier| earlier.min(from)));
     }
@@ -111,9 +118,23 @@ impl Sending {
         })
     }
 
+    /// Our log does not go back to what the peer holds: it is told, and asked again later, when
+    /// it may have got it from another.
+    pub fn trimmed(&mut self, now: Now) {
+        self.reading = false;
+        self.position = None;
+        self.trimmed = Some(false);
+        self.pending_us = Some(now.us + AGAIN_MS * 1_000);
+    }
+
+    pub fn is_trimmed(&self) -> bool {
+        self.trimmed.is_some()
+    }
+
     /// Something was read from the log.
     pub fn read(&mut self, now: Now, found: Vec<Logged>, large: Option<Large>, position: i64) {
         self.reading = false;
+        self.trimmed = None;
         self.position = Some(position);
         if !found.is_empty() || large.is_some() {
             self.pending_us = Some(now.us);
@@ -171,7 +192,11 @@ impl Sending {
         if self.under_way >= WINDOW {
             return None;
         }
-        let (frame, cost) = self.ready.pop_front()?;
+        let Some((frame, cost)) = self.ready.pop_front() else {
+            let untold = self.trimmed == Some(false);
+            self.trimmed = self.trimmed.map(|_| true);
+            return untold.then_some(Frame::NeedsSnapshot);
+        };
         if self.in_flight.is_empty() {
             self.progress_us = now.us;
         }

@@ -6,6 +6,8 @@ use crate::replica::frontier::Position;
 use crate::wire::replication::{Partial, Piece, Run, runs};
 
 mod heartbeat;
+mod needy;
+mod parting;
 mod snapshot;
 
 const CLUSTER: [u8; 16] = [9; 16];
@@ -14,6 +16,7 @@ fn at(ms: u64) -> Now {
     Now {
         us: ms * 1_000,
         wall_ms: 1_700_000_000_000 + ms,
+        synchronized: true,
     }
 }
 
@@ -36,6 +39,8 @@ fn local(number: u8) -> Local {
         frontier: Frontier::default(),
         partial: None,
         resume: None,
+        peers: Vec::new(),
+        unmet: 0,
     }
 }
 
@@ -140,7 +145,6 @@ fn each_difference_of_two_hellos_has_its_error() {
     refused(|l| l.version = "2".into(), "version 2");
     refused(|l| l.schema = 6, "schema 0000000000000006");
     refused(|l| l.cluster = Some([8; 16]), "another cluster");
-    refused(|l| l.frontier = frontier(&[(1, 1)]), "never sent");
     let mut ours = local(1);
     ours.cluster = None;
     let mut session = Session::new(at(0), ours.clone());
@@ -175,34 +179,6 @@ fn a_schema_version_tells_statements_and_their_borders_apart() {
         schema_version(&["CREATE TABLE a(b)C", "REATE TABLE c(d)"])
     );
     assert_ne!(one, schema_version(&["CREATE TABLE a(b)"]));
-}
-
-#[test]
-fn a_fork_is_named_in_the_hello_and_later() {
-    let mut ours = local(1);
-    ours.frontier = frontier(&[(7, 3)]);
-    let mut theirs = local(2);
-    theirs.frontier = ours.frontier.clone();
-    let mut session = greeted(ours.clone(), theirs.clone());
-    let mut other = frontier(&[(7, 3)]);
-    other.0.insert(
-        7,
-        Position {
-            seq: 3,
-            chain: [0; 32],
-        },
-    );
-    let fork = Err(SessionError::Fork { origin: 7, seq: 3 });
-    let frontier = other.to_wire();
-    let frame = Frame::Ack {
-        batches: 0,
-        frontier,
-    };
-    assert_eq!(session.handle_frame(at(1), frame), fork);
-    theirs.frontier = other;
-    let mut session = Session::new(at(0), ours);
-    let hello = Frame::Hello(hello_of(theirs));
-    assert_eq!(session.handle_frame(at(0), hello), fork);
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn names(peer: &Peer, start: &str) -> Vec<PathBuf> {
 fn a_snapshot_is_swapped_in_and_the_old_rows_are_backed_up() {
     let (a, b) = donor_and_joiner();
     let (incoming, sha256) = transfer(&a, &b);
-    let backup = b.store.swap_in(incoming, sha256, 77).unwrap();
+    let backup = b.store.swap_in(incoming, sha256, 77, Swap::Adopt).unwrap();
     assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
     assert!(names(&b, "incoming-").is_empty());
     let old = Connection::open(backup).unwrap();
@@ -71,7 +71,7 @@ fn a_snapshot_is_swapped_in_and_the_old_rows_are_backed_up() {
 fn a_joiner_writes_under_its_own_incarnation_and_relays_the_log_it_joined_with() {
     let (a, b) = donor_and_joiner();
     let (incoming, sha256) = transfer(&a, &b);
-    b.store.swap_in(incoming, sha256, 77).unwrap();
+    b.store.swap_in(incoming, sha256, 77, Swap::Adopt).unwrap();
     run(&b, "INSERT INTO item VALUES (2, 'b', 1)");
     assert_eq!(b.store.incarnation(), 77);
     assert_eq!(
@@ -105,7 +105,7 @@ fn a_transfer_that_was_cut_goes_on_where_it_was_also_after_a_restart() {
     assert_eq!(same.id, staged.id);
     let mut incoming = accept(&store, 5_000);
     let sha256 = send(&same, &mut incoming, same.size).unwrap();
-    store.swap_in(incoming, sha256, 78).unwrap();
+    store.swap_in(incoming, sha256, 78, Swap::Adopt).unwrap();
     assert_eq!(a.store.digest().unwrap(), store.digest().unwrap());
 }
 
@@ -119,7 +119,7 @@ fn a_snapshot_that_the_donor_no_longer_has_starts_over() {
     assert_ne!(staged.id, [7; 16]);
     let (incoming, sha256) = transfer(&a, &b);
     assert_eq!(names(&b, "incoming-").len(), 1, "the old part is gone");
-    b.store.swap_in(incoming, sha256, 77).unwrap();
+    b.store.swap_in(incoming, sha256, 77, Swap::Adopt).unwrap();
 }
 
 #[test]
@@ -173,7 +173,9 @@ fn a_lying_donor_is_refused_and_the_old_database_stays() {
             context.update(bytes);
             context
         });
-        let result = b.store.swap_in(incoming, digest.unwrap_or(honest), 77);
+        let result = b
+            .store
+            .swap_in(incoming, digest.unwrap_or(honest), 77, Swap::Adopt);
         let error = result.unwrap_err().to_string();
         assert!(error.contains(word), "{error} should say {word}");
         assert_eq!(b.store.digest().unwrap(), before);
@@ -213,7 +215,7 @@ fn a_crash_at_any_moment_of_swapping_in_leaves_the_old_or_the_new_database() {
         let (a, b) = donor_and_joiner();
         let (incoming, sha256) = transfer(&a, &b);
         let part = incoming.path.clone();
-        b.store.verify(incoming, sha256, 77).unwrap();
+        b.store.verify(incoming, sha256, 77, Swap::Adopt).unwrap();
         let expected = if moment < 3 { &b } else { &a };
         let expected = expected.store.digest().unwrap();
         let Peer { store, dir } = b;

@@ -9,6 +9,11 @@ pub const MAX_ORIGINS: usize = 8_192;
 /// How many characters a name or a version may have.
 pub const MAX_NAME: usize = 64;
 
+/// How many peers one hello may list.
+pub const MAX_PEERS: usize = 8;
+/// How many chain hashes one frame may tell.
+pub const MAX_CHAINS: usize = 128;
+
 /// A frontier as sent: origin incarnation, last sequence number, chain hash; by rising origin.
 pub type WireFrontier = Vec<(u64, u64, [u8; 32])>;
 
@@ -48,34 +53,45 @@ pub struct Hello {
     pub frontier: WireFrontier,
     /// What an earlier link left half sent.
     pub partial: Option<Partial>,
+    /// The nodes it counts as peers of its cluster, as far as it has met them; at most
+    /// [`MAX_PEERS`].
+    pub peers: Vec<[u8; 16]>,
+    /// How many more it has configured and not met.
+    pub unmet: u8,
 }
 
 impl Hello {
     pub(super) fn check(&self) -> Result<(), FrameError> {
         name("the name in a hello", &self.name)?;
         name("the version in a hello", &self.version)?;
+        bounded("the peers of a hello", self.peers.len(), MAX_PEERS)?;
         frontier(&self.frontier)
     }
 }
 
 fn name(what: &'static str, text: &str) -> Result<(), FrameError> {
-    if text.chars().count() > MAX_NAME {
-        return Err(FrameError::TooMany {
-            what,
-            limit: MAX_NAME,
-        });
+    bounded(what, text.chars().count(), MAX_NAME)
+}
+
+fn bounded(what: &'static str, count: usize, limit: usize) -> Result<(), FrameError> {
+    if count > limit {
+        return Err(FrameError::TooMany { what, limit });
+    }
+    Ok(())
+}
+
+/// Chain hashes of one origin, the latest first.
+pub(super) fn chains(list: &[(u64, [u8; 32])]) -> Result<(), FrameError> {
+    bounded("the chain hashes of a history", list.len(), MAX_CHAINS)?;
+    if list.windows(2).any(|pair| pair[0].0 <= pair[1].0) {
+        return Err(FrameError::Order("the chain hashes of a history"));
     }
     Ok(())
 }
 
 /// Bounded, and each origin once.
 pub(super) fn frontier(list: &WireFrontier) -> Result<(), FrameError> {
-    if list.len() > MAX_ORIGINS {
-        return Err(FrameError::TooMany {
-            what: "the origins of a frontier",
-            limit: MAX_ORIGINS,
-        });
-    }
+    bounded("the origins of a frontier", list.len(), MAX_ORIGINS)?;
     if list.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
         return Err(FrameError::Order("the origins of a frontier"));
     }

@@ -26,11 +26,11 @@ mod hello;
 mod tests;
 mod transactions;
 
-pub use hello::{Hello, MAX_NAME, MAX_ORIGINS, Partial, WireFrontier};
+pub use hello::{Hello, MAX_CHAINS, MAX_NAME, MAX_ORIGINS, MAX_PEERS, Partial, WireFrontier};
 pub use transactions::{MAX_COST, MAX_TRANSACTIONS, Piece, Run, runs};
 
 /// The version of these frames; peers of another one do not replicate.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// The largest length a frame may state, and the largest a compressed one may become.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -65,8 +65,10 @@ pub enum Frame {
         held_us: u64,
         /// The answerer's wall clock when it answered, milliseconds since 1970.
         wall_ms: u64,
+        /// Whether that clock is synchronized.
+        synchronized: bool,
     },
-    /// Kind 6: the sender has no cluster and asks for a snapshot of this one.
+    /// Kind 6: the sender has no cluster, or was told that it needs a snapshot, and asks for one.
     SnapshotRequest {
         /// What an earlier link left half sent: which snapshot, and how many bytes are held.
         resume: Option<(SnapshotId, u64)>,
@@ -101,6 +103,16 @@ pub enum Frame {
     Piece(Piece),
     /// Kind 13: a message of a proof, read by the session.
     Proof(Vec<u8>),
+    /// Kind 14: the sender's log no longer goes back to what the receiver holds: once it has
+    /// delivered what it has, it is to ask for a snapshot.
+    NeedsSnapshot,
+    /// Kind 15: an origin has two histories; some of its chain hashes here, the latest first.
+    Chains {
+        /// Which origin.
+        origin: u64,
+        /// Sequence numbers with their chain hashes.
+        chains: Vec<(u64, [u8; 32])>,
+    },
 }
 
 /// Why bytes are no frame.
@@ -172,7 +184,7 @@ pub fn check_length(head: [u8; 4]) -> Result<usize, FrameError> {
 #[derive(Serialize, Deserialize)]
 struct Chunk<'a> {
     offset: u64,
-    #[serde(borrow)]
+    #[serde(borrow, serialize_with = "bytes::serialize")]
     bytes: &'a [u8],
 }
 
@@ -201,7 +213,8 @@ impl Frame {
                 sent_us,
                 held_us,
                 wall_ms,
-            } => encode(5, &(sent_us, held_us, wall_ms)),
+                synchronized,
+            } => encode(5, &(sent_us, held_us, wall_ms, synchronized)),
             Frame::SnapshotRequest { resume } => encode(6, resume),
             Frame::SnapshotBegin { id, size, offset } => encode(7, &(id, size, offset)),
             Frame::SnapshotChunk { offset, bytes } => {
@@ -212,6 +225,8 @@ impl Frame {
             Frame::SnapshotEnd { sha256 } => encode(10, sha256),
             Frame::Piece(piece) => encode(11, piece),
             Frame::Proof(message) => encode(13, message),
+            Frame::NeedsSnapshot => encode(14, &()),
+            Frame::Chains { origin, chains } => encode(15, &(origin, chains)),
         }
     }
 
@@ -259,11 +274,12 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             sent_us: fields(kind, rest)?,
         },
         5 => {
-            let (sent_us, held_us, wall_ms) = fields(kind, rest)?;
+            let (sent_us, held_us, wall_ms, synchronized) = fields(kind, rest)?;
             Frame::Pong {
                 sent_us,
                 held_us,
                 wall_ms,
+                synchronized,
             }
         }
         6 => Frame::SnapshotRequest {
@@ -296,6 +312,15 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             Frame::Piece(piece)
         }
         13 => Frame::Proof(fields(kind, rest)?),
+        14 => {
+            let () = fields(kind, rest)?;
+            Frame::NeedsSnapshot
+        }
+        15 => {
+            let (origin, chains): (_, Vec<_>) = fields(kind, rest)?;
+            hello::chains(&chains)?;
+            Frame::Chains { origin, chains }
+        }
         other => return Err(FrameError::Kind(other)),
     })
 }

@@ -21,6 +21,8 @@ fn hello() -> Hello {
             total: 900,
             held: 100,
         }),
+        peers: vec![[3; 16], [4; 16]],
+        unmet: 1,
     }
 }
 
@@ -55,6 +57,7 @@ fn samples() -> Vec<Frame> {
             sent_us: 1,
             held_us: 2,
             wall_ms: 3,
+            synchronized: true,
         },
         Frame::SnapshotRequest { resume: None },
         Frame::SnapshotRequest {
@@ -73,6 +76,12 @@ fn samples() -> Vec<Frame> {
         Frame::SnapshotEnd { sha256: [3; 32] },
         Frame::Piece(piece(20)),
         Frame::Piece(piece(4_000)),
+        Frame::Proof(vec![1, 2, 3]),
+        Frame::NeedsSnapshot,
+        Frame::Chains {
+            origin: 5,
+            chains: vec![(6, [7; 32]), (2, [8; 32])],
+        },
     ]
 }
 
@@ -255,7 +264,7 @@ proptest! {
     /// same value.
     #[test]
     fn mutated_frames_decode_to_themselves_or_to_a_named_error(
-        which in 0..14_usize,
+        which in 0..17_usize,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         keep in any::<prop::sample::Index>(),
         cut in any::<bool>(),

@@ -90,6 +90,7 @@ async fn run(report: &mut Report) {
         version: "bench".into(),
         schema: 1,
         cluster: Some([7; 16]),
+        ..LinkConfig::default()
     };
     let (sender, mut events) = mpsc::channel(1 << 12);
     tokio::spawn(link::run(left, a.clone(), config("a"), sender));

@@ -162,6 +162,7 @@ async fn greet(store: &Store) -> (tokio::io::WriteHalf<DuplexStream>, Running) {
         version: "1".into(),
         schema: 1,
         cluster: Some(CLUSTER),
+        ..LinkConfig::default()
     };
     let link = tokio::spawn(run(left, store.clone(), config, mpsc::channel(1).0));
     let (reader, writer) = tokio::io::split(right);

@@ -46,6 +46,7 @@ fn a_peer_that_answers_but_never_acknowledges_ends_the_link() {
                     sent_us,
                     held_us: 0,
                     wall_ms: now.wall_ms,
+                    synchronized: false,
                 };
                 session.handle_frame(now, pong).unwrap();
             }
@@ -67,6 +68,7 @@ fn a_flood_of_pings_is_answered_with_one_pong() {
         sent_us: 99_999,
         held_us: 2_000,
         wall_ms: at(7).wall_ms,
+        synchronized: true,
     };
     assert_eq!(frames(&mut session, at(7)), [pong]);
 }
@@ -88,6 +90,7 @@ fn the_quickest_of_the_last_pings_tells_the_clocks_apart() {
             sent_us,
             held_us: held_ms * 1_000,
             wall_ms: (answered.wall_ms as i64 + ahead_ms) as u64,
+            synchronized: false,
         };
         session.handle_frame(now, pong).unwrap();
         events(&mut session).pop()
@@ -96,6 +99,7 @@ fn the_quickest_of_the_last_pings_tells_the_clocks_apart() {
         Some(Event::RoundTrip {
             us,
             clock_offset_ms,
+            synchronized: false,
         })
     };
     assert_eq!(ask(2, 0, 300), told(2_000, 300));
@@ -121,6 +125,7 @@ fn an_answer_to_no_ping_and_impossible_clocks_do_no_harm() {
         sent_us,
         held_us: u64::MAX,
         wall_ms: u64::MAX,
+        synchronized: false,
     };
     let mut session = member();
     let error = session.handle_frame(at(1), pong(1)).unwrap_err();

@@ -48,6 +48,7 @@ fn a_joiner_asks_for_where_it_was_and_swaps_in_what_is_whole() {
     let swap = Action::SwapIn {
         sha256: [6; 32],
         cluster: CLUSTER,
+        member: false,
     };
     assert_eq!(all.last(), Some(&swap));
 }
@@ -175,6 +176,7 @@ fn a_donor_reads_no_further_than_a_window_ahead_of_the_joiner() {
                     sent_us,
                     held_us: 0,
                     wall_ms: 0,
+                    synchronized: false,
                 };
                 session.handle_frame(now, pong).unwrap();
             }

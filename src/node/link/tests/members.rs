@@ -1,0 +1,121 @@
+//! Members whose place in a log is gone, and systems whose memory was put back.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+/// Links two members anew for as long as it takes; whatever ends a link, the next one goes on.
+fn keep_linked(a: &Peer, b: &Peer) -> JoinHandle<()> {
+    let stores = [a, b].map(|peer| (peer.store.clone(), config(peer, Some(CLUSTER))));
+    tokio::spawn(async move {
+        loop {
+            let (left, right) = duplex(4096);
+            let [a, b] = stores.clone();
+            let events = mpsc::channel(1).0;
+            let left = run(left, a.0, a.1, events.clone());
+            // One end that stops ends the other's stream.
+            let _ = tokio::join!(left, run(right, b.0, b.1, events));
+        }
+    })
+}
+
+fn again(peer: &Peer) -> Peer {
+    Peer {
+        store: peer.store.clone(),
+        number: peer.number,
+        _dir: tempfile::tempdir().unwrap(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_away_too_long_delivers_what_it_has_and_takes_a_snapshot() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    let link = keep_linked(&a, &b);
+    fill(&a, 0, 500);
+    converge(&[&a, &b], 500).await;
+    link.abort();
+    let _ = link.await;
+    // While it is away the log goes beyond its bound and is trimmed.
+    a.store.set_peers(BTreeSet::from([b.store.node()]), 0);
+    a.store.set_log_bound(10_000);
+    for round in 0..20 {
+        fill(&a, 1_000 + round * 500, 500);
+    }
+    fill(&b, 90_000, 3);
+    let trimmed = a.store.trim().unwrap();
+    assert_eq!(trimmed.marked, [b.store.node()]);
+    let before = b.store.incarnation();
+    // It writes on all the while.
+    let writer = again(&b);
+    let writing = tokio::task::spawn_blocking(move || {
+        for id in 0..200 {
+            fill(&writer, 100_000 + id, 1);
+        }
+    });
+    let _link = keep_linked(&a, &b);
+    writing.await.unwrap();
+    converge(&[&a, &b], 500 + 10_000 + 3 + 200).await;
+    assert_ne!(b.store.incarnation(), before, "it took a snapshot");
+    assert!(!a.store.needs_snapshot(b.store.node()));
+    let dir = b.store.directory();
+    let left = std::fs::read_dir(dir).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    let backup = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("backup-");
+    assert!(!left.iter().any(backup), "{left:?}");
+}
+
+/// The files of a running system, opened as if its memory had been put back: the incarnation of
+/// then goes on.
+fn put_back(peer: &Peer) -> Peer {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["replicated.db", "replicated.db-wal"] {
+        let from = peer.store.directory().join(name);
+        std::fs::copy(from, dir.path().join(name)).unwrap();
+    }
+    let (node, incarnation) = (peer.store.node(), peer.store.incarnation());
+    Peer {
+        store: Store::open(dir.path(), node, incarnation).unwrap(),
+        number: peer.number,
+        _dir: dir,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_whose_memory_was_put_back_goes_on_and_loses_nothing() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    fill(&a, 0, 10);
+    let copy = put_back(&a);
+    let link = keep_linked(&a, &b);
+    fill(&a, 100, 10);
+    fill(&a, 200, 10);
+    converge(&[&a, &b], 30).await;
+    link.abort();
+    let _ = link.await;
+    // The numbers that the first life used mean something else in the second.
+    fill(&copy, 300, 10);
+    let _link = keep_linked(&copy, &b);
+    converge(&[&copy, &b], 40).await;
+    assert_ne!(copy.store.incarnation(), a.store.incarnation());
+    fill(&copy, 400, 1);
+    fill(&b, 500, 1);
+    converge(&[&copy, &b], 42).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_system_put_back_that_wrote_nothing_since_never_uses_a_number_twice() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    let copy = put_back(&a);
+    let link = keep_linked(&a, &b);
+    fill(&a, 0, 10);
+    converge(&[&a, &b], 10).await;
+    link.abort();
+    let _ = link.await;
+    let _link = keep_linked(&copy, &b);
+    converge(&[&copy, &b], 10).await;
+    assert_ne!(copy.store.incarnation(), a.store.incarnation());
+    fill(&copy, 20, 1);
+    converge(&[&copy, &b], 11).await;
+}

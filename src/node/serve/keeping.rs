@@ -1,0 +1,67 @@
+//! What is kept for peers, and forgotten once all of them have it: the log, tombstones, closed
+//! incarnations.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::node::Node;
+use crate::sys::disk;
+
+/// How often something may be forgotten.
+const PERIOD: Duration = Duration::from_secs(60);
+/// The log takes at most this part of the disk.
+const PART: u64 = 4;
+
+/// Follows the peer list and what peers say of theirs, for ever.
+pub async fn run(node: Arc<Node>) {
+    match disk::size(node.store.directory()) {
+        Ok(size) => node.store.set_log_bound(size / PART),
+        Err(error) => tracing::warn!(%error, "the size of the data partition is not known"),
+    }
+    let mut cluster = node.cluster.subscribe();
+    let mut met = node.met.subscribe();
+    loop {
+        cluster.mark_unchanged();
+        met.mark_unchanged();
+        count(&node);
+        let keeper = Arc::clone(&node);
+        let trimmed = tokio::task::spawn_blocking(move || keeper.store.trim()).await;
+        match trimmed {
+            Ok(Ok(trimmed)) => {
+                for peer in &trimmed.marked {
+                    let hex = super::node::hex(peer);
+                    tracing::warn!(
+                        "the log is beyond its bound: node {hex} has been away too long and takes \
+                         a snapshot when it comes back"
+                    );
+                }
+            }
+            Ok(Err(error)) => tracing::error!(%error, "the log could not be trimmed"),
+            Err(error) => tracing::error!(%error, "trimming the log failed"),
+        }
+        tokio::select! {
+            changed = cluster.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            _ = met.changed() => {}
+            () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+/// Tells the store for whom it keeps its log.
+fn count(node: &Node) {
+    let listed = listed(node);
+    let (known, unknown) = node.met.borrow().counted(node.store.node(), &listed);
+    node.store.set_peers(known, unknown);
+}
+
+/// The addresses of the other peers.
+pub fn listed(node: &Node) -> Vec<IpAddr> {
+    let fields = node.cluster.borrow().fields.clone();
+    let peers = fields.peers.into_iter().flatten();
+    peers.filter(|peer| !node.own.contains(peer)).collect()
+}

@@ -1,0 +1,174 @@
+//! Frames that arrive, each in the state where it has its place.
+
+use super::donor::Donor;
+use super::greeting::{self, Standing};
+use super::joiner::Joiner;
+use super::needy::Needy;
+use super::parting::Parting;
+use super::proof::Proving;
+use super::receiving::Receiving;
+use super::sending::Sending;
+use super::{Action, Event, Now, Session, SessionError, State};
+use crate::replica::Incarnation;
+use crate::replica::frontier::{Frontier, Position};
+use crate::wire::replication::{Frame, Hello, SnapshotId};
+
+impl Session {
+    /// A frame that has its place in one state only.
+    pub(super) fn state_frame(&mut self, now: Now, frame: Frame) -> Result<(), SessionError> {
+        let ours = &self.local.frontier;
+        match (frame, &mut self.state) {
+            (Frame::Transactions(runs), State::Streaming(sending, receiving, _)) => {
+                for run in &runs {
+                    sending.has(run.origin, run.last());
+                }
+                receiving.transactions(ours, runs)
+            }
+            (Frame::Piece(piece), State::Streaming(sending, receiving, _)) => {
+                sending.has(piece.origin, piece.seq);
+                receiving.piece(ours, piece)
+            }
+            (Frame::Proof(message), State::Streaming(_, _, proving)) => proving.arrived(&message),
+            (Frame::Ack { batches, frontier }, State::Streaming(sending, ..)) => {
+                let frontier = Frontier::from_wire(&frontier);
+                greeting::compare(&self.local, &frontier)?;
+                if sending.acknowledged(now, batches, &frontier)? {
+                    self.heartbeat.progressed(now);
+                }
+                self.progress();
+                Ok(())
+            }
+            (Frame::SnapshotRequest { resume }, State::AwaitingRequest) => {
+                self.donate(now, resume);
+                Ok(())
+            }
+            (Frame::SnapshotRequest { resume }, State::Streaming(sending, ..))
+                if sending.is_trimmed() =>
+            {
+                self.donate(now, resume);
+                Ok(())
+            }
+            (Frame::NeedsSnapshot, State::Streaming(..)) => {
+                self.needy.get_or_insert_with(|| Needy::new(now, ours));
+                Ok(())
+            }
+            // What was under way when we asked for a snapshot as a member.
+            (
+                Frame::NeedsSnapshot | Frame::Ack { .. } | Frame::Proof(_),
+                State::Joining(joiner),
+            ) if self.needy.is_some() && !joiner.has_begun() => Ok(()),
+            (Frame::Chains { origin, chains }, _) => self.chains(now, origin, &chains),
+            // The link ends once it is settled who yields.
+            (
+                Frame::Transactions(_)
+                | Frame::Piece(_)
+                | Frame::Proof(_)
+                | Frame::Ack { .. }
+                | Frame::NeedsSnapshot,
+                State::Parting(_),
+            ) => Ok(()),
+            (Frame::SnapshotAck { offset }, State::Donating(donor)) => {
+                self.heartbeat.progressed(now);
+                donor.acknowledged(now, offset)
+            }
+            (Frame::SnapshotBegin { id, size, offset }, State::Joining(joiner)) => {
+                let action = joiner.begin(now, id, size, offset)?;
+                self.actions.push_back(action);
+                Ok(())
+            }
+            (Frame::SnapshotChunk { offset, bytes }, State::Joining(joiner)) => {
+                let action = joiner.chunk(now, offset, bytes)?;
+                self.actions.push_back(action);
+                Ok(())
+            }
+            (Frame::SnapshotEnd { sha256 }, State::Joining(joiner)) => {
+                let action = joiner.end(sha256)?;
+                self.actions.push_back(action);
+                Ok(())
+            }
+            _ => Err(SessionError::Unexpected("a frame of another state")),
+        }
+    }
+
+    pub(super) fn hello(&mut self, now: Now, hello: &Hello) -> Result<(), SessionError> {
+        if !matches!(self.state, State::Greeting) {
+            return Err(SessionError::Unexpected("a second hello"));
+        }
+        self.event(Event::Hello {
+            name: hello.name.clone(),
+            node: hello.node,
+            version: hello.version.clone(),
+            cluster: hello.cluster,
+            peers: hello.peers.clone(),
+            unmet: hello.unmet,
+        });
+        match greeting::judge(&self.local, hello)? {
+            Standing::Forked(origin) => self.part(now, origin),
+            Standing::Rewound => self.part(now, self.local.incarnation),
+            Standing::Members => {
+                self.target = Frontier::from_wire(&hello.frontier);
+                let sending = Sending::new(now, self.target.clone(), hello.partial);
+                let receiving = Receiving::new(self.local.partial);
+                let proving = Box::new(Proving::new(now));
+                self.state = State::Streaming(Box::new(sending), Box::new(receiving), proving);
+                self.progress();
+            }
+            Standing::Donor => self.state = State::AwaitingRequest,
+            Standing::Joiner(cluster) => {
+                let resume = self.local.resume;
+                self.state = State::Joining(Joiner::new(now, cluster, false, resume));
+                self.first.push_back(Frame::SnapshotRequest { resume });
+                self.event(Event::Joining { percent: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer takes a snapshot from us.
+    fn donate(&mut self, now: Now, resume: Option<(SnapshotId, u64)>) {
+        self.state = State::Donating(Donor::new(now, resume));
+        let wanted = resume.map(|held| held.0);
+        self.actions.push_back(Action::Stage { wanted });
+    }
+
+    /// Whether we may take a snapshot now, as a member.
+    pub(super) fn claimed(&mut self, now: Now, ours: bool) {
+        let (Some(needy), Some(cluster)) = (&mut self.needy, self.local.cluster) else {
+            return;
+        };
+        if !ours {
+            return needy.refused(now);
+        }
+        let resume = self.local.resume;
+        self.state = State::Joining(Joiner::new(now, cluster, true, resume));
+        self.first.push_back(Frame::SnapshotRequest { resume });
+        self.event(Event::Joining { percent: 0 });
+    }
+
+    /// An origin has two histories: nothing else goes on until one yields.
+    pub(super) fn part(&mut self, now: Now, origin: Incarnation) {
+        self.state = State::Parting(Parting::new(now, origin, self.local.incarnation));
+        self.actions.push_back(Action::Chains { origin });
+    }
+
+    /// The peer tells its history of an origin.
+    fn chains(
+        &mut self,
+        now: Now,
+        origin: Incarnation,
+        chains: &[(u64, [u8; 32])],
+    ) -> Result<(), SessionError> {
+        if matches!(self.state, State::Streaming(..)) {
+            self.part(now, origin);
+        }
+        let State::Parting(parting) = &mut self.state else {
+            return Err(SessionError::Unexpected("a frame of another state"));
+        };
+        let position = |&(seq, chain): &(u64, [u8; 32])| Position { seq, chain };
+        let theirs = chains.iter().map(position).collect();
+        let present = self.local.incarnation;
+        self.actions
+            .extend(parting.heard(now, origin, present, theirs));
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! One origin with two histories (contract 6, `replica::fork`): both sides tell chain hashes, one
+//! of them yields and issues its part again. The link ends with it and the next one goes on.
+
+use super::{Action, Now, SessionError};
+use crate::replica::Incarnation;
+use crate::replica::fork;
+use crate::replica::frontier::Position;
+use crate::wire::replication::Frame;
+
+/// How long two sides may take to settle it, in milliseconds.
+pub(super) const PARTING_MS: u64 = 120_000;
+
+#[derive(Debug)]
+pub(super) struct Parting {
+    origin: Incarnation,
+    /// Whether it is our own present incarnation.
+    own: bool,
+    ours: Option<Vec<Position>>,
+    theirs: Option<Vec<Position>>,
+    until_us: u64,
+    /// Neither side can yield.
+    failed: Option<SessionError>,
+}
+
+impl Parting {
+    pub fn new(now: Now, origin: Incarnation, present: Incarnation) -> Self {
+        Parting {
+            origin,
+            own: origin == present,
+            ours: None,
+            theirs: None,
+            until_us: now.us + PARTING_MS * 1_000,
+            failed: None,
+        }
+    }
+
+    /// The peer's hashes; where it speaks of another origin, the lower one is settled first.
+    pub fn heard(
+        &mut self,
+        now: Now,
+        origin: Incarnation,
+        present: Incarnation,
+        theirs: Vec<Position>,
+    ) -> Option<Action> {
+        if origin > self.origin {
+            return None;
+        }
+        let restarts = origin < self.origin;
+        if restarts {
+            *self = Parting::new(now, origin, present);
+        }
+        self.theirs = Some(theirs);
+        match restarts {
+            true => Some(Action::Chains { origin }),
+            false => self.decide(),
+        }
+    }
+
+    /// Our hashes, to be told.
+    pub fn read(
+        &mut self,
+        origin: Incarnation,
+        ours: Vec<Position>,
+    ) -> Option<(Frame, Option<Action>)> {
+        if origin != self.origin {
+            return None;
+        }
+        let chains = ours.iter().map(|p| (p.seq, p.chain)).collect();
+        self.ours = Some(ours);
+        Some((Frame::Chains { origin, chains }, self.decide()))
+    }
+
+    /// With both known: whether we yield, and from where on.
+    fn decide(&mut self) -> Option<Action> {
+        let (ours, theirs) = (self.ours.as_ref()?, self.theirs.as_ref()?);
+        let origin = self.origin;
+        let after = fork::common(ours, theirs);
+        let mine = ours.first().map_or(0, |last| last.seq);
+        // Our own numbers are in use beyond where we are: they must not mean two things.
+        let renews = self.own && mine > 0 && after == mine;
+        if renews || fork::yields(ours, theirs, after) {
+            return Some(Action::Reissue { origin, after });
+        }
+        let waits = fork::yields(theirs, ours, after)
+            || theirs
+                .first()
+                .is_some_and(|last| last.seq == after && mine > after);
+        if !waits {
+            let seq = mine;
+            self.failed = Some(SessionError::Fork { origin, seq });
+        }
+        None
+    }
+
+    pub fn poll_timeout(&self) -> u64 {
+        match self.failed {
+            Some(_) => 0,
+            None => self.until_us,
+        }
+    }
+
+    pub fn handle_timeout(&self, now: Now) -> Result<(), SessionError> {
+        match &self.failed {
+            Some(error) => Err(error.clone()),
+            None if now.us >= self.until_us => Err(SessionError::Stalled),
+            None => Ok(()),
+        }
+    }
+}

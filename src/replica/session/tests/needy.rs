@@ -1,0 +1,92 @@
+//! A member whose place in the peer's log is gone.
+
+use super::super::needy::AGAIN_MS;
+use super::*;
+
+/// A member that holds transactions 1 and 2 of its own, which the peer lacks, and was told that
+/// it needs a snapshot; its log is read and sent.
+fn needy() -> Session {
+    let ours = Local {
+        frontier: frontier(&[(1, 2)]),
+        ..local(1)
+    };
+    let mut session = greeted(ours, local(2));
+    assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
+    let done = Done::Read {
+        found: vec![logged(1, 1, vec![7]), logged(1, 2, vec![8])],
+        large: None,
+        position: 3,
+    };
+    session.handle_done(at(0), done);
+    let sent = frames(&mut session, at(0));
+    assert!(matches!(sent[..], [Frame::Transactions(_)]), "{sent:?}");
+    let _ = actions(&mut session);
+    session.handle_done(at(0), nothing_read());
+    session.handle_frame(at(1), Frame::NeedsSnapshot).unwrap();
+    session
+}
+
+#[test]
+fn it_delivers_what_it_has_before_it_asks() {
+    let mut session = needy();
+    assert!(actions(&mut session).is_empty(), "nothing is delivered yet");
+    session.handle_frame(at(2), ack(1, &[(1, 2)])).unwrap();
+    assert_eq!(actions(&mut session), [Action::Claim]);
+    // Another link is bringing one.
+    session.handle_done(at(3), Done::Claimed(false));
+    session.handle_timeout(at(2 + AGAIN_MS)).unwrap();
+    assert!(actions(&mut session).is_empty());
+    session.handle_timeout(at(3 + AGAIN_MS)).unwrap();
+    assert_eq!(actions(&mut session), [Action::Claim]);
+    let now = at(4 + AGAIN_MS);
+    session.handle_done(now, Done::Claimed(true));
+    let asked = frames(&mut session, now);
+    let request = Frame::SnapshotRequest { resume: None };
+    assert!(asked.contains(&request), "{asked:?}");
+}
+
+#[test]
+fn what_was_under_way_when_it_asked_is_passed_over() {
+    let mut session = needy();
+    session.handle_frame(at(2), ack(1, &[(1, 2)])).unwrap();
+    session.handle_done(at(3), Done::Claimed(true));
+    for late in [ack(1, &[]), Frame::Proof(vec![0]), Frame::NeedsSnapshot] {
+        assert_eq!(session.handle_frame(at(4), late), Ok(()));
+    }
+    let (id, size) = ([4; 16], 5);
+    let begin = Frame::SnapshotBegin {
+        id,
+        size,
+        offset: 0,
+    };
+    session.handle_frame(at(5), begin).unwrap();
+    let late = session.handle_frame(at(6), Frame::NeedsSnapshot);
+    assert!(matches!(late, Err(SessionError::Unexpected(_))), "{late:?}");
+    let bytes = vec![1; 5];
+    let chunk = Frame::SnapshotChunk { offset: 0, bytes };
+    session.handle_frame(at(6), chunk).unwrap();
+    let end = Frame::SnapshotEnd { sha256: [6; 32] };
+    session.handle_frame(at(6), end).unwrap();
+    let swap = Action::SwapIn {
+        sha256: [6; 32],
+        cluster: CLUSTER,
+        member: true,
+    };
+    assert_eq!(actions(&mut session).last(), Some(&swap));
+}
+
+#[test]
+fn a_peer_whose_log_is_trimmed_says_so_once_and_gives_a_snapshot() {
+    let mut session = greeted(local(1), local(2));
+    let _ = actions(&mut session);
+    let request = Frame::SnapshotRequest { resume: None };
+    session.handle_done(at(0), Done::Trimmed);
+    assert_eq!(frames(&mut session, at(0)), [Frame::NeedsSnapshot]);
+    assert!(frames(&mut session, at(1)).is_empty());
+    // It looks again later: another peer may have brought what was missing.
+    session.handle_timeout(at(AGAIN_MS)).unwrap();
+    assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
+    session.handle_done(at(AGAIN_MS), Done::Trimmed);
+    session.handle_frame(at(AGAIN_MS), request).unwrap();
+    assert_eq!(actions(&mut session), [Action::Stage { wanted: None }]);
+}

@@ -1,0 +1,148 @@
+//! One origin with two histories.
+
+use super::super::parting::PARTING_MS;
+use super::*;
+
+fn chains(list: &[(u64, u8)]) -> Vec<Position> {
+    let position = |&(seq, chain): &(u64, u8)| Position {
+        seq,
+        chain: [chain; 32],
+    };
+    list.iter().map(position).collect()
+}
+
+fn told(origin: u64, list: &[(u64, u8)]) -> Frame {
+    let chains = list.iter().map(|&(seq, chain)| (seq, [chain; 32]));
+    Frame::Chains {
+        origin,
+        chains: chains.collect(),
+    }
+}
+
+/// Two members whose hellos name the same number of origin 7 with two hashes.
+fn parted() -> Session {
+    let ours = Local {
+        frontier: frontier(&[(7, 3)]),
+        ..local(1)
+    };
+    let mut theirs = local(2);
+    theirs.frontier.0.insert(7, chains(&[(3, 99)])[0]);
+    let mut session = greeted(ours, theirs);
+    assert_eq!(actions(&mut session), [Action::Chains { origin: 7 }]);
+    session
+}
+
+fn ours_read(session: &mut Session, list: &[(u64, u8)]) {
+    let chains = chains(list);
+    session.handle_done(at(1), Done::Chains { origin: 7, chains });
+}
+
+#[test]
+fn of_two_histories_one_yields_from_where_they_part() {
+    let mut session = parted();
+    ours_read(&mut session, &[(3, 3), (2, 2), (1, 1)]);
+    assert_eq!(
+        frames(&mut session, at(1)),
+        [told(7, &[(3, 3), (2, 2), (1, 1)])]
+    );
+    let other = told(7, &[(3, 99), (2, 2), (1, 1)]);
+    session.handle_frame(at(2), other).unwrap();
+    let yields = Action::Reissue {
+        origin: 7,
+        after: 2,
+    };
+    assert_eq!(actions(&mut session), [yields]);
+    // Seen from the other side nothing is to be done.
+    let mut session = parted();
+    let other = told(7, &[(3, 2), (2, 2), (1, 1)]);
+    session.handle_frame(at(2), other).unwrap();
+    ours_read(&mut session, &[(3, 3), (2, 2), (1, 1)]);
+    assert!(actions(&mut session).is_empty());
+    assert_eq!(session.handle_timeout(at(9)), Ok(()));
+}
+
+#[test]
+fn no_row_is_taken_meanwhile() {
+    let mut session = parted();
+    for frame in [transactions(2, 1, 1, 9), ack(0, &[]), Frame::Proof(vec![])] {
+        assert_eq!(session.handle_frame(at(1), frame), Ok(()));
+    }
+    assert!(actions(&mut session).is_empty());
+    let later = session.handle_timeout(at(PARTING_MS));
+    assert!(later.is_err(), "it does not last for ever");
+}
+
+#[test]
+fn histories_that_are_one_again_end_the_link_by_name() {
+    let mut session = parted();
+    ours_read(&mut session, &[(3, 3), (2, 2)]);
+    session
+        .handle_frame(at(2), told(7, &[(3, 3), (2, 2)]))
+        .unwrap();
+    assert!(actions(&mut session).is_empty());
+    let fork = SessionError::Fork { origin: 7, seq: 3 };
+    assert_eq!(session.handle_timeout(at(3)), Err(fork));
+}
+
+#[test]
+fn what_was_trimmed_stays_and_the_other_history_yields() {
+    let mut session = parted();
+    ours_read(&mut session, &[(3, 3), (2, 2)]);
+    let other = told(7, &[(2, 9), (1, 8)]);
+    session.handle_frame(at(2), other).unwrap();
+    assert!(actions(&mut session).is_empty(), "the peer can yield");
+    assert_eq!(session.handle_timeout(at(3)), Ok(()));
+    let mut session = parted();
+    ours_read(&mut session, &[(3, 3), (2, 2)]);
+    let other = told(7, &[(9, 9), (8, 8)]);
+    session.handle_frame(at(2), other).unwrap();
+    let yields = Action::Reissue {
+        origin: 7,
+        after: 2,
+    };
+    assert_eq!(actions(&mut session), [yields]);
+}
+
+#[test]
+fn a_fork_that_only_the_log_shows_is_told_to_the_peer() {
+    let mut session = greeted(local(1), local(2));
+    let _ = actions(&mut session);
+    session.handle_done(at(1), Done::Forked { origin: 7 });
+    assert_eq!(actions(&mut session), [Action::Chains { origin: 7 }]);
+    // The peer, which streams, hears of it by our hashes.
+    let mut peer = member();
+    peer.handle_frame(at(1), told(7, &[(3, 3)])).unwrap();
+    assert_eq!(actions(&mut peer), [Action::Chains { origin: 7 }]);
+    // Of two origins at once the lower one is settled first.
+    session.handle_frame(at(2), told(9, &[(1, 1)])).unwrap();
+    assert!(actions(&mut session).is_empty());
+    session.handle_frame(at(2), told(5, &[(1, 1)])).unwrap();
+    assert_eq!(actions(&mut session), [Action::Chains { origin: 5 }]);
+}
+
+#[test]
+fn whose_memory_was_put_back_goes_on_under_a_fresh_incarnation() {
+    let ours = Local {
+        frontier: frontier(&[(1, 3)]),
+        ..local(1)
+    };
+    let theirs = Local {
+        frontier: frontier(&[(1, 5)]),
+        ..local(2)
+    };
+    let mut session = greeted(ours, theirs);
+    assert_eq!(actions(&mut session), [Action::Chains { origin: 1 }]);
+    let ours = chains(&[(3, 3), (2, 2)]);
+    let done = Done::Chains {
+        origin: 1,
+        chains: ours,
+    };
+    session.handle_done(at(1), done);
+    let theirs = told(1, &[(5, 5), (4, 4), (3, 3)]);
+    session.handle_frame(at(1), theirs).unwrap();
+    let renewed = Action::Reissue {
+        origin: 1,
+        after: 3,
+    };
+    assert_eq!(actions(&mut session), [renewed]);
+}

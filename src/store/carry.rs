@@ -1,0 +1,64 @@
+//! A member takes a snapshot (contract 7): what its own log holds beyond it goes on over it,
+//! verbatim, so that nothing that was committed here is lost and no writer waits for more than the
+//! last few transactions.
+
+use std::path::Path;
+
+use super::log;
+use super::writer::Writer;
+use super::{Store, StoreError, retention, shown};
+use crate::replica::change::Logged;
+use crate::replica::frontier::Frontier;
+
+/// About how many bytes of the log are carried over at a time.
+const BYTES: usize = 4 << 20;
+
+/// Everything that a writer's database holds, closed incarnations included.
+fn frontier(writer: &Writer) -> Frontier {
+    let mut frontier = log::frontier(&writer.memory.origins);
+    frontier.advance(&log::frontier(&writer.memory.closed));
+    frontier
+}
+
+/// What `old` holds beyond `held`, up to about [`BYTES`].
+fn beyond(old: &Writer, held: &Frontier) -> Result<Vec<Logged>, StoreError> {
+    let db = &old.db;
+    retention::reachable(db, held)?;
+    let (ours, end) = (frontier(old), old.memory.position);
+    let first = log::start(db, &ours, end, held)?;
+    Ok(log::read_after(db, held, first, end, BYTES)?.0)
+}
+
+/// Applies to `new` what `old` holds beyond it; returns how many transactions it were.
+fn carry(old: &mut Writer, new: &mut Writer) -> Result<usize, StoreError> {
+    old.ready()?;
+    let batch = beyond(old, &frontier(new))?;
+    new.apply(&batch)?;
+    Ok(batch.len())
+}
+
+impl Store {
+    /// Carries over what is here and not in the snapshot, while writers go on.
+    pub(super) fn carry_over(&self, new: &mut Writer) -> Result<(), StoreError> {
+        loop {
+            let batch = {
+                let mut old = self.writer()?;
+                old.ready()?;
+                beyond(&old, &frontier(new))?
+            };
+            if batch.is_empty() {
+                return Ok(());
+            }
+            new.apply(&batch)?;
+        }
+    }
+
+    /// Carries over the rest, the writer being held.
+    pub(super) fn carry_rest(&self, old: &mut Writer, incoming: &Path) -> Result<(), StoreError> {
+        let (incarnation, clock) = (old.incarnation, old.clock.clone());
+        let shown = shown::Shared::default();
+        let mut new = Writer::open(incoming, self.inner.node, incarnation, clock, shown)?;
+        while carry(old, &mut new)? > 0 {}
+        Ok(())
+    }
+}
