@@ -125,6 +125,12 @@ pub struct World {
     pub lossless: bool,
     /// The network drops first requests: nobody can begin anything.
     pub no_beginnings: bool,
+    /// A restarted side finds its settings as they were, so its SAs carry on.
+    pub keeps: bool,
+    /// A side that does not list the other.
+    pub unlisted: Option<usize>,
+    /// A side whose own address is another than its peer sees.
+    pub behind_nat: Option<usize>,
     /// How long the keyer takes at most.
     pub keyer_delay: u64,
     random: Seeded,
@@ -163,6 +169,9 @@ impl World {
             certificates: [None, None],
             lossless: false,
             no_beginnings: false,
+            keeps: false,
+            unlisted: None,
+            behind_nat: None,
             keyer_delay: 0,
             random: Seeded::new(seed),
             sides: [side(), side()],
@@ -197,9 +206,13 @@ impl World {
         let random = Seeded::new(self.random.next());
         let lifetimes = self.sides[side].lifetimes;
         let tokens = self.sides[side].tokens;
+        let keeps = self.keeps;
         self.sides[side].tunnels.get_or_insert_with(|| {
             let mut tunnels = Tunnels::new(Box::new(random));
             tunnels.set_token_secret(zeroize::Zeroizing::new(tokens));
+            if keeps {
+                tunnels.keep_standing();
+            }
             if let Some((child, ike)) = lifetimes {
                 tunnels.set_lifetimes(child, ike);
             }
@@ -212,9 +225,15 @@ impl World {
         let now = self.now;
         let desired = Desired {
             list: PeerList {
-                local: address(side),
+                local: match self.behind_nat {
+                    Some(hidden) if hidden == side => IpAddr::from([192, 168, 0, 1]),
+                    _ => address(side),
+                },
                 peers: vec![Peer {
-                    address: address(1 - side),
+                    address: match self.unlisted {
+                        Some(stranger) if stranger == side => IpAddr::from([10, 0, 0, 9]),
+                        _ => address(1 - side),
+                    },
                     reqid: reqid(2 - side as u8),
                 }],
             },
@@ -328,8 +347,12 @@ impl World {
         while let Some(tunnels) = &mut self.sides[side].tunnels {
             // Datagrams first: a slow keyer must not make a difference.
             if let Some(transmit) = tunnels.poll_transmit() {
-                assert_eq!(transmit.to, socket(1 - side));
-                self.transmit(1 - side, transmit.bytes);
+                // To somebody who is not there, if the other is not listed.
+                if transmit.to == socket(1 - side) {
+                    self.transmit(1 - side, transmit.bytes);
+                } else {
+                    assert_eq!(self.unlisted, Some(side));
+                }
             } else if let Some(request) = tunnels.poll_keyer() {
                 self.sides[side].requests += 1;
                 let delay = (self.random.next() >> 33) % (self.keyer_delay + 1);
@@ -495,13 +518,17 @@ impl World {
         }
     }
 
+    /// Whether what a side sends now is received.
+    pub fn is_received(&self, side: usize) -> bool {
+        let out = self.sides[side].kernel.outbound.as_ref();
+        let into = &self.sides[1 - side].kernel.inbound;
+        out.is_some_and(|out| into.contains_key(&out.spi))
+    }
+
     /// Every outbound SA is received by the other side.
     fn assert_lossless(&self) {
         self.assert_agreement();
-        for side in 0..2 {
-            let out = self.sides[side].kernel.outbound.as_ref().unwrap();
-            assert!(self.sides[1 - side].kernel.inbound.contains_key(&out.spi));
-        }
+        assert!((0..2).all(|side| self.is_received(side)));
     }
 
     /// Exactly one AH pair, the same on both sides, and both say so.

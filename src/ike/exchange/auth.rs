@@ -143,8 +143,17 @@ impl Authenticating {
         parts: &Parts<'_>,
     ) -> Result<Child, (Refusal, bool)> {
         let (Some(id), Some(_)) = (parts.id_r, parts.auth) else {
-            return Err((refusal(parts, context.credentials), false));
+            let refusal = refusal(parts, context.credentials);
+            let refusal = if self.asked.handshake.nat {
+                Refusal::Nat
+            } else {
+                refusal
+            };
+            return Err((refusal, false));
         };
+        if self.asked.handshake.nat {
+            return Err((Refusal::Nat, true));
+        }
         let signed = self
             .asked
             .handshake

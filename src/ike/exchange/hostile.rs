@@ -202,6 +202,7 @@ fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagr
         request: vec![6; 100],
         answer: vec![7; 100],
         hashes: vec![2, 3],
+        nat: false,
         int_auth: Vec::new(),
     };
     match state % 4 {

@@ -8,6 +8,7 @@ pub mod hostile;
 pub(crate) mod informational;
 pub mod init;
 pub mod intermediate;
+mod nat;
 pub(crate) mod rekey_sa;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,8 @@ pub(crate) struct Handshake {
     pub answer: Vec<u8>,
     /// Hash algorithms that the peer accepts in signatures.
     pub hashes: Vec<u16>,
+    /// Somebody rewrites addresses between us.
+    pub nat: bool,
     /// IntAuth (RFC 9242 section 3.3.2); empty without IKE_INTERMEDIATE.
     pub int_auth: Vec<u8>,
 }
