@@ -1,7 +1,6 @@
 //! A world of two tunnel managers, two model kernels and a network that loses, repeats, delays
 //! and alters datagrams; one seed gives one history.
 
-pub mod authority;
 mod forger;
 pub mod histories;
 
@@ -209,7 +208,7 @@ impl World {
         let keeps = self.keeps;
         self.sides[side].tunnels.get_or_insert_with(|| {
             let mut tunnels = Tunnels::new(Box::new(random));
-            tunnels.set_token_secret(zeroize::Zeroizing::new(tokens));
+            tunnels.set_token_secret(tokens.into());
             if keeps {
                 tunnels.keep_standing();
             }
