@@ -5,7 +5,7 @@ hosts a b
 charon b
 peers_json a v4 a b
 start_keyer a
-. "$LAB/strongswan_certificates.sh"
+. "$LAB/swan_pki.sh"
 certificate a 10.0.0.1 30 -algorithm EC -pkeyopt ec_paramgen_curve:P-256
 certificate b 10.0.0.2 30 -algorithm EC -pkeyopt ec_paramgen_curve:P-384
 swan_certificates pubkey none 'send_cert = always'

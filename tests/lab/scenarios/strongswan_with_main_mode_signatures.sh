@@ -4,7 +4,7 @@
 . "$LAB/strongswan.sh"
 hosts a b
 charon b
-. "$LAB/strongswan_certificates.sh"
+. "$LAB/swan_pki.sh"
 peers_json a v4 a b
 start_keyer a
 IKE=v1 SWAN_VERSION=1

@@ -1,9 +1,11 @@
-# Sourced after strongswan.sh: certificates of one authority for our node on host a (10.0.0.1) and for
+# Sourced after strongswan.sh: certificates of one authority for our node on host a (10.0.0.1) and
 # strongSwan on host b (10.0.0.2).
+
 . "$LAB/pki.sh"
 dir=$PKI
 mkdir -p /tmp/n/b/swanctl/{x509,x509ca,private}
 authority
+
 # swan_certificates AUTH START_ACTION [LINE]: strongSwan's connection `peer`, with b's certificate.
 swan_certificates() {
   cp $dir/ca.pem /tmp/n/b/swanctl/x509ca/
