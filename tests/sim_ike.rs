@@ -7,16 +7,8 @@
 #[allow(dead_code)]
 mod sim_ike_world;
 
-use sim_ike_world::{Net, World};
+use sim_ike_world::{Net, World, histories, seeds};
 use tutti::tunnel::message::{Profile, TunnelState};
-
-/// `TUTTI_SEEDS=20` searches twenty times as many histories.
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let times = std::env::var("TUTTI_SEEDS")
-        .ok()
-        .and_then(|n| n.parse::<u64>().ok());
-    0..count * times.unwrap_or(1)
-}
 
 /// Three quarters without the second key exchange, which costs most of the time.
 fn mostly_plain(seed: u64, net: Net) -> World {
@@ -48,15 +40,7 @@ fn a_tunnel_comes_up_and_both_kernels_agree() {
 
 #[test]
 fn a_tunnel_comes_up_through_loss_duplication_and_reordering() {
-    for seed in seeds(300) {
-        let mut world = mostly_plain(seed, Net::bad());
-        world.start(0, b"key");
-        world.start(1, b"key");
-        world.run_until_up(180_000);
-        world.net = Net::perfect();
-        world.run(60_000);
-        world.assert_one_pair();
-    }
+    histories::a_bad_network_is_got_through(mostly_plain, 300);
 }
 
 #[test]
@@ -75,18 +59,7 @@ fn crossing_initiations_end_with_one_pair() {
 
 #[test]
 fn different_keys_show_as_such_and_install_nothing() {
-    let mut world = World::new(3, Net::perfect());
-    world.start(0, b"key");
-    world.start(1, b"another key");
-    world.run(60_000);
-    for side in 0..2 {
-        assert_eq!(world.state(side), TunnelState::AuthenticationFailed);
-        assert_eq!(world.installs(side), 0);
-    }
-    // The right key makes it good by itself.
-    world.start(1, b"key");
-    world.run(30_000);
-    world.assert_one_pair();
+    histories::different_keys_install_nothing_until_put_right(World::new);
 }
 
 fn profile(ike: &[&str], ah: &[&str]) -> Profile {
@@ -250,46 +223,17 @@ fn crossing_rekeys_of_the_ike_sa_keep_one_pair() {
 
 #[test]
 fn a_restarted_peer_is_taken_back() {
-    let mut world = World::new(5, Net::perfect());
-    world.start(0, b"key");
-    world.start(1, b"key");
-    world.run(5_000);
-    for side in [0, 1, 1, 0] {
-        world.restart(side);
-        world.start(side, b"key");
-        world.run(8_000);
-        world.assert_one_pair();
-    }
+    histories::a_restarted_peer_is_taken_back_within(World::new, 8_000);
 }
 
 #[test]
 fn a_dead_peer_shows_as_no_answer_and_its_return_as_up() {
-    let mut world = World::new(6, Net::perfect());
-    world.start(0, b"key");
-    world.start(1, b"key");
-    world.run(5_000);
-    world.restart(1);
-    world.run(22_000);
-    assert_eq!(world.state(0), TunnelState::NoAnswer);
-    assert_eq!(world.sas_installed_now(0), 0);
-    world.run(600_000);
-    assert_eq!(world.state(0), TunnelState::NoAnswer);
-    world.start(1, b"key");
-    world.run(10_000);
-    world.assert_one_pair();
+    histories::a_dead_peer_shows_and_its_return(World::new);
 }
 
 #[test]
 fn standalone_deletes_politely() {
-    let mut world = World::new(7, Net::perfect());
-    world.start(0, b"key");
-    world.start(1, b"key");
-    world.run(5_000);
-    world.standalone(1);
-    world.run(1_000);
-    assert_eq!(world.sas_installed_now(0), 0);
-    assert_eq!(world.sas_installed_now(1), 0);
-    assert!(!matches!(world.state(0), TunnelState::Up { .. }));
+    histories::standalone_deletes_politely(World::new);
 }
 
 #[test]
@@ -310,12 +254,7 @@ fn an_altered_byte_never_establishes_anything_wrong() {
 
 #[test]
 fn garbage_is_dropped() {
-    let mut world = World::new(9, Net::perfect());
-    world.start(0, b"key");
-    world.start(1, b"key");
-    world.garbage(20_000);
-    world.run(60_000);
-    world.assert_one_pair();
+    histories::garbage_is_dropped(World::new, 20_000);
 }
 
 #[test]

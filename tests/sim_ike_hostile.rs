@@ -7,16 +7,8 @@
 #[allow(dead_code)]
 mod sim_ike_world;
 
-use sim_ike_world::{Net, World};
+use sim_ike_world::{Net, World, seeds};
 use tutti::ike::suite::Profile;
-
-/// `TUTTI_SEEDS=20` searches twenty times as many histories.
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let times = std::env::var("TUTTI_SEEDS")
-        .ok()
-        .and_then(|n| n.parse::<u64>().ok());
-    0..count * times.unwrap_or(1)
-}
 
 fn world(seed: u64, version: usize) -> World {
     let mut world = World::new(seed, Net::perfect());

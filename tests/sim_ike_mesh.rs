@@ -137,14 +137,21 @@ fn three_systems_form_a_full_mesh() {
 }
 
 #[test]
-fn an_unlisted_address_gets_no_answer() {
+fn an_unlisted_address_gets_a_cookie_smaller_than_what_it_sent_and_nothing_else() {
     let mut listed = tunnels(0, 1, 0);
     let first = listed.poll_transmit().unwrap();
     while listed.poll_transmit().is_some() {}
     let stranger = SocketAddr::new("2001:db8::99".parse().unwrap(), 500);
     listed.handle_datagram(1, stranger, &first.bytes);
     listed.handle_timeout(100);
+    let cookie = listed.poll_transmit().unwrap();
+    assert_eq!(cookie.to, stranger);
+    assert!(cookie.bytes.len() * 3 < first.bytes.len());
     assert_eq!(listed.poll_transmit(), None);
+    for garbage in [&first.bytes[..100], &[0; 28], b""] {
+        listed.handle_datagram(1, stranger, garbage);
+        assert_eq!(listed.poll_transmit(), None);
+    }
     // The same bytes from a listed peer are answered.
     listed.handle_datagram(2, SocketAddr::new(address(1), 500), &first.bytes);
     assert!(listed.poll_transmit().is_some());

@@ -7,17 +7,9 @@
 #[allow(dead_code)]
 mod sim_ike_world;
 
-use sim_ike_world::{Net, World};
+use sim_ike_world::{Net, World, histories, seeds};
 use tutti::ike::suite::Profile;
 use tutti::tunnel::message::TunnelState;
-
-/// `TUTTI_SEEDS=20` searches twenty times as many histories.
-fn seeds(count: u64) -> std::ops::Range<u64> {
-    let times = std::env::var("TUTTI_SEEDS")
-        .ok()
-        .and_then(|n| n.parse::<u64>().ok());
-    0..count * times.unwrap_or(1)
-}
 
 fn profile(suite: &str, ah: &str, pfs: bool) -> Profile {
     Profile {
@@ -82,14 +74,7 @@ fn every_proposal_makes_a_tunnel_and_survives_replacement() {
 
 #[test]
 fn a_tunnel_comes_up_through_loss_duplication_and_reordering() {
-    for seed in seeds(100) {
-        let mut world = world(seed, Net::bad());
-        start(&mut world);
-        world.run_until_up(180_000);
-        world.net = Net::perfect();
-        world.run(60_000);
-        world.assert_one_pair();
-    }
+    histories::a_bad_network_is_got_through(world, 100);
 }
 
 #[test]
@@ -158,47 +143,17 @@ fn crossing_replacements_keep_one_pair() {
 
 #[test]
 fn a_restarted_peer_is_taken_back() {
-    let mut world = world(5, Net::perfect());
-    start(&mut world);
-    world.run(5_000);
-    for side in [0, 1, 1, 0] {
-        world.restart(side);
-        world.start(side, b"key");
-        world.run(30_000);
-        world.assert_one_pair();
-    }
+    histories::a_restarted_peer_is_taken_back_within(world, 30_000);
 }
 
 #[test]
 fn a_dead_peer_shows_as_no_answer_and_its_return_as_up() {
-    let mut world = world(6, Net::perfect());
-    start(&mut world);
-    world.run(5_000);
-    world.assert_one_pair();
-    world.restart(1);
-    world.run(22_000);
-    assert_eq!(world.state(0), TunnelState::NoAnswer);
-    assert_eq!(world.sas_installed_now(0), 0);
-    world.run(300_000);
-    assert_eq!(world.state(0), TunnelState::NoAnswer);
-    world.start(1, b"key");
-    world.run(30_000);
-    world.assert_one_pair();
+    histories::a_dead_peer_shows_and_its_return(world);
 }
 
 #[test]
 fn different_keys_show_as_such_and_install_nothing() {
-    let mut world = world(3, Net::perfect());
-    world.start(0, b"key");
-    world.start(1, b"another key");
-    world.run(60_000);
-    for side in 0..2 {
-        assert_eq!(world.state(side), TunnelState::AuthenticationFailed);
-        assert_eq!(world.installs(side), 0);
-    }
-    world.start(1, b"key");
-    world.run(60_000);
-    world.assert_one_pair();
+    histories::different_keys_install_nothing_until_put_right(world);
 }
 
 #[test]
@@ -241,21 +196,10 @@ fn different_versions_are_named_and_never_fallen_back_to() {
 
 #[test]
 fn standalone_deletes_politely() {
-    let mut world = world(8, Net::perfect());
-    start(&mut world);
-    world.run(5_000);
-    world.standalone(1);
-    world.run(1_000);
-    assert_eq!(world.sas_installed_now(0), 0);
-    assert_eq!(world.sas_installed_now(1), 0);
-    assert!(!matches!(world.state(0), TunnelState::Up { .. }));
+    histories::standalone_deletes_politely(world);
 }
 
 #[test]
 fn garbage_is_dropped() {
-    let mut world = world(9, Net::perfect());
-    start(&mut world);
-    world.garbage(5_000);
-    world.run(60_000);
-    world.assert_one_pair();
+    histories::garbage_is_dropped(world, 5_000);
 }

@@ -144,6 +144,9 @@ pub enum Refusal {
     /// Nothing in common.
     #[error("no common proposal")]
     NoProposal,
+    /// Addresses are rewritten on the way.
+    #[error("a NAT between us: AH cannot cross it, the addresses must be the peers' own")]
+    Nat,
     /// The peer does not list us.
     #[error("the peer does not list this system")]
     NotListed,

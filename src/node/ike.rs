@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::ipc::{self, Allowed, Connection};
-use super::{Dirs, token_secret};
+use super::{Dirs, kept};
 use crate::ike::Certified;
 use crate::ike::suite::SuiteError;
 use crate::sys::socket;
@@ -65,13 +65,7 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let (publish, status) = watch::channel(Vec::new());
     let mut node = Ike::new(dirs.run.join("keyer.sock"), publish)?;
     let place = std::env::var_os("STATE_DIRECTORY").map_or(dirs.state.clone(), PathBuf::from);
-    match token_secret::load(&place.join("ike-tokens")) {
-        Ok(secret) => node.tunnels.set_token_secret(secret),
-        Err(error) => tracing::warn!(
-            "peers will notice a restart later: no secret in {}: {error}",
-            place.display()
-        ),
-    }
+    node.remember(&place);
     if let Some(path) = &args.desired {
         let (desired, lifetimes) = read_desired(path)?;
         if let Some([child, ike]) = lifetimes {
@@ -146,6 +140,8 @@ struct Ike {
     /// Requests sent to `keyer` and not yet answered.
     outstanding: usize,
     publish: watch::Sender<Vec<PeerStatus>>,
+    /// Where the digest of the last settings is, and its key.
+    settings: Option<(PathBuf, Zeroizing<[u8; 32]>)>,
 }
 
 impl Ike {
@@ -167,6 +163,7 @@ impl Ike {
             keyer: None,
             outstanding: 0,
             publish,
+            settings: None,
         })
     }
 
@@ -175,11 +172,42 @@ impl Ike {
         self.began.elapsed().as_millis() as u64
     }
 
+    /// Takes up what was kept before a restart.
+    fn remember(&mut self, place: &Path) {
+        match kept::secret(&place.join("ike-tokens")) {
+            Ok(secret) => {
+                self.tunnels.set_token_secret(secret.clone());
+                self.settings = Some((place.join("ike-settings"), secret));
+            }
+            Err(error) => tracing::warn!(
+                "peers notice a restart later, and traffic pauses: no secret in {}: {error}",
+                place.display()
+            ),
+        }
+    }
+
+    /// SAs of before a restart carry on if `desired` is what it was.
+    fn compare(&mut self, desired: &Desired) {
+        let Some((path, secret)) = &self.settings else {
+            return;
+        };
+        match kept::is_same(path, secret, desired) {
+            Ok(true) => self.tunnels.keep_standing(),
+            Ok(false) => {}
+            Err(error) => tracing::warn!("cannot write {}: {error}", path.display()),
+        }
+    }
+
     async fn configure(&mut self, desired: Option<Desired>) {
+        if let Some(desired) = &desired {
+            self.compare(desired);
+        }
         let local = desired.as_ref().map(|desired| desired.list.local);
         if self.local != local {
             // What stands belongs to the address that goes, and so do its farewells.
-            self.tunnels.configure(self.now(), None, None);
+            if self.local.is_some() {
+                self.tunnels.configure(self.now(), None, None);
+            }
             while let Some(transmit) = self.tunnels.poll_transmit() {
                 self.send(&transmit).await;
             }

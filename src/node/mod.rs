@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 pub mod ike;
 pub mod ipc;
+mod kept;
 pub mod keyer;
 pub mod link;
 pub mod serve;
-mod token_secret;
 
 /// Where a role finds its sockets and its state.
 #[derive(Clone, Debug, clap::Args)]

@@ -138,6 +138,21 @@ impl Either {
         both!(self.disturb(context, outbox, what));
     }
 
+    /// SAs of before a restart carry on until then: the peer need not end them.
+    pub fn keep_until(&mut self, at: u64) {
+        if let Either::V2(link) = self {
+            link.told_unknown = at;
+        }
+    }
+
+    /// SPIs of the SAs that the kernel holds, both ways.
+    pub fn spis(&self) -> Vec<u32> {
+        match self {
+            Either::V1(link) => link.kernel.spis(),
+            Either::V2(link) => link.kernel.spis(),
+        }
+    }
+
     pub fn ike_sas(&self) -> usize {
         both!(self.ike_sas())
     }

@@ -153,6 +153,11 @@ impl Kernel {
         }
     }
 
+    /// SPIs of all, both ways.
+    pub fn spis(&self) -> Vec<u32> {
+        self.inbound.keys().copied().chain(self.outbound).collect()
+    }
+
     /// When a lingering SA goes.
     pub fn due(&self) -> Option<u64> {
         self.inbound.values().filter_map(|lingers| *lingers).min()

@@ -46,13 +46,13 @@ pub(crate) struct Link {
     failures: usize,
     half_open: Vec<HalfOpen>,
     connections: Vec<Connection>,
-    kernel: Kernel,
+    pub(super) kernel: Kernel,
     /// Where the answers of connections go.
     reply_to: SocketAddr,
     /// The answer that established a connection.
     accepted: Datagrams,
     /// When the next request under an unknown IKE SA is answered.
-    told_unknown: u64,
+    pub(super) told_unknown: u64,
     fault: Option<TunnelState>,
     state: TunnelState,
     since: u64,

@@ -14,7 +14,7 @@ use crate::ike::{Child, Context, Refusal};
 pub(crate) struct LinkV1 {
     pub peer: Peer,
     engine: Engine,
-    kernel: Kernel,
+    pub(super) kernel: Kernel,
     /// What the keyer could not do.
     failure: Option<TunnelState>,
     /// Where answers go.

@@ -11,6 +11,7 @@ mod link_v1;
 pub mod message;
 #[cfg(test)]
 mod search;
+mod strangers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -19,15 +20,19 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
+use crate::ike::suite::Version;
 use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random};
 use either::Either;
 use kernel::Question;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
+use strangers::Strangers;
 
 /// UDP port of ISAKMP.
 pub const PORT: u16 = 500;
 /// A datagram larger than this is nobody's honest message.
 const MAX_DATAGRAM: usize = 8_192;
+/// How long SAs of before a restart carry on without new ones.
+const KEEP_MS: u64 = 30_000;
 /// Three fields, one of them ours; a few more do no harm.
 const MAX_PEERS: usize = 8;
 
@@ -110,6 +115,11 @@ pub struct Tunnels {
     links: Vec<Either>,
     outbox: Outbox,
     started: bool,
+    strangers: Strangers,
+    /// Whether SAs of before a restart stay until new ones stand.
+    keep: bool,
+    /// When those go at the latest.
+    retain_at: Option<u64>,
     reported: Vec<Shown>,
     changed: bool,
 }
@@ -137,6 +147,9 @@ impl Tunnels {
             links: Vec::new(),
             outbox: Outbox::default(),
             started: false,
+            strangers: Strangers::default(),
+            keep: false,
+            retain_at: None,
             reported: Vec::new(),
             changed: false,
         }
@@ -196,8 +209,12 @@ impl Tunnels {
         self.outbox.ask(KeyerRequest::Reload, Question::Reload);
         if !self.started {
             self.started = true;
-            let nothing = KeyerRequest::Retain(Vec::new());
-            self.outbox.ask(nothing, Question::Other);
+            if self.keep && desired.is_some() {
+                self.retain_at = Some(now + KEEP_MS);
+            } else {
+                let nothing = KeyerRequest::Retain(Vec::new());
+                self.outbox.ask(nothing, Question::Other);
+            }
         }
         if let Some(desired) = &desired {
             self.credentials = Credentials {
@@ -211,7 +228,8 @@ impl Tunnels {
                 let known = self.links.iter().any(|l| l.address() == peer.address);
                 if !known && peer.address != local {
                     let version = desired.profile.version;
-                    let link = Either::new(version, now, *peer, local);
+                    let mut link = Either::new(version, now, *peer, local);
+                    link.keep_until(self.retain_at.unwrap_or(0));
                     self.links.push(link);
                 }
             }
@@ -229,22 +247,60 @@ impl Tunnels {
         self.credentials.tokens = secret;
     }
 
+    /// Before the first peers: the settings are those with which the kernel's SAs were made, so
+    /// these carry on until new ones stand.
+    pub fn keep_standing(&mut self) {
+        self.keep = true;
+    }
+
     /// Handles a datagram that came to UDP 500.
     pub fn handle_datagram(&mut self, now: u64, from: SocketAddr, bytes: &[u8]) {
         if bytes.len() > MAX_DATAGRAM {
             return;
         }
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
-        // Strangers cost one comparison.
-        if !self.links.iter().any(|l| l.address() == from.ip()) {
-            return;
-        }
         let cookies = Cookies::clone(&self.cookies);
+        if !self.links.iter().any(|l| l.address() == from.ip()) {
+            return self.stranger(now, &cookies, from, bytes);
+        }
         self.each_link(now, |link, context, outbox| {
             if link.address() == from.ip() {
                 link.handle(context, outbox, &cookies, from, bytes);
             }
         });
+    }
+
+    fn stranger(&mut self, now: u64, cookies: &Cookies, from: SocketAddr, bytes: &[u8]) {
+        let Some(desired) = self.desired.as_ref() else {
+            return;
+        };
+        let same_family = desired.list.local.is_ipv4() == from.is_ipv4();
+        if desired.profile.version != Version::V2 || !same_family {
+            return;
+        }
+        let mut context = Context {
+            now,
+            random: self.random.as_mut(),
+            local: desired.list.local,
+            remote: from.ip(),
+            credentials: &self.credentials,
+            profile: &desired.profile,
+            lifetimes: self.lifetimes,
+        };
+        let strangers = &mut self.strangers;
+        strangers.handle(&mut context, &mut self.outbox, cookies, from, bytes);
+    }
+
+    /// Lets go of SAs of before a restart as soon as new ones stand, or after a time.
+    fn let_go(&mut self, now: u64) {
+        let up = |link: &Either| link.status(now).state.is_up();
+        let due = self.retain_at.is_some_and(|at| at <= now);
+        if self.retain_at.is_some() && (due || self.links.iter().all(up)) {
+            self.retain_at = None;
+            let current = self.links.iter().flat_map(Either::spis).collect();
+            self.outbox
+                .ask(KeyerRequest::Retain(current), Question::Other);
+        }
     }
 
     /// Handles an answer of the keyer, in the order of the requests, or an event.
@@ -298,7 +354,8 @@ impl Tunnels {
 
     /// When [`Tunnels::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<u64> {
-        self.links.iter().filter_map(Either::due).min()
+        let links = self.links.iter().filter_map(Either::due);
+        links.chain(self.retain_at).min()
     }
 
     /// Every listed peer's tunnel.
@@ -337,6 +394,7 @@ impl Tunnels {
             act(link, &mut context, &mut self.outbox);
             link.advance(&mut context, &mut self.outbox);
         }
+        self.let_go(now);
         self.note_changes(now);
     }
 

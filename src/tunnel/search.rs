@@ -89,8 +89,7 @@ fn v1() -> Profile {
 /// Actions and losses for each side: `brief` here, more if `TUTTI_SEARCH` says so ("2,1"), as
 /// `./build.sh search-ike` does.
 fn budget(kinds: &[Disturbance], brief: (u8, u8)) -> Budget {
-    let wanted = std::env::var("TUTTI_SEARCH").ok();
-    let pair = wanted.as_deref().and_then(|text| text.split_once(','));
+    let pair = option_env!("TUTTI_SEARCH").and_then(|text| text.split_once(','));
     let pair = pair.and_then(|(a, l)| Some((a.parse().ok()?, l.parse().ok()?)));
     let (actions, losses) = pair.unwrap_or(brief);
     Budget::new(kinds, actions, losses)

@@ -1,7 +1,8 @@
 //! A world of two tunnel managers, two model kernels and a network that loses, repeats, delays
 //! and alters datagrams; one seed gives one history.
 
-pub mod authority;
+mod forger;
+pub mod histories;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,14 @@ use tutti::tunnel::message::{
     AhSa, Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Profile, Secret,
     TunnelState, reqid,
 };
+
+/// `TUTTI_SEEDS=20` searches twenty times as many histories.
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("TUTTI_SEEDS")
+        .ok()
+        .and_then(|n| n.parse::<u64>().ok());
+    0..count * times.unwrap_or(1)
+}
 
 /// xorshift64*: small, seeded, good enough for a simulation.
 #[derive(Clone)]
@@ -115,6 +124,12 @@ pub struct World {
     pub lossless: bool,
     /// The network drops first requests: nobody can begin anything.
     pub no_beginnings: bool,
+    /// A restarted side finds its settings as they were, so its SAs carry on.
+    pub keeps: bool,
+    /// A side that does not list the other.
+    pub unlisted: Option<usize>,
+    /// A side whose own address is another than its peer sees.
+    pub behind_nat: Option<usize>,
     /// How long the keyer takes at most.
     pub keyer_delay: u64,
     random: Seeded,
@@ -153,6 +168,9 @@ impl World {
             certificates: [None, None],
             lossless: false,
             no_beginnings: false,
+            keeps: false,
+            unlisted: None,
+            behind_nat: None,
             keyer_delay: 0,
             random: Seeded::new(seed),
             sides: [side(), side()],
@@ -187,9 +205,13 @@ impl World {
         let random = Seeded::new(self.random.next());
         let lifetimes = self.sides[side].lifetimes;
         let tokens = self.sides[side].tokens;
+        let keeps = self.keeps;
         self.sides[side].tunnels.get_or_insert_with(|| {
             let mut tunnels = Tunnels::new(Box::new(random));
-            tunnels.set_token_secret(zeroize::Zeroizing::new(tokens));
+            tunnels.set_token_secret(tokens.into());
+            if keeps {
+                tunnels.keep_standing();
+            }
             if let Some((child, ike)) = lifetimes {
                 tunnels.set_lifetimes(child, ike);
             }
@@ -202,9 +224,15 @@ impl World {
         let now = self.now;
         let desired = Desired {
             list: PeerList {
-                local: address(side),
+                local: match self.behind_nat {
+                    Some(hidden) if hidden == side => IpAddr::from([192, 168, 0, 1]),
+                    _ => address(side),
+                },
                 peers: vec![Peer {
-                    address: address(1 - side),
+                    address: match self.unlisted {
+                        Some(stranger) if stranger == side => IpAddr::from([10, 0, 0, 9]),
+                        _ => address(1 - side),
+                    },
                     reqid: reqid(2 - side as u8),
                 }],
             },
@@ -318,8 +346,12 @@ impl World {
         while let Some(tunnels) = &mut self.sides[side].tunnels {
             // Datagrams first: a slow keyer must not make a difference.
             if let Some(transmit) = tunnels.poll_transmit() {
-                assert_eq!(transmit.to, socket(1 - side));
-                self.transmit(1 - side, transmit.bytes);
+                // To somebody who is not there, if the other is not listed.
+                if transmit.to == socket(1 - side) {
+                    self.transmit(1 - side, transmit.bytes);
+                } else {
+                    assert_eq!(self.unlisted, Some(side));
+                }
             } else if let Some(request) = tunnels.poll_keyer() {
                 self.sides[side].requests += 1;
                 let delay = (self.random.next() >> 33) % (self.keyer_delay + 1);
@@ -485,13 +517,17 @@ impl World {
         }
     }
 
+    /// Whether what a side sends now is received.
+    pub fn is_received(&self, side: usize) -> bool {
+        let out = self.sides[side].kernel.outbound.as_ref();
+        let into = &self.sides[1 - side].kernel.inbound;
+        out.is_some_and(|out| into.contains_key(&out.spi))
+    }
+
     /// Every outbound SA is received by the other side.
     fn assert_lossless(&self) {
         self.assert_agreement();
-        for side in 0..2 {
-            let out = self.sides[side].kernel.outbound.as_ref().unwrap();
-            assert!(self.sides[1 - side].kernel.inbound.contains_key(&out.spi));
-        }
+        assert!((0..2).all(|side| self.is_received(side)));
     }
 
     /// Exactly one AH pair, the same on both sides, and both say so.
@@ -513,97 +549,6 @@ impl World {
             let (inbound, outbound) = self.spis(side).unwrap();
             assert_eq!(outbound, out.spi);
             assert!(a.inbound.contains_key(&inbound));
-        }
-    }
-
-    /// Random bytes, many behind a header that looks right.
-    pub fn garbage(&mut self, datagrams: usize) {
-        for n in 0..datagrams {
-            let mut bytes = vec![0; (self.random.next() >> 56) as usize];
-            self.random.fill(&mut bytes);
-            let length = bytes.len() as u32;
-            if n % 4 != 0 && bytes.len() >= 28 {
-                bytes[16] = 33 + bytes[16] % 16;
-                bytes[17] = 0x20;
-                bytes[18] = 34 + bytes[18] % 4;
-                bytes[20..24].copy_from_slice(&[0; 4]);
-                bytes[24..28].copy_from_slice(&length.to_be_bytes());
-            }
-            if n % 8 == 1 && bytes.len() >= 28 {
-                bytes[8..16].copy_from_slice(&[0; 8]);
-                bytes[19] = 8;
-            }
-            let (side, now) = (n % 2, self.now);
-            self.tunnels(side)
-                .handle_datagram(now, socket(1 - side), &bytes);
-            self.pump(side);
-        }
-    }
-
-    /// First requests of `from` to `to` by somebody who forges that address and sees the answers, so
-    /// that each returns its cookie.
-    pub fn flood_with_cookies(&mut self, from: usize, to: usize, count: usize) {
-        for _ in 0..count {
-            let mut stranger = World::new(self.random.next(), Net::perfect());
-            stranger.start(from, b"stranger");
-            let now = self.now;
-            for _ in 0..2 {
-                let Some((_, bytes)) = stranger.wire.pop_first().map(|(_, sent)| sent) else {
-                    break;
-                };
-                self.tunnels(to).handle_datagram(now, socket(from), &bytes);
-                while let Some(answer) = self.tunnels(to).poll_transmit() {
-                    stranger.inject(from, &answer.bytes);
-                }
-            }
-        }
-    }
-
-    /// Delivers a datagram to `to` as if the other side had sent it.
-    pub fn inject(&mut self, to: usize, bytes: &[u8]) {
-        let now = self.now;
-        self.tunnels(to).handle_datagram(now, socket(1 - to), bytes);
-        self.pump(to);
-    }
-
-    /// `bytes` with something wrong: bits, length, cut, joined with itself, or another's header.
-    pub fn mutated(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
-        let at = (self.random.next() >> 33) as usize % bytes.len().max(1);
-        let value = (self.random.next() >> 56) as u8;
-        match self.random.next() >> 61 {
-            0 => bytes.truncate(at),
-            1 => bytes.extend_from_within(at..),
-            2 => bytes.rotate_left(at),
-            3 => bytes.insert(at, value),
-            4 => bytes[at..].fill(value),
-            _ => {}
-        }
-        for _ in 0..self.random.next() >> 62 {
-            if !bytes.is_empty() {
-                let at = (self.random.next() >> 33) as usize % bytes.len();
-                bytes[at] = (self.random.next() >> 56) as u8;
-            }
-        }
-        // Most mutants shall get past the length check.
-        let length = (bytes.len() as u32).to_be_bytes();
-        if let Some(field) = bytes.get_mut(24..28)
-            && self.random.chance(80)
-        {
-            field.copy_from_slice(&length);
-        }
-        bytes
-    }
-
-    /// Spoofed first requests of `from` to `to`.
-    pub fn flood_first_requests(&mut self, from: usize, to: usize, count: usize) {
-        for _ in 0..count {
-            let mut stranger = World::new(self.random.next(), Net::perfect());
-            stranger.start(from, b"stranger");
-            let (_, bytes) = stranger.wire.values().next().cloned().unwrap();
-            let now = self.now;
-            self.tunnels(to).handle_datagram(now, socket(from), &bytes);
-            while self.tunnels(to).poll_transmit().is_some() {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! IKE_AUTH as initiator (RFC 7296 section 1.2): identities, proof of the shared key, the first AH
 //! pair, and each side's node certificate digest. For the responder see `half_open`.
 
-use super::{Handshake, Parts, certificate_request, notify, selectors, selectors_cover};
+use super::{Asked, Handshake, Parts, certificate_request, notify, selectors, selectors_cover};
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
 use crate::ike::crash::{self, token};
@@ -14,8 +14,7 @@ use crate::wire::isakmp::{Delete, Header, Identification, Message, Payload, exch
 /// Our IKE_AUTH request is out.
 #[cfg_attr(test, derive(Clone))]
 pub struct Authenticating {
-    session: Session,
-    handshake: Handshake,
+    asked: Asked,
     spi: u32,
 }
 
@@ -65,8 +64,11 @@ impl Authenticating {
             Purpose::Authenticate,
         );
         let authenticating = Self {
-            session,
-            handshake,
+            asked: Asked {
+                exchange: exchange::IKE_AUTH,
+                session,
+                handshake,
+            },
             spi,
         };
         Ok((authenticating, bytes))
@@ -74,17 +76,17 @@ impl Authenticating {
 
     /// Whether `header` answers this request.
     pub fn owns(&self, header: &Header) -> bool {
-        header.exchange == exchange::IKE_AUTH && header.response && self.session.owns(header)
+        self.asked.owns(header)
     }
 
     /// When [`Authenticating::timeout`] wants to be called.
     pub fn due(&self) -> u64 {
-        self.session.due()
+        self.asked.session.due()
     }
 
     /// Sends again (`Ok`) or gives up (`Err`).
     pub fn timeout(&mut self, now: u64) -> Result<Option<Datagrams>, Refusal> {
-        self.session.repeat(now).ok_or(Refusal::NoAnswer)
+        self.asked.timeout(now)
     }
 
     /// Handles an answer.
@@ -94,11 +96,14 @@ impl Authenticating {
         datagram: &[u8],
         message: &Message,
     ) -> AuthStep {
-        let Some((_, content)) = self.session.answer(datagram, message) else {
+        let Some((_, content)) = self.asked.session.answer(datagram, message) else {
             return AuthStep::Ignored(self);
         };
         let Ok(payloads) = content.payloads else {
-            let farewell = self.session.farewell(&[Payload::Delete(Delete::ike())]);
+            let farewell = self
+                .asked
+                .session
+                .farewell(&[Payload::Delete(Delete::ike())]);
             let text = "the peer's IKE_AUTH answer is malformed".to_string();
             return AuthStep::Failed(Refusal::Other(text), farewell);
         };
@@ -106,11 +111,11 @@ impl Authenticating {
         match self.check(context, &parts) {
             Ok(child) => {
                 let origin = Origin {
-                    began: self.handshake.began,
+                    began: self.asked.handshake.began,
                     initiator: true,
                     certificate: certificate(&parts),
                 };
-                let mut session = self.session;
+                let mut session = self.asked.session;
                 session.token = crash::given(parts.notifies.iter().copied());
                 let connection = Connection::new(context, session, Some(child), origin);
                 AuthStep::Established(Box::new(connection))
@@ -126,7 +131,7 @@ impl Authenticating {
                 ) {
                     payloads.insert(0, notify(kind::AUTHENTICATION_FAILED, &[]));
                 }
-                AuthStep::Failed(refusal, self.session.farewell(&payloads))
+                AuthStep::Failed(refusal, self.asked.session.farewell(&payloads))
             }
         }
     }
@@ -138,9 +143,21 @@ impl Authenticating {
         parts: &Parts<'_>,
     ) -> Result<Child, (Refusal, bool)> {
         let (Some(id), Some(_)) = (parts.id_r, parts.auth) else {
-            return Err((refusal(parts, context.credentials), false));
+            let refusal = refusal(parts, context.credentials);
+            let refusal = if self.asked.handshake.nat {
+                Refusal::Nat
+            } else {
+                refusal
+            };
+            return Err((refusal, false));
         };
-        let signed = self.handshake.signed(&self.session.keys, id, false);
+        if self.asked.handshake.nat {
+            return Err((Refusal::Nat, true));
+        }
+        let signed = self
+            .asked
+            .handshake
+            .signed(&self.asked.session.keys, id, false);
         signed
             .verify(context.credentials, context.remote, parts)
             .map_err(|refusal| (refusal, true))?;
@@ -161,8 +178,12 @@ impl Authenticating {
             let text = "the peer narrowed the traffic selectors".to_string();
             return Err((Refusal::Other(text), true));
         }
-        let keys = &self.session.keys;
-        let keys = keys.child(ah.integrity, &self.handshake.ni, &self.handshake.nr);
+        let keys = &self.asked.session.keys;
+        let keys = keys.child(
+            ah.integrity,
+            &self.asked.handshake.ni,
+            &self.asked.handshake.nr,
+        );
         Ok(Child::new(context, self.spi, ah, keys, true))
     }
 }

@@ -28,6 +28,8 @@ pub struct HalfOpen {
     /// What its sender has done for it.
     effort: Effort,
     refused: bool,
+    /// Whether its address is listed; one that is not gets no SA.
+    listed: bool,
 }
 
 /// What the sender of a first request has done since, least first.
@@ -64,7 +66,14 @@ impl HalfOpen {
             expected,
             effort,
             refused: false,
+            listed: true,
         }
+    }
+
+    /// The same for an address that is not listed: if it has the key, it is told so, no more.
+    pub fn unlisted(mut self) -> Self {
+        self.listed = false;
+        self
     }
 
     /// When it is forgotten.
@@ -170,18 +179,25 @@ impl HalfOpen {
         HalfOpenStep::Reply(self, bytes, None)
     }
 
-    fn refuse(
+    fn refuse(self: Box<Self>, exchange: u8, say: Payload, why: Option<Refusal>) -> HalfOpenStep {
+        self.refuse_with(exchange, &[say], why)
+    }
+
+    fn refuse_with(
         mut self: Box<Self>,
         exchange: u8,
-        say: Payload,
+        say: &[Payload],
         refusal: Option<Refusal>,
     ) -> HalfOpenStep {
-        let bytes = self.session.respond(exchange, &[say]);
+        let bytes = self.session.respond(exchange, say);
         self.refused = true;
         HalfOpenStep::Reply(self, bytes, refusal)
     }
 
     fn authenticate(&self, context: &Context<'_>, parts: &Parts<'_>) -> Result<(), Refusal> {
+        if self.handshake.nat {
+            return Err(Refusal::Nat);
+        }
         let id = parts.id_i.ok_or(Refusal::AuthenticationFailed)?;
         let signed = self.handshake.signed(&self.session.keys, id, true);
         signed.verify(context.credentials, context.remote, parts)
@@ -197,9 +213,13 @@ impl HalfOpen {
             let say = notify(kind::AUTHENTICATION_FAILED, &[]);
             return self.refuse(exchange::IKE_AUTH, say, Some(no_signature()));
         };
-        let mut session = self.session;
         let mut payloads = vec![Payload::IdR(id)];
         payloads.extend(proof);
+        if !self.listed {
+            payloads.push(notify(kind::NOT_LISTED, &[]));
+            return self.refuse_with(exchange::IKE_AUTH, &payloads, None);
+        }
+        let mut session = self.session;
         let child = match accept_child(context, parts) {
             Ok((ah, spi)) => {
                 payloads.extend(accepted(context, ah, spi));

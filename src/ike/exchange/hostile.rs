@@ -29,6 +29,40 @@ const EXCHANGES: [u8; 5] = [
 
 struct Counting(u8);
 
+/// A system with the pre-shared key `key`.
+pub(in crate::ike) struct System {
+    random: Counting,
+    credentials: Credentials,
+    pub profile: Profile,
+}
+
+impl System {
+    pub fn new(seed: u8, profile: Profile) -> Self {
+        Self {
+            random: Counting(seed),
+            credentials: Credentials {
+                key: Zeroizing::new(b"key".to_vec()),
+                certificate: [7; 32],
+                certified: None,
+                tokens: Zeroizing::new([9; 32]),
+            },
+            profile,
+        }
+    }
+
+    pub fn context(&mut self) -> Context<'_> {
+        Context {
+            now: 1_000,
+            random: &mut self.random,
+            local: IpAddr::from([10, 0, 0, 1]),
+            remote: IpAddr::from([10, 0, 0, 2]),
+            credentials: &self.credentials,
+            profile: &self.profile,
+            lifetimes: Lifetimes::default(),
+        }
+    }
+}
+
 impl Random for Counting {
     fn fill(&mut self, out: &mut [u8]) {
         for byte in out {
@@ -114,22 +148,8 @@ pub fn authentic(input: &[u8]) {
             .iter_mut()
             .for_each(|suite| suite.additional = None);
     }
-    let credentials = Credentials {
-        key: Zeroizing::new(b"key".to_vec()),
-        certificate: [7; 32],
-        certified: None,
-        tokens: Zeroizing::new([9; 32]),
-    };
-    let mut random = Counting(state);
-    let mut context = Context {
-        now: 1_000,
-        random: &mut random,
-        local: IpAddr::from([10, 0, 0, 1]),
-        remote: IpAddr::from([10, 0, 0, 2]),
-        credentials: &credentials,
-        profile: &profile,
-        lifetimes: Lifetimes::default(),
-    };
+    let mut system = System::new(state, profile);
+    let mut context = system.context();
     let Some((state, mut peer, sent)) = begin(&mut context, state >> 1) else {
         return;
     };
@@ -182,6 +202,7 @@ fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagr
         request: vec![6; 100],
         answer: vec![7; 100],
         hashes: vec![2, 3],
+        nat: false,
         int_auth: Vec::new(),
     };
     match state % 4 {

@@ -4,7 +4,7 @@
 use super::auth::Authenticating;
 use super::half_open::{Effort, HalfOpen};
 use super::intermediate::Intermediating;
-use super::{Handshake, Parts, certificate_request, complaint, notify, signature_hashes};
+use super::{Handshake, Parts, certificate_request, complaint, nat, notify, signature_hashes};
 use crate::ike::cookie::Cookies;
 use crate::ike::group::Exchange;
 use crate::ike::keys::{SaKeys, Seeds};
@@ -33,6 +33,8 @@ pub struct Initiator {
     /// Whether the peer's wish for another group was followed already.
     regrouped: bool,
     nonce: [u8; NONCE_LEN],
+    /// What we believe both ends to be.
+    ends: [Payload; 2],
     cookie: Option<Vec<u8>>,
     cookies: u8,
     request: Vec<u8>,
@@ -62,8 +64,10 @@ impl Initiator {
     /// Starts an attempt; send what is returned. `None` if the profile is empty.
     pub fn start(context: &mut Context<'_>) -> Option<(Self, Vec<u8>)> {
         let suites = context.profile.ike.clone();
+        let spi_i = context.ike_spi();
         let mut initiator = Self {
-            spi_i: context.ike_spi(),
+            spi_i,
+            ends: nat::ends(context.local, context.remote, (spi_i, 0)),
             exchange: Exchange::new(suites.first()?.group, context.random),
             suites,
             hashes: signature_hashes(context),
@@ -89,6 +93,7 @@ impl Initiator {
         let sa = proposal::offer_ike(&self.suites);
         payloads.extend(offer(sa, &self.exchange, &self.nonce));
         payloads.push(notify(kind::IKEV2_FRAGMENTATION_SUPPORTED, &[]));
+        payloads.extend(self.ends.clone());
         payloads.extend(self.hashes.clone());
         if self.suites.iter().any(|suite| suite.additional.is_some()) {
             payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
@@ -175,6 +180,7 @@ impl Initiator {
             request: std::mem::take(&mut self.request),
             answer: datagram.to_vec(),
             hashes: parts.hashes(),
+            nat: nat::is_between(context, &parts, (session.spi_i, session.spi_r)),
             int_auth: Vec::new(),
         };
         match session.suite.additional {
@@ -352,6 +358,8 @@ fn open(
     if choice.suite.additional.is_some() {
         payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
     }
+    let spis = (header.spi_i, spi_r);
+    payloads.extend(nat::ends(context.local, context.remote, spis));
     payloads.extend(certificate_request(context));
     payloads.extend(signature_hashes(context));
     let answer = reply(header, spi_r, payloads);
@@ -362,6 +370,7 @@ fn open(
         request: datagram.to_vec(),
         answer: answer.clone(),
         hashes: parts.hashes(),
+        nat: nat::is_between(context, parts, (header.spi_i, 0)),
         int_auth: Vec::new(),
     };
     let half_open = HalfOpen::new(session, handshake, effort);

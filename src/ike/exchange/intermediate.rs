@@ -2,7 +2,7 @@
 //! in fragments, before anybody is authenticated; IKE_AUTH covers all of it.
 
 use super::auth::Authenticating;
-use super::{Handshake, Parts};
+use super::{Asked, Handshake, Parts};
 use crate::ike::group::Decapsulation;
 use crate::ike::keys::{Seeds, prf};
 use crate::ike::session::{Purpose, Session};
@@ -13,8 +13,7 @@ use crate::wire::isakmp::{Header, KeyExchange, Message, Payload, exchange};
 /// Our IKE_INTERMEDIATE request is out.
 #[cfg_attr(test, derive(Clone))]
 pub struct Intermediating {
-    session: Session,
-    handshake: Handshake,
+    asked: Asked,
     decapsulation: Decapsulation,
     method: Additional,
     int_auth_i: Vec<u8>,
@@ -48,8 +47,11 @@ impl Intermediating {
         let purpose = Purpose::Authenticate;
         let bytes = session.request(context.now, exchange, &payloads, purpose);
         let intermediating = Self {
-            session,
-            handshake,
+            asked: Asked {
+                exchange: exchange::IKE_INTERMEDIATE,
+                session,
+                handshake,
+            },
             decapsulation,
             method,
             int_auth_i,
@@ -59,19 +61,17 @@ impl Intermediating {
 
     /// Whether `header` answers this request.
     pub fn owns(&self, header: &Header) -> bool {
-        header.exchange == exchange::IKE_INTERMEDIATE
-            && header.response
-            && self.session.owns(header)
+        self.asked.owns(header)
     }
 
     /// When [`Intermediating::timeout`] wants to be called.
     pub fn due(&self) -> u64 {
-        self.session.due()
+        self.asked.session.due()
     }
 
     /// Sends again (`Ok`) or gives up (`Err`).
     pub fn timeout(&mut self, now: u64) -> Result<Option<Datagrams>, Refusal> {
-        self.session.repeat(now).ok_or(Refusal::NoAnswer)
+        self.asked.timeout(now)
     }
 
     /// Handles an answer or a part of it.
@@ -81,7 +81,7 @@ impl Intermediating {
         datagram: &[u8],
         message: &Message,
     ) -> IntermediateStep {
-        let Some((_, content)) = self.session.answer(datagram, message) else {
+        let Some((_, content)) = self.asked.session.answer(datagram, message) else {
             return IntermediateStep::Ignored(self);
         };
         let malformed = || {
@@ -100,20 +100,22 @@ impl Intermediating {
         let Some(shared) = ke.and_then(|ke| self.decapsulation.open(&ke.data)) else {
             return malformed();
         };
-        let keys = &self.session.keys;
+        let keys = &self.asked.session.keys;
         let int_auth_r = prf(keys.prf(), &keys.pr, &[&content.covered]);
-        self.handshake.intermediate(&self.int_auth_i, &int_auth_r);
+        self.asked
+            .handshake
+            .intermediate(&self.int_auth_i, &int_auth_r);
         let seeds = Seeds {
             shared: &shared,
-            ni: &self.handshake.ni,
-            nr: &self.handshake.nr,
-            spis: (self.session.spi_i, self.session.spi_r),
+            ni: &self.asked.handshake.ni,
+            nr: &self.asked.handshake.nr,
+            spis: (self.asked.session.spi_i, self.asked.session.spi_r),
         };
-        let keys = keys.after_intermediate(self.session.suite, &seeds);
-        if self.session.change_keys(keys).is_none() {
+        let keys = keys.after_intermediate(self.asked.session.suite, &seeds);
+        if self.asked.session.change_keys(keys).is_none() {
             return malformed();
         }
-        match Authenticating::start(context, self.session, self.handshake) {
+        match Authenticating::start(context, self.asked.session, self.asked.handshake) {
             Ok((next, bytes)) => IntermediateStep::Next(Box::new(next), bytes),
             Err(refusal) => IntermediateStep::Failed(refusal),
         }

@@ -8,17 +8,21 @@ pub mod hostile;
 pub(crate) mod informational;
 pub mod init;
 pub mod intermediate;
+mod nat;
 pub(crate) mod rekey_sa;
 #[cfg(test)]
 mod tests;
 
 use crate::wire::isakmp::notify::kind;
-use crate::wire::isakmp::{Certificate, Notify, Payload, Proposal, TrafficSelector, WireError};
+use crate::wire::isakmp::{
+    Certificate, Header, Notify, Payload, Proposal, TrafficSelector, WireError,
+};
 
-use super::Context;
 use super::auth::Signed;
 use super::certificate::HASHES;
 use super::keys::SaKeys;
+use super::session::Session;
+use super::{Context, Datagrams, Refusal};
 use crate::wire::isakmp::Identification;
 
 /// The message id of IKE_AUTH after one IKE_INTERMEDIATE exchange.
@@ -36,6 +40,8 @@ pub(crate) struct Handshake {
     pub answer: Vec<u8>,
     /// Hash algorithms that the peer accepts in signatures.
     pub hashes: Vec<u16>,
+    /// Somebody rewrites addresses between us.
+    pub nat: bool,
     /// IntAuth (RFC 9242 section 3.3.2); empty without IKE_INTERMEDIATE.
     pub int_auth: Vec<u8>,
 }
@@ -66,6 +72,26 @@ impl Handshake {
             id,
             int_auth: &self.int_auth,
         }
+    }
+}
+
+/// Our request before the IKE SA is established, and what it is part of.
+#[cfg_attr(test, derive(Clone))]
+pub(crate) struct Asked {
+    pub exchange: u8,
+    pub session: Session,
+    pub handshake: Handshake,
+}
+
+impl Asked {
+    /// Whether `header` answers it.
+    pub fn owns(&self, header: &Header) -> bool {
+        header.exchange == self.exchange && header.response && self.session.owns(header)
+    }
+
+    /// Sends again (`Ok`) or gives up (`Err`).
+    pub fn timeout(&mut self, now: u64) -> Result<Option<Datagrams>, Refusal> {
+        self.session.repeat(now).ok_or(Refusal::NoAnswer)
     }
 }
 

@@ -159,7 +159,6 @@ impl Engine {
             self.quick_at += super::upkeep::QUICK_WAIT_MS;
             self.attempt = None;
         }
-        self.fault = None;
         self.phase1.push(phase1);
     }
 

@@ -2,7 +2,7 @@
 
 use super::signature::Scheme;
 use crate::ike::suite::{Encryption, Group, Prf, Profile, Suite};
-use crate::wire::isakmp::proposal::Attribute;
+use crate::wire::isakmp::Attribute;
 use crate::wire::isakmp::v1::{self, Proposal, Transform};
 
 const PROTO_ISAKMP: u8 = 1;

@@ -4,7 +4,7 @@
 use super::keys::one;
 use crate::ike::Context;
 use crate::ike::suite::{Group, Integrity};
-use crate::wire::isakmp::proposal::Attribute;
+use crate::wire::isakmp::Attribute;
 use crate::wire::isakmp::v1::{Id, Payload, Proposal, Transform, kind};
 
 const PROTO_AH: u8 = 2;

@@ -3,6 +3,7 @@
 //! Parsing never panics and never allocates more than the datagram's own size allows; what a
 //! value means is decided in `ike`. Reserved bits are ignored on receipt and sent as zero.
 
+pub mod attribute;
 pub mod auth;
 pub mod certificate;
 pub mod delete;
@@ -19,6 +20,7 @@ pub mod proposal;
 pub mod traffic_selector;
 pub mod v1;
 
+pub use attribute::Attribute;
 pub use auth::Auth;
 pub use certificate::Certificate;
 pub use delete::Delete;
@@ -30,7 +32,7 @@ pub use key_exchange::KeyExchange;
 pub use message::Message;
 pub use notify::Notify;
 pub use payload::Payload;
-pub use proposal::{Attribute, Proposal, Transform};
+pub use proposal::{Proposal, Transform};
 pub use traffic_selector::TrafficSelector;
 
 use super::reader::Truncated;

@@ -39,6 +39,10 @@ pub mod kind {
     pub const FIRST_STATUS: u16 = 16384;
     /// The sender has no other IKE SA with the receiver.
     pub const INITIAL_CONTACT: u16 = 16384;
+    /// Digest of the sender's address and port as it knows them.
+    pub const NAT_DETECTION_SOURCE_IP: u16 = 16388;
+    /// Digest of the receiver's.
+    pub const NAT_DETECTION_DESTINATION_IP: u16 = 16389;
     /// Stateless cookie.
     pub const COOKIE: u16 = 16390;
     /// Transport instead of tunnel mode.

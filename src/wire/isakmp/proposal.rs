@@ -1,4 +1,4 @@
-//! Security association payload: proposals, transforms, attributes (RFC 7296 section 3.3).
+//! Security association payload: proposals and transforms (RFC 7296 section 3.3).
 //!
 //! ```text
 //! +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
@@ -17,6 +17,7 @@
 //! ```
 
 use super::WireError;
+use super::attribute::{self, Attribute};
 use crate::wire::reader::Reader;
 
 /// Transform types.
@@ -40,7 +41,6 @@ pub const KEY_LENGTH: u16 = 14;
 
 const MORE_PROPOSALS: u8 = 2;
 const MORE_TRANSFORMS: u8 = 3;
-const SHORT_FORM: u16 = 0x8000;
 /// strongSwan's default proposal has under 40 transforms.
 const MAX_PROPOSALS: usize = 32;
 
@@ -66,15 +66,6 @@ pub struct Transform {
     pub id: u16,
     /// Attributes, at most the key length in practice.
     pub attributes: Vec<Attribute>,
-}
-
-/// One transform attribute (section 3.3.5).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attribute {
-    /// Type and 16-bit value.
-    Short(u16, u16),
-    /// Type and longer value.
-    Long(u16, Vec<u8>),
 }
 
 impl Transform {
@@ -104,15 +95,7 @@ impl Transform {
         let kind = r.u8()?;
         r.u8()?;
         let id = r.u16()?;
-        let mut attributes = Vec::new();
-        while !r.is_empty() {
-            let (t, v) = (r.u16()?, r.u16()?);
-            attributes.push(if t & SHORT_FORM != 0 {
-                Attribute::Short(t & !SHORT_FORM, v)
-            } else {
-                Attribute::Long(t, r.take(usize::from(v))?.to_vec())
-            });
-        }
+        let attributes = attribute::parse_all(&mut r)?;
         let transform = Transform {
             kind,
             id,
@@ -126,19 +109,7 @@ impl Transform {
         out.extend_from_slice(&[if more { MORE_TRANSFORMS } else { 0 }, 0, 0, 0]);
         out.extend_from_slice(&[self.kind, 0]);
         out.extend_from_slice(&self.id.to_be_bytes());
-        for attribute in &self.attributes {
-            match attribute {
-                Attribute::Short(t, v) => {
-                    out.extend_from_slice(&(t | SHORT_FORM).to_be_bytes());
-                    out.extend_from_slice(&v.to_be_bytes());
-                }
-                Attribute::Long(t, v) => {
-                    out.extend_from_slice(&t.to_be_bytes());
-                    out.extend_from_slice(&(v.len() as u16).to_be_bytes());
-                    out.extend_from_slice(v);
-                }
-            }
-        }
+        attribute::encode_all(&self.attributes, out);
         set_length(start, out);
     }
 }

@@ -4,7 +4,7 @@
 //! mean is parsed on demand. Parsing never panics.
 
 use super::WireError;
-use super::proposal::Attribute;
+use super::attribute::{self, Attribute};
 use crate::wire::reader::Reader;
 
 /// Bytes of the header.
@@ -17,7 +17,6 @@ const MAX_PARTS: usize = 64;
 /// DOI and situation: IPsec, identity only (RFC 2407 section 4.6.1).
 const IPSEC_DOI: u32 = 1;
 const SIT_IDENTITY_ONLY: u32 = 1;
-const SHORT_FORM: u16 = 0x8000;
 
 /// Exchange types (RFC 2408 section 3.1, RFC 2409 appendix A).
 pub mod exchange {
@@ -249,15 +248,7 @@ impl Transform {
     fn parse(r: &mut Reader<'_>) -> Result<Self, WireError> {
         let (number, id) = (r.u8()?, r.u8()?);
         r.u16()?;
-        let mut attributes = Vec::new();
-        while !r.is_empty() {
-            let (t, v) = (r.u16()?, r.u16()?);
-            attributes.push(if t & SHORT_FORM != 0 {
-                Attribute::Short(t & !SHORT_FORM, v)
-            } else {
-                Attribute::Long(t, r.take(usize::from(v))?.to_vec())
-            });
-        }
+        let attributes = attribute::parse_all(r)?;
         Ok(Self {
             number,
             id,
@@ -267,19 +258,7 @@ impl Transform {
 
     fn encode(&self) -> Vec<u8> {
         let mut out = vec![self.number, self.id, 0, 0];
-        for attribute in &self.attributes {
-            match attribute {
-                Attribute::Short(t, v) => {
-                    out.extend_from_slice(&(t | SHORT_FORM).to_be_bytes());
-                    out.extend_from_slice(&v.to_be_bytes());
-                }
-                Attribute::Long(t, v) => {
-                    out.extend_from_slice(&t.to_be_bytes());
-                    out.extend_from_slice(&(v.len() as u16).to_be_bytes());
-                    out.extend_from_slice(v);
-                }
-            }
-        }
+        attribute::encode_all(&self.attributes, &mut out);
         out
     }
 }

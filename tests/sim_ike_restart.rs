@@ -1,0 +1,121 @@
+//! What a restart of ours, a peer that does not list us, and a NAT between us look like.
+
+#![allow(clippy::unwrap_used)]
+
+// Each of the tests that share it uses a part of it.
+#[allow(dead_code)]
+mod sim_ike_world;
+
+use sim_ike_world::{Net, World};
+use tutti::tunnel::message::TunnelState;
+
+/// Milliseconds in which something that was sent would have been lost, after a restart.
+fn gap(world: &mut World, side: usize) -> u64 {
+    world.restart(side);
+    world.start(side, b"key");
+    let mut lost = 0;
+    for _ in 0..4_000 {
+        world.run(10);
+        lost += 10 * u64::from(!(world.is_received(0) && world.is_received(1)));
+    }
+    world.assert_one_pair();
+    lost
+}
+
+#[test]
+fn a_restart_with_the_same_settings_costs_one_way_through_the_network() {
+    for seed in 0..10 {
+        for keeps in [true, false] {
+            let mut world = World::new(seed, Net::perfect());
+            world.net.delay = (1, 40);
+            world.start(0, b"key");
+            world.start(1, b"key");
+            world.run(5_000);
+            world.keeps = keeps;
+            for side in [0, 1, 1] {
+                let before = world.spis(side);
+                let lost = gap(&mut world, side);
+                assert_ne!(world.spis(side), before, "new keys all the same");
+                // The answer that brings the new pair is under way so long.
+                assert_eq!(lost <= 50, keeps, "{lost} ms, seed {seed}, side {side}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_kept_goes_after_a_while_if_nothing_new_comes_up() {
+    let mut world = World::new(1, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(5_000);
+    world.restart(0);
+    world.restart(1);
+    world.keeps = true;
+    world.start(0, b"key");
+    world.run(29_000);
+    assert_eq!(world.sas_installed_now(0), 2);
+    world.run(2_000);
+    assert_eq!(world.sas_installed_now(0), 0);
+}
+
+#[test]
+fn other_settings_end_what_stood_at_once() {
+    let mut world = World::new(1, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(5_000);
+    world.restart(0);
+    world.start(0, b"another key");
+    world.run(100);
+    assert_eq!(world.sas_installed_now(0), 0);
+}
+
+#[test]
+fn a_peer_that_does_not_list_us_says_so_to_who_has_the_key_and_to_nobody_else() {
+    let mut world = World::new(2, Net::perfect());
+    world.unlisted = Some(1);
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(30_000);
+    assert_eq!(world.state(0), TunnelState::NotListed);
+    assert_eq!((world.installs(0), world.installs(1)), (0, 0));
+    world.start(0, b"another key");
+    world.run(30_000);
+    assert_ne!(world.state(0), TunnelState::NotListed);
+    assert_eq!((world.installs(0), world.installs(1)), (0, 0));
+    // Listed at last.
+    world.unlisted = None;
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(60_000);
+    world.assert_one_pair();
+}
+
+#[test]
+fn unlisted_addresses_are_answered_at_most_so_often() {
+    let mut world = World::new(3, Net::perfect());
+    world.unlisted = Some(1);
+    world.start(1, b"key");
+    world.record = Some(Vec::new());
+    world.flood_with_cookies(0, 1, 200);
+    // Each had its cookie; a few got on, and none came to anything.
+    world.run(1_000);
+    assert_eq!(world.sas_installed_now(1), 0);
+}
+
+#[test]
+fn a_nat_between_us_is_named() {
+    let mut world = World::new(4, Net::perfect());
+    world.behind_nat = Some(0);
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(60_000);
+    for side in 0..2 {
+        let TunnelState::Failed(text) = world.state(side) else {
+            panic!("{side}: {:?}", world.state(side));
+        };
+        assert!(text.starts_with("a NAT between us"), "{text}");
+        assert_eq!(world.installs(side), 0);
+    }
+}

@@ -1,0 +1,98 @@
+//! What somebody who can send from a peer's address does.
+
+use tutti::ike::Random;
+
+use super::{Net, World, socket};
+
+impl World {
+    /// Random bytes, many behind a header that looks right.
+    pub fn garbage(&mut self, datagrams: usize) {
+        for n in 0..datagrams {
+            let mut bytes = vec![0; (self.random.next() >> 56) as usize];
+            self.random.fill(&mut bytes);
+            let length = bytes.len() as u32;
+            if n % 4 != 0 && bytes.len() >= 28 {
+                bytes[16] = 33 + bytes[16] % 16;
+                bytes[17] = 0x20;
+                bytes[18] = 34 + bytes[18] % 4;
+                bytes[20..24].copy_from_slice(&[0; 4]);
+                bytes[24..28].copy_from_slice(&length.to_be_bytes());
+            }
+            if n % 8 == 1 && bytes.len() >= 28 {
+                bytes[8..16].copy_from_slice(&[0; 8]);
+                bytes[19] = 8;
+            }
+            let (side, now) = (n % 2, self.now);
+            self.tunnels(side)
+                .handle_datagram(now, socket(1 - side), &bytes);
+            self.pump(side);
+        }
+    }
+
+    /// First requests of `from` to `to` by somebody who forges that address and sees the answers, so
+    /// that each returns its cookie.
+    pub fn flood_with_cookies(&mut self, from: usize, to: usize, count: usize) {
+        for _ in 0..count {
+            let mut stranger = World::new(self.random.next(), Net::perfect());
+            stranger.start(from, b"stranger");
+            let now = self.now;
+            for _ in 0..2 {
+                let Some((_, bytes)) = stranger.wire.pop_first().map(|(_, sent)| sent) else {
+                    break;
+                };
+                self.tunnels(to).handle_datagram(now, socket(from), &bytes);
+                while let Some(answer) = self.tunnels(to).poll_transmit() {
+                    stranger.inject(from, &answer.bytes);
+                }
+            }
+        }
+    }
+
+    /// Delivers a datagram to `to` as if the other side had sent it.
+    pub fn inject(&mut self, to: usize, bytes: &[u8]) {
+        let now = self.now;
+        self.tunnels(to).handle_datagram(now, socket(1 - to), bytes);
+        self.pump(to);
+    }
+
+    /// `bytes` with something wrong: bits, length, cut, joined with itself, or another's header.
+    pub fn mutated(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        let at = (self.random.next() >> 33) as usize % bytes.len().max(1);
+        let value = (self.random.next() >> 56) as u8;
+        match self.random.next() >> 61 {
+            0 => bytes.truncate(at),
+            1 => bytes.extend_from_within(at..),
+            2 => bytes.rotate_left(at),
+            3 => bytes.insert(at, value),
+            4 => bytes[at..].fill(value),
+            _ => {}
+        }
+        for _ in 0..self.random.next() >> 62 {
+            if !bytes.is_empty() {
+                let at = (self.random.next() >> 33) as usize % bytes.len();
+                bytes[at] = (self.random.next() >> 56) as u8;
+            }
+        }
+        // Most mutants shall get past the length check.
+        let length = (bytes.len() as u32).to_be_bytes();
+        if let Some(field) = bytes.get_mut(24..28)
+            && self.random.chance(80)
+        {
+            field.copy_from_slice(&length);
+        }
+        bytes
+    }
+
+    /// Spoofed first requests of `from` to `to`.
+    pub fn flood_first_requests(&mut self, from: usize, to: usize, count: usize) {
+        for _ in 0..count {
+            let mut stranger = World::new(self.random.next(), Net::perfect());
+            stranger.start(from, b"stranger");
+            let (_, bytes) = stranger.wire.values().next().cloned().unwrap();
+            let now = self.now;
+            self.tunnels(to).handle_datagram(now, socket(from), &bytes);
+            while self.tunnels(to).poll_transmit().is_some() {}
+        }
+    }
+}
