@@ -126,3 +126,21 @@ fn a_system_with_others_in_its_list_waits_and_founds_nothing() {
     let words = refused.expect_err("must be refused");
     assert!(words.contains("Cluster pre-shared key") && words.contains("not an IP address"));
 }
+
+#[test]
+fn a_changed_profile_is_in_use_at_once_and_named_until_all_peers_have_it() {
+    let cluster = Cluster::start("profile");
+    cluster.form_pair();
+    let [a, b, _] = &cluster.peers;
+    let both = json!({ "peer1": a.ip, "peer2": b.ip, "profile": "main-mode" });
+    a.set(both.clone());
+    a.wait_state(&b.ip, "Different IKE profile");
+    b.wait_state(&a.ip, "Different IKE profile");
+    b.set(both);
+    a.wait_state(&b.ip, "Active as peer-b");
+    b.wait_state(&a.ip, "Active as peer-a");
+    assert_eq!(b.get("/cluster")["profile"], "main-mode");
+    // What is left out stays.
+    b.set(json!({ "peer1": a.ip, "peer2": b.ip }));
+    assert_eq!(b.get("/cluster")["profile"], "main-mode");
+}

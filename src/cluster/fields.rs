@@ -1,107 +1,119 @@
 //! The fields of *System > Clustering* and what may stand in them.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::choice::{AdditionalKeyExchange, Authentication, Choice, IkeProfile};
 use super::key::{self, KeyProblem};
+use super::pem::{Pem, PemChange};
+use super::{Field, Problem};
 use crate::tunnel::message::{Peer, PeerList, reqid};
 
-/// The saved cluster fields, without the key.
+/// The saved cluster fields, without key and certificates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fields {
     /// Peer 1 to 3 IP address; a hole in the list is allowed.
     pub peers: [Option<IpAddr>; 3],
+    /// IKE profile.
+    #[serde(default)]
+    pub profile: IkeProfile,
+    /// Pre-shared key or certificates.
+    #[serde(default)]
+    pub authentication: Authentication,
+    /// Whether IKEv2 must do a second key exchange.
+    #[serde(default)]
+    pub additional: AdditionalKeyExchange,
 }
 
-/// A field of the page, to place a message beside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Field {
-    /// Cluster pre-shared key.
-    Key,
-    /// Peer 1 IP address.
-    Peer1,
-    /// Peer 2 IP address.
-    Peer2,
-    /// Peer 3 IP address.
-    Peer3,
-}
-
-impl Field {
-    /// The peer fields, in order.
-    pub const PEERS: [Field; 3] = [Field::Peer1, Field::Peer2, Field::Peer3];
-
-    /// The label on the page.
-    pub fn label(self) -> &'static str {
-        match self {
-            Field::Key => "Cluster pre-shared key",
-            Field::Peer1 => "Peer 1 IP address",
-            Field::Peer2 => "Peer 2 IP address",
-            Field::Peer3 => "Peer 3 IP address",
-        }
-    }
-}
-
-/// What stands against saving, beside its field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
-    /// The field.
-    pub field: Field,
-    /// The message.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field.label(), self.message)
-    }
-}
-
-/// What an operator typed and saved.
+/// What an operator typed and saved. `None` leaves what is saved.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Change {
-    /// The new key; `None` leaves the saved one, empty deletes it.
+    /// The new key; empty deletes it.
     pub key: Option<String>,
     /// The three peer fields as typed.
     pub peers: [String; 3],
+    /// IKE profile.
+    pub profile: Option<IkeProfile>,
+    /// Pre-shared key or certificates.
+    pub authentication: Option<Authentication>,
+    /// Whether IKEv2 must do a second key exchange.
+    pub additional: Option<AdditionalKeyExchange>,
+    /// The certificate fields.
+    pub pem: PemChange,
+}
+
+/// What is saved of the other fields when some are changed.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    /// The fields.
+    pub fields: &'a Fields,
+    /// Whether there is a key.
+    pub keyed: bool,
+    /// The certificate fields.
+    pub pem: &'a Pem,
+}
+
+/// The fields to save.
+pub struct Checked {
+    /// Peers and choices.
+    pub fields: Fields,
+    /// Whether there is a key afterwards.
+    pub keyed: bool,
+    /// The certificate fields. What is in them is not judged yet.
+    pub pem: Pem,
 }
 
 impl Change {
-    /// Judges the whole form. `own` are this system's addresses, `has_key` whether one is saved.
-    /// On success: the fields to save, and whether a key is set afterwards.
-    pub fn check(&self, own: &[IpAddr], has_key: bool) -> Result<(Fields, bool), Vec<Problem>> {
+    /// Everything back to what a new system has: standalone, no key, no certificates.
+    pub fn clear() -> Self {
+        Self {
+            key: Some(String::new()),
+            peers: Default::default(),
+            profile: Some(IkeProfile::default()),
+            authentication: Some(Authentication::default()),
+            additional: Some(AdditionalKeyExchange::default()),
+            pem: PemChange {
+                certificate: Some(String::new()),
+                key: None,
+                authorities: Some(String::new()),
+                revocation_lists: Some(String::new()),
+            },
+        }
+    }
+
+    /// Judges the whole form. `own` are this system's addresses.
+    pub fn check(&self, own: &[IpAddr], saved: Saved<'_>) -> Result<Checked, Vec<Problem>> {
         let mut problems = Vec::new();
-        let mut fields = Fields::default();
+        let mut fields = Fields {
+            peers: [None; 3],
+            profile: self.profile.unwrap_or(saved.fields.profile),
+            authentication: self.authentication.unwrap_or(saved.fields.authentication),
+            additional: self.additional.unwrap_or(saved.fields.additional),
+        };
         for (index, text) in self.peers.iter().enumerate() {
             match parse(text.trim(), own.iter().any(IpAddr::is_loopback)) {
                 Ok(address) => fields.peers[index] = address,
-                Err(message) => {
-                    problems.push(Problem {
-                        field: Field::PEERS[index],
-                        message: message.into(),
-                    });
-                }
+                Err(message) => problems.push(Problem::new(Field::PEERS[index], message)),
             }
         }
         let keyed = match self.key.as_deref() {
-            None => has_key,
+            None => saved.keyed,
             Some("") => false,
             Some(key) => {
                 if let Err(problem) = key::check(key) {
-                    problems.push(Problem {
-                        field: Field::Key,
-                        message: key_message(&problem),
-                    });
+                    problems.push(Problem::new(Field::Key, key_message(&problem)));
                 }
                 true
             }
         };
+        let pem = self.pem.apply(saved.pem);
+        let certified = fields.authentication == Authentication::Certificates;
+        pem.check(certified && !fields.is_blank(), &mut problems);
         fields.check_together(own, keyed, &mut problems);
         if problems.is_empty() {
-            Ok((fields, keyed))
+            Ok(Checked { fields, keyed, pem })
         } else {
             Err(problems)
         }
@@ -145,12 +157,7 @@ impl Fields {
     }
 
     fn check_together(&self, own: &[IpAddr], keyed: bool, problems: &mut Vec<Problem>) {
-        let mut say = |field, message: &str| {
-            problems.push(Problem {
-                field,
-                message: message.into(),
-            });
-        };
+        let mut say = |field, message: &str| problems.push(Problem::new(field, message));
         for index in 1..3 {
             let Some(address) = self.peers[index] else {
                 continue;
@@ -196,7 +203,13 @@ impl Fields {
                 "two fields hold addresses of this system; only one may",
             );
         }
-        if !self.is_blank() && !keyed {
+        let certified = self.authentication == Authentication::Certificates;
+        if certified && self.profile != IkeProfile::Ikev2 {
+            let profile = self.profile.words();
+            let message = format!("the profile {profile} takes the pre-shared key only");
+            say(Field::Authentication, &message);
+        }
+        if !self.is_blank() && !keyed && !certified {
             say(Field::Key, "is missing; peers need the same key on each");
         }
         if self.is_blank() && keyed {
@@ -254,12 +267,18 @@ mod tests {
         Change {
             key: key.map(Into::into),
             peers: peers.map(Into::into),
+            ..Change::default()
         }
     }
 
-    fn refused(key: Option<&str>, peers: [&str; 3]) -> Vec<(Field, String)> {
+    fn check(change: &Change, keyed: bool) -> Result<Checked, Vec<Problem>> {
         let own = ["192.0.2.11".parse().unwrap()];
-        let problems = change(key, peers).check(&own, false).unwrap_err();
+        let (fields, pem) = (&Fields::default(), &Pem::default());
+        change.check(&own, Saved { fields, keyed, pem })
+    }
+
+    fn refused(key: Option<&str>, peers: [&str; 3]) -> Vec<(Field, String)> {
+        let problems = check(&change(key, peers), false).err().unwrap();
         problems.into_iter().map(|p| (p.field, p.message)).collect()
     }
 
@@ -311,16 +330,74 @@ mod tests {
     fn a_hole_in_the_list_is_allowed_and_keeps_the_reqids() {
         let own = ["192.0.2.11".parse().unwrap()];
         let form = change(Some(KEY), ["192.0.2.11", "", "192.0.2.13"]);
-        let (fields, keyed) = form.check(&own, false).unwrap();
-        assert!(keyed);
-        let list = fields.peer_list(&own).unwrap();
+        let checked = check(&form, false).ok().unwrap();
+        assert!(checked.keyed);
+        let list = checked.fields.peer_list(&own).unwrap();
         assert_eq!(list.peers.len(), 1);
         assert_eq!(list.peers[0].reqid, 7403);
     }
 
     #[test]
     fn clearing_everything_is_allowed() {
-        let (fields, keyed) = change(Some(""), ["", "", ""]).check(&[], true).unwrap();
-        assert!(fields.is_blank() && !keyed);
+        let checked = check(&change(Some(""), ["", "", ""]), true).ok().unwrap();
+        assert!(checked.fields.is_blank() && !checked.keyed);
+    }
+
+    #[test]
+    fn certificates_take_the_place_of_the_key_in_ikev2_alone() {
+        let mut form = change(None, ["192.0.2.11", "", ""]);
+        form.authentication = Some(Authentication::Certificates);
+        let problems = check(&form, false).err().unwrap();
+        let fields: Vec<Field> = problems.iter().map(|p| p.field).collect();
+        let missing = [
+            Field::Certificate,
+            Field::CertificateKey,
+            Field::Authorities,
+        ];
+        assert_eq!(fields, missing, "the cluster key is not asked for");
+        form.pem = PemChange {
+            certificate: Some("certificate".into()),
+            key: Some(zeroize::Zeroizing::new("key".into())),
+            authorities: Some("authorities".into()),
+            revocation_lists: None,
+        };
+        let checked = check(&form, false).ok().unwrap();
+        assert_eq!(checked.pem.certificate, "certificate");
+        for profile in [IkeProfile::MainMode, IkeProfile::GuideEra] {
+            form.profile = Some(profile);
+            let problems = check(&form, false).err().unwrap();
+            assert_eq!(problems[0].field, Field::Authentication, "{profile:?}");
+            assert!(problems[0].message.contains(profile.words()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_typed_stays_as_it_is_saved() {
+        let fields = Fields {
+            profile: IkeProfile::MainMode,
+            additional: AdditionalKeyExchange::Off,
+            ..Fields::default()
+        };
+        let (own, pem) = (["192.0.2.11".parse().unwrap()], &Pem::default());
+        let saved = Saved {
+            fields: &fields,
+            keyed: true,
+            pem,
+        };
+        let form = change(None, ["192.0.2.11", "", ""]);
+        let checked = form.check(&own, saved).ok().unwrap();
+        assert_eq!(checked.fields.profile, IkeProfile::MainMode);
+        assert_eq!(checked.fields.additional, AdditionalKeyExchange::Off);
+        let cleared = Change::clear().check(&own, saved).ok().unwrap();
+        assert_eq!(cleared.fields, Fields::default());
+    }
+
+    #[test]
+    fn fields_saved_before_there_were_choices_are_still_read() {
+        let old = r#"{"peers":["192.0.2.11",null,null]}"#;
+        let fields: Fields = serde_json::from_str(old).unwrap();
+        assert_eq!(fields.profile, IkeProfile::Ikev2);
+        assert_eq!(fields.authentication, Authentication::PreSharedKey);
+        assert_eq!(fields.additional, AdditionalKeyExchange::Required);
     }
 }

@@ -25,6 +25,9 @@ pub enum Step {
     Leave,
 }
 
+/// `keyed`: whether there is something to prove itself with, key or certificates, and anything to
+/// prove it for.
+///
 /// The founding rule: a node without a cluster founds one only as the printed procedure has it,
 /// with a key, itself in Peer 1 and Peers 2 and 3 blank. So replaced hardware at Peer 1's address
 /// cannot found a second, empty cluster: its list names the others.
@@ -49,6 +52,7 @@ mod tests {
     fn step(peers: [&str; 3], keyed: bool, cluster: Option<[u8; 16]>) -> Step {
         let fields = Fields {
             peers: peers.map(|text| text.parse().ok()),
+            ..Fields::default()
         };
         next_step(&fields, keyed, &["192.0.2.11".parse().unwrap()], cluster)
     }

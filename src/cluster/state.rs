@@ -76,7 +76,7 @@ pub fn peer_state(
             return say("No common proposal for the tunnel".into(), Colour::Red);
         }
         TunnelState::NotListed => return say("Not in its peer list".into(), Colour::Red),
-        TunnelState::Failed(why) => return say(why.clone(), Colour::Red),
+        TunnelState::Failed(why) => return say(sentence(why), Colour::Red),
         TunnelState::Up { certificate: None } => {
             return say(
                 "Tunnel is up, but no Tutti node answers there".into(),
@@ -132,6 +132,13 @@ impl PeerState {
     }
 }
 
+/// With a capital letter, as all states begin.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + letters.as_str()
+}
+
 /// Thousands separated by commas.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -185,6 +192,12 @@ mod tests {
                 TunnelState::NotListed,
                 none(),
                 "Not in its peer list",
+                Colour::Red,
+            ),
+            (
+                TunnelState::Failed("different IKE profile".into()),
+                none(),
+                "Different IKE profile",
                 Colour::Red,
             ),
             (up(), live(), "Active as b", Colour::Green),

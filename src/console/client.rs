@@ -1,5 +1,6 @@
 //! Commands that ask `serve` over its local socket: status, peers, cluster, tables, conflicts.
 
+mod cluster;
 mod http;
 mod print;
 
@@ -43,25 +44,9 @@ pub struct Output {
 pub enum Cluster {
     /// Shows the fields; the key itself is never shown.
     Show(Output),
-    /// Sets all three peer fields, and the key if one is given; a field left out becomes blank.
-    Set {
-        /// File with the cluster pre-shared key, or - for standard input. Default: keep the key.
-        #[arg(long)]
-        key_file: Option<PathBuf>,
-        /// Peer 1 IP address.
-        #[arg(long, default_value = "")]
-        peer1: String,
-        /// Peer 2 IP address.
-        #[arg(long, default_value = "")]
-        peer2: String,
-        /// Peer 3 IP address.
-        #[arg(long, default_value = "")]
-        peer3: String,
-        /// How to print.
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Deletes key and peers: this system leaves its cluster and keeps its data.
+    /// Sets all three peer fields, and whatever else is given; a peer left out becomes blank.
+    Set(Box<cluster::Set>),
+    /// Deletes key, peers and certificates: this system leaves its cluster and keeps its data.
     Clear(Output),
     /// Prints a new random key.
     GenerateKey(Output),
@@ -250,20 +235,9 @@ fn show(output: Output, answer: Value, people: fn(&Value) -> String) -> Result<(
 fn cluster(client: &Client, command: Cluster) -> Result<(), Failure> {
     match command {
         Cluster::Show(output) => show(output, client.get("/cluster")?, print::cluster),
-        Cluster::Set {
-            key_file,
-            peer1,
-            peer2,
-            peer3,
-            output,
-        } => {
-            let key = key_file.map(|path| read_key(&path)).transpose()?;
-            let body = json!({ "key": key, "peer1": peer1, "peer2": peer2, "peer3": peer3 });
-            show(
-                output,
-                client.send(Method::PUT, "/cluster", &body)?,
-                print::cluster,
-            )
+        Cluster::Set(set) => {
+            let answer = client.send(Method::PUT, "/cluster", &set.body()?)?;
+            show(set.output, answer, print::cluster)
         }
         Cluster::Clear(output) => {
             let answer = client.send(Method::DELETE, "/cluster", &Value::Null)?;
@@ -292,16 +266,6 @@ fn read_text(path: &std::path::Path, max: u64) -> Result<String, Failure> {
         true => Err(format!("{}: more than {max} bytes", path.display()).into()),
         false => Ok(text),
     }
-}
-
-/// The key without the line end that editors and `echo` leave.
-fn read_key(path: &std::path::Path) -> Result<String, Failure> {
-    let text = read_text(path, 4096)?;
-    let key = text.trim_end_matches(['\r', '\n']);
-    if key.is_empty() {
-        return Err("the key is empty; to leave a cluster use: tutti cluster clear".into());
-    }
-    Ok(key.to_owned())
 }
 
 fn tables(client: &Client, command: Tables) -> Result<(), Failure> {

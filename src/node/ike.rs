@@ -1,7 +1,8 @@
 //! The `ike` role: drives [`Tunnels`] with datagrams, timers, and words from `serve` and `keyer`.
 //!
 //! Its input is hostile until authenticated, so it has no privilege: `keyer` performs what it
-//! decides, `serve` tells it what to want. It keeps nothing on disk.
+//! decides, `serve` tells it what to want. On disk it keeps one secret, that of quick crash
+//! detection.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future;
@@ -17,17 +18,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::Dirs;
 use super::ipc::{self, Allowed, Connection};
+use super::{Dirs, token_secret};
 use crate::ike::Certified;
 use crate::ike::suite::SuiteError;
 use crate::sys::socket;
 use crate::tls::IkeCertificates;
-use crate::tunnel::Tunnels;
 use crate::tunnel::message::{
     Certificates, Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, Peer, PeerList,
     PeerStatus, Profile, Secret, reqid,
 };
+use crate::tunnel::{Transmit, Tunnels};
 
 /// The ISAKMP port (RFC 7296 section 2).
 const ISAKMP_PORT: u16 = 500;
@@ -63,12 +64,20 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let (configure, configured) = mpsc::channel(16);
     let (publish, status) = watch::channel(Vec::new());
     let mut node = Ike::new(dirs.run.join("keyer.sock"), publish)?;
+    let place = std::env::var_os("STATE_DIRECTORY").map_or(dirs.state.clone(), PathBuf::from);
+    match token_secret::load(&place.join("ike-tokens")) {
+        Ok(secret) => node.tunnels.set_token_secret(secret),
+        Err(error) => tracing::warn!(
+            "peers will notice a restart later: no secret in {}: {error}",
+            place.display()
+        ),
+    }
     if let Some(path) = &args.desired {
         let (desired, lifetimes) = read_desired(path)?;
         if let Some([child, ike]) = lifetimes {
             node.tunnels.set_lifetimes(child * 1000, ike * 1000);
         }
-        node.configure(Some(desired));
+        node.configure(Some(desired)).await;
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let accepting = async {
@@ -166,12 +175,19 @@ impl Ike {
         self.began.elapsed().as_millis() as u64
     }
 
-    fn configure(&mut self, desired: Option<Desired>) {
+    async fn configure(&mut self, desired: Option<Desired>) {
         let local = desired.as_ref().map(|desired| desired.list.local);
-        if self.local != local && !self.inherited {
-            self.socket = None;
+        if self.local != local {
+            // What stands belongs to the address that goes, and so do its farewells.
+            self.tunnels.configure(self.now(), None, None);
+            while let Some(transmit) = self.tunnels.poll_transmit() {
+                self.send(&transmit).await;
+            }
+            if !self.inherited {
+                self.socket = None;
+            }
+            self.local = local;
         }
-        self.local = local;
         let given = desired.as_ref().and_then(|d| d.certificates.as_ref());
         let certified: Option<Arc<dyn Certified>> = match given.map(|c| IkeCertificates::new(c)) {
             None => None,
@@ -204,7 +220,7 @@ impl Ike {
                 },
                 reply = hear(self.keyer.as_mut()) => self.heard(reply),
                 request = asked.recv() => match request {
-                    Some(Asked::Configure(desired)) => self.configure(desired),
+                    Some(Asked::Configure(desired)) => self.configure(desired).await,
                     Some(Asked::Refresh) => self.publish_status(),
                     None => return,
                 },
@@ -237,10 +253,7 @@ impl Ike {
             let Some(transmit) = self.tunnels.poll_transmit() else {
                 break;
             };
-            if let Err(error) = self.transmit(transmit.to, &transmit.bytes).await {
-                // Retransmission covers it; a route may still be missing at boot.
-                tracing::debug!("cannot send to {}: {error}", transmit.to);
-            }
+            self.send(&transmit).await;
         }
         if self.tunnels.status_changed() {
             self.publish_status();
@@ -263,12 +276,15 @@ impl Ike {
         }
     }
 
-    async fn transmit(&self, to: SocketAddr, bytes: &[u8]) -> std::io::Result<()> {
+    async fn send(&self, transmit: &Transmit) {
         let (Some(socket), Some(local)) = (&self.socket, self.local) else {
-            return Err(std::io::ErrorKind::NotConnected.into());
+            return;
         };
-        let send = || socket::send_from(socket, local, to, bytes);
-        socket.async_io(Interest::WRITABLE, send).await
+        let send = || socket::send_from(socket, local, transmit.to, &transmit.bytes);
+        if let Err(error) = socket.async_io(Interest::WRITABLE, send).await {
+            // Retransmission covers it; a route may still be missing at boot.
+            tracing::debug!("cannot send to {}: {error}", transmit.to);
+        }
     }
 
     fn heard(&mut self, reply: Result<Option<KeyerReply>, ipc::IpcError>) {

@@ -179,10 +179,13 @@ impl Keyer {
         // leave two. The new one stands first, so no packet finds none.
         let replaced = |old: &xfrm::InstalledSa| {
             let same_way = old.source == local && old.destination == peer.address;
-            !sa.inbound && same_way && is_ours(old.reqid) && old.spi != 0
+            same_way && is_ours(old.reqid) && old.spi != 0
         };
-        let mut earlier = xfrm::installed(&mut self.xfrm)?;
-        earlier.retain(replaced);
+        let mut earlier = Vec::new();
+        if !sa.inbound {
+            earlier = xfrm::installed(&mut self.xfrm)?;
+            earlier.retain(replaced);
+        }
         xfrm::install(&mut self.xfrm, local, peer.reqid, sa)?;
         if !earlier.is_empty() {
             std::thread::sleep(OUTBOUND_GRACE);

@@ -155,6 +155,7 @@ fn first_cluster(node: &Node) -> Result<(), Failure> {
         let change = Change {
             key: Some(fields.key.0.clone()),
             peers,
+            ..Change::default()
         };
         if let Err(error) = node.save(&change) {
             tracing::error!("the cluster fields of the first boot were refused: {error}");

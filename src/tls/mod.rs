@@ -6,6 +6,7 @@
 
 mod identity;
 mod ike;
+mod ike_keys;
 mod pinned;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ServerConfig};
 
 pub use identity::Identity;
-pub use ike::IkeCertificates;
+pub use ike::{IkeCertificates, given};
 pub use pinned::{accept_config, dial_config};
 
 use crate::tunnel::message::CertDigest;

@@ -11,10 +11,12 @@ use axum::{Json, Router};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
+use super::cluster_page::chosen;
 use super::guard::{Caller, refuse};
 use super::{Web, conflicts, rows, session};
-use crate::cluster::{Change, check_key, key_from_random};
+use crate::cluster::{Change, Field, PemChange, Problem, check_key, key_from_random};
 use crate::node::serve::node::{ClusterView, SaveError, VERSION, hex, random};
 use crate::replica::schema::Keys;
 use crate::store::administrators;
@@ -98,6 +100,10 @@ fn cluster_json(view: &ClusterView) -> Value {
         "peer1": view.peers[0].address,
         "peer2": view.peers[1].address,
         "peer3": view.peers[2].address,
+        "profile": view.fields.profile,
+        "authentication": view.fields.authentication,
+        "additional_key_exchange": view.fields.additional,
+        "certificate": view.certificates,
     })
 }
 
@@ -105,6 +111,7 @@ async fn cluster(State(web): State<Web>) -> Json<Value> {
     Json(cluster_json(&web.node.view()))
 }
 
+/// Peers left out become blank; everything else left out stays. An empty text deletes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ClusterBody {
@@ -112,29 +119,49 @@ struct ClusterBody {
     peer1: Option<String>,
     peer2: Option<String>,
     peer3: Option<String>,
+    profile: Option<String>,
+    authentication: Option<String>,
+    additional_key_exchange: Option<String>,
+    certificate: Option<String>,
+    certificate_key: Option<String>,
+    authorities: Option<String>,
+    revocation_lists: Option<String>,
+}
+
+impl ClusterBody {
+    fn change(self) -> Result<Change, Problem> {
+        let additional = self.additional_key_exchange.as_deref();
+        Ok(Change {
+            key: self.key,
+            peers: [self.peer1, self.peer2, self.peer3].map(Option::unwrap_or_default),
+            profile: chosen(Field::Profile, self.profile.as_deref())?,
+            authentication: chosen(Field::Authentication, self.authentication.as_deref())?,
+            additional: chosen(Field::AdditionalKeyExchange, additional)?,
+            pem: PemChange {
+                certificate: self.certificate,
+                key: self.certificate_key.map(Zeroizing::new),
+                authorities: self.authorities,
+                revocation_lists: self.revocation_lists,
+            },
+        })
+    }
 }
 
 async fn put_cluster(State(web): State<Web>, Json(body): Json<ClusterBody>) -> Answer {
-    let peers = [body.peer1, body.peer2, body.peer3].map(Option::unwrap_or_default);
-    save(
-        &web,
-        Change {
-            key: body.key,
-            peers,
-        },
-    )
-    .await
+    match body.change() {
+        Ok(change) => save(&web, change).await,
+        Err(problem) => Err(unacceptable(&[problem])),
+    }
 }
 
 async fn clear_cluster(State(web): State<Web>) -> Answer {
-    save(
-        &web,
-        Change {
-            key: Some(String::new()),
-            peers: Default::default(),
-        },
-    )
-    .await
+    save(&web, Change::clear()).await
+}
+
+fn unacceptable(problems: &[Problem]) -> Response {
+    let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let body = json!({ "error": words.join("; "), "problems": problems });
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
 }
 
 async fn save(web: &Web, change: Change) -> Answer {
@@ -142,11 +169,7 @@ async fn save(web: &Web, change: Change) -> Answer {
     let saved = tokio::task::spawn_blocking(move || node.save(&change)).await;
     match saved {
         Ok(Ok(())) => Ok(Json(cluster_json(&web.node.view()))),
-        Ok(Err(SaveError::Fields(problems))) => {
-            let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            let body = json!({ "error": words.join("; "), "problems": problems });
-            Err((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response())
-        }
+        Ok(Err(SaveError::Fields(problems))) => Err(unacceptable(&problems)),
         Ok(Err(SaveError::Store(error))) => Err(failed(&error)),
         Err(_) => Err(refuse(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,4 +1,5 @@
-//! *System > Clustering*: the key, the three peer fields, and the state beside each.
+//! *System > Clustering*: the key, the three peer fields and the state beside each, and how tunnels
+//! are keyed.
 
 use axum::Router;
 use axum::extract::{Extension, Form, State};
@@ -9,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::guard::Caller;
 use super::{Web, pages, picture};
-use crate::cluster::{Change, Field, Problem};
-use crate::node::serve::node::SaveError;
+use crate::cluster::{Authentication, Change, Choice, Field, PemChange, Problem};
+use crate::node::serve::node::{ClusterView, SaveError};
+use zeroize::Zeroizing;
 
 /// The routes.
 pub fn router() -> Router<Web> {
@@ -26,6 +28,48 @@ struct Typed {
     peer1: String,
     peer2: String,
     peer3: String,
+    profile: Option<String>,
+    authentication: Option<String>,
+    additional_key_exchange: Option<String>,
+    certificate: Option<String>,
+    certificate_key: Option<String>,
+    authorities: Option<String>,
+    revocation_lists: Option<String>,
+}
+
+impl Typed {
+    /// What it changes. A blank private key leaves the saved one, which the page never shows.
+    fn change(&self) -> Result<Change, Problem> {
+        let key = self.certificate_key.as_ref();
+        Ok(Change {
+            key: (self.key != KEPT).then(|| self.key.clone()),
+            peers: [&self.peer1, &self.peer2, &self.peer3].map(|text| text.trim().to_owned()),
+            profile: chosen(Field::Profile, self.profile.as_deref())?,
+            authentication: chosen(Field::Authentication, self.authentication.as_deref())?,
+            additional: chosen(
+                Field::AdditionalKeyExchange,
+                self.additional_key_exchange.as_deref(),
+            )?,
+            pem: PemChange {
+                certificate: self.certificate.clone(),
+                key: key
+                    .filter(|key| !key.trim().is_empty())
+                    .map(|key| Zeroizing::new(key.clone())),
+                authorities: self.authorities.clone(),
+                revocation_lists: self.revocation_lists.clone(),
+            },
+        })
+    }
+}
+
+/// One of few by its name; none stays none.
+pub fn chosen<T: Choice>(field: Field, name: Option<&str>) -> Result<Option<T>, Problem> {
+    let Some(name) = name else { return Ok(None) };
+    let found = T::named(name).ok_or_else(|| {
+        let names: Vec<&str> = T::ALL.iter().map(|one| one.name()).collect();
+        Problem::new(field, format!("must be one of: {}", names.join(", ")))
+    });
+    found.map(Some)
 }
 
 async fn show(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
@@ -37,9 +81,9 @@ async fn save(
     Extension(caller): Extension<Caller>,
     Form(typed): Form<Typed>,
 ) -> Response {
-    let change = Change {
-        key: (typed.key != KEPT).then(|| typed.key.clone()),
-        peers: [&typed.peer1, &typed.peer2, &typed.peer3].map(|text| text.trim().to_owned()),
+    let change = match typed.change() {
+        Ok(change) => change,
+        Err(problem) => return render(&web, &caller, Some(&typed), &[problem], ""),
     };
     let node = web.node.clone();
     let saved = tokio::task::spawn_blocking(move || node.save(&change)).await;
@@ -49,14 +93,11 @@ async fn save(
             &caller,
             None,
             &[],
-            "Saved: the peer addresses are in use.",
+            "Saved: the cluster fields are in use.",
         ),
         Ok(Err(SaveError::Fields(problems))) => render(&web, &caller, Some(&typed), &problems, ""),
         Ok(Err(SaveError::Store(error))) => {
-            let problem = Problem {
-                field: Field::Key,
-                message: error.to_string(),
-            };
+            let problem = Problem::new(Field::Key, error.to_string());
             render(&web, &caller, Some(&typed), &[problem], "")
         }
         Err(_) => pages::not_found().await,
@@ -72,11 +113,12 @@ fn render(
 ) -> Response {
     let view = web.node.view();
     let message = |field: Field| {
-        problems
-            .iter()
-            .find(|problem| problem.field == field)
-            .map(|problem| &problem.message)
+        let found = problems.iter().find(|problem| problem.field == field);
+        found.map(|problem| problem.message.clone())
     };
+    let certified = view.certificates.is_some()
+        || view.fields.authentication == Authentication::Certificates
+        || typed.is_some_and(|typed| typed.authentication.as_deref() == Some("certificates"));
     let peers: Vec<Value> = view
         .peers
         .iter()
@@ -100,6 +142,10 @@ fn render(
         .collect();
     let context = json!({
         "title": "Clustering",
+        "choices": choices(&view, typed, &message),
+        "texts": texts(web, typed, &message),
+        "certificates": view.certificates,
+        "certified": certified,
         "peers": peers,
         "key": if view.key_set { KEPT } else { "" },
         "key_label": Field::Key.label(),
@@ -112,4 +158,80 @@ fn render(
         "own": web.node.own,
     });
     pages::page(web, caller, "clustering.html", "clustering", context)
+}
+
+type Message<'a> = &'a dyn Fn(Field) -> Option<String>;
+
+/// The three choices, each with what is chosen.
+fn choices(view: &ClusterView, typed: Option<&Typed>, message: Message<'_>) -> Vec<Value> {
+    let fields = &view.fields;
+    let typed = |of: fn(&Typed) -> &Option<String>| typed.and_then(|typed| of(typed).clone());
+    vec![
+        choice(
+            (Field::Profile, "profile", message),
+            fields.profile,
+            typed(|typed| &typed.profile),
+        ),
+        choice(
+            (Field::Authentication, "authentication", message),
+            fields.authentication,
+            typed(|typed| &typed.authentication),
+        ),
+        choice(
+            (
+                Field::AdditionalKeyExchange,
+                "additional_key_exchange",
+                message,
+            ),
+            fields.additional,
+            typed(|typed| &typed.additional_key_exchange),
+        ),
+    ]
+}
+
+fn choice<T: Choice>(
+    (field, id, message): (Field, &str, Message<'_>),
+    saved: T,
+    typed: Option<String>,
+) -> Value {
+    let now = typed.unwrap_or_else(|| saved.name().to_owned());
+    let options = T::ALL.iter().map(
+        |one| json!({ "name": one.name(), "words": one.words(), "chosen": one.name() == now }),
+    );
+    json!({
+        "id": id, "label": field.label(), "options": options.collect::<Vec<_>>(),
+        "problem": message(field),
+    })
+}
+
+/// The certificate fields. What is public is shown; a private key that is saved is not.
+fn texts(web: &Web, typed: Option<&Typed>, message: Message<'_>) -> Vec<Value> {
+    let cluster = web.node.cluster.borrow();
+    let pem = &cluster.pem;
+    let text = |field: Field, id, saved: &str, of: fn(&Typed) -> &Option<String>| {
+        let typed = typed.and_then(|typed| of(typed).as_deref());
+        json!({
+            "id": id, "label": field.label(), "text": typed.unwrap_or(saved),
+            "problem": message(field),
+        })
+    };
+    let key = if pem.key.is_empty() { "" } else { KEPT };
+    vec![
+        text(Field::Certificate, "certificate", &pem.certificate, |t| {
+            &t.certificate
+        }),
+        json!({
+            "id": "certificate_key", "label": Field::CertificateKey.label(), "text": "",
+            "kept": key, "problem": message(Field::CertificateKey),
+        }),
+        text(Field::Authorities, "authorities", &pem.authorities, |t| {
+            &t.authorities
+        }),
+        text(
+            Field::RevocationLists,
+            "revocation_lists",
+            &pem.revocation_lists,
+            |t| &t.revocation_lists,
+        ),
+    ]
 }

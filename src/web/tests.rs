@@ -1,5 +1,7 @@
 //! The router as browsers, programs and strangers meet it.
 
+mod clustering;
+
 use std::sync::Arc;
 
 use axum::Router;

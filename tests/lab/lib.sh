@@ -252,13 +252,14 @@ kill_node() {
   ip -n "$1" xfrm state flush
   ip -n "$1" xfrm policy flush
 }
-# cluster_set HOST KEY PEER1 [PEER2 [PEER3]]
+# cluster_set HOST KEY PEER1 [PEER2 [PEER3]]: with the options in the array CLUSTER, if any.
 cluster_set() {
   local host=$1 key=$2
   shift 2
   echo -n "$key" > "/tmp/n/$host/key"
   tutti_on "$host" cluster set --key-file "/tmp/n/$host/key" \
-    --peer1 "$1" --peer2 "${2:-}" --peer3 "${3:-}" || fail "cluster set on $host"
+    --peer1 "$1" --peer2 "${2:-}" --peer3 "${3:-}" ${CLUSTER[@]+"${CLUSTER[@]}"} ||
+    fail "cluster set on $host"
 }
 # peers_say HOST TEXT [COUNT]: `tutti peers` has the text in that many lines.
 peers_say() { [ "$(tutti_on "$1" peers | grep -c "$2")" -ge "${3:-1}" ]; }

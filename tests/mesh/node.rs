@@ -90,7 +90,11 @@ fn obey(
     match order {
         Order::Cluster(peers) => {
             let key = Some(KEY.to_owned());
-            node.save(&Change { key, peers })?;
+            node.save(&Change {
+                key,
+                peers,
+                ..Change::default()
+            })?;
         }
         Order::Tunnels(up) => {
             let standing = up.into_iter().map(|(address, certificate)| PeerStatus {

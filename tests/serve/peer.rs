@@ -40,6 +40,10 @@ impl Tunnels {
             if cut.contains(&own.list.local) {
                 return TunnelState::NoAnswer;
             }
+            let methods = [other, own].map(|one| (&one.profile, one.certificates.is_some()));
+            if methods[0] != methods[1] {
+                return TunnelState::Failed("different IKE profile".into());
+            }
             if other.key != own.key {
                 return TunnelState::AuthenticationFailed;
             }

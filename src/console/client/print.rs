@@ -71,8 +71,22 @@ pub fn cluster(answer: &Value) -> String {
         ("Peer 1 IP address", "peer1"),
         ("Peer 2 IP address", "peer2"),
         ("Peer 3 IP address", "peer3"),
+        ("IKE profile", "profile"),
+        ("Authentication", "authentication"),
+        ("Additional key exchange", "additional_key_exchange"),
     ];
-    pairs(answer, &names)
+    let mut out = pairs(answer, &names);
+    let certificate = &answer["certificate"];
+    if !certificate.is_null() {
+        let names = [
+            ("Node certificate", "subject"),
+            ("Valid until", "valid_until"),
+            ("Trust anchors", "authorities"),
+            ("Revocation lists", "revocation_lists"),
+        ];
+        out += &pairs(certificate, &names);
+    }
+    out
 }
 
 /// `tutti cluster generate-key`

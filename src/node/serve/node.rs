@@ -11,12 +11,13 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::cluster::{
-    Change, Fields, LinkState, PeerState, Problem, Roster, Standing, Step, next_step, peer_state,
+    Authentication, Change, Checked, Fields, LinkState, PeerState, Pem, Problem, Roster, Saved,
+    Standing, Step, next_step, peer_state,
 };
 use crate::replica::ClusterId;
 use crate::store::{Store, StoreError, local::Local};
-use crate::tls::Identity;
-use crate::tunnel::message::{Desired, PeerStatus, Profile, Secret, TunnelState};
+use crate::tls::{Identity, given};
+use crate::tunnel::message::{Certificates, Desired, PeerStatus, Secret, TunnelState};
 
 /// This software's version, compared between peers.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -30,6 +31,10 @@ pub struct Cluster {
     pub key: Option<Zeroizing<String>>,
     /// The cluster we are a member of.
     pub id: Option<ClusterId>,
+    /// The certificate fields, as typed.
+    pub pem: Pem,
+    /// What is in them.
+    pub certificates: Option<Box<Certificates>>,
 }
 
 /// Everything shared. Held in an `Arc`.
@@ -74,6 +79,10 @@ pub struct ClusterView {
     pub id: Option<String>,
     /// Whether a key is saved; the key itself is never shown.
     pub key_set: bool,
+    /// The fields that say how tunnels are keyed; their peers are in `peers`.
+    pub fields: Fields,
+    /// The saved certificates, if any; their private key is never shown.
+    pub certificates: Option<given::Summary>,
     /// The three fields.
     pub peers: Vec<PeerView>,
 }
@@ -148,22 +157,31 @@ impl Node {
     pub fn save(&self, change: &Change) -> Result<(), SaveError> {
         let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.cluster.borrow().clone();
-        let (fields, keyed) = change
-            .check(&self.own, old.key.is_some())
-            .map_err(SaveError::Fields)?;
+        let saved = Saved {
+            fields: &old.fields,
+            keyed: old.key.is_some(),
+            pem: &old.pem,
+        };
+        let checked = change.check(&self.own, saved).map_err(SaveError::Fields)?;
+        let certificates = self.examine(&checked)?;
+        let Checked { fields, keyed, pem } = checked;
         let key = match &change.key {
             Some(key) if !key.is_empty() => Some(Zeroizing::new(key.clone())),
             Some(_) => None,
             None => old.key.clone(),
         };
+        let certified = fields.authentication == Authentication::Certificates;
+        let proven = keyed || (certified && !fields.is_blank());
         let mut new = Cluster {
             fields,
             key,
             id: old.id,
+            pem,
+            certificates,
         };
-        match next_step(&new.fields, keyed, &self.own, old.id) {
+        match next_step(&new.fields, proven, &self.own, old.id) {
             Step::Found => new.id = Some(random()),
-            Step::Leave => new = Cluster::default(),
+            Step::Leave => (new.key, new.id) = (None, None),
             Step::Stay(_) => {}
         }
         self.keep(&new)?;
@@ -191,6 +209,19 @@ impl Node {
         Ok(())
     }
 
+    /// What is in the certificate fields. They are judged as what this system will prove itself
+    /// with, unless it does not yet.
+    fn examine(&self, checked: &Checked) -> Result<Option<Box<Certificates>>, SaveError> {
+        let list = checked.fields.peer_list(&self.own);
+        let local = list.map(|list| list.local);
+        let found = match checked.fields.authentication {
+            Authentication::Certificates => given::examine(&checked.pem, local),
+            Authentication::PreSharedKey => given::read(&checked.pem),
+        };
+        let found = found.map_err(|problem| SaveError::Fields(vec![problem]))?;
+        Ok(found.map(Box::new))
+    }
+
     /// Changes who was met, and keeps it where that is news. Blocks.
     pub fn change_met(&self, change: impl FnOnce(&mut Roster) -> bool) -> Result<(), StoreError> {
         if self.met.send_if_modified(change) {
@@ -202,6 +233,8 @@ impl Node {
 
     fn keep(&self, cluster: &Cluster) -> Result<(), StoreError> {
         let fields = serde_json::to_vec(&cluster.fields).unwrap_or_default();
+        let pem = &cluster.pem;
+        let text = |of: fn(&Pem) -> &str| Some(of(pem).as_bytes()).filter(|text| !text.is_empty());
         self.local.set(&[
             ("cluster_fields", Some(&fields)),
             (
@@ -209,19 +242,28 @@ impl Node {
                 cluster.key.as_ref().map(|key| key.as_bytes()),
             ),
             ("cluster_id", cluster.id.as_ref().map(|id| &id[..])),
+            ("ike_certificate", text(|pem| &pem.certificate)),
+            ("ike_key", text(|pem| &pem.key)),
+            ("ike_authorities", text(|pem| &pem.authorities)),
+            ("ike_revocation_lists", text(|pem| &pem.revocation_lists)),
         ])
     }
 
     /// What `ike` shall do.
     pub fn desired(&self) -> Option<Desired> {
         let cluster = self.cluster.borrow();
-        let key = cluster.key.as_ref()?;
+        let fields = &cluster.fields;
+        // What is not used is not told, so that changing it touches no tunnel.
+        let (key, certificates) = match fields.authentication {
+            Authentication::PreSharedKey => (cluster.key.as_ref()?.as_bytes().to_vec(), None),
+            Authentication::Certificates => (Vec::new(), Some(cluster.certificates.clone()?)),
+        };
         Some(Desired {
-            list: cluster.fields.peer_list(&self.own)?,
-            key: Secret(key.as_bytes().to_vec()),
+            list: fields.peer_list(&self.own)?,
+            key: Secret(key),
             certificate: self.identity.digest(),
-            profile: Profile::default(),
-            certificates: None,
+            profile: fields.profile.profile(fields.additional).ok()?,
+            certificates,
         })
     }
 
@@ -262,6 +304,8 @@ impl Node {
             standing,
             id: cluster.id.map(|id| hex(&id)),
             key_set: cluster.key.is_some(),
+            certificates: cluster.certificates.as_deref().map(given::summary),
+            fields: cluster.fields.clone(),
             peers: (1..=3u8)
                 .map(|field| self.peer_view(field, &cluster))
                 .collect(),
@@ -315,19 +359,37 @@ fn load(local: &Local) -> Result<Cluster, StoreError> {
     let fields = local.value("cluster_fields")?;
     let key = local.value("cluster_key")?;
     let id = local.value("cluster_id")?;
+    let text = |name| -> Result<Zeroizing<String>, StoreError> {
+        let bytes = local.value(name)?.unwrap_or_default();
+        let text = str::from_utf8(&bytes).map_err(|_| damaged("certificates"))?;
+        Ok(Zeroizing::new(text.to_owned()))
+    };
+    let pem = Pem {
+        certificate: text("ike_certificate")?.to_string(),
+        key: text("ike_key")?,
+        authorities: text("ike_authorities")?.to_string(),
+        revocation_lists: text("ike_revocation_lists")?.to_string(),
+    };
     // Damaged fields are an error: taking them for standalone would open the firewall.
     let fields = fields
         .map(|bytes| serde_json::from_slice(&bytes))
         .transpose();
+    let certificates = given::read(&pem).map_err(|_| damaged("certificates"))?;
     Ok(Cluster {
         fields: fields
-            .map_err(|_| StoreError::Damaged("the cluster fields of local.db".into()))?
+            .map_err(|_| damaged("cluster fields"))?
             .unwrap_or_default(),
         key: key
             .and_then(|b| String::from_utf8(b.to_vec()).ok())
             .map(Zeroizing::new),
         id: id.and_then(|bytes| bytes.as_slice().try_into().ok()),
+        pem,
+        certificates: certificates.map(Box::new),
     })
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Damaged(format!("the {what} of local.db"))
 }
 
 /// Random bytes from the operating system; without them nothing here could be safe.
