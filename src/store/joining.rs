@@ -210,7 +210,9 @@ impl Store {
         loop {
             match named(&path, file.read(&mut buffer))? {
                 0 => break,
-                read => drop(hasher.update(&buffer[..read])),
+                read => {
+                    hasher.update(&buffer[..read]);
+                }
             }
         }
         Ok(Incoming {
