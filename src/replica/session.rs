@@ -265,10 +265,10 @@ impl Session {
                 Done::ChunkRead {
                     offset,
                     bytes,
-                    sha256,
+                    digest,
                 },
                 State::Donating(donor),
-            ) => donor.chunk(offset, bytes, sha256),
+            ) => donor.chunk(offset, bytes, digest),
             (Done::ChunkWritten { end }, State::Joining(joiner)) => {
                 let event = joiner.written(now, end);
                 self.event(event);

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use ring::digest::{Context, SHA256};
+use blake3::Hasher;
 use rusqlite::{Connection, OpenFlags};
 
-use super::snapshot::{finish, named, room};
+use super::snapshot::{named, room};
 use super::writer::Writer;
 use super::{Store, StoreError, lock, shown};
 use crate::replica::Incarnation;
@@ -48,7 +48,7 @@ pub struct Incoming {
     file: File,
     size: u64,
     held: u64,
-    context: Context,
+    hasher: Hasher,
 }
 
 impl Incoming {
@@ -61,7 +61,7 @@ impl Incoming {
             ));
         }
         named(&self.path, self.file.write_all_at(bytes, offset))?;
-        self.context.update(bytes);
+        self.hasher.update(bytes);
         self.held = end;
         Ok(())
     }
@@ -205,12 +205,14 @@ impl Store {
         let mut file = named(&path, options.open(&path))?;
         named(&path, file.set_len(offset))?;
         // What an earlier link received has to be read once more.
-        let mut context = Context::new(&SHA256);
+        let mut hasher = Hasher::new();
         let mut buffer = vec![0; 1 << 18];
         loop {
             match named(&path, file.read(&mut buffer))? {
                 0 => break,
-                read => context.update(&buffer[..read]),
+                read => {
+                    hasher.update(&buffer[..read]);
+                }
             }
         }
         Ok(Incoming {
@@ -218,7 +220,7 @@ impl Store {
             file,
             size,
             held: offset,
-            context,
+            hasher,
         })
     }
 
@@ -229,12 +231,12 @@ impl Store {
     pub fn swap_in(
         &self,
         incoming: Incoming,
-        sha256: [u8; 32],
+        digest: [u8; 32],
         incarnation: Incarnation,
         swap: Swap,
     ) -> Result<PathBuf, StoreError> {
         let path = incoming.path.clone();
-        let result = self.verify(incoming, sha256, incarnation, swap);
+        let result = self.verify(incoming, digest, incarnation, swap);
         let result = result.and_then(|()| self.replace(&path, incarnation, swap));
         if result.is_err() {
             for suffix in ["", "-wal", "-shm"] {
@@ -248,12 +250,12 @@ impl Store {
     fn verify(
         &self,
         incoming: Incoming,
-        sha256: [u8; 32],
+        digest: [u8; 32],
         incarnation: Incarnation,
         swap: Swap,
     ) -> Result<(), StoreError> {
         let whole = incoming.held == incoming.size;
-        if !whole || finish(incoming.context) != sha256 {
+        if !whole || incoming.hasher.finalize() != digest {
             return Err(StoreError::Peer("a snapshot that arrived damaged".into()));
         }
         let path = incoming.path;

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ring::digest::{Context, SHA256};
+use blake3::Hasher;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
@@ -56,17 +56,10 @@ pub(super) fn room(what: &'static str, needed: u64, free: u64) -> Result<(), Sto
     Ok(())
 }
 
-/// The digest of a finished context.
-pub(super) fn finish(context: Context) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
-}
-
 /// How much of a staged file was hashed on its way out.
 struct Hashed {
     upto: u64,
-    context: Context,
+    hasher: Hasher,
 }
 
 /// A consistent copy of the replicated file; removed when dropped.
@@ -90,7 +83,7 @@ impl Drop for Staged {
     }
 }
 
-/// A piece of a staged copy, and with its last piece the SHA-256 of the whole.
+/// A piece of a staged copy, and with its last piece the digest of the whole.
 pub type StagedPiece = (Vec<u8>, Option<[u8; 32]>);
 
 impl Staged {
@@ -105,7 +98,7 @@ impl Staged {
         if let Some(known) = hashed.upto.checked_sub(offset)
             && known < bytes.len() as u64
         {
-            hashed.context.update(&bytes[known as usize..]);
+            hashed.hasher.update(&bytes[known as usize..]);
             hashed.upto = end;
         }
         if end < self.size {
@@ -118,10 +111,10 @@ impl Staged {
             let part = left.min(buffer.len());
             let read = self.file.read_exact_at(&mut buffer[..part], hashed.upto);
             named(&self.path, read)?;
-            hashed.context.update(&buffer[..part]);
+            hashed.hasher.update(&buffer[..part]);
             hashed.upto += part as u64;
         }
-        Ok((bytes, Some(finish(hashed.context.clone()))))
+        Ok((bytes, Some(hashed.hasher.finalize().into())))
     }
 }
 
@@ -200,6 +193,8 @@ impl Store {
         let id: SnapshotId = random()?;
         let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
         let path = self.inner.path.with_file_name(format!("snapshot-{hex}.db"));
+        // Here memory knows what to fold; a joiner would have to read it from the log.
+        self.fold()?;
         // At least this much is in the copy.
         let frontier = self.frontier();
         let copied = self.copy_to(&path, free);
@@ -219,7 +214,7 @@ impl Store {
             used: Mutex::new(Instant::now()),
             hashed: Mutex::new(Hashed {
                 upto: 0,
-                context: Context::new(&SHA256),
+                hasher: Hasher::new(),
             }),
         })
     }

@@ -75,7 +75,8 @@ impl Writer {
         // NORMAL: a commit does not wait for the disk, the group's sync does (`sync.rs`).
         db.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; \
-             PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 2000;",
+             PRAGMA trusted_schema = OFF; PRAGMA wal_autocheckpoint = 4000; \
+             PRAGMA cache_size = -8000;",
         )?;
         log::create(&db)?;
         retention::create(&db)?;

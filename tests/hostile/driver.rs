@@ -287,7 +287,7 @@ impl Driver {
                     self.at = offset.saturating_add(bytes.len() as u64);
                     return Frame::SnapshotChunk { offset, bytes };
                 }
-                Frame::SnapshotEnd { sha256: [6; 32] }
+                Frame::SnapshotEnd { digest: [6; 32] }
             }
             14 => Frame::NeedsSnapshot,
             15 => Frame::Chains {
@@ -461,7 +461,7 @@ impl Driver {
                 Done::ChunkRead {
                     offset,
                     bytes: vec![7; left.min(CHUNK)],
-                    sha256: (left <= CHUNK).then_some([6; 32]),
+                    digest: (left <= CHUNK).then_some([6; 32]),
                 }
             }
             Action::Accept { size, offset, .. } => {

@@ -261,11 +261,11 @@ impl End {
                 Done::Staged { id, size }
             }
             Action::ReadChunk { offset } => {
-                let (bytes, sha256) = self.staged.as_ref().unwrap().read(offset, 40_000)?;
+                let (bytes, digest) = self.staged.as_ref().unwrap().read(offset, 40_000)?;
                 Done::ChunkRead {
                     offset,
                     bytes,
-                    sha256,
+                    digest,
                 }
             }
             Action::Claim => {
@@ -281,10 +281,10 @@ impl End {
                 let end = offset + bytes.len() as u64;
                 Done::ChunkWritten { end }
             }
-            Action::SwapIn { sha256, member, .. } => {
+            Action::SwapIn { digest, member, .. } => {
                 assert!(member, "all are members here");
                 let incoming = self.incoming.take().unwrap();
-                match store.swap_in(incoming, sha256, random.next(), Swap::CatchUp) {
+                match store.swap_in(incoming, digest, random.next(), Swap::CatchUp) {
                     // An old copy: the next link brings another.
                     Err(StoreError::NeedsSnapshot { .. }) => {}
                     other => drop(other?),

@@ -145,11 +145,11 @@ impl Files {
             Action::ReadChunk { offset } => {
                 let staged = self.lock().staged.clone();
                 let staged = staged.ok_or_else(|| missing("staged snapshot"))?;
-                let (bytes, sha256) = staged.read(offset, CHUNK)?;
+                let (bytes, digest) = staged.read(offset, CHUNK)?;
                 Done::ChunkRead {
                     offset,
                     bytes,
-                    sha256,
+                    digest,
                 }
             }
             Action::WriteChunk { offset, bytes } => {
@@ -166,7 +166,7 @@ impl Files {
                 return Ok(Outcome::Nothing);
             }
             Action::SwapIn {
-                sha256,
+                digest,
                 cluster,
                 member,
             } => {
@@ -176,7 +176,7 @@ impl Files {
                     true => Swap::CatchUp,
                     false => Swap::Adopt,
                 };
-                store.swap_in(incoming, sha256, random()?, swap)?;
+                store.swap_in(incoming, digest, random()?, swap)?;
                 return Ok(Outcome::Adopted(cluster));
             }
             Action::Prove(step) => {

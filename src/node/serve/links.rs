@@ -112,7 +112,11 @@ async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
         tokio::select! {
             result = dial_once(&node, local, peer, port, pin) => {
                 ended(&node, peer, result);
-                tokio::time::sleep_until(began + PAUSE).await;
+                // A tunnel that went down has a new one follow, which is dialled at once.
+                tokio::select! {
+                    () = tokio::time::sleep_until(began + PAUSE) => {}
+                    () = wait_down(&node, peer, pin) => {}
+                }
             }
             () = wait_down(&node, peer, pin) => {
                 ended(&node, peer, Err("the tunnel went down".into()));

@@ -116,7 +116,7 @@ pub enum Action {
     /// Verify the arrived snapshot and swap it in; the link ends after it.
     SwapIn {
         /// What it must hash to.
-        sha256: [u8; 32],
+        digest: [u8; 32],
         /// The cluster it belongs to.
         cluster: ClusterId,
         /// Whether we are a member of it already.
@@ -210,8 +210,8 @@ pub enum Done {
         offset: u64,
         /// What was there.
         bytes: Vec<u8>,
-        /// The SHA-256 of the whole, with the last piece.
-        sha256: Option<[u8; 32]>,
+        /// The BLAKE3 digest of the whole, with the last piece.
+        digest: Option<[u8; 32]>,
     },
     /// A step of a proof was taken: what to say next, or what was found.
     Proved(Result<Message, Proven>),

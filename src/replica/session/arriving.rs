@@ -81,8 +81,8 @@ impl Session {
                 self.actions.push_back(action);
                 Ok(())
             }
-            (Frame::SnapshotEnd { sha256 }, State::Joining(joiner)) => {
-                let action = joiner.end(sha256)?;
+            (Frame::SnapshotEnd { digest }, State::Joining(joiner)) => {
+                let action = joiner.end(digest)?;
                 self.actions.push_back(action);
                 Ok(())
             }

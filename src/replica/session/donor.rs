@@ -53,16 +53,16 @@ impl Donor {
         Some(Action::ReadChunk { offset: self.at })
     }
 
-    pub fn chunk(&mut self, offset: u64, bytes: Vec<u8>, sha256: Option<[u8; 32]>) {
+    pub fn chunk(&mut self, offset: u64, bytes: Vec<u8>, digest: Option<[u8; 32]>) {
         self.reading = false;
         self.at = offset + bytes.len() as u64;
         if !bytes.is_empty() {
             let chunk = Frame::SnapshotChunk { offset, bytes };
             self.ready.push_back(chunk);
         }
-        if let Some(sha256) = sha256 {
+        if let Some(digest) = digest {
             self.ended = true;
-            self.ready.push_back(Frame::SnapshotEnd { sha256 });
+            self.ready.push_back(Frame::SnapshotEnd { digest });
         }
     }
 

@@ -90,14 +90,14 @@ impl Joiner {
         }
     }
 
-    pub fn end(&mut self, sha256: [u8; 32]) -> Result<Action, SessionError> {
+    pub fn end(&mut self, digest: [u8; 32]) -> Result<Action, SessionError> {
         if self.ended || self.size != Some(self.at) {
             return Err(SessionError::Unexpected("the end of a snapshot"));
         }
         self.ended = true;
         let (cluster, member) = (self.cluster, self.member);
         Ok(Action::SwapIn {
-            sha256,
+            digest,
             cluster,
             member,
         })

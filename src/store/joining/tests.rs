@@ -23,10 +23,10 @@ fn donor_and_joiner() -> (Peer, Peer) {
 fn send(staged: &Staged, incoming: &mut Incoming, end: u64) -> Option<[u8; 32]> {
     while incoming.held < end {
         let at = incoming.held;
-        let (bytes, sha256) = staged.read(at, 1_000).unwrap();
+        let (bytes, digest) = staged.read(at, 1_000).unwrap();
         incoming.write(at, &bytes).unwrap();
-        if sha256.is_some() {
-            return sha256;
+        if digest.is_some() {
+            return digest;
         }
     }
     None
@@ -36,8 +36,8 @@ fn transfer(from: &Peer, to: &Peer) -> (Incoming, [u8; 32]) {
     let staged = from.store.stage_snapshot(None, ROOMY).unwrap();
     let accepted = to.store.accept_snapshot(staged.id, staged.size, 0, ROOMY);
     let mut incoming = accepted.unwrap();
-    let sha256 = send(&staged, &mut incoming, staged.size).unwrap();
-    (incoming, sha256)
+    let digest = send(&staged, &mut incoming, staged.size).unwrap();
+    (incoming, digest)
 }
 
 fn names(peer: &Peer, start: &str) -> Vec<PathBuf> {
@@ -53,8 +53,8 @@ fn names(peer: &Peer, start: &str) -> Vec<PathBuf> {
 #[test]
 fn a_snapshot_is_swapped_in_and_the_old_rows_are_backed_up() {
     let (a, b) = donor_and_joiner();
-    let (incoming, sha256) = transfer(&a, &b);
-    let backup = b.store.swap_in(incoming, sha256, 77, Swap::Adopt).unwrap();
+    let (incoming, digest) = transfer(&a, &b);
+    let backup = b.store.swap_in(incoming, digest, 77, Swap::Adopt).unwrap();
     assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
     assert!(names(&b, "incoming-").is_empty());
     let old = Connection::open(backup).unwrap();
@@ -70,8 +70,8 @@ fn a_snapshot_is_swapped_in_and_the_old_rows_are_backed_up() {
 #[test]
 fn a_joiner_writes_under_its_own_incarnation_and_relays_the_log_it_joined_with() {
     let (a, b) = donor_and_joiner();
-    let (incoming, sha256) = transfer(&a, &b);
-    b.store.swap_in(incoming, sha256, 77, Swap::Adopt).unwrap();
+    let (incoming, digest) = transfer(&a, &b);
+    b.store.swap_in(incoming, digest, 77, Swap::Adopt).unwrap();
     run(&b, "INSERT INTO item VALUES (2, 'b', 1)");
     assert_eq!(b.store.incarnation(), 77);
     assert_eq!(
@@ -104,8 +104,8 @@ fn a_transfer_that_was_cut_goes_on_where_it_was_also_after_a_restart() {
     let same = a.store.stage_snapshot(Some(staged.id), ROOMY).unwrap();
     assert_eq!(same.id, staged.id);
     let mut incoming = accept(&store, 5_000);
-    let sha256 = send(&same, &mut incoming, same.size).unwrap();
-    store.swap_in(incoming, sha256, 78, Swap::Adopt).unwrap();
+    let digest = send(&same, &mut incoming, same.size).unwrap();
+    store.swap_in(incoming, digest, 78, Swap::Adopt).unwrap();
     assert_eq!(a.store.digest().unwrap(), store.digest().unwrap());
 }
 
@@ -117,9 +117,9 @@ fn a_snapshot_that_the_donor_no_longer_has_starts_over() {
     assert_eq!(b.store.resumable(), Some(([7; 16], 0)));
     let staged = a.store.stage_snapshot(Some([7; 16]), ROOMY).unwrap();
     assert_ne!(staged.id, [7; 16]);
-    let (incoming, sha256) = transfer(&a, &b);
+    let (incoming, digest) = transfer(&a, &b);
     assert_eq!(names(&b, "incoming-").len(), 1, "the old part is gone");
-    b.store.swap_in(incoming, sha256, 77, Swap::Adopt).unwrap();
+    b.store.swap_in(incoming, digest, 77, Swap::Adopt).unwrap();
 }
 
 #[test]
@@ -168,11 +168,7 @@ fn a_lying_donor_is_refused_and_the_old_database_stays() {
         let accepted = b.store.accept_snapshot([1; 16], size as u64, 0, ROOMY);
         let mut incoming = accepted.unwrap();
         incoming.write(0, bytes).unwrap();
-        let honest = finish({
-            let mut context = Context::new(&SHA256);
-            context.update(bytes);
-            context
-        });
+        let honest = blake3::hash(bytes).into();
         let result = b
             .store
             .swap_in(incoming, digest.unwrap_or(honest), 77, Swap::Adopt);
@@ -213,9 +209,9 @@ fn a_full_disk_is_named_before_anything_is_written() {
 fn a_crash_at_any_moment_of_swapping_in_leaves_the_old_or_the_new_database() {
     for moment in 0..4 {
         let (a, b) = donor_and_joiner();
-        let (incoming, sha256) = transfer(&a, &b);
+        let (incoming, digest) = transfer(&a, &b);
         let part = incoming.path.clone();
-        b.store.verify(incoming, sha256, 77, Swap::Adopt).unwrap();
+        b.store.verify(incoming, digest, 77, Swap::Adopt).unwrap();
         let expected = if moment < 3 { &b } else { &a };
         let expected = expected.store.digest().unwrap();
         let Peer { store, dir } = b;

@@ -97,7 +97,7 @@ pub enum Frame {
     /// Kind 10: all is sent.
     SnapshotEnd {
         /// Of the whole.
-        sha256: [u8; 32],
+        digest: [u8; 32],
     },
     /// Kind 11: a piece of a transaction that is too large for kind 2.
     Piece(Piece),
@@ -222,7 +222,7 @@ impl Frame {
                 encode(8, &Chunk { offset, bytes })
             }
             Frame::SnapshotAck { offset } => encode(9, offset),
-            Frame::SnapshotEnd { sha256 } => encode(10, sha256),
+            Frame::SnapshotEnd { digest } => encode(10, digest),
             Frame::Piece(piece) => encode(11, piece),
             Frame::Proof(message) => encode(13, message),
             Frame::NeedsSnapshot => encode(14, &()),
@@ -304,7 +304,7 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             offset: fields(kind, rest)?,
         },
         10 => Frame::SnapshotEnd {
-            sha256: fields(kind, rest)?,
+            digest: fields(kind, rest)?,
         },
         11 => {
             let piece: Piece = fields(kind, rest)?;

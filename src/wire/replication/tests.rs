@@ -73,7 +73,7 @@ fn samples() -> Vec<Frame> {
             bytes: vec![1; 3_000],
         },
         Frame::SnapshotAck { offset: 304 },
-        Frame::SnapshotEnd { sha256: [3; 32] },
+        Frame::SnapshotEnd { digest: [3; 32] },
         Frame::Piece(piece(20)),
         Frame::Piece(piece(4_000)),
         Frame::Proof(vec![1, 2, 3]),

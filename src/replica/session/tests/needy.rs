@@ -65,10 +65,10 @@ fn what_was_under_way_when_it_asked_is_passed_over() {
     let bytes = vec![1; 5];
     let chunk = Frame::SnapshotChunk { offset: 0, bytes };
     session.handle_frame(at(6), chunk).unwrap();
-    let end = Frame::SnapshotEnd { sha256: [6; 32] };
+    let end = Frame::SnapshotEnd { digest: [6; 32] };
     session.handle_frame(at(6), end).unwrap();
     let swap = Action::SwapIn {
-        sha256: [6; 32],
+        digest: [6; 32],
         cluster: CLUSTER,
         member: true,
     };

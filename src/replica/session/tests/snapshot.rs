@@ -41,12 +41,12 @@ fn a_joiner_asks_for_where_it_was_and_swaps_in_what_is_whole() {
     session.handle_done(at(2), Done::ChunkWritten { end: 450 });
     let told = Frame::SnapshotAck { offset: 450 };
     assert_eq!(frames(&mut session, at(2)), [told]);
-    let end = Frame::SnapshotEnd { sha256: [6; 32] };
+    let end = Frame::SnapshotEnd { digest: [6; 32] };
     session.handle_frame(at(2), end).unwrap();
     let all = actions(&mut session);
     assert!(matches!(all[0], Action::Accept { offset: 300, .. }));
     let swap = Action::SwapIn {
-        sha256: [6; 32],
+        digest: [6; 32],
         cluster: CLUSTER,
         member: false,
     };
@@ -55,7 +55,7 @@ fn a_joiner_asks_for_where_it_was_and_swaps_in_what_is_whole() {
 
 #[test]
 fn a_donor_that_keeps_no_order_is_refused() {
-    let end = Frame::SnapshotEnd { sha256: [6; 32] };
+    let end = Frame::SnapshotEnd { digest: [6; 32] };
     for wrong in [
         vec![chunk(0, 5)],
         vec![end.clone()],
@@ -99,7 +99,7 @@ fn pieces_of_a_snapshot_that_nobody_asked_for_are_refused() {
     for frame in [
         begin(5, 5, 0),
         chunk(0, 5),
-        Frame::SnapshotEnd { sha256: [6; 32] },
+        Frame::SnapshotEnd { digest: [6; 32] },
         Frame::SnapshotAck { offset: 0 },
         Frame::SnapshotRequest { resume: None },
     ] {
@@ -129,10 +129,10 @@ fn a_donor_sends_from_where_the_joiner_was_and_tells_the_digest_last() {
     let done = Done::ChunkRead {
         offset: 300,
         bytes: vec![1; 200],
-        sha256: Some([6; 32]),
+        digest: Some([6; 32]),
     };
     session.handle_done(at(1), done);
-    let end = Frame::SnapshotEnd { sha256: [6; 32] };
+    let end = Frame::SnapshotEnd { digest: [6; 32] };
     assert_eq!(frames(&mut session, at(1)), [chunk(300, 200), end]);
     let wrong = Frame::SnapshotAck { offset: 501 };
     assert_eq!(
@@ -158,7 +158,7 @@ fn a_donor_reads_no_further_than_a_window_ahead_of_the_joiner() {
         let done = Done::ChunkRead {
             offset,
             bytes: vec![1; CHUNK],
-            sha256: None,
+            digest: None,
         };
         session.handle_done(at(1), done);
     }
