@@ -4,7 +4,7 @@
 #   run.sh [--timeout SECONDS] [--out DIR] -- COMMAND [ARGUMENT...]
 #
 # The guest sees the tutti binary ($TUTTI_BIN, else target/debug/tutti) on its PATH, tests/lab as
-# /job/lab, and an empty /out that is brought back to DIR. Output streams as it is printed; the
+# /job/lab, tests/bench/ike as /job/bench, and an empty /out that is brought back to DIR. Output streams as it is printed; the
 # exit code is the command's, or 125 when the guest itself failed.
 set -euo pipefail
 
@@ -69,6 +69,7 @@ if [ -x "$binary" ]; then
 fi
 cp -r "$here" "$work/job/lab"
 cp "$here/../image/icv.py" "$work/job/lab/"
+cp -r "$here/../bench/ike" "$work/job/bench"
 echo "$timeout" > "$work/job/timeout"
 printf '%q ' "$@" > "$work/job/command"
 tar cf "$work/job.tar" -C "$work/job" .
