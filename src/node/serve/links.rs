@@ -119,8 +119,8 @@ async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
     }
 }
 
-/// Sends something to a peer that should dial and does not: any answer, a refusal too, shows that AH
-/// passes, and none that it is blocked ([`Node::silent`]).
+/// Sends something to a peer that should dial and does not: any answer, a refusal too, shows that
+/// AH passes, and none that it is blocked ([`Node::silent`]).
 async fn knock(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
     loop {
         wait_up(&node, peer).await;
