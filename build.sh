@@ -9,6 +9,8 @@ usage() {
 ./build.sh demo [--stop]   three appliances on a network of their own; prints URLs and logins
 ./build.sh test [SUITE]    everything CI runs, or one of: fast sim lab image
 ./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
+./build.sh search-ike       every collision of two ISAKMP systems; TUTTI_SEARCH=2,1: two disturbances and
+                           one loss a side
 ./build.sh sim --seeds N   the replication simulator over N seeds, or for --minutes N
 ./build.sh bench image     size, exposure and boot times as 'name: value' lines
 ./build.sh bench replication [-- NAME...]
@@ -241,6 +243,10 @@ case "${1:-image}" in
             *) fail "usage: ./build.sh sim --seeds N | --minutes N" ;;
         esac
         cargo test --release --locked --test sim -- --nocapture
+        ;;
+    search-ike)
+        toolchain
+        TUTTI_SEARCH="${TUTTI_SEARCH:-1,1}" cargo test --release --locked --lib tunnel::search -- --nocapture
         ;;
     bench)
         case "${2:-}" in

@@ -10,84 +10,16 @@ mod sim_ike_world;
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RevokedCertParams, SanType,
-    SerialNumber, SignatureAlgorithm, date_time_ymd,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType, date_time_ymd,
 };
+use sim_ike_world::authority::{Authority, key, rsa_key};
 use sim_ike_world::{Net, World, address};
 use tutti::ike::Certified;
-use tutti::ike::certificate::{CertificateError, Claim, HASHES};
+use tutti::ike::certificate::{CertificateError, Claim, HASHES, Proof};
 use tutti::tls::{IkeCertificates, TlsError};
 use tutti::tunnel::message::{Certificates, TunnelState};
 use tutti::wire::isakmp::Identification;
-
-const RSA_KEY: &str = include_str!("vectors/rsa-2048.pem");
-
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let pem = params.self_signed(&key).unwrap().pem();
-        let issuer = Issuer::new(params, key);
-        Self { issuer, pem }
-    }
-
-    /// Certificates of a side, with its own changed by `change`.
-    fn issue(
-        &self,
-        side: usize,
-        key: &KeyPair,
-        change: impl FnOnce(&mut CertificateParams),
-    ) -> Certificates {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.subject_alt_names = vec![SanType::IpAddress(address(side))];
-        params.serial_number = Some(SerialNumber::from(side as u64 + 1));
-        change(&mut params);
-        let own = params.signed_by(key, &self.issuer).unwrap().pem();
-        let key = key.serialize_pem();
-        Certificates::from_pem(
-            own.as_bytes(),
-            key.as_bytes(),
-            self.pem.as_bytes(),
-            b"",
-            vec![],
-        )
-        .unwrap()
-    }
-
-    fn revoke(&self, serials: &[u64], until: i32) -> Vec<u8> {
-        let revoked = serials.iter().map(|serial| RevokedCertParams {
-            serial_number: SerialNumber::from(*serial),
-            revocation_time: date_time_ymd(2024, 1, 1),
-            reason_code: None,
-            invalidity_date: None,
-        });
-        let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
-            next_update: date_time_ymd(until, 1, 1),
-            crl_number: SerialNumber::from(1u64),
-            issuing_distribution_point: None,
-            revoked_certs: revoked.collect(),
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        params.signed_by(&self.issuer).unwrap().der().to_vec()
-    }
-}
-
-fn key(algorithm: &'static SignatureAlgorithm) -> KeyPair {
-    KeyPair::generate_for(algorithm).unwrap()
-}
 
 fn world(certificates: [Option<Certificates>; 2], key: &[u8]) -> World {
     let mut world = World::new(21, Net::perfect());
@@ -101,12 +33,11 @@ fn world(certificates: [Option<Certificates>; 2], key: &[u8]) -> World {
 #[test]
 fn each_kind_of_key_authenticates_a_tunnel() {
     let authority = Authority::new("authority");
-    let rsa = || KeyPair::from_pem_and_sign_algo(RSA_KEY, &PKCS_RSA_SHA256).unwrap();
     let kinds = [
         key(&PKCS_ECDSA_P256_SHA256),
         key(&PKCS_ECDSA_P384_SHA384),
         key(&PKCS_ED25519),
-        rsa(),
+        rsa_key(),
     ];
     for (n, own) in kinds.iter().enumerate() {
         let other = &kinds[(n + 1) % kinds.len()];
@@ -137,8 +68,10 @@ fn judge_as(
         chain: &chain,
         address: address(0),
         id,
-        octets: b"octets",
-        data: &data,
+        proof: Proof::Octets {
+            octets: b"octets",
+            data: &data,
+        },
     };
     IkeCertificates::new(verifier).unwrap().verify(&claim)
 }
@@ -248,8 +181,7 @@ fn an_altered_or_foreign_signature_does_not_verify() {
             chain,
             address: address(0),
             id: &Identification::address(address(0)),
-            octets,
-            data,
+            proof: Proof::Octets { octets, data },
         })
     };
     assert_eq!(verify(&chain, &data, b"octets"), Ok(()));

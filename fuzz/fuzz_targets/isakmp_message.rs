@@ -2,11 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tutti::wire::isakmp::Message;
 
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok(message) = Message::parse(bytes) {
-        let again = Message::parse(&message.encode());
-        assert_eq!(again.as_ref(), Ok(&message));
-    }
-});
+#[allow(dead_code)]
+#[path = "../../tests/isakmp_corpus/driver.rs"]
+mod driver;
+
+fuzz_target!(|bytes: &[u8]| driver::message(bytes));

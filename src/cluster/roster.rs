@@ -57,13 +57,13 @@ impl Roster {
         for met in self.0.values() {
             known.extend(&met.peers);
         }
-        known.remove(&us);
+        known.insert(us);
         for met in self.0.values() {
-            let unnamed = known
-                .iter()
-                .filter(|node| **node != met.node && !met.peers.contains(*node));
-            unmet = unmet.max(usize::from(met.unmet).saturating_sub(unnamed.count()));
+            let named = |node: &&NodeId| **node == met.node || met.peers.contains(*node);
+            let unnamed = known.iter().filter(|node| !named(node)).count();
+            unmet = unmet.max(usize::from(met.unmet).saturating_sub(unnamed));
         }
+        known.remove(&us);
         (known, unmet)
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq;
 
-use super::certificate::{Claim, MAX_CHAIN};
+use super::certificate::{Claim, MAX_CHAIN, Proof};
 use super::exchange::Parts;
 use super::keys::{Key, prf};
 use super::suite::Prf;
@@ -92,15 +92,14 @@ impl Signed<'_> {
                     chain: &chain,
                     address,
                     id: self.id,
-                    octets: &self.octets(),
-                    data: &auth.data,
+                    proof: Proof::Octets {
+                        octets: &self.octets(),
+                        data: &auth.data,
+                    },
                 };
                 Ok(certified.verify(&claim)?)
             }
-            _ => {
-                let text = "the peer authenticates by another method".to_string();
-                Err(Refusal::Other(text))
-            }
+            _ => Err(Refusal::OtherMethod),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::v1::signature::Scheme;
 use crate::wire::isakmp::Identification;
 
 /// Hash algorithms of signatures (RFC 7427 section 7, RFC 8420): SHA2-256, -384, -512, and the one
@@ -25,6 +26,16 @@ pub trait Certified: Send + Sync {
     /// `None` if the peer has none of our hash algorithms.
     fn sign(&self, octets: &[u8], hashes: &[u16]) -> Option<Vec<u8>>;
 
+    /// DER names of the trusted authorities, as IKEv1 asks for certificates (RFC 2408
+    /// section 3.10).
+    fn authority_names(&self) -> &[Vec<u8>];
+
+    /// How we sign in IKEv1; `None` if it has no number for our kind of key.
+    fn scheme(&self) -> Option<Scheme>;
+
+    /// A signature of that kind over `hash` itself.
+    fn sign_hash(&self, hash: &[u8]) -> Option<Vec<u8>>;
+
     /// Whether `claim` holds: chain, purpose, identity and signature.
     fn verify(&self, claim: &Claim<'_>) -> Result<(), CertificateError>;
 }
@@ -37,10 +48,29 @@ pub struct Claim<'a> {
     pub address: IpAddr,
     /// Who it says it is.
     pub id: &'a Identification,
-    /// What it signed.
-    pub octets: &'a [u8],
-    /// Algorithm identifier and signature.
-    pub data: &'a [u8],
+    /// What it signed, and how.
+    pub proof: Proof<'a>,
+}
+
+/// A signature and what it is over.
+#[derive(Clone, Copy)]
+pub enum Proof<'a> {
+    /// IKEv2 (RFC 7427 section 3).
+    Octets {
+        /// What is signed.
+        octets: &'a [u8],
+        /// Algorithm identifier and signature.
+        data: &'a [u8],
+    },
+    /// IKEv1 (RFC 2409 section 5.1).
+    Hash {
+        /// How, as negotiated.
+        scheme: Scheme,
+        /// HASH_I or HASH_R, which is signed as it stands.
+        hash: &'a [u8],
+        /// The signature.
+        signature: &'a [u8],
+    },
 }
 
 /// Why a peer's certificate proves nothing.

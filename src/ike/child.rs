@@ -6,6 +6,7 @@ use super::proposal::Ah;
 use super::suite::Integrity;
 
 /// One AH pair.
+#[cfg_attr(test, derive(Clone))]
 pub struct Child {
     /// Our inbound SPI.
     pub spi_in: u32,

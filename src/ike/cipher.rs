@@ -36,6 +36,7 @@ pub enum OpenError {
 }
 
 /// Decrypted content.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Opened {
     /// Type of the first payload.
     pub first: u8,
@@ -87,6 +88,7 @@ impl Opened {
     }
 }
 
+#[cfg_attr(test, derive(Clone))]
 enum Algorithm {
     Gcm {
         key: LessSafeKey,
@@ -101,6 +103,7 @@ enum Algorithm {
 }
 
 /// One direction's keys of an IKE SA.
+#[cfg_attr(test, derive(Clone))]
 pub struct Cipher {
     algorithm: Algorithm,
     next_iv: u64,
@@ -270,9 +273,22 @@ impl Cipher {
 
     /// Decrypts the last `len` octets of `datagram`; all before them is authenticated with them.
     fn decrypt(&self, datagram: &[u8], len: usize) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        let mut plain = self.decrypt_padded(datagram, len)?;
+        let pad = plain.pop().ok_or(WireError::Length)?;
+        let end = plain.len().checked_sub(usize::from(pad));
+        plain.truncate(end.ok_or(WireError::Length)?);
+        Ok(plain)
+    }
+
+    /// The same with padding and its length.
+    pub(super) fn decrypt_padded(
+        &self,
+        datagram: &[u8],
+        len: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
         let at = datagram.len().checked_sub(len).ok_or(OpenError::Forged)?;
         let (front, body) = datagram.split_at(at);
-        let mut plain = match &self.algorithm {
+        Ok(match &self.algorithm {
             Algorithm::Gcm { key, salt } => {
                 let (iv, sealed) = body.split_first_chunk().ok_or(OpenError::Forged)?;
                 let mut sealed = Zeroizing::new(sealed.to_vec());
@@ -310,11 +326,7 @@ impl Cipher {
                 }
                 sealed
             }
-        };
-        let pad = plain.pop().ok_or(WireError::Length)?;
-        let end = plain.len().checked_sub(usize::from(pad));
-        plain.truncate(end.ok_or(WireError::Length)?);
-        Ok(plain)
+        })
     }
 }
 

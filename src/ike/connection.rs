@@ -7,7 +7,10 @@
 
 use std::collections::VecDeque;
 
+use subtle::ConstantTimeEq;
+
 use super::child::{Child, rekey_at};
+use super::crash;
 use super::session::{Incoming, Purpose, Session};
 use super::{Context, Refusal};
 use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
@@ -45,6 +48,7 @@ pub enum End {
 }
 
 /// An established connection.
+#[cfg_attr(test, derive(Clone))]
 pub struct Connection {
     /// How it came to be.
     pub origin: Origin,
@@ -59,6 +63,10 @@ pub struct Connection {
     heard: u64,
     childless_since: Option<u64>,
     silent: bool,
+    /// The peer has proved that it knows nothing of it.
+    lost: bool,
+    /// The peer knows quick crash detection.
+    pub(super) tokens: bool,
     pub(super) out: VecDeque<Vec<u8>>,
 }
 
@@ -70,6 +78,7 @@ impl Connection {
         origin: Origin,
     ) -> Self {
         session.rekey_at = rekey_at(context, context.lifetimes.ike_ms, origin.initiator);
+        let tokens = session.token.is_some();
         Self {
             origin,
             established: context.now,
@@ -81,6 +90,8 @@ impl Connection {
             heard: context.now,
             childless_since: None,
             silent: false,
+            lost: false,
+            tokens,
             out: VecDeque::new(),
         }
     }
@@ -110,10 +121,37 @@ impl Connection {
             .or_else(|| newest.clone().next())
     }
 
+    /// If nothing is under way, with one IKE SA and one AH pair that carries traffic: whether we
+    /// began the connection and the IKE SA.
+    #[cfg(test)]
+    pub(crate) fn settled(&self) -> Option<(bool, bool)> {
+        let [session] = self.sessions.as_slice() else {
+            return None;
+        };
+        let [child] = self.children.as_slice() else {
+            return None;
+        };
+        let idle = session.in_flight.is_none() && session.pending.is_none();
+        let usable = !child.delete && child.held_until.is_none();
+        (session.is_current() && idle && usable)
+            .then_some((self.origin.initiator, session.initiator))
+    }
+
+    /// Replaces the IKE SA alone as soon as possible.
+    #[cfg(test)]
+    pub(crate) fn rekey_sa_alone(&mut self, now: u64) {
+        for session in self.sessions.iter_mut().filter(|s| s.is_current()) {
+            session.rekey_at = session.rekey_at.min(now);
+        }
+    }
+
     /// Whether it is over.
     pub fn ended(&self) -> Option<End> {
         if self.silent {
             return Some(End::Silent);
+        }
+        if self.lost {
+            return Some(End::Closed(None));
         }
         let over = self.sessions.iter().all(|s| s.closed.is_some());
         over.then(|| End::Closed(self.failure.clone()))
@@ -121,13 +159,13 @@ impl Connection {
 
     /// Whether nothing of it remains to be done.
     pub fn is_spent(&self) -> bool {
-        self.silent || self.sessions.is_empty()
+        self.silent || self.lost || self.sessions.is_empty()
     }
 
     /// Whether it is over or about to be.
     pub fn is_closing(&self) -> bool {
         let mut open = self.sessions.iter().filter(|s| s.closed.is_none());
-        self.silent || open.all(Session::is_deleting)
+        self.silent || self.lost || open.all(Session::is_deleting)
     }
 
     /// Deletes it politely.
@@ -185,7 +223,9 @@ impl Connection {
         let Some(at) = self.sessions.iter().position(|s| s.owns(&header)) else {
             return;
         };
-        if header.response {
+        if header.response && self.is_lost(at, message) {
+            self.lost = true;
+        } else if header.response {
             if let Some((waiting, content)) = self.sessions[at].answer(datagram, message) {
                 self.heard = context.now;
                 match content.payloads {
@@ -212,6 +252,16 @@ impl Connection {
             }
         }
         self.advance(context);
+    }
+
+    /// Whether the peer proves that it has lost this IKE SA, and with it all there is. An older
+    /// one, which it may have forgotten rightly, tells nothing.
+    fn is_lost(&self, at: usize, message: &Message) -> bool {
+        let session = &self.sessions[at];
+        let Some((known, told)) = session.token.as_ref().zip(crash::told(message)) else {
+            return false;
+        };
+        session.is_current() && bool::from(known.as_slice().ct_eq(&told))
     }
 
     fn answered(
@@ -335,6 +385,12 @@ impl Connection {
             let payloads = vec![Payload::Delete(Delete::ah(child.spi_in))];
             let purpose = Purpose::DeleteChild(child.spi_in);
             (exchange::INFORMATIONAL, payloads, purpose)
+        } else if self.sessions[at].owes_token {
+            let session = &mut self.sessions[at];
+            session.owes_token = false;
+            session.told_token = true;
+            let payloads = vec![crash::token(context, (session.spi_i, session.spi_r))];
+            (exchange::INFORMATIONAL, payloads, Purpose::Liveness)
         } else if self.sessions[at].rekey_at <= now {
             let (payloads, purpose) = self.rekey_sa(context, at);
             (exchange::CREATE_CHILD_SA, payloads, purpose)

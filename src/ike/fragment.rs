@@ -15,6 +15,7 @@ const MAX_FRAGMENTS: u16 = 16;
 const MAX_OCTETS: usize = 16_384;
 
 /// A decrypted fragment.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Part {
     pub number: u16,
     pub total: u16,
@@ -23,6 +24,7 @@ pub(crate) struct Part {
 
 /// The fragments of one message, as they come.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Assembly {
     id: u32,
     parts: Vec<Option<Opened>>,

@@ -58,6 +58,7 @@ const EXPONENT_LEN: usize = 64;
 /// Octets of an ML-KEM-768 seed, encapsulation key and ciphertext (FIPS 203 section 8).
 const SEED_LEN: usize = 64;
 
+#[cfg_attr(test, derive(Clone))]
 enum Private {
     X25519(x25519_dalek::StaticSecret),
     P256(p256::SecretKey),
@@ -66,6 +67,7 @@ enum Private {
 }
 
 /// Our side of one Diffie-Hellman exchange.
+#[cfg_attr(test, derive(Clone))]
 pub struct Exchange {
     /// The group.
     pub group: Group,
@@ -206,6 +208,7 @@ pub(super) fn modulus(group: Group) -> Vec<u8> {
 }
 
 /// The initiator's side of an ML-KEM-768 exchange.
+#[cfg_attr(test, derive(Clone))]
 pub struct Decapsulation {
     key: DecapsulationKey768,
     /// The encapsulation key as it stands in a KE payload, 1,184 octets.

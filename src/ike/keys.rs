@@ -37,6 +37,7 @@ pub fn prf_plus(function: Prf, key: &[u8], seed: &[&[u8]], len: usize) -> Key {
 }
 
 /// The keys of one IKE SA.
+#[cfg_attr(test, derive(Clone))]
 pub struct SaKeys {
     prf: Prf,
     d: Key,

@@ -12,6 +12,7 @@ pub mod child;
 pub mod cipher;
 pub mod connection;
 pub mod cookie;
+pub mod crash;
 pub mod exchange;
 pub mod fragment;
 pub mod group;
@@ -71,6 +72,8 @@ pub struct Credentials {
     pub certificate: [u8; 32],
     /// Certificates, which then take the place of the key: neither side may use it.
     pub certified: Option<Arc<dyn Certified>>,
+    /// What tokens of quick crash detection are made from; the same after a restart.
+    pub tokens: Zeroizing<[u8; 32]>,
 }
 
 impl Credentials {
@@ -144,6 +147,9 @@ pub enum Refusal {
     /// The peer does not list us.
     #[error("the peer does not list this system")]
     NotListed,
+    /// Certificates there and the key here, or another kind of certificate.
+    #[error("the peer authenticates by another method")]
+    OtherMethod,
     /// The peer speaks the other version of IKE.
     #[error("different IKE profile")]
     OtherProfile,

@@ -15,6 +15,7 @@ use crate::wire::isakmp::{Header, Message, Payload, WireError, exchange};
 const PATIENCE_MS: u64 = 14_000;
 
 /// What an outstanding request is for.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) enum Purpose {
     /// The IKE_AUTH request of a new SA; its answer is handled by that state.
     Authenticate,
@@ -54,6 +55,7 @@ pub(crate) enum Purpose {
 }
 
 /// Our side of a replacement of an IKE SA.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct SaAttempt {
     pub exchange: Exchange,
     pub spi: u64,
@@ -61,6 +63,7 @@ pub(crate) struct SaAttempt {
 }
 
 /// Both sides of a replacement whose further key exchange is still to come.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Agreed {
     pub suite: Suite,
     pub spis: (u64, u64),
@@ -70,6 +73,7 @@ pub(crate) struct Agreed {
 }
 
 /// The peer's replacement of this IKE SA waits for its further key exchange.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Pending {
     pub agreed: Agreed,
     /// Links the messages; random.
@@ -78,6 +82,7 @@ pub(crate) struct Pending {
 }
 
 /// The outstanding request.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct InFlight {
     pub id: u32,
     pub bytes: Datagrams,
@@ -113,6 +118,7 @@ impl Content {
 }
 
 /// One IKE SA.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Session {
     pub spi_i: u64,
     pub spi_r: u64,
@@ -139,6 +145,12 @@ pub(crate) struct Session {
     pub replaced: Option<u64>,
     /// The peer is about to replace it.
     pub pending: Option<Pending>,
+    /// The peer's token of quick crash detection for it.
+    pub token: Option<Vec<u8>>,
+    /// Ours is to be told.
+    pub owes_token: bool,
+    /// Ours was told.
+    pub told_token: bool,
     /// To be deleted by us.
     pub delete: bool,
     /// Deleted since then; kept a while to repeat the last answer.
@@ -170,6 +182,9 @@ impl Session {
             rekey_at: u64::MAX,
             replaced: None,
             pending: None,
+            token: None,
+            owes_token: false,
+            told_token: false,
             delete: false,
             closed: None,
         })
@@ -177,6 +192,8 @@ impl Session {
 
     /// The same after IKE_SA_INIT took message id 0 of the given direction.
     pub fn after_init(mut self) -> Self {
+        // IKE_AUTH does.
+        self.told_token = true;
         if self.initiator {
             self.send_id = 1;
         } else {

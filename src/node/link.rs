@@ -315,6 +315,17 @@ fn now(began: Instant, synchronized: &AtomicBool) -> Now {
     }
 }
 
+/// Gives the node time to take all events: it is a member before the peer sees the link end and
+/// dials anew.
+async fn taken(events: &mpsc::Sender<LinkEvent>) {
+    let wait = async {
+        while events.capacity() < events.max_capacity() && !events.is_closed() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(1), wait).await;
+}
+
 /// This side as a new session is told.
 fn local(config: LinkConfig, files: &Files) -> Local {
     let store = &files.store;
@@ -398,6 +409,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 writes.job = None;
                 if let Some(cluster) = link.done(result)? {
                     let _ = link.events.send(LinkEvent::Adopted { cluster }).await;
+                    taken(&link.events).await;
                     return Ok(());
                 }
             }

@@ -7,6 +7,7 @@ pub mod ipc;
 pub mod keyer;
 pub mod link;
 pub mod serve;
+mod token_secret;
 
 /// Where a role finds its sockets and its state.
 #[derive(Clone, Debug, clap::Args)]

@@ -2,11 +2,10 @@
 //! whose memory was put back, or that runs twice, makes one.
 //!
 //! Both peers tell some of their chain hashes; the highest that agree is where the histories
-//! part. The shorter one yields, of two equally long ones that with the lower chain hash: at
-//! every peer the same one, so all come to hold one history. Who yields issues its own part
-//! again under a fresh incarnation, so that nothing is lost and no number means two things.
-//! That the longer one stays matters: transactions that depend on a number of this incarnation
-//! find it in either history.
+//! part. The shorter one yields, of two equally long ones that with the lower chain hash; but
+//! what was trimmed beyond that point stays, because every peer had it. Who yields issues its own
+//! part again under a fresh incarnation, with all that depends on it, so that nothing is lost and
+//! no number means two things.
 
 use super::frontier::Position;
 
@@ -29,15 +28,34 @@ pub fn probes(last: u64) -> Vec<u64> {
     found
 }
 
-/// The highest number up to which both histories are known to be one; 0 where none is.
-pub fn common(ours: &[Position], theirs: &[Position]) -> u64 {
-    let agree = |ours: &&Position| theirs.contains(ours);
-    ours.iter().filter(agree).map(|p| p.seq).max().unwrap_or(0)
+/// Up to where a history was trimmed, because every peer had it: that part stays.
+fn trimmed(chains: &[Position]) -> u64 {
+    let lowest = chains.last().map_or(0, |lowest| lowest.seq);
+    if lowest > 1 { lowest } else { 0 }
 }
 
-/// Whether ours yields.
-pub fn yields(ours: Position, theirs: Position) -> bool {
-    (ours.seq, ours.chain) < (theirs.seq, theirs.chain)
+/// The highest number up to which both histories are known to be one; 0 where none is. What both
+/// have trimmed was at every peer before they parted.
+pub fn common(ours: &[Position], theirs: &[Position]) -> u64 {
+    let agree = |ours: &&Position| theirs.contains(ours);
+    let agreed = ours.iter().filter(agree).map(|p| p.seq).max().unwrap_or(0);
+    agreed.max(trimmed(ours).min(trimmed(theirs)))
+}
+
+/// Whether ours yields, the histories being one up to `after`: exactly one does, or none where
+/// both are trimmed beyond `after` or one is a part of the other.
+pub fn yields(ours: &[Position], theirs: &[Position], after: u64) -> bool {
+    let (Some(mine), Some(other)) = (ours.first(), theirs.first()) else {
+        return false;
+    };
+    if after == mine.seq || after == other.seq {
+        return false;
+    }
+    let shorter = (mine.seq, mine.chain) < (other.seq, other.chain);
+    match (trimmed(ours) <= after, trimmed(theirs) <= after) {
+        (true, true) => shorter,
+        (able, other) => able && !other,
+    }
 }
 
 #[cfg(test)]
@@ -66,14 +84,28 @@ mod tests {
         let ours = [at(7, 70), at(6, 60), at(5, 5), at(4, 4)];
         let theirs = [at(9, 9), at(6, 6), at(5, 5), at(4, 4)];
         assert_eq!(common(&ours, &theirs), 5);
-        assert_eq!(common(&ours[..2], &theirs), 0);
+        let open = [at(9, 9), at(1, 11)];
+        assert_eq!(common(&ours[..2], &open), 0);
+        assert_eq!(common(&ours, &[at(9, 9), at(8, 8)]), 4, "trimmed on both");
     }
 
     #[test]
     fn exactly_one_side_yields() {
         for (a, b) in [(at(5, 1), at(6, 0)), (at(5, 1), at(5, 2))] {
-            assert!(yields(a, b) && !yields(b, a));
+            let [a, b] = [a, b].map(|last| [last, at(1, 1)]);
+            assert!(yields(&a, &b, 1) && !yields(&b, &a, 1));
         }
-        assert!(!yields(at(5, 1), at(5, 1)));
+        let same = [at(5, 1)];
+        assert!(!yields(&same, &same, 5));
+    }
+
+    #[test]
+    fn what_was_trimmed_beyond_the_parting_stays() {
+        let trimmed = [at(7, 7), at(6, 6)];
+        let longer = [at(9, 9), at(6, 66), at(3, 3), at(1, 1)];
+        assert!(yields(&longer, &trimmed, 3) && !yields(&trimmed, &longer, 3));
+        let other = [at(9, 9), at(8, 8)];
+        let after = common(&trimmed, &other);
+        assert!(yields(&trimmed, &other, after) && after == 6);
     }
 }

@@ -20,6 +20,8 @@ struct Acks {
     stable: Frontier,
     /// One that is waited for: until it is held here, no later one takes its place.
     waited: Option<Frontier>,
+    /// What it said it holds, of origins where it is not known yet to be the history held here.
+    unproven: Frontier,
 }
 
 /// What every configured peer is known to hold.
@@ -69,7 +71,8 @@ impl Retention {
             stable: stable
                 .filter(|stable| stable.is_within(&frontier))
                 .unwrap_or_default(),
-            waited: Some(frontier),
+            waited: Some(frontier.clone()),
+            unproven: frontier,
         };
         self.acks.insert(node, acks);
         self.observe(own);
@@ -105,23 +108,50 @@ impl Retention {
     /// Up to where the log may go: what every configured peer holds, marked ones left out.
     pub fn droppable(&self, own: &Frontier) -> Seqs {
         let needing = self.configured.difference(&self.marked);
-        let held: Option<Vec<&Frontier>> = needing
-            .map(|node| Some(&self.acks.get(node)?.held))
-            .collect();
-        match held {
-            Some(held) if self.unknown == 0 => lowest(own, &held),
-            _ => Seqs::new(),
-        }
+        self.lowest(own, needing, |acks| &acks.held)
     }
 
     /// What is causally stable; marked peers count, for what they still deliver may be old.
     pub fn stable(&self, own: &Frontier) -> Seqs {
-        let all = self.configured.iter();
-        let stable: Option<Vec<&Frontier>> =
-            all.map(|node| Some(&self.acks.get(node)?.stable)).collect();
-        match stable {
-            Some(stable) if self.unknown == 0 => lowest(own, &stable),
-            _ => Seqs::new(),
+        self.lowest(own, self.configured.iter(), |acks| &acks.stable)
+    }
+
+    /// Per origin of `own`, the lowest number that these peers and we hold of one history.
+    fn lowest<'a>(
+        &self,
+        own: &Frontier,
+        nodes: impl Iterator<Item = &'a NodeId>,
+        of: impl Fn(&Acks) -> &Frontier,
+    ) -> Seqs {
+        let acks: Option<Vec<&Acks>> = nodes.map(|node| self.acks.get(node)).collect();
+        let Some(acks) = acks.filter(|_| self.unknown == 0) else {
+            return Seqs::new();
+        };
+        let seq = |acks: &&Acks, origin: &Incarnation| match acks.unproven.0.contains_key(origin) {
+            true => 0,
+            false => of(acks).seq(*origin),
+        };
+        let low = |(origin, position): (&Incarnation, &super::frontier::Position)| {
+            let seqs = acks.iter().map(|acks| seq(acks, origin));
+            (*origin, seqs.fold(position.seq, u64::min))
+        };
+        own.0.iter().map(low).filter(|low| low.1 > 0).collect()
+    }
+
+    /// What peers said they hold, where it is not known yet to be the history held here.
+    pub fn unproven(&self) -> Vec<(NodeId, Incarnation, super::frontier::Position)> {
+        let of = |(node, acks): (&NodeId, &Acks)| {
+            let claims = acks.unproven.0.iter();
+            let claims = claims.map(|(origin, at)| (*node, *origin, *at));
+            claims.collect::<Vec<_>>()
+        };
+        self.acks.iter().flat_map(of).collect()
+    }
+
+    /// It is.
+    pub fn proven(&mut self, node: NodeId, origin: Incarnation) {
+        if let Some(acks) = self.acks.get_mut(&node) {
+            acks.unproven.0.remove(&origin);
         }
     }
 
@@ -178,15 +208,6 @@ impl Retention {
     }
 }
 
-/// Per origin of `own`, the lowest number that all of them and we hold.
-fn lowest(own: &Frontier, all: &[&Frontier]) -> Seqs {
-    let low = |(origin, position): (&Incarnation, &super::frontier::Position)| {
-        let seqs = all.iter().map(|frontier| frontier.seq(*origin));
-        (*origin, seqs.fold(position.seq, u64::min))
-    };
-    own.0.iter().map(low).filter(|low| low.1 > 0).collect()
-}
-
 /// Which incarnations are closed: of each node all but the one that was stamped last, and all of
 /// nodes that are neither us nor configured. Ours are closed but for `present`.
 pub fn closed(
@@ -239,6 +260,13 @@ mod tests {
         Frontier(seqs.iter().map(at).collect())
     }
 
+    /// All that was said is of one history.
+    fn prove(retention: &mut Retention) {
+        for (node, origin, _) in retention.unproven() {
+            retention.proven(node, origin);
+        }
+    }
+
     fn three() -> Retention {
         let mut retention = Retention::default();
         retention.configure([B, C].into(), 0);
@@ -253,6 +281,7 @@ mod tests {
         assert!(retention.droppable(&own).is_empty());
         assert!(retention.stable(&own).is_empty());
         retention.greeted(C, frontier(&[(1, 4)]), &own);
+        prove(&mut retention);
         assert_eq!(retention.droppable(&own), Seqs::from([(1, 4)]));
         retention.configure([B, C].into(), 1);
         assert!(retention.droppable(&own).is_empty());
@@ -265,6 +294,7 @@ mod tests {
         for node in [B, C] {
             retention.greeted(node, frontier(&[(1, 1), (2, 3)]), &own);
         }
+        prove(&mut retention);
         // B holds 1:9, and had written 2:7 by then: that may be concurrent, and is not here.
         retention.acknowledged(B, &frontier(&[(1, 9), (2, 7)]), &own);
         retention.acknowledged(C, &frontier(&[(1, 9), (2, 3)]), &own);
@@ -282,6 +312,7 @@ mod tests {
         let mut retention = three();
         retention.greeted(B, frontier(&[(1, 899)]), &own);
         retention.greeted(C, frontier(&[(1, 5)]), &own);
+        prove(&mut retention);
         assert_eq!(retention.give_up(&own), Some(C));
         assert!(retention.is_marked(C));
         assert_eq!(retention.droppable(&own)[&1], 899);
@@ -302,8 +333,14 @@ mod tests {
         for node in [B, C] {
             retention.greeted(node, own.clone(), &own);
         }
+        assert!(
+            retention.stable(&own).is_empty(),
+            "it may be another history"
+        );
+        prove(&mut retention);
         assert_eq!(retention.stable(&own)[&1], 9);
         retention.greeted(C, frontier(&[(1, 2)]), &own);
+        prove(&mut retention);
         assert_eq!(retention.droppable(&own)[&1], 2);
         assert_eq!(retention.stable(&own)[&1], 2);
     }

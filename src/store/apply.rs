@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, params};
 
 use super::capture::{Row, current, set_mixed};
+use super::clocks::Run;
 use super::log::{self, Origins};
 use super::memory::parked;
 use super::schema::Table;
@@ -17,11 +18,11 @@ use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::tx::Bind;
 use super::writer::Writer;
-use super::{StoreError, fold, inbox, replay};
+use super::{StoreError, clocks, fold, inbox, replay};
 use crate::replica::change::{Body, Logged, RowChange, RowWrite, TableChange, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::merge::{self, Decision, Outcome, Side};
-use crate::replica::value::encode_key;
+use crate::replica::value::{Value, encode_key};
 
 /// A batch while it is applied: what memory becomes when it commits.
 struct Applying {
@@ -94,7 +95,7 @@ impl Writer {
         let mut state = Applying {
             origins: self.memory.origins.clone(),
             position: self.memory.position,
-            folded: self.memory.folded,
+            folded: self.memory.unfolded.from,
             mixed: self.memory.mixed.clone(),
             parked: self.memory.parked,
             settle: Settle::default(),
@@ -110,7 +111,7 @@ impl Writer {
                 && !is_concurrent(&state.origins, transaction)
                 && replay::fits_all(&self.tables, &transaction.body);
             if !plain {
-                state.folded = fold::fold(&self.db, &self.tables, &state.origins, state.folded)?;
+                state.folded = self.fold(&state)?;
             }
             let origin = state.origins.entry(transaction.origin).or_default();
             state.position += 1;
@@ -146,9 +147,14 @@ impl Writer {
         }
         if state.merged {
             // What follows a merge in the batch may have been replayed: it is folded, too.
-            state.folded = fold::fold(&self.db, &self.tables, &state.origins, state.folded)?;
+            state.folded = self.fold(&state)?;
         }
         Ok(state)
+    }
+
+    fn fold(&self, state: &Applying) -> Result<i64, StoreError> {
+        let (origins, known) = (&state.origins, &self.memory.unfolded);
+        fold::fold(&self.db, &self.tables, origins, state.folded, known)
     }
 
     fn settle(&self, state: &mut Applying) -> Result<(), StoreError> {
@@ -186,18 +192,18 @@ impl Writer {
         self.hlc = self.hlc.max(latest.unwrap_or_default());
         let memory = &mut self.memory;
         memory.origins = done.origins;
-        memory.position = done.position;
         memory.mixed = done.mixed;
         memory.parked = done.parked;
-        if done.folded != memory.folded {
+        if done.folded != memory.unfolded.from {
             memory.set_folded(done.folded);
         }
         for (position, (transaction, logged)) in (first..).zip(fresh) {
             if position > done.folded {
-                memory.unfolded += logged.bytes.len();
-                memory.remember(&self.tables, &transaction.body);
+                let (stamp, size) = (transaction.stamp(), logged.bytes.len());
+                memory.note(&self.tables, stamp, position, &transaction.body, size);
             }
         }
+        memory.position = done.position;
         let schema = |t: &(Transaction, &Logged)| matches!(t.0.body, Body::Schema { .. });
         let commit = if fresh.iter().any(schema) {
             self.show_all()
@@ -217,7 +223,13 @@ impl Writer {
     ) -> Result<(), StoreError> {
         for change in changes {
             let table = self.tables.iter().find(|table| table.tid == change.table);
-            for row in &change.rows {
+            let mut rows = &change.rows[..];
+            if let Some(table) = table {
+                while let Some(new) = self.new_run(table, rows, transaction.stamp())? {
+                    rows = &rows[new..];
+                }
+            }
+            for row in rows {
                 match table {
                     Some(table) if replay::fits(table, row) => {
                         self.merge_row(state, transaction, table, row)?;
@@ -227,6 +239,34 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// Places the rows at the front that are new under keys which no row ever had, as one run;
+    /// returns how many, if there are any.
+    fn new_run(
+        &self,
+        table: &Table,
+        rows: &[RowChange],
+        stamp: Stamp,
+    ) -> Result<Option<usize>, StoreError> {
+        let length = clocks::run_length(rows);
+        let (rows, fits) = (&rows[..length], |row| replay::fits(table, row));
+        let ([Value::Integer(first)], [Value::Integer(last)]) = (match rows {
+            [first, .., last] => (&first.key[..], &last.key[..]),
+            _ => return Ok(None),
+        }) else {
+            return Ok(None);
+        };
+        let (first, last) = (*first, *last);
+        if table.is_constrained()
+            || !rows.iter().all(fits)
+            || !clocks::is_clear(&self.db, table.id, first, last)?
+        {
+            return Ok(None);
+        }
+        replay::directly(&self.db, table, rows)?;
+        clocks::save_run(&self.db, table.id, &Run { first, last, stamp })?;
+        Ok(Some(length))
     }
 
     fn merge_row(
@@ -374,7 +414,7 @@ fn outcome(
     Ok(Some(Some(row)))
 }
 
-fn written(change: &RowChange, column: u16) -> Option<&crate::replica::value::Value> {
+fn written(change: &RowChange, column: u16) -> Option<&Value> {
     match &change.write {
         RowWrite::Insert(values) => values.get(usize::from(column)),
         RowWrite::Update(cells) => cells.iter().find(|c| c.0 == column).map(|c| &c.1),
@@ -432,11 +472,7 @@ pub(super) fn place(db: &Connection, table: &Table, row: &Row) -> Result<(), Sto
 }
 
 /// Takes a row out of sight.
-pub(super) fn remove(
-    db: &Connection,
-    table: &Table,
-    key: &[crate::replica::value::Value],
-) -> Result<(), StoreError> {
+pub(super) fn remove(db: &Connection, table: &Table, key: &[Value]) -> Result<(), StoreError> {
     db.prepare_cached(&table.delete)?
         .execute(rusqlite::params_from_iter(key.iter().map(Bind)))?;
     Ok(())

@@ -37,7 +37,10 @@ struct Touched {
 pub(super) struct Capture {
     pub enabled: bool,
     tables: HashMap<String, Arc<Table>>,
+    /// The table of the last event.
+    last: Option<Arc<Table>>,
     touched: Vec<Touched>,
+    /// Where in `touched` a key is; empty while all came in one table's rising order.
     known: HashMap<(i64, Vec<u8>), usize>,
     /// A value that could not be read, with why.
     failed: Option<String>,
@@ -53,6 +56,7 @@ impl Capture {
             .iter()
             .map(|table| (table.name.clone(), Arc::clone(table)))
             .collect();
+        self.last = None;
     }
 
     pub fn begin(&mut self) {
@@ -73,6 +77,19 @@ impl Capture {
             return;
         };
         let key: Row = table.key.iter().map(|&at| row[at].clone()).collect();
+        if self.known.is_empty() {
+            if self.rises(table, &key) {
+                return self.touched.push(Touched {
+                    table: Arc::clone(table),
+                    key,
+                    before,
+                    after,
+                });
+            }
+            let name = |touched: &Touched| (touched.table.id, encode_key(&touched.key));
+            let touched = self.touched.iter().enumerate();
+            self.known = touched.map(|(at, touched)| (name(touched), at)).collect();
+        }
         match self.known.entry((table.id, encode_key(&key))) {
             Slot::Occupied(slot) => self.touched[*slot.get()].after = after,
             Slot::Vacant(slot) => {
@@ -87,10 +104,31 @@ impl Capture {
         }
     }
 
-    fn event(&mut self, table: &str, case: &PreUpdateCase) -> Result<(), String> {
-        let Some(table) = self.tables.get(table).cloned() else {
-            return Ok(());
+    /// Whether a key is beyond all that were touched, which are integers of one table, rising.
+    fn rises(&self, table: &Arc<Table>, key: &[Value]) -> bool {
+        let [Value::Integer(key)] = key else {
+            return false;
         };
+        self.touched.last().is_none_or(|last| {
+            let before = matches!(&last.key[..], [Value::Integer(last)] if last < key);
+            before && last.table.id == table.id
+        })
+    }
+
+    fn event(&mut self, name: &str, case: &PreUpdateCase) -> Result<(), String> {
+        let table = match self.last.take().filter(|table| table.name == name) {
+            Some(table) => table,
+            None => match self.tables.get(name) {
+                Some(table) => Arc::clone(table),
+                None => return Ok(()),
+            },
+        };
+        let done = self.table_event(&table, case);
+        self.last = Some(table);
+        done
+    }
+
+    fn table_event(&mut self, table: &Arc<Table>, case: &PreUpdateCase) -> Result<(), String> {
         let read = |result: rusqlite::Result<ValueRef<'_>>| {
             let found = result.map_err(|error| error.to_string())?;
             value(found).map_err(|error| error.to_string())
@@ -124,10 +162,10 @@ impl Capture {
             _ => false,
         };
         if moved {
-            self.touch(&table, old, None);
-            self.touch(&table, None, new);
+            self.touch(table, old, None);
+            self.touch(table, None, new);
         } else {
-            self.touch(&table, old, new);
+            self.touch(table, old, new);
         }
         Ok(())
     }
@@ -157,8 +195,6 @@ pub(super) struct Collected {
     pub changes: Vec<TableChange>,
     /// Tables that now have generations beyond the first.
     pub mixed: Vec<i64>,
-    /// Generations of rows in such tables.
-    pub recent: Vec<((i64, Vec<u8>), u32)>,
     /// How far the log was folded on the way.
     pub folded: Option<i64>,
     /// What parked rows may wait for.
@@ -185,23 +221,32 @@ pub(super) fn collect(
     let mut collected = Collected::default();
     if memory.parked && !touched.is_empty() {
         // Writing over a parked row needs its clock.
-        let end = fold::fold(db, tables, &memory.origins, memory.folded)?;
+        let folded = memory.unfolded.from;
+        let end = fold::fold(db, tables, &memory.origins, folded, &memory.unfolded)?;
         collected.folded = Some(end);
     }
     let mut places: HashMap<i64, usize> = HashMap::new();
+    let mut last = None;
     for mut touched in touched {
         if undone {
             touched.after = current(db, &touched.table, &touched.key)?;
         }
         let table = Arc::clone(&touched.table);
         if let Some(row) = change(db, memory, &mut collected, touched, stamp, &keys)? {
-            let at = *places.entry(table.id).or_insert_with(|| {
-                collected.changes.push(TableChange {
-                    table: table.tid,
-                    rows: Vec::new(),
-                });
-                collected.changes.len() - 1
-            });
+            let mut place = || {
+                *places.entry(table.id).or_insert_with(|| {
+                    collected.changes.push(TableChange {
+                        table: table.tid,
+                        rows: Vec::new(),
+                    });
+                    collected.changes.len() - 1
+                })
+            };
+            let at = match last {
+                Some((id, at)) if id == table.id => at,
+                _ => place(),
+            };
+            last = Some((table.id, at));
             collected.changes[at].rows.push(row);
         }
     }
@@ -265,7 +310,7 @@ fn change(
             RowWrite::Update(changed.into_iter().map(cell).collect())
         }
     };
-    let mixed = memory.mixed.contains(&table.id);
+    let mixed = !memory.mixed.is_empty() && memory.mixed.contains(&table.id);
     let before = if mixed || memory.parked {
         let encoded = encode_key(&key);
         let found = memory.generation(db, table.id, &encoded)?;
@@ -293,11 +338,6 @@ fn change(
     };
     if generation > 1 && !mixed && !collected.mixed.contains(&table.id) {
         collected.mixed.push(table.id);
-    }
-    if mixed || generation > 1 {
-        collected
-            .recent
-            .push(((table.id, encode_key(&key)), generation));
     }
     Ok(Some(RowChange {
         key,

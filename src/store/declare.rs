@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS _tutti_declaration(
   hlc INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL,
   stands INTEGER NOT NULL, dropped INTEGER NOT NULL DEFAULT 0, tbl INTEGER);
 CREATE INDEX IF NOT EXISTS _tutti_declaration_name ON _tutti_declaration(name);
+CREATE TABLE IF NOT EXISTS _tutti_declared(
+  id INTEGER NOT NULL, hlc INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL,
+  PRIMARY KEY (id, origin, seq)) WITHOUT ROWID;
 ";
 
 /// Creates the engine's table of declarations where it is missing.
@@ -76,8 +79,8 @@ impl Known {
 
     fn insert(&self, db: &Connection) -> Result<(), StoreError> {
         db.execute(
-            "INSERT INTO _tutti_declaration(id, kind, name, target, sql, engine, hlc, origin, seq, \
-             stands, tbl) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "REPLACE INTO _tutti_declaration(id, kind, name, target, sql, engine, hlc, origin, seq, \
+             stands, tbl, dropped) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 self.is.id as i64,
                 self.is.kind.word(),
@@ -89,10 +92,14 @@ impl Known {
                 self.is.stamp.origin as i64,
                 self.is.stamp.seq as i64,
                 self.stands,
-                self.table
+                self.table,
+                self.is.dropped
             ],
         )?;
-        Ok(())
+        match self.sql.is_empty() {
+            true => Ok(()),
+            false => declared(db, self.is.id, self.is.stamp),
+        }
     }
 
     /// Where its rows are while it does not stand.
@@ -102,6 +109,37 @@ impl Known {
 }
 
 const COLUMNS: &str = "id, kind, name, target, sql, engine, hlc, origin, seq, stands, dropped, tbl";
+
+/// One transaction declares this; the earliest of several counts.
+pub(super) fn declared(db: &Connection, id: DeclarationId, stamp: Stamp) -> Result<(), StoreError> {
+    let Stamp { hlc, origin, seq } = stamp;
+    db.execute(
+        "INSERT OR IGNORE INTO _tutti_declared(id, hlc, origin, seq) VALUES (?, ?, ?, ?)",
+        params![id as i64, hlc.0 as i64, origin as i64, seq as i64],
+    )?;
+    let mut statement = db.prepare("SELECT hlc, origin, seq FROM _tutti_declared WHERE id = ?")?;
+    let stamps = statement.query_map([id as i64], |row| {
+        let number = |at: usize| row.get::<_, i64>(at).map(|value| value as u64);
+        Ok(Stamp {
+            hlc: Hlc(number(0)?),
+            origin: number(1)?,
+            seq: number(2)?,
+        })
+    })?;
+    let stamps: Vec<Stamp> = stamps.collect::<Result<_, _>>()?;
+    if let Some(first) = stamps.iter().min() {
+        db.execute(
+            "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? WHERE id = ?",
+            params![
+                first.hlc.0 as i64,
+                first.origin as i64,
+                first.seq as i64,
+                id as i64
+            ],
+        )?;
+    }
+    Ok(())
+}
 
 /// All declarations, the dropped ones too, in order of time.
 pub(super) fn known(db: &Connection) -> Result<Vec<Known>, StoreError> {
@@ -380,23 +418,21 @@ impl Writer {
             // One bad declaration never stops the stream.
             Err(error) => return inbox::park_schema(&self.db, stamp, sql, &error.to_string()),
         };
+        let known = known(&self.db)?;
         if read.drops {
+            let ours = |id| self.tables.iter().any(|table| table.tid == id);
+            for id in on {
+                if !ours(*id) && known.iter().all(|known| known.is.id != *id) {
+                    self.ended(*id, &read)?;
+                }
+            }
             return self.end(on, stamp, covers);
         }
-        let known = known(&self.db)?;
-        match known.iter().find(|known| known.is.id == *id) {
-            Some(known) if stamp < known.is.stamp => {
-                self.db.execute(
-                    "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? WHERE id = ?",
-                    params![
-                        stamp.hlc.0 as i64,
-                        stamp.origin as i64,
-                        stamp.seq as i64,
-                        *id as i64
-                    ],
-                )?;
-            }
-            Some(_) => {}
+        let there = known.iter().find(|known| known.is.id == *id);
+        match there.filter(|known| !known.sql.is_empty()) {
+            // What the appliance brings along is before everything.
+            Some(known) if known.is.stamp == OWN => {}
+            Some(_) => declared(&self.db, *id, stamp)?,
             None => {
                 let new = Known {
                     is: Declaration {
@@ -405,7 +441,7 @@ impl Writer {
                         kind: read.kind,
                         name: read.name.to_ascii_lowercase(),
                         on: on.first().copied(),
-                        dropped: false,
+                        dropped: there.is_some(),
                     },
                     sql: sql.clone(),
                     keys: *keys,
@@ -416,6 +452,29 @@ impl Writer {
             }
         }
         self.resolve()
+    }
+
+    /// Notes the end of a declaration that is not here: its history forked and it comes again
+    /// under another number. Its words and stamp come with it.
+    fn ended(&self, id: DeclarationId, read: &Statement) -> Result<(), StoreError> {
+        let ended = Known {
+            is: Declaration {
+                id,
+                stamp: Stamp {
+                    hlc: Hlc(i64::MAX as u64),
+                    ..OWN
+                },
+                kind: read.kind,
+                name: read.name.to_ascii_lowercase(),
+                on: None,
+                dropped: true,
+            },
+            sql: String::new(),
+            keys: Keys::Natural,
+            stands: false,
+            table: None,
+        };
+        ended.insert(&self.db)
     }
 
     pub fn mark(&self, known: &Known, stands: bool, table: Option<i64>) -> Result<(), StoreError> {

@@ -2,22 +2,21 @@
 //! about rows' versions is folded into their clocks later, many at a time and in key order.
 //! Whoever needs clocks (a merge of concurrent versions, a digest) folds first.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Slot;
-use std::collections::hash_map::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::StoreError;
 use super::log::{self, Origins};
+use super::memory::Unfolded;
+use super::pending::Pending;
 use super::schema::Table;
-use crate::replica::change::{Body, RowChange, RowWrite, TableChange};
+use crate::replica::change::{RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::value::encode_key;
 
 /// How many rows' clocks are held in memory while folding.
-const ROWS: usize = 32_768;
+pub(super) const ROWS: usize = 32_768;
 
 /// A row's clock after a change whose origin had seen all earlier versions of the row.
 pub(super) fn advance(clock: Option<RowClock>, change: &RowChange, stamp: Stamp) -> RowClock {
@@ -38,60 +37,30 @@ pub(super) fn advance(clock: Option<RowClock>, change: &RowChange, stamp: Stamp)
 }
 
 /// Folds the log from `folded` to its end, inside the open transaction; `origins` are those of
-/// its end. Returns the position reached.
+/// its end, `known` is what memory has gathered of it. Returns the position reached.
 pub(super) fn fold(
     db: &Connection,
     tables: &[Arc<Table>],
     origins: &Origins,
     folded: i64,
+    known: &Unfolded,
 ) -> Result<i64, StoreError> {
-    let ids: HashMap<u64, i64> = tables.iter().map(|t| (t.tid, t.id)).collect();
-    let mut clocks: BTreeMap<(i64, Vec<u8>), RowClock> = BTreeMap::new();
-    let mut index: BTreeMap<u64, (u64, i64)> = BTreeMap::new();
     let mut reached = folded;
-    log::walk(db, folded, |entry| {
+    if known.from == folded {
+        known.pending.write(db)?;
+        reached = known.through;
+    }
+    let mut more = Pending::default();
+    log::walk(db, reached, |entry| {
         reached = entry.position;
         let transaction = entry.transaction;
-        index
-            .entry(transaction.origin)
-            .or_insert((transaction.seq, entry.position));
-        let stamp = transaction.stamp();
-        let Body::Rows(changes) = transaction.body else {
-            return Ok(true);
-        };
-        for change in changes {
-            let Some(&id) = ids.get(&change.table) else {
-                continue;
-            };
-            for row in &change.rows {
-                match clocks.entry((id, encode_key(&row.key))) {
-                    Slot::Occupied(mut slot) => {
-                        let next = advance(Some(slot.get().clone()), row, stamp);
-                        slot.insert(next);
-                    }
-                    Slot::Vacant(slot) => {
-                        // Only an update builds on what was there.
-                        let update = matches!(row.write, RowWrite::Update(_));
-                        let clock = match update {
-                            true => log::load_clock(db, id, &slot.key().1)?,
-                            false => None,
-                        };
-                        slot.insert(advance(clock, row, stamp));
-                    }
-                }
-            }
-        }
-        if clocks.len() >= ROWS {
-            write(db, std::mem::take(&mut clocks))?;
+        more.note(tables, transaction.stamp(), reached, &transaction.body);
+        if more.rows() >= ROWS {
+            std::mem::take(&mut more).write(db)?;
         }
         Ok(true)
     })?;
-    write(db, clocks)?;
-    let mut statement =
-        db.prepare_cached("REPLACE INTO _tutti_index(origin, seq, position) VALUES (?, ?, ?)")?;
-    for (origin, (seq, position)) in index {
-        statement.execute(params![log::sqlite(origin), log::sqlite(seq), position])?;
-    }
+    more.write(db)?;
     log::save_origins(db, origins)?;
     log::set_folded(db, reached)?;
     Ok(reached)
@@ -114,13 +83,6 @@ pub(super) fn ahead(
             let clock = log::load_clock(db, table.id, &key)?;
             log::save_clock(db, table.id, &key, &advance(clock, row, stamp))?;
         }
-    }
-    Ok(())
-}
-
-fn write(db: &Connection, clocks: BTreeMap<(i64, Vec<u8>), RowClock>) -> Result<(), StoreError> {
-    for ((table, key), clock) in clocks {
-        log::save_clock(db, table, &key, &clock)?;
     }
     Ok(())
 }

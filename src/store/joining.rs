@@ -145,7 +145,7 @@ fn inspect(path: &Path) -> Result<(), StoreError> {
     let check = || -> Result<Option<String>, rusqlite::Error> {
         let uri = format!("file:{encoded}?immutable=1");
         let db = Connection::open_with_flags(uri, flags)?;
-        db.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA mmap_size = 1073741824")?;
+        db.execute_batch("PRAGMA trusted_schema = OFF")?;
         for table in NEEDED {
             let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?";
             let count: i64 = db.query_row(sql, [table], |row| row.get(0))?;

@@ -127,10 +127,11 @@ pub(super) fn committed(capture: &capture::Shared) {
 /// Refuses a new row of an engine table whose id did not come from here.
 pub(super) fn allowed(keys: &Shared, table: &Table, key: &[Value]) -> Result<(), StoreError> {
     let fine = match key {
+        _ if table.keys == Keys::Natural => true,
         [Value::Integer(id)] => lock(keys).handed_out(*id),
         _ => false,
     };
-    if table.keys == Keys::Natural || fine {
+    if fine {
         return Ok(());
     }
     Err(StoreError::Statement(format!(

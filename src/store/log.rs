@@ -1,4 +1,4 @@
-//! The engine's own tables: the log of every origin's transactions, origins, row clocks.
+//! The engine's own tables: the log of every origin's transactions, and origins.
 //!
 //! A commit writes one row here, the log's. Row clocks, origins and the log's index follow in
 //! batches (`fold`); `folded` says how far they have come.
@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::StoreError;
+pub(super) use super::clocks::{load as load_clock, save as save_clock};
+use super::{StoreError, clocks};
 use crate::replica::change::{Body, Head, Logged, Transaction, decode};
-use crate::replica::clock::{Hlc, RowClock};
+use crate::replica::clock::Hlc;
 use crate::replica::frontier::{Frontier, Position, chain};
 use crate::replica::{Incarnation, NodeId};
 
@@ -30,9 +31,6 @@ CREATE TABLE IF NOT EXISTS _tutti_state(
   name TEXT NOT NULL PRIMARY KEY, value ANY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _tutti_table(
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, mixed INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS _tutti_clock(
-  tbl INTEGER NOT NULL, key BLOB NOT NULL, clock BLOB NOT NULL,
-  PRIMARY KEY (tbl, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS _tutti_hidden(
   tbl INTEGER NOT NULL, key BLOB NOT NULL, row BLOB NOT NULL, reason TEXT NOT NULL,
   PRIMARY KEY (tbl, key)) WITHOUT ROWID;
@@ -44,7 +42,8 @@ CREATE INDEX IF NOT EXISTS _tutti_conflict_time ON _tutti_conflict(hlc);
 
 /// Creates them where they are missing.
 pub(super) fn create(db: &Connection) -> Result<(), StoreError> {
-    Ok(db.execute_batch(TABLES)?)
+    db.execute_batch(TABLES)?;
+    clocks::create(db)
 }
 
 /// One origin as this node knows it.
@@ -315,35 +314,6 @@ pub(super) fn read_after(
         next = row.get::<_, i64>(0)? + 1;
     }
     Ok((found, next))
-}
-
-pub(super) fn load_clock(
-    db: &Connection,
-    table: i64,
-    key: &[u8],
-) -> Result<Option<RowClock>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT clock FROM _tutti_clock WHERE tbl = ? AND key = ?")?;
-    let mut rows = statement.query(params![table, key])?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    let bytes = row.get_ref(0)?.as_blob().unwrap_or_default();
-    postcard::from_bytes(bytes)
-        .map(Some)
-        .map_err(|_| StoreError::Damaged("a row's clock".into()))
-}
-
-pub(super) fn save_clock(
-    db: &Connection,
-    table: i64,
-    key: &[u8],
-    clock: &RowClock,
-) -> Result<(), StoreError> {
-    let bytes = postcard::to_stdvec(clock).unwrap_or_default();
-    db.prepare_cached("REPLACE INTO _tutti_clock(tbl, key, clock) VALUES (?, ?, ?)")?
-        .execute(params![table, key, bytes])?;
-    Ok(())
 }
 
 /// The transaction that this node issues next.

@@ -1,19 +1,34 @@
 //! What the writer knows of the database without asking it: kept in step with every commit, and
 //! read anew from the file when it opens and after a transaction that failed half-way.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::fold::ROWS;
 use super::log::{self, Origins};
+use super::pending::Pending;
 use super::schema::Table;
 use super::{StoreError, retention};
 use crate::replica::change::Body;
-use crate::replica::value::encode_key;
+use crate::replica::clock::Stamp;
 
 /// A row, by its table's number and its encoded key.
 pub(super) type RowName = (i64, Vec<u8>);
+
+/// What the log holds beyond the clocks.
+#[derive(Default)]
+pub(super) struct Unfolded {
+    /// Up to where row clocks, origins and index follow the log.
+    pub from: i64,
+    /// Up to where `pending` has gathered what they lack. Where this is not the log's end,
+    /// there was too much to gather.
+    pub through: i64,
+    pub pending: Pending,
+    /// How many bytes of the log are not folded yet.
+    pub bytes: usize,
+}
 
 /// The writer's memory.
 #[derive(Default)]
@@ -25,15 +40,10 @@ pub(super) struct Memory {
     pub floors: BTreeMap<i64, u32>,
     /// The last position of the log.
     pub position: i64,
-    /// Up to where row clocks, origins and index follow the log.
-    pub folded: i64,
-    /// How many bytes of the log are not folded yet.
-    pub unfolded: usize,
+    pub unfolded: Unfolded,
     /// Tables with generations beyond the first; in all others a row that is there is of
     /// generation 1, and one that is not never was.
     pub mixed: HashSet<i64>,
-    /// Generations that the log tells but the clocks do not yet, of rows in those tables.
-    pub recent: HashMap<RowName, u32>,
     /// Whether any row is parked.
     pub parked: bool,
 }
@@ -47,10 +57,12 @@ impl Memory {
             closed: retention::load_closed(db)?,
             floors: retention::load_floors(db)?,
             position: folded.max(log::end(db)?),
-            folded,
-            unfolded: 0,
+            unfolded: Unfolded {
+                from: folded,
+                through: folded,
+                ..Unfolded::default()
+            },
             mixed: mixed(db)?,
-            recent: HashMap::new(),
             parked: parked(db)?,
         };
         log::walk(db, folded, |entry| {
@@ -58,35 +70,55 @@ impl Memory {
             let origin = memory.origins.entry(transaction.origin).or_default();
             let (seq, hlc) = (transaction.seq, transaction.hlc);
             origin.advance(seq, hlc, entry.chain, &transaction.head);
-            memory.unfolded += entry.size;
-            memory.remember(tables, &transaction.body);
+            let at = entry.position;
+            memory.note(
+                tables,
+                transaction.stamp(),
+                at,
+                &transaction.body,
+                entry.size,
+            );
             Ok(true)
         })?;
         Ok(memory)
     }
 
-    /// Keeps the generations that a logged transaction tells of.
-    pub fn remember(&mut self, tables: &[Arc<Table>], body: &Body) {
-        let Body::Rows(changes) = body else {
-            return;
+    /// The log has a transaction more that is not folded.
+    pub fn note(
+        &mut self,
+        tables: &[Arc<Table>],
+        stamp: Stamp,
+        position: i64,
+        body: &Body,
+        size: usize,
+    ) {
+        let whole = self.is_whole();
+        self.position = self.position.max(position);
+        let unfolded = &mut self.unfolded;
+        unfolded.bytes += size;
+        let rows = match body {
+            Body::Rows(changes) => changes.iter().map(|change| change.rows.len()).sum(),
+            Body::Schema { .. } => 0,
         };
-        for change in changes {
-            let table = tables.iter().find(|table| table.tid == change.table);
-            let Some(table) = table.filter(|table| self.mixed.contains(&table.id)) else {
-                continue;
-            };
-            for row in &change.rows {
-                let name = (table.id, encode_key(&row.key));
-                self.recent.insert(name, row.generation);
-            }
+        if whole && unfolded.pending.rows() + rows <= ROWS {
+            unfolded.pending.note(tables, stamp, position, body);
+            unfolded.through = position;
         }
+    }
+
+    /// Whether memory knows all that the log holds beyond the clocks.
+    pub fn is_whole(&self) -> bool {
+        self.unfolded.through == self.position
     }
 
     /// The clocks have come to `position`.
     pub fn set_folded(&mut self, position: i64) {
-        self.folded = position;
-        self.unfolded = 0;
-        self.recent.clear();
+        self.position = self.position.max(position);
+        self.unfolded = Unfolded {
+            from: position,
+            through: position,
+            ..Unfolded::default()
+        };
     }
 
     /// A row's generation, if anything is known of it.
@@ -96,10 +128,8 @@ impl Memory {
         table: i64,
         key: &[u8],
     ) -> Result<Option<u32>, StoreError> {
-        if !self.recent.is_empty()
-            && let Some(generation) = self.recent.get(&(table, key.to_vec()))
-        {
-            return Ok(Some(*generation));
+        if let Some(generation) = self.unfolded.pending.generation(table, key) {
+            return Ok(Some(generation));
         }
         Ok(log::load_clock(db, table, key)?.map(|clock| clock.generation))
     }

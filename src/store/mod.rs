@@ -24,6 +24,7 @@ mod bound;
 mod capture;
 mod carry;
 mod claim;
+mod clocks;
 mod declare;
 mod digest;
 mod feed;
@@ -35,6 +36,7 @@ mod keys;
 mod log;
 mod memory;
 mod parents;
+mod pending;
 mod pieces;
 mod ranges;
 mod reissue;
@@ -173,6 +175,8 @@ struct Inner {
     shown: shown::Shared,
     sync: GroupSync,
     lazy: AtomicBool,
+    /// Somebody flushes soon.
+    flushing: AtomicBool,
     digests: shown::Cache<[u8; 32]>,
     counts: shown::Cache<u64>,
     readers: Mutex<Vec<Connection>>,
@@ -229,6 +233,7 @@ impl Store {
             inner: Arc::new(Inner {
                 sync: GroupSync::new(&path),
                 lazy: AtomicBool::new(false),
+                flushing: AtomicBool::new(false),
                 path,
                 node,
                 writer: Mutex::new(writer),

@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::capture::current;
 use super::memory::RowName;
 use super::schema::{Table, quote};
 use super::tx::row_values;
-use super::{Store, StoreError, lock, log, settle};
+use super::{Store, StoreError, clocks, lock, log, settle};
 use crate::replica::NodeId;
 use crate::replica::change::Body;
 use crate::replica::clock::RowClock;
@@ -65,21 +65,10 @@ impl Ranges<'_> {
         mut each: impl FnMut(&Table, Vec<u8>, RowClock) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
         let table = self.table(&range.table)?;
-        let mut statement = self.db.prepare_cached(
-            "SELECT key FROM _tutti_clock WHERE tbl = ?1 AND key >= ?2 \
-             AND (?3 IS NULL OR key < ?3) ORDER BY key",
-        )?;
-        let mut rows = statement.query(params![table.id, range.from, range.to])?;
-        while let Some(row) = rows.next()? {
-            let key: Vec<u8> = row.get(0)?;
-            let Some(clock) = log::load_clock(self.db, table.id, &key)? else {
-                continue;
-            };
-            if !each(table, key, clock)? {
-                break;
-            }
-        }
-        Ok(())
+        let to = range.to.as_deref();
+        clocks::each(self.db, table.id, &range.from, to, |key, clock| {
+            each(table, key, clock)
+        })
     }
 
     fn proof(&self, table: &Table, key: Vec<u8>, clock: &RowClock) -> Result<RowProof, StoreError> {
@@ -241,6 +230,26 @@ impl Store {
         let proofs = lock(&self.inner.proofs);
         let one = |(node, (at, proven)): (&NodeId, &(u64, Proven))| (*node, *at, proven.clone());
         proofs.iter().map(one).collect()
+    }
+
+    /// The clock of every row that ever was, by its table's name and its encoded key: for who
+    /// compares nodes.
+    pub fn row_clocks(&self) -> Result<Vec<(String, Vec<u8>, RowClock)>, StoreError> {
+        self.fold()?;
+        self.read(|reader| {
+            let db = reader.connection;
+            let mut statement = db.prepare("SELECT name, id FROM _tutti_table ORDER BY name")?;
+            let tables = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let mut found = Vec::new();
+            for table in tables {
+                let (name, id): (String, i64) = table?;
+                clocks::each(db, id, &[], None, |key, clock| {
+                    found.push((name.clone(), key, clock));
+                    Ok(true)
+                })?;
+            }
+            Ok(found)
+        })
     }
 
     /// Visible rows that have no clock, per table: written past the engine. They replicate

@@ -12,12 +12,12 @@ use rusqlite::params;
 
 use super::apply::remove;
 use super::capture::current;
-use super::log::{self, Origin, sqlite};
+use super::log::{self, Origin, Origins, sqlite};
 use super::ranges::copy;
 use super::schema::Table;
 use super::settle::Settle;
 use super::writer::Writer;
-use super::{Store, StoreError, lock, retention};
+use super::{Store, StoreError, declare, keys, lock, retention};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Head, Logged, RowChange, RowWrite, TableChange, Transaction};
 use crate::replica::clock::{Hlc, RowClock, Stamp};
@@ -32,10 +32,11 @@ const CHUNK: usize = 4 << 20;
 
 /// The end of a history, taken out of the log.
 struct Suffix {
-    origin: Incarnation,
-    after: u64,
-    /// The origin as it was at `after`.
-    kept: Origin,
+    /// Per origin the last number that stays: of the one whose history ends here, and of those
+    /// that depend on what goes.
+    after: BTreeMap<Incarnation, u64>,
+    /// The origins without what goes, as far as the log tells of them.
+    kept: Origins,
     /// Declarations, with their stamps.
     schemas: Vec<(Stamp, Body)>,
     keys: BTreeMap<(DeclarationId, Vec<u8>), Vec<Value>>,
@@ -46,7 +47,18 @@ struct Suffix {
 
 impl Suffix {
     fn holds(&self, stamp: &Stamp) -> bool {
-        stamp.origin == self.origin && stamp.seq > self.after
+        let after = self.after.get(&stamp.origin);
+        after.is_some_and(|after| stamp.seq > *after)
+    }
+
+    /// Whether a logged transaction goes, by its number or by what it depends on.
+    fn takes(&mut self, stamp: &Stamp, head: &Head) -> bool {
+        let after = &self.after;
+        let gone = |dep: &(Incarnation, u64)| after.get(&dep.0).is_some_and(|last| dep.1 > *last);
+        if !self.holds(stamp) && head.deps.iter().any(gone) {
+            self.after.insert(stamp.origin, stamp.seq - 1);
+        }
+        self.holds(stamp)
     }
 }
 
@@ -67,9 +79,10 @@ impl Store {
         })
     }
 
-    /// Takes transactions of `origin` beyond `after` back and issues what they wrote again under
-    /// `fresh`, which is this node's incarnation from then on. Durable when it returns; returns
-    /// how many transactions were taken back.
+    /// Takes transactions of `origin` beyond `after` back, and all that depend on them, but for
+    /// what was trimmed and so is at every peer, and issues what they wrote again under `fresh`,
+    /// which is this node's incarnation from then on. Durable when it returns; returns how many
+    /// transactions were taken back.
     pub fn reissue(
         &self,
         origin: Incarnation,
@@ -153,29 +166,20 @@ impl Writer {
         self.set_stale();
         let (count, hlc, told) = result?;
         self.renew(fresh, hlc, told);
+        // The ids that the other history hands out come from the old incarnation's blocks.
+        keys::start(&self.db, &self.capture, fresh)?;
         self.ready()?;
         Ok((count, self.show_all()))
     }
 
-    /// Reads the end of a history.
+    /// Reads the end of a history, and everything that depends on it.
     fn suffix(&self, origin: Incarnation, after: u64) -> Result<Suffix, StoreError> {
-        let base = retention::base(&self.db, origin)?.unwrap_or_default();
-        if base.0.seq > after {
-            return Err(StoreError::NeedsSnapshot {
-                origin,
-                held: after,
-                first: base.0.seq,
-            });
-        }
+        // What was trimmed is at every peer.
+        let base = |origin| retention::base(&self.db, origin);
+        let after = after.max(base(origin)?.map_or(0, |base| base.0.seq));
         let mut suffix = Suffix {
-            origin,
-            after,
-            kept: Origin {
-                node: self.memory.origins.get(&origin).and_then(|o| o.node),
-                position: base.0,
-                hlc: base.1,
-                deps: base.2,
-            },
+            after: BTreeMap::from([(origin, after)]),
+            kept: BTreeMap::new(),
             schemas: Vec::new(),
             keys: BTreeMap::new(),
             foreign: Vec::new(),
@@ -183,25 +187,26 @@ impl Writer {
         };
         log::walk(&self.db, 0, |entry| {
             let transaction = entry.transaction;
-            if transaction.origin != origin {
-                return Ok(true);
+            let stamp = transaction.stamp();
+            if !suffix.kept.contains_key(&stamp.origin) {
+                let (position, hlc, deps) = base(stamp.origin)?.unwrap_or_default();
+                let node = self.memory.origins.get(&stamp.origin).and_then(|o| o.node);
+                let kept = Origin {
+                    node,
+                    position,
+                    hlc,
+                    deps,
+                };
+                suffix.kept.insert(stamp.origin, kept);
             }
-            if transaction.seq <= after {
-                let (seq, hlc) = (transaction.seq, transaction.hlc);
-                let kept = &mut suffix.kept;
-                kept.advance(seq, hlc, entry.chain, &transaction.head);
+            if !suffix.takes(&stamp, &transaction.head) {
+                let kept = suffix.kept.entry(stamp.origin).or_default();
+                kept.advance(stamp.seq, stamp.hlc, entry.chain, &transaction.head);
                 return Ok(true);
             }
             suffix.positions.push(entry.position);
             match transaction.body {
-                body @ Body::Schema { .. } => {
-                    let stamp = Stamp {
-                        hlc: transaction.hlc,
-                        origin,
-                        seq: transaction.seq,
-                    };
-                    suffix.schemas.push((stamp, body));
-                }
+                body @ Body::Schema { .. } => suffix.schemas.push((stamp, body)),
                 Body::Rows(changes) => {
                     for change in changes {
                         if !self.tables.iter().any(|table| table.tid == change.table) {
@@ -222,23 +227,28 @@ impl Writer {
 
     /// Removes the suffix from the log; returns the stamp of what is issued in its place.
     fn take_back(&mut self, suffix: &Suffix) -> Result<Hlc, StoreError> {
-        let origin = sqlite(suffix.origin);
         for position in &suffix.positions {
             self.db
                 .prepare_cached("DELETE FROM _tutti_log WHERE position = ?")?
                 .execute([position])?;
         }
-        self.db.execute(
-            "DELETE FROM _tutti_index WHERE origin = ? AND seq > ?",
-            params![origin, sqlite(suffix.after)],
-        )?;
-        if suffix.kept.position.seq == 0 {
-            self.memory.origins.remove(&suffix.origin);
-            let sql = "DELETE FROM _tutti_origin WHERE origin = ?";
-            self.db.execute(sql, [origin])?;
-        } else {
-            let kept = suffix.kept.clone();
-            self.memory.origins.insert(suffix.origin, kept);
+        for (origin, after) in &suffix.after {
+            self.db.execute(
+                "DELETE FROM _tutti_index WHERE origin = ? AND seq > ?",
+                params![sqlite(*origin), sqlite(*after)],
+            )?;
+            match suffix.kept.get(origin).filter(|kept| kept.position.seq > 0) {
+                Some(kept) => {
+                    self.memory.origins.insert(*origin, kept.clone());
+                }
+                // Nothing of it is in the log: it stays as it is, or never was.
+                None if *after > 0 => {}
+                None => {
+                    self.memory.origins.remove(origin);
+                    let sql = "DELETE FROM _tutti_origin WHERE origin = ?";
+                    self.db.execute(sql, [sqlite(*origin)])?;
+                }
+            }
         }
         // What a wrong clock stamped must not pull the new stamps with it: another incarnation of
         // ours may be as far ahead, and is put right next.
@@ -270,17 +280,19 @@ impl Writer {
         for (old, body) in &suffix.schemas {
             let new = issue.stamp();
             self.db.execute(
-                "UPDATE _tutti_declaration SET hlc = ?, origin = ?, seq = ? \
-                 WHERE origin = ? AND seq = ?",
-                params![
-                    sqlite(new.hlc.0),
-                    sqlite(new.origin),
-                    sqlite(new.seq),
-                    sqlite(old.origin),
-                    sqlite(old.seq)
-                ],
+                "DELETE FROM _tutti_declared WHERE origin = ? AND seq = ?",
+                params![sqlite(old.origin), sqlite(old.seq)],
             )?;
+            if let Body::Schema { id, .. } = body
+                && *id != 0
+            {
+                declare::declared(&self.db, *id, new)?;
+            }
             issue.log(self, body.clone())?;
+        }
+        if !suffix.schemas.is_empty() {
+            // Another declaration of the name may be the earlier one now.
+            self.resolve()?;
         }
         let mut settle = Settle::default();
         let mut changes: Vec<TableChange> = suffix.foreign.clone();

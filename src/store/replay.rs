@@ -71,10 +71,17 @@ pub(super) fn rows<T: AsRef<Table>>(
     Ok(())
 }
 
-fn directly(db: &Connection, table: &Table, rows: &[RowChange]) -> Result<(), StoreError> {
+pub(super) fn directly(
+    db: &Connection,
+    table: &Table,
+    rows: &[RowChange],
+) -> Result<(), StoreError> {
+    let mut statement = db.prepare_cached(&table.replace)?;
     for change in rows {
         match &change.write {
-            RowWrite::Insert(row) => place(db, table, row)?,
+            RowWrite::Insert(row) => {
+                statement.execute(rusqlite::params_from_iter(row.iter().map(Bind)))?;
+            }
             RowWrite::Update(cells) => update(db, table, &change.key, cells)?,
             RowWrite::Delete => remove(db, table, &change.key)?,
         }

@@ -2,6 +2,7 @@
 //! incarnations. What may go is decided in `replica::retention`; here it goes, in slices short
 //! enough for writers not to notice.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::collections::btree_map::BTreeMap;
 
@@ -10,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::log::{self, Origin, sqlite};
 use super::shown::Changed;
 use super::writer::Writer;
-use super::{Store, StoreError, lock};
+use super::{Store, StoreError, clocks, lock};
 use crate::replica::change::{Body, RowWrite};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::{Frontier, Position};
@@ -255,8 +256,40 @@ impl Store {
         })
     }
 
+    /// What peers hold counts only of the history that is here: where their chain hashes are ours.
+    fn prove_histories(&self) -> Result<(), StoreError> {
+        let unproven = lock(&self.inner.kept).retention.unproven();
+        let own = self.frontier();
+        let same = |db: &Connection, origin: Incarnation, theirs: Position| {
+            let ours = own.0.get(&origin).copied().unwrap_or_default();
+            Ok::<_, StoreError>(match theirs.seq.cmp(&ours.seq) {
+                Ordering::Greater => false,
+                Ordering::Equal => theirs == ours,
+                Ordering::Less => match log::chain_at(db, origin, theirs.seq)? {
+                    Some(chain) => chain == theirs.chain,
+                    None => base(db, origin)?.is_some_and(|base| base.0 == theirs),
+                },
+            })
+        };
+        let proven = self.read(|reader| {
+            let mut proven = Vec::new();
+            for (node, origin, theirs) in unproven {
+                if theirs.seq == 0 || same(reader.connection, origin, theirs)? {
+                    proven.push((node, origin));
+                }
+            }
+            Ok(proven)
+        })?;
+        let retention = &mut lock(&self.inner.kept).retention;
+        for (node, origin) in proven {
+            retention.proven(node, origin);
+        }
+        Ok(())
+    }
+
     fn drop_what_may_go(&self, trimmed: &mut Trimmed) -> Result<(), StoreError> {
         self.writer()?.fold_now()?;
+        self.prove_histories()?;
         // What is dropped here must be on disk at the peers, and our knowledge of it here.
         let open = self.open_frontier();
         let (mut droppable, stable, configured) = {
@@ -310,7 +343,7 @@ impl Writer {
         trimmed: &mut Trimmed,
     ) -> Result<Option<i64>, StoreError> {
         self.ready()?;
-        let folded = self.memory.folded;
+        let folded = self.memory.unfolded.from;
         let (reached, dropped, tombstones) = self.atomically(|writer| {
             let db = &writer.db;
             let (mut looked, mut reached) = (0, None);
@@ -559,8 +592,7 @@ fn bury(
     if !is_stable(&clock.row) {
         return Ok(Grave::Waits);
     }
-    db.prepare_cached("DELETE FROM _tutti_clock WHERE tbl = ? AND key = ?")?
-        .execute(params![table, key])?;
+    clocks::forget(db, table, key)?;
     db.prepare_cached(
         "INSERT INTO _tutti_floor(tbl, generation) VALUES (?, ?) \
          ON CONFLICT DO UPDATE SET generation = max(generation, excluded.generation)",

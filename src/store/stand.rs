@@ -15,7 +15,7 @@ use super::schema::{self, quote};
 use super::settle::{self, Settle};
 use super::tokens::statement;
 use super::writer::Writer;
-use super::{StoreError, inbox};
+use super::{StoreError, clocks, inbox};
 use crate::replica::clock::Stamp;
 use crate::replica::schema::{Declaration, DeclarationId, Kind, standing};
 use crate::replica::value::encode_key;
@@ -229,12 +229,9 @@ impl Writer {
                 }
                 self.db
                     .execute(&format!("DROP TABLE {}", quote(&table.name)), [])?;
-                for sql in [
-                    "DELETE FROM _tutti_table WHERE id = ?",
-                    "DELETE FROM _tutti_clock WHERE tbl = ?",
-                ] {
-                    self.db.execute(sql, [table.id])?;
-                }
+                clocks::forget_all(&self.db, table.id)?;
+                let sql = "DELETE FROM _tutti_table WHERE id = ?";
+                self.db.execute(sql, [table.id])?;
             }
             let sql = "UPDATE _tutti_declaration SET dropped = 1 WHERE id = ?";
             self.db.execute(sql, [*id as i64])?;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ToSql};
+use rusqlite::{CachedStatement, Connection, Statement, ToSql};
 
 use super::StoreError;
 use super::keys::Filler;
@@ -50,7 +50,10 @@ pub(super) fn query(
     sql: &str,
     params: &[Value],
 ) -> Result<Vec<Vec<Value>>, StoreError> {
-    let mut statement = db.prepare_cached(sql)?;
+    rows(&mut *db.prepare_cached(sql)?, params)
+}
+
+fn rows(statement: &mut Statement<'_>, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
     let width = statement.column_count();
     let mut rows = statement.query(rusqlite::params_from_iter(params.iter().map(Bind)))?;
     let mut found = Vec::new();
@@ -60,11 +63,14 @@ pub(super) fn query(
     Ok(found)
 }
 
+/// How many statements of a transaction are kept at hand.
+const KEPT: usize = 8;
+
 /// An open transaction.
 pub struct Tx<'a> {
     db: &'a Connection,
-    /// The last statement found fine: a loop runs the same one again and again.
-    checked: String,
+    /// Statements found fine, with what runs in their place: a loop runs the same few again.
+    known: Vec<(String, CachedStatement<'a>)>,
     /// Something was rolled back within: the hook's events are not all true.
     pub(super) undone: bool,
     keys: Filler<'a>,
@@ -74,18 +80,34 @@ impl<'a> Tx<'a> {
     pub(super) fn new(db: &'a Connection, tables: &'a [Arc<Table>]) -> Self {
         Tx {
             db,
-            checked: String::new(),
+            known: Vec::new(),
             undone: false,
             keys: Filler::new(tables),
         }
+    }
+
+    fn prepared(&mut self, sql: &str) -> Result<&mut CachedStatement<'a>, StoreError> {
+        let found = self.known.iter().position(|known| known.0 == sql);
+        let at = match found {
+            Some(at) => at,
+            None => {
+                self.undone |= allowed(sql)?;
+                let statement = self.db.prepare_cached(self.keys.filled(sql))?;
+                if self.known.len() == KEPT {
+                    self.known.remove(0);
+                }
+                self.known.push((sql.to_owned(), statement));
+                self.known.len() - 1
+            }
+        };
+        Ok(&mut self.known[at].1)
     }
 }
 
 impl Tx<'_> {
     /// Runs one statement that changes rows; returns how many it changed.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
-        self.check(sql)?;
-        let mut statement = self.db.prepare_cached(self.keys.filled(sql))?;
+        let statement = self.prepared(sql)?;
         let done = statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)));
         self.undone |= done.is_err();
         Ok(done?)
@@ -97,14 +119,6 @@ impl Tx<'_> {
         Ok(statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)))?)
     }
 
-    fn check(&mut self, sql: &str) -> Result<(), StoreError> {
-        if self.checked != sql {
-            self.undone |= allowed(sql)?;
-            sql.clone_into(&mut self.checked);
-        }
-        Ok(())
-    }
-
     /// Checks foreign keys at COMMIT, not at each statement.
     pub fn defer_foreign_keys(&mut self) -> Result<(), StoreError> {
         Ok(self.db.execute_batch("PRAGMA defer_foreign_keys = ON")?)
@@ -112,8 +126,7 @@ impl Tx<'_> {
 
     /// The rows of a query, this transaction's own changes seen.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, StoreError> {
-        self.check(sql)?;
-        let found = query(self.db, self.keys.filled(sql), params);
+        let found = rows(self.prepared(sql)?, params);
         self.undone |= found.is_err();
         found
     }

@@ -9,10 +9,35 @@ use crate::replica::frontier::Frontier;
 use crate::replica::skew::{Ahead, limit};
 use crate::replica::{Incarnation, NodeId};
 
+/// From so many bytes on transactions come in bulk.
+const BULK: usize = 16 << 10;
+
 impl Store {
     /// Applies a peer's transactions in order, durably; those held already are skipped, those
     /// stamped too far ahead wait. Returns the frontier after it, closed incarnations left out.
     pub fn apply(&self, transactions: &[Logged]) -> Result<Frontier, StoreError> {
+        if let Some(commit) = self.commit(transactions)? {
+            self.durable(commit)?;
+            self.bound_inbox()?;
+        }
+        Ok(self.open_frontier())
+    }
+
+    /// As [`Store::apply`]; of 16 KiB or more it does not wait until they are on disk and
+    /// says so: then [`Store::flush`] is owed, one for several of them.
+    pub fn apply_gathering(&self, transactions: &[Logged]) -> Result<(Frontier, bool), StoreError> {
+        let size: usize = transactions.iter().map(|logged| logged.bytes.len()).sum();
+        if size < BULK {
+            return Ok((self.apply(transactions)?, false));
+        }
+        let commit = self.commit(transactions)?;
+        if commit.is_some() {
+            self.bound_inbox()?;
+        }
+        Ok((self.open_frontier(), commit.is_some()))
+    }
+
+    fn commit(&self, transactions: &[Logged]) -> Result<Option<u64>, StoreError> {
         let mut writer = self.writer()?;
         writer.ready()?;
         let ready = {
@@ -41,13 +66,19 @@ impl Store {
             let ready = admitted.map_err(|full| StoreError::Peer(full.to_string()))?;
             (!passes).then_some(ready)
         };
-        let commit = writer.apply(ready.as_deref().unwrap_or(transactions))?;
-        drop(writer);
-        if let Some(commit) = commit {
-            self.durable(commit)?;
-            self.bound_inbox()?;
-        }
-        Ok(self.open_frontier())
+        writer.apply(ready.as_deref().unwrap_or(transactions))
+    }
+
+    /// Whether nobody has undertaken yet to flush soon; who asks undertakes it.
+    pub fn undertake_flush(&self) -> bool {
+        !self.inner.flushing.swap(true, Ordering::AcqRel)
+    }
+
+    /// Flushes for all who owe it.
+    pub fn flush_owed(&self) -> Result<(), StoreError> {
+        // Who commits from now on undertakes it anew.
+        self.inner.flushing.store(false, Ordering::Release);
+        self.flush()
     }
 
     /// Whether anything waits for the clock.

@@ -21,8 +21,6 @@ use crate::replica::{Incarnation, NodeId};
 
 /// How many bytes of the log wait at most to be folded into row clocks while writers are busy.
 const UNFOLDED: usize = 16 << 20;
-/// How many generations of rows are remembered at most until then.
-const RECENT: usize = 65_536;
 
 /// What the connection is set for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,6 +53,7 @@ pub(super) struct Writer {
 pub(super) struct Own {
     logged: Logged,
     head: Head,
+    body: Body,
     hlc: Hlc,
     chain: [u8; 32],
     collected: Collected,
@@ -107,7 +106,7 @@ impl Writer {
     /// Brings memory in step with the database, where it is not.
     pub fn ready(&mut self) -> Result<(), StoreError> {
         if !self.stale {
-            return Ok(());
+            return self.whole();
         }
         self.load_tables()?;
         self.memory = Memory::load(&self.db, &self.tables)?;
@@ -115,7 +114,15 @@ impl Writer {
         self.hlc = self.hlc.max(latest.unwrap_or_default());
         self.stale = false;
         self.show_all();
-        Ok(())
+        self.whole()
+    }
+
+    /// What is too much for memory is folded before anybody asks for it.
+    fn whole(&mut self) -> Result<(), StoreError> {
+        if self.memory.is_whole() {
+            return Ok(());
+        }
+        self.fold_rest()
     }
 
     /// Goes on under a fresh incarnation, whose first transaction told this of the others.
@@ -244,6 +251,7 @@ impl Writer {
         Ok(Own {
             logged,
             head: next.head,
+            body: next.body,
             hlc,
             chain,
             collected,
@@ -253,18 +261,21 @@ impl Writer {
     /// A transaction of ours is committed: memory learns of it.
     pub fn remember(&mut self, own: Own) {
         let memory = &mut self.memory;
-        memory.position += 1;
-        memory.unfolded += own.logged.bytes.len();
+        if let Some(folded) = own.collected.folded {
+            memory.set_folded(folded);
+        }
+        memory.mixed.extend(own.collected.mixed);
+        let stamp = Stamp {
+            hlc: own.hlc,
+            origin: self.incarnation,
+            seq: own.logged.seq,
+        };
+        let (position, size) = (memory.position + 1, own.logged.bytes.len());
+        memory.note(&self.tables, stamp, position, &own.body, size);
         let origin = memory.origins.entry(self.incarnation).or_default();
         origin.advance(own.logged.seq, own.hlc, own.chain, &own.head);
         self.hlc = self.hlc.max(own.hlc);
         self.told.extend(own.head.deps);
-        if let Some(folded) = own.collected.folded {
-            memory.set_folded(folded);
-            memory.unfolded = own.logged.bytes.len();
-        }
-        memory.mixed.extend(own.collected.mixed);
-        memory.recent.extend(own.collected.recent);
     }
 
     /// Returns the closure's value and, if anything replicated changed, the commit's number.
@@ -277,6 +288,7 @@ impl Writer {
             let mut tx = Tx::new(&writer.db, &writer.tables);
             let value = work(&mut tx)?;
             let undone = tx.undone;
+            drop(tx);
             keys::claim(&writer.db, &writer.capture, writer.node)?;
             let hlc = writer.hlc.tick((writer.clock)());
             let own = writer.memory.origins.get(&writer.incarnation);
@@ -331,8 +343,11 @@ impl Writer {
     /// Folds the log into row clocks where enough has gathered. A failure costs nothing but the
     /// next attempt: the log has everything.
     pub fn fold_when_due(&mut self) {
-        let due = self.memory.unfolded > UNFOLDED || self.memory.recent.len() > RECENT;
-        if due && let Err(error) = self.fold_now() {
+        let unfolded = &self.memory.unfolded;
+        let full = unfolded.bytes > UNFOLDED || unfolded.pending.rows() > fold::ROWS / 2;
+        if (full || !self.memory.is_whole())
+            && let Err(error) = self.fold_now()
+        {
             tracing::warn!(%error, "the log could not be folded into row clocks yet");
         }
     }
@@ -340,12 +355,17 @@ impl Writer {
     /// Folds all of the log into row clocks.
     pub fn fold_now(&mut self) -> Result<(), StoreError> {
         self.ready()?;
-        if self.memory.folded == self.memory.position {
+        if self.memory.unfolded.from == self.memory.position {
             return Ok(());
         }
+        self.fold_rest()
+    }
+
+    fn fold_rest(&mut self) -> Result<(), StoreError> {
         let reached = self.atomically(|writer| {
             let (db, memory) = (&writer.db, &writer.memory);
-            fold::fold(db, &writer.tables, &memory.origins, memory.folded)
+            let unfolded = &memory.unfolded;
+            fold::fold(db, &writer.tables, &memory.origins, unfolded.from, unfolded)
         })?;
         self.memory.set_folded(reached);
         Ok(())

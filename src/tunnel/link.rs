@@ -9,6 +9,7 @@ use super::kernel::{Kernel, Question};
 use super::message::{Peer, PeerStatus, TunnelState};
 use super::{Outbox, PORT};
 use crate::ike::cookie::Cookies;
+use crate::ike::crash;
 use crate::ike::exchange::auth::{AuthStep, Authenticating};
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
@@ -23,9 +24,12 @@ const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
 /// Half-open SAs before cookies are asked for, and at most, per listed address.
 const COOKIES_FROM: usize = 3;
 const MAX_HALF_OPEN: usize = 8;
+/// Pause between answers to requests under unknown IKE SAs.
+const UNKNOWN_MS: u64 = 100;
 /// Connections with one peer at a time; honest ones are two for a moment.
 const MAX_CONNECTIONS: usize = 6;
 
+#[cfg_attr(test, derive(Clone))]
 enum Attempt {
     Init(Box<Initiator>),
     Intermediate(Box<Intermediating>),
@@ -33,6 +37,7 @@ enum Attempt {
 }
 
 /// The tunnel to one peer.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Link {
     pub peer: Peer,
     yields: bool,
@@ -46,6 +51,8 @@ pub(crate) struct Link {
     reply_to: SocketAddr,
     /// The answer that established a connection.
     accepted: Datagrams,
+    /// When the next request under an unknown IKE SA is answered.
+    told_unknown: u64,
     fault: Option<TunnelState>,
     state: TunnelState,
     since: u64,
@@ -66,6 +73,7 @@ impl Link {
             kernel: Kernel::new(peer.address),
             reply_to: SocketAddr::new(peer.address, PORT),
             accepted: Datagrams::new(),
+            told_unknown: 0,
             fault: None,
             state: TunnelState::Connecting,
             since: now,
@@ -140,7 +148,31 @@ impl Link {
                 let step = authenticating.receive(context, bytes, &message);
                 self.auth_step(context, outbox, step);
             }
-            other => self.attempt = other,
+            other => {
+                self.attempt = other;
+                self.unknown(context, outbox, from, &message);
+            }
+        }
+    }
+
+    /// A request under an IKE SA that is not there, at most so often: whoever has it learns that it
+    /// is gone. Never while any stands or comes up: a token that was told of an SA that we shall
+    /// have yet would be a means to end it.
+    fn unknown(
+        &mut self,
+        context: &Context<'_>,
+        outbox: &mut Outbox,
+        from: SocketAddr,
+        message: &Message,
+    ) {
+        let early = matches!(self.attempt, None | Some(Attempt::Init(_)));
+        let nothing = self.connections.is_empty() && self.half_open.is_empty() && early;
+        if context.now < self.told_unknown || !nothing {
+            return;
+        }
+        if let Some(answer) = crash::answer(context, message) {
+            self.told_unknown = context.now + UNKNOWN_MS;
+            outbox.send(from, answer);
         }
     }
 
@@ -299,6 +331,43 @@ impl Link {
         }
     }
 
+    /// If nothing is under way and one connection stands: its roles.
+    #[cfg(test)]
+    pub(super) fn settled(&self) -> Option<(bool, bool)> {
+        let [connection] = self.connections.as_slice() else {
+            return None;
+        };
+        let idle = self.attempt.is_none();
+        connection
+            .settled()
+            .filter(|_| idle && self.kernel.due().is_none())
+    }
+
+    /// What the search of collisions does beside replacing AH pairs.
+    #[cfg(test)]
+    pub(super) fn disturb(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        what: super::search::Disturbance,
+    ) {
+        use super::search::Disturbance::*;
+        match what {
+            RekeySa => {
+                for connection in &mut self.connections {
+                    connection.rekey_sa_alone(context.now);
+                }
+            }
+            Delete => {
+                for connection in &mut self.connections {
+                    connection.close();
+                }
+            }
+            Initiate if self.attempt.is_none() => self.initiate(context, outbox),
+            _ => {}
+        }
+    }
+
     /// Something unauthenticated that tells why there may be no tunnel.
     pub fn hint(&mut self, refusal: &Refusal) {
         if self.connections.is_empty() {
@@ -342,7 +411,8 @@ impl Link {
 /// Whether `a` gives way to `b`. Crossing initiations: the lowest nonce loses, so that both
 /// sides decide alike; otherwise the newer one stands for what the peer remembers.
 fn loses(a: &Connection, b: &Connection) -> bool {
-    let crossed = a.origin.began < b.established && b.origin.began < a.established;
+    // One that began when the other was up would have ended it by INITIAL_CONTACT.
+    let crossed = a.origin.began <= b.established && b.origin.began <= a.established;
     if crossed {
         a.low_nonce() < b.low_nonce()
     } else {

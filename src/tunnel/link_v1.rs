@@ -10,6 +10,7 @@ use crate::ike::v1::Engine;
 use crate::ike::{Child, Context, Refusal};
 
 /// The tunnel to one peer.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct LinkV1 {
     pub peer: Peer,
     engine: Engine,
@@ -103,6 +104,28 @@ impl LinkV1 {
 
     pub fn hint(&mut self, refusal: &Refusal) {
         self.engine.hint(refusal);
+    }
+
+    #[cfg(test)]
+    pub(super) fn settled(&self) -> Option<(bool, bool)> {
+        let idle = self.kernel.due().is_none();
+        self.engine.settled().filter(|_| idle)
+    }
+
+    /// What the search of collisions does beside replacing AH pairs.
+    #[cfg(test)]
+    pub(super) fn disturb(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        what: super::search::Disturbance,
+    ) {
+        use super::search::Disturbance::*;
+        match what {
+            RekeySa => self.engine.rekey_sa_alone(context.now),
+            Delete => self.say_farewell(context, outbox),
+            _ => {}
+        }
     }
 
     pub fn keyer_done(&mut self, question: &Question) {

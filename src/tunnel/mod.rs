@@ -9,6 +9,8 @@ mod kernel;
 mod link;
 mod link_v1;
 pub mod message;
+#[cfg(test)]
+mod search;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -46,6 +48,7 @@ const MAX_WAITING: usize = 256;
 /// A datagram leaves only after the inbound SAs asked for before it are in the kernel: it may be
 /// what makes the peer send on them.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Outbox {
     /// With the number of answers each waits for.
     transmits: VecDeque<(u64, Transmit)>,
@@ -118,6 +121,8 @@ impl Tunnels {
     pub fn new(mut random: Box<dyn Random + Send>) -> Self {
         let mut secret = Zeroizing::new([0; 32]);
         random.fill(secret.as_mut());
+        let mut tokens = Zeroizing::new([0; 32]);
+        random.fill(tokens.as_mut());
         Self {
             cookies: Cookies::new(&secret),
             random,
@@ -127,6 +132,7 @@ impl Tunnels {
                 key: Zeroizing::default(),
                 certificate: [0; 32],
                 certified: None,
+                tokens,
             },
             links: Vec::new(),
             outbox: Outbox::default(),
@@ -198,6 +204,7 @@ impl Tunnels {
                 key: Zeroizing::new(desired.key.0.clone()),
                 certificate: desired.certificate,
                 certified,
+                tokens: self.credentials.tokens.clone(),
             };
             let local = desired.list.local;
             for peer in desired.list.peers.iter().take(MAX_PEERS) {
@@ -214,6 +221,12 @@ impl Tunnels {
         }
         self.desired = desired;
         self.each_link(now, |_, _, _| {});
+    }
+
+    /// Before the first peer: the secret of quick crash detection, which must be the same after a
+    /// restart to be of use (RFC 6290 section 5.1).
+    pub fn set_token_secret(&mut self, secret: Zeroizing<[u8; 32]>) {
+        self.credentials.tokens = secret;
     }
 
     /// Handles a datagram that came to UDP 500.

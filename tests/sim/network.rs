@@ -152,6 +152,14 @@ impl Link {
         Ok(moved)
     }
 
+    /// What its ends are in, for a history that never comes to rest.
+    pub fn state(&self) -> String {
+        match &self.ends {
+            None => format!("down until {} us", self.down_until),
+            Some(ends) => format!("{:#?}", [0, 1].map(|at| &ends[at].session)),
+        }
+    }
+
     /// Whether nothing is under way.
     pub fn idle(&self) -> bool {
         let mut ends = self.ends.iter().flatten();

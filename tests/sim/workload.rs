@@ -60,6 +60,9 @@ pub fn transact(store: &Store, random: &mut Random, counter: &mut u64) {
     let statements = 1 + random.below(4);
     let fails = random.one_in(10);
     let result = store.transact(|tx| {
+        if random.one_in(6) {
+            many(tx, random, counter)?;
+        }
         for _ in 0..statements {
             if random.one_in(8) {
                 tx.execute("SAVEPOINT s", &[])?;
@@ -80,6 +83,24 @@ pub fn transact(store: &Store, random: &mut Random, counter: &mut u64) {
         Err(StoreError::Sqlite(error)) if error.to_string().contains("FOREIGN KEY") => {}
         Err(error) => panic!("a transaction failed: {error}"),
     }
+}
+
+/// Rows under consecutive keys, as far as they are free, or something done to several of them.
+fn many(tx: &mut Tx<'_>, random: &mut Random, counter: &mut u64) -> Result<(), StoreError> {
+    let first = random.below(20) as i64;
+    if random.one_in(3) {
+        tx.execute(
+            "DELETE FROM item WHERE id > ? AND id % 3 = 0",
+            &[first.into()],
+        )?;
+        return Ok(());
+    }
+    for id in first..first + 4 + random.below(20) as i64 {
+        *counter += 1;
+        let row = [id.into(), format!("token{counter}").into()];
+        tx.execute("INSERT OR IGNORE INTO item VALUES (?, ?, 0)", &row)?;
+    }
+    Ok(())
 }
 
 fn statement(tx: &mut Tx<'_>, random: &mut Random, counter: &mut u64) -> Result<usize, StoreError> {

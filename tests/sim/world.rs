@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
-use tutti::replica::clock::RowClock;
 use tutti::replica::digest;
 use tutti::replica::session::Now;
 use tutti::replica::value::Value;
@@ -30,6 +29,13 @@ struct Node {
     dir: TempDir,
 }
 
+/// A node's files as they once were, and the incarnation of then.
+struct Backup {
+    node: usize,
+    files: TempDir,
+    incarnation: u64,
+}
+
 struct World {
     random: Random,
     now_us: u64,
@@ -40,6 +46,8 @@ struct World {
     superseded: HashSet<String>,
     /// A disk lost or went back: acknowledged writes that had not left the node may be gone.
     loser: Option<usize>,
+    /// A system's memory was put back.
+    rewound: bool,
     /// Half of the histories trim their logs.
     trims: bool,
     /// How many bytes of log each keeps.
@@ -47,7 +55,7 @@ struct World {
     /// How many snapshots were taken.
     snapshots: u64,
     /// Old copies of nodes' files, to be restored.
-    backups: Vec<(usize, TempDir)>,
+    backups: Vec<Backup>,
 }
 
 /// Copies a node's files as they lie there, as a cut of power would leave them.
@@ -116,6 +124,7 @@ impl World {
             written: HashSet::new(),
             superseded: HashSet::new(),
             loser: None,
+            rewound: false,
             trims: seed.is_multiple_of(2),
             backups: Vec::new(),
             log_bound,
@@ -138,7 +147,8 @@ impl World {
             });
         }
         for node in 0..3 {
-            world.open(node);
+            let incarnation = world.random.next();
+            world.open(node, incarnation);
         }
         // One table is declared at run time and travels in the log.
         let late = "CREATE TABLE late(id INTEGER PRIMARY KEY, a UNIQUE)";
@@ -159,8 +169,7 @@ impl World {
         }
     }
 
-    fn open(&mut self, number: usize) {
-        let incarnation = self.random.next();
+    fn open(&mut self, number: usize, incarnation: u64) {
         let node = &mut self.nodes[number];
         let clock = Arc::clone(&node.clock);
         let read = Arc::new(move || clock.load(Ordering::Relaxed) as u64);
@@ -195,9 +204,14 @@ impl World {
             7 => {
                 let to = directory();
                 copy(self.nodes[link].dir.path(), to.path(), None);
-                self.backups.push((link, to));
+                self.backups.push(Backup {
+                    node: link,
+                    files: to,
+                    incarnation: self.store(link).incarnation(),
+                });
             }
-            8 if self.random.one_in(4) => self.restore(later),
+            8 if self.random.one_in(4) => self.restore(later, false),
+            9 if self.random.one_in(4) => self.restore(later, true),
             4 => self.skew(link),
             5 => {
                 for link in &mut self.links {
@@ -240,7 +254,8 @@ impl World {
     fn crash(&mut self, node: usize, later: u64) {
         let to = directory();
         copy(self.nodes[node].dir.path(), to.path(), None);
-        self.reopen(node, to, later);
+        let incarnation = self.random.next();
+        self.reopen(node, to, incarnation, later);
     }
 
     /// Power fails and the disk had lied: the end of the WAL is gone.
@@ -249,7 +264,8 @@ impl World {
         let bytes = self.random.below(40_000);
         copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
         if self.loses(node) {
-            self.reopen(node, to, later);
+            let incarnation = self.random.next();
+            self.reopen(node, to, incarnation, later);
         }
     }
 
@@ -263,16 +279,33 @@ impl World {
         may
     }
 
-    /// An old copy of a node's files is put back.
-    fn restore(&mut self, later: u64) {
-        if let Some((node, to)) = self.backups.pop()
-            && self.loses(node)
+    /// An old copy of a node's files is put back; with its memory, as hypervisors do it, the
+    /// incarnation of then goes on and its numbers mean two things.
+    fn restore(&mut self, later: u64, memory: bool) {
+        if let Some(backup) = self.backups.pop()
+            && self.loses(backup.node)
         {
-            self.reopen(node, to, later);
+            let fresh = self.random.next();
+            let incarnation = if memory { backup.incarnation } else { fresh };
+            self.rewound |= memory;
+            self.reopen(backup.node, backup.files, incarnation, later);
         }
     }
 
-    fn reopen(&mut self, node: usize, dir: TempDir, later: u64) {
+    fn reopen(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
+        if std::env::var_os("DBG").is_some() {
+            eprintln!(
+                "{} us: node {node} was {:x} reopened as {incarnation:x} frontier was {:x?}",
+                self.now_us,
+                self.store(node).incarnation(),
+                self.store(node)
+                    .frontier()
+                    .0
+                    .iter()
+                    .map(|(o, p)| (*o, p.seq))
+                    .collect::<Vec<_>>()
+            );
+        }
         self.nodes[node].store = None;
         self.nodes[node].dir = dir;
         for link in self
@@ -282,7 +315,7 @@ impl World {
         {
             link.cut(later);
         }
-        self.open(node);
+        self.open(node, incarnation);
     }
 
     fn write(&mut self, node: usize) {
@@ -350,6 +383,8 @@ impl World {
                 }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
+                // A link that ends by name; the next one settles it, or the nodes never rest.
+                Err(_) if self.rewound => self.links[at].cut(now.us + 100_000),
                 Err(error) => panic!("link {at}: {error}"),
             }
         }
@@ -374,6 +409,19 @@ impl World {
     /// A node's database is another one now: its links greet again.
     fn another(&mut self, node: usize, now: Now) {
         self.snapshots += 1;
+        if std::env::var_os("DBG").is_some() {
+            eprintln!(
+                "{} us: node {node} is another now {:x}, {:x?}",
+                self.now_us,
+                self.store(node).incarnation(),
+                self.store(node)
+                    .frontier()
+                    .0
+                    .iter()
+                    .map(|(o, p)| (*o, p.seq))
+                    .collect::<Vec<_>>()
+            );
+        }
         let links = self.links.iter_mut();
         let ours = links.filter(|link| link.nodes.contains(&node));
         ours.for_each(|link| link.cut(now.us));
@@ -421,7 +469,7 @@ impl World {
             );
         }
         for (at, link) in self.links.iter().enumerate() {
-            eprintln!("link {at} of {:?}: up {}", link.nodes, link.ends.is_some());
+            eprintln!("link {at} of {:?}: {}", link.nodes, link.state());
         }
         panic!("the nodes never came to rest");
     }
@@ -474,8 +522,6 @@ impl World {
             let rows = self.store(node).read(|reader| reader.query(sql, &[]));
             rows.unwrap()
         };
-        let clocks = "SELECT t.name, c.key, c.clock FROM _tutti_clock c \
-                      JOIN _tutti_table t ON t.id = c.tbl ORDER BY 1, 2";
         let parked = "SELECT t.name, h.key, h.row, h.reason FROM _tutti_hidden h \
                       JOIN _tutti_table t ON t.id = h.tbl ORDER BY 1, 2";
         for node in 0..3 {
@@ -483,6 +529,40 @@ impl World {
         }
         let declared = "SELECT id, kind, name, sql, hlc, stands, dropped FROM _tutti_declaration \
                         ORDER BY id";
+        if std::env::var_os("DBG").is_some() {
+            for node in 0..3 {
+                eprintln!(
+                    "node {node} incarnation {:x}",
+                    self.store(node).incarnation()
+                );
+                eprintln!(
+                    "origins {:x?}",
+                    dump("SELECT origin, node, seq, hlc FROM _tutti_origin", node)
+                );
+                eprintln!(
+                    "closed {:x?}",
+                    dump("SELECT origin, node, seq, hlc FROM _tutti_closed", node)
+                );
+                eprintln!(
+                    "trimmed {:x?}",
+                    dump("SELECT origin, seq FROM _tutti_trimmed", node)
+                );
+                for row in dump(
+                    "SELECT position, origin, seq, bytes FROM _tutti_log ORDER BY 1",
+                    node,
+                ) {
+                    let Value::Blob(b) = &row[3] else { panic!() };
+                    if let Some((_, _, tutti::replica::change::Body::Schema { sql, id, on, .. })) =
+                        tutti::replica::change::decode(b)
+                    {
+                        eprintln!(
+                            "  log {:?} {:x?} {:?} {sql} {id} {on:?}",
+                            row[0], row[1], row[2]
+                        );
+                    }
+                }
+            }
+        }
         for node in 1..3 {
             assert_eq!(
                 dump(declared, 0),
@@ -492,11 +572,8 @@ impl World {
         }
         // Tombstones go at different times.
         let living = |node: usize| {
-            let mut rows = dump(clocks, node);
-            rows.retain(|row| match &row[2] {
-                Value::Blob(bytes) => postcard::from_bytes::<RowClock>(bytes).unwrap().is_alive(),
-                other => panic!("{other:?}"),
-            });
+            let mut rows = self.store(node).row_clocks().unwrap();
+            rows.retain(|row| row.2.is_alive());
             rows
         };
         for node in 1..3 {

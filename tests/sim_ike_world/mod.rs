@@ -1,6 +1,8 @@
 //! A world of two tunnel managers, two model kernels and a network that loses, repeats, delays
 //! and alters datagrams; one seed gives one history.
 
+pub mod authority;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -95,6 +97,8 @@ struct Side {
     tunnels: Option<Tunnels>,
     kernel: Kernel,
     lifetimes: Option<(u64, u64)>,
+    /// Kept on disk: the secret of quick crash detection.
+    tokens: [u8; 32],
     /// Requests to the keyer under way, by the time it performs them.
     asked: BTreeMap<(u64, u64), KeyerRequest>,
     requests: u64,
@@ -109,6 +113,8 @@ pub struct World {
     pub certificates: [Option<Certificates>; 2],
     /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
     pub lossless: bool,
+    /// The network drops first requests: nobody can begin anything.
+    pub no_beginnings: bool,
     /// How long the keyer takes at most.
     pub keyer_delay: u64,
     random: Seeded,
@@ -136,6 +142,7 @@ impl World {
             tunnels: None,
             kernel: Kernel::default(),
             lifetimes: None,
+            tokens: [7; 32],
             asked: BTreeMap::new(),
             requests: 0,
         };
@@ -145,6 +152,7 @@ impl World {
             profiles: [Profile::default(), Profile::default()],
             certificates: [None, None],
             lossless: false,
+            no_beginnings: false,
             keyer_delay: 0,
             random: Seeded::new(seed),
             sides: [side(), side()],
@@ -178,8 +186,10 @@ impl World {
     fn tunnels(&mut self, side: usize) -> &mut Tunnels {
         let random = Seeded::new(self.random.next());
         let lifetimes = self.sides[side].lifetimes;
+        let tokens = self.sides[side].tokens;
         self.sides[side].tunnels.get_or_insert_with(|| {
             let mut tunnels = Tunnels::new(Box::new(random));
+            tunnels.set_token_secret(zeroize::Zeroizing::new(tokens));
             if let Some((child, ike)) = lifetimes {
                 tunnels.set_lifetimes(child, ike);
             }
@@ -221,6 +231,12 @@ impl World {
     pub fn restart(&mut self, side: usize) {
         self.sides[side].tunnels = None;
         self.sides[side].asked.clear();
+    }
+
+    /// The same, and its disk is new.
+    pub fn replace(&mut self, side: usize) {
+        self.restart(side);
+        self.sides[side].tokens = [8; 32];
     }
 
     /// Rekeys both kinds of SA now.
@@ -325,6 +341,9 @@ impl World {
         // The smallest link of IPv6 less its header and that of UDP.
         assert!(bytes.len() <= 1_232, "{} octets", bytes.len());
         self.lengths.push(bytes.len());
+        if self.no_beginnings && bytes[8..16] == [0; 8] {
+            return;
+        }
         if let Some(record) = &mut self.record {
             record.push((to, bytes.clone()));
         }

@@ -4,6 +4,7 @@
 use super::{Handshake, Parts, certificate_request, notify, selectors, selectors_cover};
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
+use crate::ike::crash::{self, token};
 use crate::ike::proposal::{self, Ah};
 use crate::ike::session::{Purpose, Session};
 use crate::ike::{Context, Credentials, Datagrams, Refusal};
@@ -11,6 +12,7 @@ use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Header, Identification, Message, Payload, exchange};
 
 /// Our IKE_AUTH request is out.
+#[cfg_attr(test, derive(Clone))]
 pub struct Authenticating {
     session: Session,
     handshake: Handshake,
@@ -55,6 +57,7 @@ impl Authenticating {
             kind::NODE_CERTIFICATE,
             &context.credentials.certificate,
         ));
+        payloads.push(token(context, (session.spi_i, session.spi_r)));
         let bytes = session.request(
             context.now,
             exchange::IKE_AUTH,
@@ -107,7 +110,9 @@ impl Authenticating {
                     initiator: true,
                     certificate: certificate(&parts),
                 };
-                let connection = Connection::new(context, self.session, Some(child), origin);
+                let mut session = self.session;
+                session.token = crash::given(parts.notifies.iter().copied());
+                let connection = Connection::new(context, session, Some(child), origin);
                 AuthStep::Established(Box::new(connection))
             }
             Err((refusal, say)) => {

@@ -5,6 +5,7 @@ use super::auth::{accept_child, accepted, certificate, no_signature};
 use super::{Handshake, Parts, complaint, notify};
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
+use crate::ike::crash::{self, token};
 use crate::ike::group::encapsulate;
 use crate::ike::keys::{Seeds, prf};
 use crate::ike::session::{Content, Incoming, Session};
@@ -16,6 +17,7 @@ use crate::wire::isakmp::{Header, Identification, KeyExchange, Message, Payload,
 const HALF_OPEN_MS: u64 = 30_000;
 
 /// We answered IKE_SA_INIT and wait for IKE_AUTH.
+#[cfg_attr(test, derive(Clone))]
 pub struct HalfOpen {
     /// When the request came.
     pub began: u64,
@@ -214,6 +216,8 @@ impl HalfOpen {
             kind::NODE_CERTIFICATE,
             &context.credentials.certificate,
         ));
+        payloads.push(token(context, (session.spi_i, session.spi_r)));
+        session.token = crash::given(parts.notifies.iter().copied());
         let bytes = session.respond(exchange::IKE_AUTH, &payloads);
         let origin = Origin {
             began: self.began,

@@ -4,6 +4,7 @@
 use super::{Parts, complaint, notify};
 use crate::ike::Context;
 use crate::ike::connection::Connection;
+use crate::ike::crash;
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Payload, WireError, exchange, protocol};
 
@@ -35,6 +36,11 @@ impl Connection {
     }
 
     fn informed(&mut self, context: &Context<'_>, at: usize, parts: &Parts<'_>) -> Vec<Payload> {
+        if let Some(token) = crash::given(parts.notifies.iter().copied()) {
+            let session = &mut self.sessions[at];
+            session.token = Some(token);
+            session.owes_token |= !session.told_token;
+        }
         if parts.notify(kind::AUTHENTICATION_FAILED).is_some() {
             self.failure = Some(context.credentials.refused());
         }

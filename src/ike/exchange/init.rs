@@ -23,6 +23,7 @@ const MAX_COOKIES: u8 = 3;
 const NONCE_LEN: usize = 32;
 
 /// Our IKE_SA_INIT request is out.
+#[cfg_attr(test, derive(Clone))]
 pub struct Initiator {
     spi_i: u64,
     suites: Vec<Suite>,

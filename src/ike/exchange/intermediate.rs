@@ -11,6 +11,7 @@ use crate::ike::{Context, Datagrams, Refusal};
 use crate::wire::isakmp::{Header, KeyExchange, Message, Payload, exchange};
 
 /// Our IKE_INTERMEDIATE request is out.
+#[cfg_attr(test, derive(Clone))]
 pub struct Intermediating {
     session: Session,
     handshake: Handshake,

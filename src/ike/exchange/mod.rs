@@ -3,6 +3,8 @@
 pub mod auth;
 pub(crate) mod create_child;
 pub mod half_open;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub(crate) mod informational;
 pub mod init;
 pub mod intermediate;
@@ -23,6 +25,7 @@ use crate::wire::isakmp::Identification;
 const AUTH_ID: u32 = 2;
 
 /// What AUTH covers of the exchanges before it.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Handshake {
     /// When it began.
     pub began: u64,

@@ -264,6 +264,9 @@ impl Connection {
         collision: Option<u64>,
     ) {
         new.rekey_at = rekey_at(context, context.lifetimes.ike_ms, true);
+        // Its initiator knows both SPIs only now (RFC 6290 section 4.3); the peer tells its own
+        // token when it hears ours, never before we have the SA.
+        new.owes_token = self.tokens;
         self.rekeys.0 += 1;
         match self.made_by_peer(collision) {
             Some(theirs) if new.low_nonce < self.sessions[theirs].low_nonce => {

@@ -1,7 +1,7 @@
 //! Messages of the peer: main mode, quick mode as either side, Informational.
 
 use super::main_mode::{Responder, Step};
-use super::phase1::{Answering, Asking, PATIENCE_MS, Phase1};
+use super::phase1::{AUTHENTICATION_FAILED, Answering, Asking, PATIENCE_MS, Phase1};
 use super::quick_mode::{self, Ah};
 use super::{Engine, Owned};
 use crate::ike::child::Child;
@@ -45,13 +45,13 @@ impl Engine {
         } else if header.exchange == exchange::MAIN && header.id == 0 {
             self.main(context, &header, bytes);
         } else if header.exchange == exchange::INFORMATIONAL && !header.is_encrypted() {
-            self.refused(&header, bytes);
+            self.refused(context, &header, bytes);
         }
         self.advance(context);
     }
 
     /// A notification that nothing protects: worth showing, no reason to stop waiting.
-    fn refused(&mut self, header: &Header, bytes: &[u8]) {
+    fn refused(&mut self, context: &Context<'_>, header: &Header, bytes: &[u8]) {
         let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) else {
             return;
         };
@@ -63,6 +63,7 @@ impl Engine {
         if let Some(notify) = kinds.find(|n| n.kind < 16_384) {
             let refusal = match notify.kind {
                 NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
+                AUTHENTICATION_FAILED => context.credentials.refused(),
                 other => Refusal::Other(format!("the peer refused main mode (notify {other})")),
             };
             attempt.hint(refusal.clone());
@@ -459,6 +460,9 @@ impl Engine {
                 });
                 self.put_off_quick(context);
             }
+        }
+        if said.error == Some(AUTHENTICATION_FAILED) {
+            self.blame(context.credentials.refused());
         }
         if said.closed {
             let sa = self.phase1.remove(at);

@@ -18,6 +18,7 @@ const KEY_LEN: usize = 32;
 pub type Iv = [u8; BLOCK_LEN];
 
 /// The keys of an ISAKMP SA.
+#[cfg_attr(test, derive(Clone))]
 pub struct Keys {
     hash: Prf,
     /// Authenticates main mode.
@@ -59,9 +60,10 @@ impl Keys {
         self.encryption = Zeroizing::new(key);
     }
 
-    /// HASH_I or HASH_R: `ours` is whose hash it is.
+    /// HASH_I or HASH_R, made with `hash`: that of the SA, or one that belongs to a signature.
     pub fn authenticator(
         &self,
+        hash: Prf,
         seeds: &Seeds<'_>,
         of_initiator: bool,
         sa: &[u8],
@@ -74,7 +76,7 @@ impl Keys {
         } else {
             [gr, gi, &r[..], &i[..], sa, id]
         };
-        prf(self.hash, &self.skeyid, &parts)
+        prf(hash, &self.skeyid, &parts)
     }
 
     /// HASH(1), (2) or (3), or that of an Informational exchange.
@@ -201,4 +203,9 @@ pub fn one(payloads: &[Payload], kind: u8) -> Option<&[u8]> {
 /// SKEYID with a pre-shared key.
 pub fn skeyid(hash: Prf, key: &[u8], ni: &[u8], nr: &[u8]) -> Key {
     prf(hash, key, &[ni, nr])
+}
+
+/// SKEYID with signatures; `shared` is the secret of the key exchange.
+pub fn signed_skeyid(hash: Prf, ni: &[u8], nr: &[u8], shared: &[u8]) -> Key {
+    prf(hash, &[ni, nr].concat(), &[shared])
 }

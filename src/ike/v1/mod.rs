@@ -10,10 +10,14 @@
 //! it. So both ends see SAs come in one order, and of several the last one stands.
 
 mod exchanges;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod keys;
 pub mod main_mode;
 pub mod phase1;
+pub mod proposal;
 pub mod quick_mode;
+pub mod signature;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -26,6 +30,7 @@ use main_mode::{Initiator, Responder};
 use phase1::Phase1;
 
 /// One AH pair and how it came about.
+#[cfg_attr(test, derive(Clone))]
 struct Owned {
     child: Child,
     /// We began its quick mode.
@@ -35,6 +40,7 @@ struct Owned {
 }
 
 /// All that stands with one peer.
+#[cfg_attr(test, derive(Clone))]
 pub struct Engine {
     /// The higher address lets the lower one begin.
     yields: bool,
@@ -103,6 +109,29 @@ impl Engine {
         self.phase1.len()
     }
 
+    /// If nothing is under way, with one ISAKMP SA and one AH pair that carries traffic: whether
+    /// we began the SA and the pair.
+    #[cfg(test)]
+    pub(crate) fn settled(&self) -> Option<(bool, bool)> {
+        let [sa] = self.phase1.as_slice() else {
+            return None;
+        };
+        let [owned] = self.children.as_slice() else {
+            return None;
+        };
+        let asking = sa.asking.as_ref().is_some_and(|a| a.done.is_none());
+        let idle = !asking && sa.answering.is_empty() && sa.question.is_none();
+        (self.attempt.is_none() && idle && owned.confirmed).then_some((sa.initiator, owned.ours))
+    }
+
+    /// Replaces the ISAKMP SA alone as soon as possible.
+    #[cfg(test)]
+    pub(crate) fn rekey_sa_alone(&mut self, now: u64) {
+        for sa in &mut self.phase1 {
+            sa.rekey_at = sa.rekey_at.min(now);
+        }
+    }
+
     /// Why there is no tunnel, as far as known.
     pub fn fault(&self) -> Option<&Refusal> {
         self.fault.as_ref()
@@ -134,6 +163,10 @@ impl Engine {
             Some(Refusal::AuthenticationFailed) => true,
             // It spoke, if another language.
             Some(Refusal::OtherProfile) => refusal == Refusal::NoAnswer,
+            // The peer only says that nothing of ours fits.
+            Some(Refusal::OtherMethod) => {
+                matches!(refusal, Refusal::NoAnswer | Refusal::NoProposal)
+            }
             _ => false,
         };
         if !known {

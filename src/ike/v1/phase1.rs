@@ -17,10 +17,13 @@ pub(super) const PATIENCE_MS: u64 = 14_000;
 const MAX_EXCHANGES: usize = 4_096;
 const PROTO_ISAKMP: u8 = 1;
 const PROTO_AH: u8 = 2;
+/// AUTHENTICATION-FAILED (RFC 2408 section 3.14.1).
+pub(super) const AUTHENTICATION_FAILED: u16 = 24;
 const R_U_THERE: u16 = 36_136;
 const R_U_THERE_ACK: u16 = 36_137;
 
 /// A quick mode that we began, until its third message is out and a while longer.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Asking {
     pub id: u32,
     pub iv: Iv,
@@ -35,6 +38,7 @@ pub(super) struct Asking {
 }
 
 /// A quick mode that the peer began, until its third message is here.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Answering {
     pub id: u32,
     pub iv: Iv,
@@ -46,6 +50,7 @@ pub(super) struct Answering {
 }
 
 /// An ISAKMP SA.
+#[cfg_attr(test, derive(Clone))]
 pub struct Phase1 {
     pub(super) cookies: (u64, u64),
     pub(super) initiator: bool,
@@ -176,12 +181,12 @@ impl Phase1 {
         self.keys.exchange_iv(&self.last, id)
     }
 
-    fn inform(&self, context: &mut Context<'_>, payload: Payload) -> Vec<u8> {
+    fn inform(&self, context: &mut Context<'_>, payloads: Vec<Payload>) -> Vec<u8> {
         let id = self.new_id(context);
         let mut iv = self.exchange_iv(id);
         let id_bytes = id.to_be_bytes();
         let covers = (id, &[&id_bytes[..]][..]);
-        self.seal(exchange::INFORMATIONAL, covers, vec![payload], &mut iv)
+        self.seal(exchange::INFORMATIONAL, covers, payloads, &mut iv)
     }
 
     fn spi(&self) -> Vec<u8> {
@@ -195,27 +200,31 @@ impl Phase1 {
             protocol: PROTO_AH,
             spis: vec![spi.to_be_bytes().to_vec()],
         };
-        self.inform(context, delete.payload())
+        self.inform(context, vec![delete.payload()])
     }
 
     /// Tells the peer that we delete this ISAKMP SA.
     pub(super) fn delete(&self, context: &mut Context<'_>) -> Vec<u8> {
+        self.inform(context, vec![self.deletion()])
+    }
+
+    /// Tells the peer that it did not prove itself, so that there is no SA.
+    pub(super) fn refuse(&self, context: &mut Context<'_>) -> Vec<u8> {
+        let failed = error(PROTO_ISAKMP, AUTHENTICATION_FAILED);
+        self.inform(context, vec![failed, self.deletion()])
+    }
+
+    fn deletion(&self) -> Payload {
         let delete = Delete {
             protocol: PROTO_ISAKMP,
             spis: vec![self.spi()],
         };
-        self.inform(context, delete.payload())
+        delete.payload()
     }
 
     /// Reports an error about a quick mode.
-    pub(super) fn report(&self, context: &mut Context<'_>, error: u16) -> Vec<u8> {
-        let notify = Notify {
-            protocol: PROTO_AH,
-            spi: Vec::new(),
-            kind: error,
-            data: Vec::new(),
-        };
-        self.inform(context, notify.payload())
+    pub(super) fn report(&self, context: &mut Context<'_>, kind: u16) -> Vec<u8> {
+        self.inform(context, vec![error(PROTO_AH, kind)])
     }
 
     fn detect(&self, context: &mut Context<'_>, kind: u16, number: u32) -> Vec<u8> {
@@ -225,7 +234,7 @@ impl Phase1 {
             kind,
             data: number.to_be_bytes().to_vec(),
         };
-        self.inform(context, notify.payload())
+        self.inform(context, vec![notify.payload()])
     }
 
     /// Asks whether the peer is there.
@@ -315,4 +324,14 @@ impl Phase1 {
         let question = self.question.as_ref().map(|(_, retry)| retry.due());
         answering.chain(asking).chain(question).min()
     }
+}
+
+fn error(protocol: u8, kind: u16) -> Payload {
+    let notify = Notify {
+        protocol,
+        spi: Vec::new(),
+        kind,
+        data: Vec::new(),
+    };
+    notify.payload()
 }

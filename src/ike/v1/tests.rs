@@ -61,6 +61,28 @@ fn every_captured_message_survives_a_round_trip() {
     }
 }
 
+#[test]
+fn captured_signatures_are_negotiated_and_certificates_asked_for_by_name() {
+    let all = captured(CERT);
+    let main: Vec<&Vec<u8>> = all.iter().filter(|d| d[18] == exchange::MAIN).collect();
+    let plain = |n: usize| v1::parse(main[n]).unwrap().1;
+    let offered = v1::parse_sa(one(&plain(0), kind::SA).unwrap()).unwrap();
+    let suites = ["aes256-sha256-ecp256", "aes256-sha256-modp3072"].map(|s| s.parse().unwrap());
+    let choose = |scheme| proposal::choose(&suites, scheme, &offered);
+    assert!(choose(Some(signature::Scheme::EcdsaP256)).is_ok());
+    for other in [
+        None,
+        Some(signature::Scheme::Rsa),
+        Some(signature::Scheme::EcdsaP384),
+    ] {
+        assert_eq!(choose(other), Err(proposal::Mismatch::Method));
+    }
+    // X.509 for signatures, then a sequence: a distinguished name.
+    let answer = plain(3);
+    let request = one(&answer, kind::CERTREQ).unwrap();
+    assert_eq!(request[..2], [4, 0x30]);
+}
+
 /// The encryption key from the table that tshark opens `ss-keys.pcap` with.
 const ENCRYPTION: [u8; 32] = [
     0xb4, 0x6c, 0x76, 0x14, 0x89, 0x65, 0x9e, 0x0f, 0x16, 0x18, 0xc2, 0x47, 0xec, 0x9f, 0xf4, 0x85,
@@ -89,7 +111,7 @@ fn captured_hashes_are_those_of_the_key_and_quick_mode_names_the_kernels_spis() 
         let opened = keys.open(main[n], &iv).unwrap();
         let id = opened.one(kind::ID).unwrap();
         let hash = opened.one(kind::HASH).unwrap();
-        let expected = keys.authenticator(&seeds, of_initiator, &sa, id);
+        let expected = keys.authenticator(Prf::Sha256, &seeds, of_initiator, &sa, id);
         assert_eq!(*expected, hash);
         assert_eq!(Id::parse(id).unwrap().data, address);
         iv = opened.next_iv;
@@ -143,6 +165,7 @@ impl Side {
                 key: Zeroizing::new(KEY.to_vec()),
                 certificate: [n; 32],
                 certified: None,
+                tokens: Zeroizing::new([9; 32]),
             },
             profile,
             engine: Engine::new(0, n == 2),
@@ -345,6 +368,15 @@ fn certificates_never_fall_back_to_the_key() {
             &[]
         }
         fn sign(&self, _: &[u8], _: &[u16]) -> Option<Vec<u8>> {
+            None
+        }
+        fn authority_names(&self) -> &[Vec<u8>] {
+            &[]
+        }
+        fn scheme(&self) -> Option<signature::Scheme> {
+            None
+        }
+        fn sign_hash(&self, _: &[u8]) -> Option<Vec<u8>> {
             None
         }
         fn verify(

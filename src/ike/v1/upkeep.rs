@@ -2,7 +2,7 @@
 //! getting rid of what was replaced.
 
 use super::Engine;
-use super::main_mode::{Initiator, no_signatures};
+use super::main_mode::Initiator;
 use super::phase1::Phase1;
 use crate::ike::{Context, Refusal};
 
@@ -48,10 +48,11 @@ impl Engine {
             return;
         };
         let late = now >= attempt.began + NO_ANSWER_MS;
-        match attempt.timeout(now) {
+        match attempt.timeout(context) {
             Ok(again) => self.out.extend(again),
             Err(refusal) => {
-                self.attempt = None;
+                let farewell = self.attempt.take().and_then(|a| a.farewell(context));
+                self.out.extend(farewell);
                 // One that refuses us, or is busy with its own attempt, is not gone.
                 let silent = self.spoke.is_none_or(|at| now >= at + SPOKE_MS);
                 if silent || self.fault.is_none() || refusal != Refusal::NoAnswer {
@@ -209,15 +210,12 @@ impl Engine {
     fn begin_main(&mut self, context: &mut Context<'_>) {
         let initial = self.phase1.is_empty();
         match Initiator::start(context, initial) {
-            Some((attempt, bytes)) => {
+            Ok((attempt, bytes)) => {
                 self.out.push_back(bytes);
                 self.attempt = Some(attempt);
             }
-            None => {
-                self.blame(match context.credentials.certified {
-                    Some(_) => no_signatures(),
-                    None => Refusal::NoProposal,
-                });
+            Err(refusal) => {
+                self.blame(refusal);
                 self.put_off(context);
             }
         }

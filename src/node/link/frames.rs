@@ -18,6 +18,9 @@ pub(super) type WriteResult<S> = Result<(WriteHalf<S>, Pace), std::io::Error>;
 /// How long a refused peer may take to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How many bytes a frame's reader makes room for before any has come: an ordinary frame's.
+const AT_ONCE: usize = 320 << 10;
+
 pub(super) async fn read_frame<S: AsyncRead>(
     mut stream: ReadHalf<S>,
 ) -> Result<(ReadHalf<S>, Frame), LinkError> {
@@ -25,7 +28,7 @@ pub(super) async fn read_frame<S: AsyncRead>(
     stream.read_exact(&mut head).await?;
     let length = check_length(head)?;
     // Memory follows what arrives, not what a length promises.
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(length.min(AT_ONCE));
     let mut limited = (&mut stream).take(length as u64);
     limited.read_to_end(&mut bytes).await?;
     if bytes.len() < length {

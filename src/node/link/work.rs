@@ -1,6 +1,7 @@
 //! What a session wants of the store, done on a thread that may block.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::proof::Proof;
 use crate::replica::frontier::Frontier;
@@ -9,6 +10,9 @@ use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::store::{Incoming, Partial, Place, Staged, Store, StoreError, Swap};
 use crate::sys::disk;
 use crate::wire::replication::Piece;
+
+/// How long the sync of what comes in bulk waits for more.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What a job leads to.
 pub(super) enum Outcome {
@@ -107,7 +111,13 @@ impl Files {
     pub fn perform(&self, action: Action) -> Result<Outcome, StoreError> {
         let store = &self.store;
         Ok(Outcome::Done(match action {
-            Action::Apply(list) => Done::Applied(store.apply(&list)?),
+            Action::Apply(list) => {
+                let (frontier, owed) = store.apply_gathering(&list)?;
+                if owed {
+                    flush_soon(store);
+                }
+                Done::Applied(frontier)
+            }
             Action::WritePiece(piece) => {
                 self.write_piece(&piece)?;
                 Done::PieceWritten
@@ -203,6 +213,20 @@ impl Files {
         let partial = partial.ok_or_else(|| missing("large transaction"))?;
         partial.write(piece.offset, &piece.bytes)
     }
+}
+
+/// What comes in bulk is synced some milliseconds later, for all of it at once: where peers share
+/// a host's disk, a sync for each transaction would hold up the one who writes.
+fn flush_soon(store: &Store) {
+    if !store.undertake_flush() {
+        return;
+    }
+    let store = store.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(GATHER).await;
+        // A sync that fails stops the store: the next call to it says so.
+        let _ = tokio::task::spawn_blocking(move || store.flush_owed()).await;
+    });
 }
 
 fn read(store: &Store, frontier: &Frontier, position: Option<i64>) -> Result<Done, StoreError> {

@@ -25,7 +25,7 @@ use crate::tunnel::message::{CertDigest, PeerList, TunnelState};
 
 /// How long a connection and its handshake may take.
 const OPEN: Duration = Duration::from_secs(5);
-/// Pause before dialling again while the tunnel stands.
+/// Least time between two dials while the tunnel stands.
 const PAUSE: Duration = Duration::from_millis(300);
 /// How often the side that is dialled knocks while nobody dials.
 const KNOCK: Duration = Duration::from_secs(3);
@@ -110,12 +110,16 @@ async fn wait_down(node: &Node, peer: IpAddr, held: CertDigest) {
 async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
     loop {
         let pin = wait_up(&node, peer).await;
-        let result = tokio::select! {
-            result = dial_once(&node, local, peer, port, pin) => result,
-            () = wait_down(&node, peer, pin) => Err("the tunnel went down".into()),
-        };
-        ended(&node, peer, result);
-        tokio::time::sleep(PAUSE).await;
+        let began = tokio::time::Instant::now();
+        tokio::select! {
+            result = dial_once(&node, local, peer, port, pin) => {
+                ended(&node, peer, result);
+                tokio::time::sleep_until(began + PAUSE).await;
+            }
+            () = wait_down(&node, peer, pin) => {
+                ended(&node, peer, Err("the tunnel went down".into()));
+            }
+        }
     }
 }
 

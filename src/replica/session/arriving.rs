@@ -104,12 +104,7 @@ impl Session {
         });
         match greeting::judge(&self.local, hello)? {
             Standing::Forked(origin) => self.part(now, origin),
-            Standing::Rewound => {
-                let origin = self.local.incarnation;
-                let after = self.local.frontier.seq(origin);
-                self.state = State::Parting(Parting::new(now, origin));
-                self.actions.push_back(Action::Reissue { origin, after });
-            }
+            Standing::Rewound => self.part(now, self.local.incarnation),
             Standing::Members => {
                 self.target = Frontier::from_wire(&hello.frontier);
                 let sending = Sending::new(now, self.target.clone(), hello.partial);
@@ -152,7 +147,7 @@ impl Session {
 
     /// An origin has two histories: nothing else goes on until one yields.
     pub(super) fn part(&mut self, now: Now, origin: Incarnation) {
-        self.state = State::Parting(Parting::new(now, origin));
+        self.state = State::Parting(Parting::new(now, origin, self.local.incarnation));
         self.actions.push_back(Action::Chains { origin });
     }
 
@@ -171,7 +166,9 @@ impl Session {
         };
         let position = |&(seq, chain): &(u64, [u8; 32])| Position { seq, chain };
         let theirs = chains.iter().map(position).collect();
-        self.actions.extend(parting.heard(now, origin, theirs));
+        let present = self.local.incarnation;
+        self.actions
+            .extend(parting.heard(now, origin, present, theirs));
         Ok(())
     }
 }

@@ -13,6 +13,8 @@ pub(super) const PARTING_MS: u64 = 120_000;
 #[derive(Debug)]
 pub(super) struct Parting {
     origin: Incarnation,
+    /// Whether it is our own present incarnation.
+    own: bool,
     ours: Option<Vec<Position>>,
     theirs: Option<Vec<Position>>,
     until_us: u64,
@@ -21,9 +23,10 @@ pub(super) struct Parting {
 }
 
 impl Parting {
-    pub fn new(now: Now, origin: Incarnation) -> Self {
+    pub fn new(now: Now, origin: Incarnation, present: Incarnation) -> Self {
         Parting {
             origin,
+            own: origin == present,
             ours: None,
             theirs: None,
             until_us: now.us + PARTING_MS * 1_000,
@@ -36,6 +39,7 @@ impl Parting {
         &mut self,
         now: Now,
         origin: Incarnation,
+        present: Incarnation,
         theirs: Vec<Position>,
     ) -> Option<Action> {
         if origin > self.origin {
@@ -43,7 +47,7 @@ impl Parting {
         }
         let restarts = origin < self.origin;
         if restarts {
-            *self = Parting::new(now, origin);
+            *self = Parting::new(now, origin, present);
         }
         self.theirs = Some(theirs);
         match restarts {
@@ -71,16 +75,21 @@ impl Parting {
         let (ours, theirs) = (self.ours.as_ref()?, self.theirs.as_ref()?);
         let origin = self.origin;
         let after = fork::common(ours, theirs);
-        let last = |chains: &[Position]| chains.first().copied().unwrap_or_default();
-        let (mine, other) = (last(ours), last(theirs));
-        // Without a common start nothing can be issued again; where one history is a part of the
-        // other there is no fork any more.
-        if after == 0 || after == mine.seq || after == other.seq {
-            let seq = mine.seq;
-            self.failed = Some(SessionError::Fork { origin, seq });
-            return None;
+        let mine = ours.first().map_or(0, |last| last.seq);
+        // Our own numbers are in use beyond where we are: they must not mean two things.
+        let renews = self.own && mine > 0 && after == mine;
+        if renews || fork::yields(ours, theirs, after) {
+            return Some(Action::Reissue { origin, after });
         }
-        fork::yields(mine, other).then_some(Action::Reissue { origin, after })
+        let waits = fork::yields(theirs, ours, after)
+            || theirs
+                .first()
+                .is_some_and(|last| last.seq == after && mine > after);
+        if !waits {
+            let seq = mine;
+            self.failed = Some(SessionError::Fork { origin, seq });
+        }
+        None
     }
 
     pub fn poll_timeout(&self) -> u64 {

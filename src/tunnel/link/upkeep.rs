@@ -135,7 +135,7 @@ impl Link {
         }
     }
 
-    fn initiate(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+    pub(super) fn initiate(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
         // Somebody at the peer's address is about to authenticate: let that finish.
         let busy = |h: &HalfOpen| h.is_waiting() && context.now < h.began + YIELD_MS;
         if self.half_open.iter().any(busy) {

@@ -17,6 +17,8 @@ use crate::wire::reader::Reader;
 pub mod kind {
     /// An unknown payload was marked critical.
     pub const UNSUPPORTED_CRITICAL_PAYLOAD: u16 = 1;
+    /// There is no such IKE SA (RFC 7296 section 2.21.4).
+    pub const INVALID_IKE_SPI: u16 = 4;
     /// The message does not parse.
     pub const INVALID_SYNTAX: u16 = 7;
     /// No proposal is acceptable.
@@ -43,6 +45,8 @@ pub mod kind {
     pub const USE_TRANSPORT_MODE: u16 = 16391;
     /// The SA that a new one replaces.
     pub const REKEY_SA: u16 = 16393;
+    /// Proves, without protection, that its sender lost the IKE SA (RFC 6290).
+    pub const QCD_TOKEN: u16 = 16419;
     /// The sender understands fragments (RFC 7383).
     pub const IKEV2_FRAGMENTATION_SUPPORTED: u16 = 16430;
     /// Hash algorithms of signatures that the sender accepts (RFC 7427).

@@ -13,7 +13,7 @@ const LEVEL: i32 = 1;
 #[derive(Serialize, Deserialize)]
 struct Packed<'a> {
     size: u32,
-    #[serde(borrow)]
+    #[serde(borrow, serialize_with = "super::bytes::serialize")]
     bytes: &'a [u8],
 }
 

@@ -184,7 +184,7 @@ pub fn check_length(head: [u8; 4]) -> Result<usize, FrameError> {
 #[derive(Serialize, Deserialize)]
 struct Chunk<'a> {
     offset: u64,
-    #[serde(borrow)]
+    #[serde(borrow, serialize_with = "bytes::serialize")]
     bytes: &'a [u8],
 }
 

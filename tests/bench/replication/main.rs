@@ -53,8 +53,12 @@ const PARTS: &[Part] = &[
         run: growth::growth,
     },
     Part {
-        lines: &["converge_rows_per_s", "converge_ratio", "galera_ratio"],
-        run: converge,
+        lines: &["converge_rows_per_s", "converge_ratio"],
+        run: peers::converge,
+    },
+    Part {
+        lines: &["galera_ratio", "galera_statement_ratio"],
+        run: galera::galera,
     },
     Part {
         lines: &["visible_ms_p50", "visible_ms_p99"],
@@ -83,12 +87,6 @@ impl Report {
         println!("{name}: {value:.digits$}");
         self.values.insert(name.to_owned(), value);
     }
-}
-
-/// Ours first, then Galera on the same rows.
-fn converge(report: &mut Report) {
-    peers::converge(report);
-    galera::galera(report);
 }
 
 fn main() {

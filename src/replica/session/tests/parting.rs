@@ -73,15 +73,34 @@ fn no_row_is_taken_meanwhile() {
 }
 
 #[test]
-fn histories_without_a_common_start_end_the_link_by_name() {
+fn histories_that_are_one_again_end_the_link_by_name() {
     let mut session = parted();
-    ours_read(&mut session, &[(3, 3)]);
+    ours_read(&mut session, &[(3, 3), (2, 2)]);
     session
-        .handle_frame(at(2), told(7, &[(3, 99), (2, 2)]))
+        .handle_frame(at(2), told(7, &[(3, 3), (2, 2)]))
         .unwrap();
     assert!(actions(&mut session).is_empty());
     let fork = SessionError::Fork { origin: 7, seq: 3 };
     assert_eq!(session.handle_timeout(at(3)), Err(fork));
+}
+
+#[test]
+fn what_was_trimmed_stays_and_the_other_history_yields() {
+    let mut session = parted();
+    ours_read(&mut session, &[(3, 3), (2, 2)]);
+    let other = told(7, &[(2, 9), (1, 8)]);
+    session.handle_frame(at(2), other).unwrap();
+    assert!(actions(&mut session).is_empty(), "the peer can yield");
+    assert_eq!(session.handle_timeout(at(3)), Ok(()));
+    let mut session = parted();
+    ours_read(&mut session, &[(3, 3), (2, 2)]);
+    let other = told(7, &[(9, 9), (8, 8)]);
+    session.handle_frame(at(2), other).unwrap();
+    let yields = Action::Reissue {
+        origin: 7,
+        after: 2,
+    };
+    assert_eq!(actions(&mut session), [yields]);
 }
 
 #[test]
@@ -112,6 +131,15 @@ fn whose_memory_was_put_back_goes_on_under_a_fresh_incarnation() {
         ..local(2)
     };
     let mut session = greeted(ours, theirs);
+    assert_eq!(actions(&mut session), [Action::Chains { origin: 1 }]);
+    let ours = chains(&[(3, 3), (2, 2)]);
+    let done = Done::Chains {
+        origin: 1,
+        chains: ours,
+    };
+    session.handle_done(at(1), done);
+    let theirs = told(1, &[(5, 5), (4, 4), (3, 3)]);
+    session.handle_frame(at(1), theirs).unwrap();
     let renewed = Action::Reissue {
         origin: 1,
         after: 3,

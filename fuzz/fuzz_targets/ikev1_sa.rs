@@ -1,0 +1,10 @@
+//! The body of one IKEv1 payload (type 1).
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+#[allow(dead_code)]
+#[path = "../../tests/isakmp_corpus/driver.rs"]
+mod driver;
+
+fuzz_target!(|bytes: &[u8]| driver::v1_payload(1, bytes));

@@ -1,0 +1,313 @@
+//! A peer that has the keys and says anything: for fuzzing, and the tests that go with it.
+//!
+//! Before authentication that is anybody, since the first exchange gives keys to everybody.
+
+use std::net::IpAddr;
+
+use zeroize::Zeroizing;
+
+use super::Handshake;
+use super::auth::{AuthStep, Authenticating};
+use super::half_open::{Effort, HalfOpen, HalfOpenStep};
+use crate::ike::cipher::Opened;
+use crate::ike::connection::{Connection, Origin};
+use crate::ike::fragment::{Assembly, Part};
+use crate::ike::keys::{SaKeys, Seeds};
+use crate::ike::session::{Incoming, Purpose, Session};
+use crate::ike::suite::Profile;
+use crate::ike::{Context, Credentials, Datagrams, Lifetimes, Random};
+use crate::wire::isakmp::{Message, Payload, exchange};
+
+/// Exchanges that a message may claim to be of.
+const EXCHANGES: [u8; 5] = [
+    exchange::IKE_AUTH,
+    exchange::CREATE_CHILD_SA,
+    exchange::INFORMATIONAL,
+    exchange::IKE_INTERMEDIATE,
+    exchange::IKE_FOLLOWUP_KE,
+];
+
+struct Counting(u8);
+
+impl Random for Counting {
+    fn fill(&mut self, out: &mut [u8]) {
+        for byte in out {
+            self.0 = self.0.wrapping_mul(13).wrapping_add(101);
+            *byte = self.0;
+        }
+    }
+}
+
+/// Reads the input of a fuzzer.
+pub(in crate::ike) struct Input<'a>(pub &'a [u8]);
+
+impl<'a> Input<'a> {
+    pub fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    pub fn bytes(&mut self, len: usize) -> &'a [u8] {
+        let (head, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        head
+    }
+
+    /// Up to seven payloads: a type and a length of two octets before each.
+    pub fn payloads(&mut self) -> Option<Vec<(u8, &'a [u8])>> {
+        let count = self.byte()? & 7;
+        let one = |_| {
+            let kind = self.byte()?;
+            let len = u16::from_be_bytes([self.byte()? & 7, self.byte()?]);
+            Some((kind, self.bytes(usize::from(len))))
+        };
+        Some((0..count).map_while(one).collect())
+    }
+}
+
+enum State {
+    HalfOpen(Box<HalfOpen>),
+    Authenticating(Box<Authenticating>),
+    Up(Box<Connection>),
+}
+
+impl State {
+    /// Handles one datagram; what it sends.
+    fn handle(self, context: &mut Context<'_>, bytes: &[u8]) -> Option<(Self, Datagrams)> {
+        let message = Message::parse(bytes).ok()?;
+        match self {
+            State::HalfOpen(half_open) => match half_open.receive(context, bytes, &message) {
+                HalfOpenStep::Ignored(half_open) => {
+                    Some((State::HalfOpen(half_open), Datagrams::new()))
+                }
+                HalfOpenStep::Reply(half_open, bytes, _) => {
+                    Some((State::HalfOpen(half_open), bytes))
+                }
+                HalfOpenStep::Established(..) => panic!("established without the key"),
+            },
+            State::Authenticating(waiting) => match waiting.receive(context, bytes, &message) {
+                AuthStep::Ignored(waiting) => {
+                    Some((State::Authenticating(waiting), Datagrams::new()))
+                }
+                AuthStep::Failed(..) => None,
+                AuthStep::Established(_) => panic!("established without the key"),
+            },
+            State::Up(mut connection) => {
+                connection.handle(context, bytes, &message);
+                let sent = std::iter::from_fn(|| connection.poll_transmit()).collect();
+                Some((State::Up(connection), sent))
+            }
+        }
+    }
+}
+
+/// Any payloads under the right keys, as request or answer, in each state. The input: a state, then
+/// messages, each an exchange (its high bit: an answer) and payloads.
+pub fn authentic(input: &[u8]) {
+    let mut input = Input(input);
+    let Some(state) = input.byte() else { return };
+    let mut profile = Profile::default();
+    if state & 1 == 1 {
+        profile
+            .ike
+            .iter_mut()
+            .for_each(|suite| suite.additional = None);
+    }
+    let credentials = Credentials {
+        key: Zeroizing::new(b"key".to_vec()),
+        certificate: [7; 32],
+        certified: None,
+        tokens: Zeroizing::new([9; 32]),
+    };
+    let mut random = Counting(state);
+    let mut context = Context {
+        now: 1_000,
+        random: &mut random,
+        local: IpAddr::from([10, 0, 0, 1]),
+        remote: IpAddr::from([10, 0, 0, 2]),
+        credentials: &credentials,
+        profile: &profile,
+        lifetimes: Lifetimes::default(),
+    };
+    let Some((state, mut peer, sent)) = begin(&mut context, state >> 1) else {
+        return;
+    };
+    let mut states = Some(state);
+    hear(&mut peer, &sent);
+    while let (Some(kind), Some(payloads)) = (input.byte(), input.payloads()) {
+        let exchange = EXCHANGES[usize::from(kind & 0x7f) % EXCHANGES.len()];
+        let payloads: Vec<Payload> = payloads
+            .into_iter()
+            .map(|(kind, body)| Payload::Other {
+                kind,
+                body: body.to_vec(),
+            })
+            .collect();
+        let datagrams = match kind & 0x80 {
+            0 => peer.request(context.now, exchange, &payloads, Purpose::Liveness),
+            _ => peer.respond(exchange, &payloads),
+        };
+        for datagram in datagrams {
+            let Some(state) = states.take() else { return };
+            let Some((state, sent)) = state.handle(&mut context, &datagram) else {
+                return;
+            };
+            hear(&mut peer, &sent);
+            states = Some(state);
+        }
+        context.now += 100;
+    }
+}
+
+/// A state and the other end of its IKE SA.
+fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagrams)> {
+    let suite = *context.profile.ike.first()?;
+    let seeds = Seeds {
+        shared: &[1; 32],
+        ni: &[2; 32],
+        nr: &[3; 32],
+        spis: (4, 5),
+    };
+    let session = |initiator| {
+        let keys = SaKeys::initial(suite, &seeds);
+        let mut session = Session::new(suite, keys, &seeds, initiator)?.after_init();
+        session.fragmentation = true;
+        Some(session)
+    };
+    let handshake = || Handshake {
+        began: 0,
+        ni: vec![2; 32],
+        nr: vec![3; 32],
+        request: vec![6; 100],
+        answer: vec![7; 100],
+        hashes: vec![2, 3],
+        int_auth: Vec::new(),
+    };
+    match state % 4 {
+        0 => {
+            let half_open = HalfOpen::new(session(false)?, handshake(), Effort::Nothing);
+            let state = State::HalfOpen(Box::new(half_open));
+            Some((state, session(true)?, Datagrams::new()))
+        }
+        1 => {
+            let started = Authenticating::start(context, session(true)?, handshake());
+            let (waiting, sent) = started.ok()?;
+            let state = State::Authenticating(Box::new(waiting));
+            Some((state, session(false)?, sent))
+        }
+        role => {
+            let origin = Origin {
+                began: 0,
+                initiator: role == 2,
+                certificate: None,
+            };
+            let ours = session(role == 2)?;
+            let keys = ours.keys.child(context.profile.ah[0], &[2; 32], &[3; 32]);
+            let ah = crate::ike::proposal::Ah {
+                number: 1,
+                spi: 0x1_0000,
+                integrity: context.profile.ah[0],
+                esn: true,
+            };
+            let child = crate::ike::Child::new(context, 0x2_0000, ah, keys, role == 2);
+            let mut connection = Connection::new(context, ours, Some(child), origin);
+            if state & 4 == 4 {
+                connection.rekey(context.now);
+            } else if state & 8 == 8 {
+                connection.close();
+            }
+            connection.advance(context);
+            let sent = std::iter::from_fn(|| connection.poll_transmit()).collect();
+            Some((State::Up(Box::new(connection)), session(role != 2)?, sent))
+        }
+    }
+}
+
+/// The peer takes note of requests, so that its next answer is one to the last of them, and of
+/// answers, so that it may ask again.
+fn hear(peer: &mut Session, sent: &[Vec<u8>]) {
+    for datagram in sent {
+        let Ok(message) = Message::parse(datagram) else {
+            continue;
+        };
+        if message.header.response {
+            peer.answer(datagram, &message);
+        } else if let Incoming::Again(_) = peer.receive(datagram, &message) {
+            continue;
+        }
+    }
+}
+
+/// Parts of messages, each with message id, number, total and content.
+pub fn fragments(input: &[u8]) {
+    let mut input = Input(input);
+    let mut assembly = Assembly::default();
+    while let (Some(id), Some(number), Some(total)) = (input.byte(), input.byte(), input.byte()) {
+        if number == 0 || number > total {
+            // The parser refuses these.
+            continue;
+        }
+        let len = usize::from(input.byte().unwrap_or(0)) * 64;
+        let opened = Opened {
+            first: id,
+            flags: 0,
+            plain: Zeroizing::new(input.bytes(len).to_vec()),
+        };
+        let part = Part {
+            number: u16::from(number),
+            total: u16::from(total),
+            opened,
+        };
+        if let Some(whole) = assembly.add(u32::from(id & 1), part) {
+            assert!(whole.plain.len() <= 16_384);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of every exchange with payloads of every kind, most of them with bodies that parse.
+    #[test]
+    fn an_authentic_peer_that_says_anything_breaks_nothing() {
+        let bodies: [&[u8]; 8] = [
+            b"",
+            &[2, 4, 0, 1, 0, 1, 0, 0],
+            &[
+                0, 0, 0, 36, 1, 2, 4, 2, 0, 0, 1, 1, 3, 0, 0, 8, 3, 0, 0, 12, 0, 0, 0, 8, 5, 0, 0,
+                1,
+            ],
+            &[0, 0, 0x40, 0x0b, 1, 2, 3, 4],
+            &[2, 4, 0x40, 9, 0, 1, 0, 0],
+            &[0, 36, 0, 0, 7, 7, 7],
+            &[7; 40],
+            &[
+                1, 0, 0, 0, 7, 0, 0, 16, 0, 0, 255, 255, 10, 0, 0, 1, 10, 0, 0, 1,
+            ],
+        ];
+        let mut random = Counting(5);
+        let mut draw = |below: usize| {
+            let mut bytes = [0; 2];
+            random.fill(&mut bytes);
+            usize::from(u16::from_be_bytes(bytes)) % below
+        };
+        for _ in 0..3_000 {
+            let mut input = vec![draw(32) as u8];
+            for _ in 0..1 + draw(4) {
+                let count = draw(8);
+                input.extend([draw(256) as u8, count as u8]);
+                for _ in 0..count {
+                    let body = bodies[draw(bodies.len())];
+                    let kind = 33 + draw(16) as u8;
+                    input.extend([kind, 0, body.len() as u8]);
+                    input.extend(body);
+                }
+            }
+            authentic(&input);
+            fragments(&input);
+            crate::ike::v1::hostile::authentic(&input);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! A main mode that the peer began.
+
+use super::{Agreed, NONCE_LEN, Step, Unproven, contribution, ke_message, knows_dpd, sa_message};
+use crate::ike::group::Exchange;
+use crate::ike::suite::Suite;
+use crate::ike::v1::keys::one;
+use crate::ike::v1::phase1::Phase1;
+use crate::ike::v1::proposal::{choose, suites};
+use crate::ike::v1::signature::Scheme;
+use crate::ike::{Context, Refusal};
+use crate::wire::isakmp::v1::{self, Header, exchange, kind};
+
+/// How long an answered first message is remembered.
+const HALF_OPEN_MS: u64 = 30_000;
+
+/// Our side of a main mode that the peer began.
+#[cfg_attr(test, derive(Clone))]
+pub struct Responder {
+    cookies: (u64, u64),
+    suite: Suite,
+    scheme: Option<Scheme>,
+    sa: Vec<u8>,
+    dpd: bool,
+    agreed: Option<Agreed>,
+    request: Vec<u8>,
+    reply: Vec<u8>,
+    /// When it began.
+    pub began: u64,
+}
+
+impl Responder {
+    /// Answers a first message; `Err` if nothing in it is acceptable.
+    pub fn start(
+        context: &mut Context<'_>,
+        header: &Header,
+        bytes: &[u8],
+    ) -> Option<Result<(Self, Vec<u8>), Refusal>> {
+        let (_, payloads) = v1::parse(bytes).ok().filter(|_| !header.is_encrypted())?;
+        let offered = v1::parse_sa(one(&payloads, kind::SA)?).ok()?;
+        let scheme = match super::scheme(context) {
+            Ok(scheme) => scheme,
+            Err(refusal) => return Some(Err(refusal)),
+        };
+        let (chosen, suite) = match choose(&suites(context.profile), scheme, &offered) {
+            Ok(choice) => choice,
+            Err(mismatch) => return Some(Err(super::refusal(mismatch))),
+        };
+        let cookies = (header.cky_i, context.ike_spi());
+        let reply = sa_message(cookies, &v1::encode_sa(&[chosen]));
+        let responder = Self {
+            cookies,
+            suite,
+            scheme,
+            sa: one(&payloads, kind::SA)?.to_vec(),
+            dpd: knows_dpd(&payloads),
+            agreed: None,
+            request: bytes.to_vec(),
+            reply: reply.clone(),
+            began: context.now,
+        };
+        Some(Ok((responder, reply)))
+    }
+
+    /// When it is forgotten.
+    pub fn expires(&self) -> u64 {
+        self.began + HALF_OPEN_MS
+    }
+
+    /// Whether its cookie came back.
+    pub fn is_reachable(&self) -> bool {
+        self.agreed.is_some()
+    }
+
+    /// The answer again, if `datagram` is the message it was for.
+    pub fn repeat(&self, datagram: &[u8]) -> Option<Vec<u8>> {
+        (self.request == datagram).then(|| self.reply.clone())
+    }
+
+    /// Whether `header` belongs to it.
+    pub fn owns(&self, header: &Header) -> bool {
+        (header.cky_i, header.cky_r) == self.cookies && header.exchange == exchange::MAIN
+    }
+
+    /// Handles a message for which [`Responder::owns`] holds.
+    pub fn receive(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Step {
+        let Some(agreed) = &self.agreed else {
+            return match self.key_exchange(context, bytes) {
+                Some(reply) => {
+                    self.request = bytes.to_vec();
+                    self.reply = reply.clone();
+                    Step::Send(reply)
+                }
+                None => Step::Nothing,
+            };
+        };
+        let whose = (self.cookies, true, &self.sa[..]);
+        let (mut iv, initial) = match agreed.verify(context, bytes, whose) {
+            Ok(proven) => proven,
+            Err(Unproven::Refused(refusal, _)) => return Step::Hint(refusal),
+            // Differing keys make it unreadable.
+            Err(_) if agreed.scheme.is_none() => return Step::Hint(Refusal::AuthenticationFailed),
+            Err(_) => return Step::Nothing,
+        };
+        let whose = (self.cookies, false, &self.sa[..]);
+        let Some(payloads) = agreed.prove(context, whose) else {
+            return Step::Nothing;
+        };
+        let header = Header::new(self.cookies, exchange::MAIN, true, 0);
+        let reply = agreed.keys.seal(&header, &payloads, &mut iv);
+        let Some(agreed) = self.agreed.take() else {
+            return Step::Nothing;
+        };
+        let main = (agreed.suite, agreed.keys, iv);
+        let mut phase1 = Phase1::new(context, self.cookies, false, main);
+        phase1.dpd = self.dpd;
+        phase1.last_main = (bytes.to_vec(), reply.clone());
+        Step::Done(Box::new(phase1), Some(reply), initial)
+    }
+
+    fn key_exchange(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
+        let (header, payloads) = v1::parse(bytes).ok()?;
+        let (public, ni) = contribution(&payloads).filter(|_| !header.is_encrypted())?;
+        let ours = Exchange::new(self.suite.group, context.random);
+        let shared = ours.agree(public)?;
+        let nr: [u8; NONCE_LEN] = context.bytes();
+        let nonces = (ni.to_vec(), nr.to_vec());
+        let publics = (public.to_vec(), ours.public.clone());
+        let how = (self.suite, self.scheme);
+        let agreed = Agreed::new(context, how, &shared, self.cookies, nonces, publics)?;
+        self.agreed = Some(agreed);
+        Some(ke_message(context, self.cookies, &ours.public, &nr))
+    }
+}

@@ -1,0 +1,161 @@
+//! Every collision of two systems: all orders of delivery, losses, replacements, deletes and
+//! initiations within a budget, with the real state machines, until each state was seen once.
+//!
+//! A system follows from what it was given and when, for its randomness is a stream of its own. So
+//! two states of the world are the same if both systems had the same inputs and the same datagrams
+//! are under way: no state is hashed, and none is taken for another. Once all is settled, with one
+//! IKE SA and one AH pair, only the roles count. Time passes only while nothing is under way; a
+//! datagram later than that counts as lost.
+
+mod world;
+
+use std::collections::HashSet;
+
+use world::{Budget, World};
+
+use crate::ike::suite::Profile;
+
+/// What a side does unasked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Disturbance {
+    /// Replaces its AH pair.
+    RekeyChild,
+    /// Replaces its IKE SA.
+    RekeySa,
+    /// Deletes its IKE SA.
+    Delete,
+    /// Begins another connection beside the one that stands.
+    Initiate,
+    /// Hears from somebody at the peer's address who has another key.
+    Stranger,
+    /// Gets a datagram again that it got before.
+    Replay,
+}
+
+/// What was looked at.
+#[derive(Default)]
+struct Figures {
+    states: usize,
+    settled: usize,
+    longest_ms: u64,
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (states, s) = (self.states, self.longest_ms / 1_000);
+        write!(f, "{states} states, all settled after {s} s at most")
+    }
+}
+
+/// Sees every state once that can be reached from `start`.
+fn search(start: World) -> Figures {
+    let mut figures = Figures::default();
+    let mut seen = HashSet::new();
+    let mut open = vec![start];
+    while let Some(world) = open.pop() {
+        if !seen.insert(world.key()) {
+            continue;
+        }
+        figures.states += 1;
+        world.check();
+        if world.is_settled() {
+            figures.settled += 1;
+            figures.longest_ms = figures.longest_ms.max(world.unrest_ms());
+        }
+        open.extend(world.successors());
+    }
+    figures
+}
+
+/// Like the product's profile, or without the second key exchange, which costs most of the time.
+fn v2(second: bool) -> Profile {
+    let mut profile = Profile::default();
+    if !second {
+        for suite in &mut profile.ike {
+            suite.additional = None;
+        }
+    }
+    profile
+}
+
+fn v1() -> Profile {
+    Profile {
+        ike: vec!["aes256-sha256-ecp256".parse().expect("a suite")],
+        pfs: false,
+        ..Profile::guide_era()
+    }
+}
+
+/// Actions and losses for each side: `brief` here, more if `TUTTI_SEARCH` says so ("2,1"), as
+/// `./build.sh search-ike` does.
+fn budget(kinds: &[Disturbance], brief: (u8, u8)) -> Budget {
+    let wanted = std::env::var("TUTTI_SEARCH").ok();
+    let pair = wanted.as_deref().and_then(|text| text.split_once(','));
+    let pair = pair.and_then(|(a, l)| Some((a.parse().ok()?, l.parse().ok()?)));
+    let (actions, losses) = pair.unwrap_or(brief);
+    Budget::new(kinds, actions, losses)
+}
+
+/// Runs with several streams of randomness, so that either side has the lowest nonce. The budget is
+/// of disturbances and losses for each side.
+fn run(name: &str, profile: &Profile, seeds: u64, budget: &Budget) {
+    for seed in 0..seeds {
+        let figures = search(World::up(profile, seed, budget.clone()));
+        assert!(figures.settled > 0);
+        println!("{name}, {budget}, seed {seed}: {figures}");
+    }
+}
+
+use Disturbance::*;
+
+#[test]
+fn crossing_replacements_and_deletes_end_with_one_of_each() {
+    let budget = budget(&[RekeyChild, RekeySa, Delete], (1, 1));
+    run("IKEv2", &v2(false), 2, &budget);
+}
+
+#[test]
+fn crossing_initiations_and_replacements_end_with_one_of_each() {
+    let budget = budget(&[Initiate, RekeyChild, RekeySa, Delete], (1, 0));
+    run("IKEv2", &v2(false), 2, &budget);
+}
+
+/// Each side took the connection for the newer one that it had entered last, so both were deleted,
+/// and the next two crossed alike.
+#[test]
+fn connections_that_crossed_within_one_millisecond_are_decided_alike() {
+    let mut world = World::up(&v2(false), 0, Budget::new(&[Initiate], 1, 1));
+    for side in [1, 0] {
+        world = world.disturbed(side, Initiate).remove(0);
+    }
+    world = world.lost(1, 0).lost(0, 0).later();
+    // Two handshakes, message by message.
+    for side in [1, 0, 0, 1, 1, 0, 1, 0] {
+        world = world.delivered(side, 0);
+    }
+    assert!(search(world).settled > 0);
+}
+
+#[test]
+fn datagrams_that_overtake_each_other_change_nothing_of_that() {
+    let budget = budget(&[RekeyChild, RekeySa], (1, 0));
+    run("IKEv2", &v2(false), 1, &budget.reordered());
+}
+
+#[test]
+fn replacements_with_the_second_key_exchange_end_with_one_of_each() {
+    let budget = budget(&[RekeyChild, RekeySa], (1, 1));
+    run("IKEv2 with ML-KEM", &v2(true), 1, &budget);
+}
+
+#[test]
+fn whatever_crosses_in_ikev1_ends_with_one_of_each() {
+    let budget = budget(&[RekeyChild, RekeySa, Delete], (1, 1));
+    run("IKEv1", &v1(), 1, &budget);
+}
+
+#[test]
+fn strangers_and_replays_amid_collisions_make_nothing() {
+    let budget = budget(&[RekeyChild, RekeySa, Stranger, Replay], (1, 0));
+    run("IKEv2", &v2(false), 1, &budget);
+}
