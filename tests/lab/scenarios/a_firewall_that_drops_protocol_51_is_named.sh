@@ -7,7 +7,9 @@ KEY=$(tutti_on a cluster generate-key) || fail "no key"
 # From the bridge: neither node's own rules or counters know of it.
 drop() {
   nft -f - << 'X'
-table bridge cut { chain forward { type filter hook forward priority 0; ip protocol 51 drop; } }
+table bridge cut {
+  chain forward { type filter hook forward priority 0; ip protocol 51 drop; }
+}
 X
 }
 named() { peers_say $1 "Protocol 51 blocked" && tutti_on $1 tunnels | grep -q "protocol 51 blocked"; }

@@ -31,8 +31,10 @@ for version in 2 1; do
   one_pair a 10.0.0.2 || fail "v$version: down while asked: $(tutti_on a tunnels)"
 
   ip netns exec b nft -f - << X
-table inet cut { chain input { type filter hook input priority -10; udp dport 500 drop; }
-  chain output { type filter hook output priority -10; udp dport 500 drop; } }
+table inet cut {
+  chain input { type filter hook input priority -10; udp dport 500 drop; }
+  chain output { type filter hook output priority -10; udp dport 500 drop; }
+}
 X
   until_true 90 gone_there || fail "v$version: strongSwan does not miss us: $(swan b --list-sas)"
   until_true 90 has_state a 10.0.0.2 NoAnswer || fail "v$version: $(tutti_on a tunnels)"
