@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::replica::skew::Skew;
 use crate::tunnel::message::TunnelState;
 
 /// Colour of a state text.
@@ -44,8 +45,8 @@ pub struct LinkState {
     pub live: bool,
     /// Clock offset, milliseconds.
     pub clock_offset_ms: i64,
-    /// Whether the peer's clock is synchronized, by its own word.
-    pub synchronized: bool,
+    /// Whose clock is to yield, once a ping was answered.
+    pub skew: Option<Skew>,
     /// Round-trip, microseconds.
     pub round_trip_us: Option<u64>,
     /// Why the last link ended.

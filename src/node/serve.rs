@@ -24,6 +24,7 @@ mod http;
 mod keeping;
 pub mod links;
 pub mod node;
+mod time;
 mod tunnels;
 
 use node::{Node, random};
@@ -83,6 +84,7 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     tokio::spawn(tunnels::run(node.clone(), dirs.run.clone(), args.no_host));
     tokio::spawn(links::run(node.clone(), args.replication_port));
     tokio::spawn(keeping::run(node.clone()));
+    tokio::spawn(time::run(node.clone()));
     tokio::spawn(follow_store(node.clone()));
     // Without systemd there is nobody to tell, which is fine.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

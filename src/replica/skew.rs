@@ -7,8 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-
 use super::change::{Logged, peek};
 use super::clock::Hlc;
 use super::frontier::Frontier;
@@ -19,15 +17,6 @@ pub const BOUND_MS: u64 = 500;
 /// How many bytes of transactions wait at most; beyond that the link that brings more ends, and
 /// brings them again later.
 pub const MAX_WAITING: usize = 16 << 20;
-
-/// What a system says of its own time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TimeState {
-    /// Whether its clock is synchronized by NTP or the like.
-    pub synchronized: bool,
-    /// How far it knows itself to be off, in milliseconds.
-    pub offset_ms: i64,
-}
 
 /// Whose clock is to yield.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +52,13 @@ impl std::fmt::Display for Skew {
     }
 }
 
-/// Judges a peer whose clock was measured `offset_ms` ahead of ours.
-pub fn judge(ours: TimeState, theirs: TimeState, offset_ms: i64, bound_ms: u64) -> Skew {
+/// Judges a peer whose clock was measured `offset_ms` ahead of ours; `ours` and `theirs` tell whether
+/// each is synchronized.
+pub fn judge(ours: bool, theirs: bool, offset_ms: i64, bound_ms: u64) -> Skew {
     if offset_ms.unsigned_abs() <= bound_ms {
         return Skew::Fine;
     }
-    match (ours.synchronized, theirs.synchronized) {
+    match (ours, theirs) {
         (false, true) => Skew::WeYield,
         (true, false) => Skew::PeerYields,
         _ => Skew::Unclear,
@@ -428,10 +418,7 @@ mod tests {
 
     #[test]
     fn synchronization_decides_whose_clock_is_wrong() {
-        let [yes, no] = [true, false].map(|synchronized| TimeState {
-            synchronized,
-            offset_ms: 0,
-        });
+        let (yes, no) = (true, false);
         assert_eq!(judge(no, no, 500, BOUND_MS), Skew::Fine);
         assert_eq!(judge(no, yes, -501, BOUND_MS), Skew::WeYield);
         assert_eq!(judge(yes, no, 501, BOUND_MS), Skew::PeerYields);

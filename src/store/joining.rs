@@ -313,6 +313,7 @@ impl Store {
             Err(error) => return Err(error),
         }
         swapped?;
+        self.bound_size(&writer)?;
         drop(writer);
         self.flush()?;
         if swap == Swap::CatchUp {

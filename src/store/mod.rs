@@ -77,7 +77,13 @@ use writer::Writer;
 pub enum StoreError {
     /// SQLite said no; its words.
     #[error("SQLite: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+    /// The disk is full, or the database has the size it may have.
+    #[error(
+        "the disk, or the share of it that the database may take, is full: delete rows that are \
+         not needed, or give the system a larger disk"
+    )]
+    Full,
     /// The file system said no.
     #[error("{path}: {source}")]
     Io {
@@ -148,6 +154,15 @@ pub enum StoreError {
     Refused(String),
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
+            _ => StoreError::Sqlite(error),
+        }
+    }
+}
+
 /// What wall clock the store reads: milliseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -168,6 +183,9 @@ pub enum Durability {
     Lazy,
 }
 
+/// SQLite's page size, which is its default.
+const PAGE: u64 = 4_096;
+
 struct Inner {
     path: PathBuf,
     node: NodeId,
@@ -180,6 +198,8 @@ struct Inner {
     digests: shown::Cache<[u8; 32]>,
     counts: shown::Cache<u64>,
     readers: Mutex<Vec<Connection>>,
+    /// How large the file may become.
+    size_bound: Mutex<Option<u64>>,
     /// Held for reading by readers, for writing while a snapshot is swapped in.
     swap: RwLock<()>,
     changes: watch::Sender<u64>,
@@ -241,6 +261,7 @@ impl Store {
                 digests: shown::Cache::default(),
                 counts: shown::Cache::default(),
                 readers: Mutex::default(),
+                size_bound: Mutex::default(),
                 swap: RwLock::default(),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
@@ -278,6 +299,22 @@ impl Store {
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();
         Ok(())
+    }
+
+    /// Bounds the size of the database file, in bytes; beyond it writers and peers get
+    /// [`StoreError::Full`], and what is there goes on being read and sent.
+    pub fn set_size_bound(&self, bytes: Option<u64>) -> Result<(), StoreError> {
+        let writer = self.writer()?;
+        *lock(&self.inner.size_bound) = bytes;
+        self.bound_size(&writer)
+    }
+
+    fn bound_size(&self, writer: &Writer) -> Result<(), StoreError> {
+        let pages = lock(&self.inner.size_bound).map_or(u32::MAX - 1, |bytes| {
+            u32::try_from(bytes / PAGE).unwrap_or(u32::MAX - 1).max(1)
+        });
+        let set = format!("PRAGMA max_page_count = {pages}");
+        Ok(writer.db.query_row(&set, [], |_| Ok(()))?)
     }
 
     /// Folds the log into row clocks, which otherwise follow it in batches.

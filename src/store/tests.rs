@@ -59,6 +59,7 @@ fn pair(sql: &[&str]) -> (Peer, Peer) {
 
 mod declare;
 mod feed;
+mod full;
 mod inbox;
 mod keys;
 mod parked;

@@ -86,7 +86,19 @@ impl<'a> Tx<'a> {
         }
     }
 
+    /// Refuses to go on after an error with which SQLite took the whole transaction back (a full
+    /// disk, OR ROLLBACK): what follows would be committed by itself.
+    pub(super) fn alive(&self) -> Result<(), StoreError> {
+        match self.db.is_autocommit() {
+            false => Ok(()),
+            true => Err(StoreError::Statement(
+                "an error took the whole transaction back; begin it again".into(),
+            )),
+        }
+    }
+
     fn prepared(&mut self, sql: &str) -> Result<&mut CachedStatement<'a>, StoreError> {
+        self.alive()?;
         let found = self.known.iter().position(|known| known.0 == sql);
         let at = match found {
             Some(at) => at,
@@ -115,6 +127,7 @@ impl Tx<'_> {
 
     /// Runs one statement of ours, which may write the engine's replicated tables.
     pub(super) fn engine(&mut self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
+        self.alive()?;
         let mut statement = self.db.prepare_cached(sql)?;
         Ok(statement.execute(rusqlite::params_from_iter(params.iter().map(Bind)))?)
     }

@@ -287,6 +287,7 @@ impl Writer {
             lock(&writer.capture).begin();
             let mut tx = Tx::new(&writer.db, &writer.tables);
             let value = work(&mut tx)?;
+            tx.alive()?;
             let undone = tx.undone;
             drop(tx);
             keys::claim(&writer.db, &writer.capture, writer.node)?;

@@ -11,12 +11,20 @@ use crate::sys::disk;
 /// How often something may be forgotten.
 const PERIOD: Duration = Duration::from_secs(60);
 /// The log takes at most this part of the disk.
-const PART: u64 = 4;
+const LOG: u64 = 4;
+/// The database, log included, takes at most so many hundredths: the rest is for its WAL, a snapshot
+/// on its way, and the system's own logs.
+const DATABASE: u64 = 60;
 
 /// Follows the peer list and what peers say of theirs, for ever.
 pub async fn run(node: Arc<Node>) {
     match disk::size(node.store.directory()) {
-        Ok(size) => node.store.set_log_bound(size / PART),
+        Ok(size) => {
+            node.store.set_log_bound(size / LOG);
+            if let Err(error) = node.store.set_size_bound(Some(size / 100 * DATABASE)) {
+                tracing::error!(%error, "the database's size could not be bounded");
+            }
+        }
         Err(error) => tracing::warn!(%error, "the size of the data partition is not known"),
     }
     let mut cluster = node.cluster.subscribe();

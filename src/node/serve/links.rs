@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +21,7 @@ use super::node::{Node, VERSION};
 use crate::cluster::Roster;
 use crate::node::link::{self, LinkConfig, LinkEvent};
 use crate::replica::session::schema_version;
+use crate::replica::skew::{BOUND_MS, Skew, judge};
 use crate::tls;
 use crate::tunnel::message::{CertDigest, PeerList, TunnelState};
 
@@ -366,11 +368,18 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
             us,
             clock_offset_ms,
             synchronized,
-        } => node.link(peer, |link| {
-            link.round_trip_us = Some(us);
-            link.clock_offset_ms = clock_offset_ms;
-            link.synchronized = synchronized;
-        }),
+        } => {
+            let ours = node.synchronized.load(Ordering::Relaxed);
+            let skew = judge(ours, synchronized, clock_offset_ms, BOUND_MS);
+            node.link(peer, |link| {
+                link.round_trip_us = Some(us);
+                link.clock_offset_ms = clock_offset_ms;
+                if link.skew != Some(skew) && (link.skew.is_some() || skew != Skew::Fine) {
+                    tracing::warn!("clock of {peer}, {clock_offset_ms} ms from ours: {skew}");
+                }
+                link.skew = Some(skew);
+            });
+        }
     }
     Ok(())
 }
