@@ -19,7 +19,8 @@ usage() {
 ./build.sh help            this text
 
 Caches live in ${XDG_CACHE_HOME:-~/.cache}/tutti, keyed by content; logs in out/logs.
-TUTTI_MIRROR overrides the Debian mirror, which is otherwise the machine's own.
+TUTTI_MIRROR overrides the Debian mirror, which is otherwise the machine's own. TUTTI_LAB_SUITE is
+the lab guest's Debian release, else trixie.
 USAGE
 }
 

@@ -35,7 +35,7 @@ boot() {
     -machine q35,graphics=off,smbus=off,sata=off,vmport=off -accel "$accel" \
     -cpu max,-cx16,-la57 -smp 2 -m "${TUTTI_LAB_MEMORY:-1536}" -serial stdio \
     -kernel "$root/vmlinuz" -initrd "$root/initrd" \
-    -append "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off audit=0 $kernel_args" \
+    -append "console=ttyS0 no_timer_check quiet loglevel=1 panic=-1 mitigations=off audit=0 $kernel_args" \
     "$@" < /dev/null
 }
 
