@@ -15,10 +15,12 @@ usage() {
 ./build.sh bench image     size, exposure and boot times as 'name: value' lines
 ./build.sh bench replication [-- NAME...]
                            what replication costs, the same way; NAME: only parts that print it
+./build.sh bench ike        handshakes, load and loss of tunnels beside strongSwan's, the same way
 ./build.sh help            this text
 
 Caches live in ${XDG_CACHE_HOME:-~/.cache}/tutti, keyed by content; logs in out/logs.
-TUTTI_MIRROR overrides the Debian mirror, which is otherwise the machine's own.
+TUTTI_MIRROR overrides the Debian mirror, which is otherwise the machine's own. TUTTI_LAB_SUITE is
+the lab guest's Debian release, else trixie.
 USAGE
 }
 
@@ -259,7 +261,15 @@ case "${1:-image}" in
                 toolchain
                 cargo bench --locked --bench replication -- "$@"
                 ;;
-            *) fail "usage: ./build.sh bench image | ./build.sh bench replication [-- NAME...]" ;;
+            ike)
+                binary
+                lab_root
+                # What a stranger can cost is measured natively, on a loopback interface of its own.
+                unshare --net sh -c 'ip link set lo up; exec tests/bench/ike/flood.py "$1" 10' \
+                    flood "$TUTTI_BIN"
+                tests/lab/run.sh --timeout 1500 -- bench/guest.sh
+                ;;
+            *) fail "usage: ./build.sh bench image | ike | replication [-- NAME...]" ;;
         esac
         ;;
     help | -h | --help) usage ;;

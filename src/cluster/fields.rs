@@ -204,7 +204,7 @@ impl Fields {
             );
         }
         let certified = self.authentication == Authentication::Certificates;
-        if certified && self.profile != IkeProfile::Ikev2 {
+        if certified && self.profile == IkeProfile::GuideEra {
             let profile = self.profile.words();
             let message = format!("the profile {profile} takes the pre-shared key only");
             say(Field::Authentication, &message);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_take_the_place_of_the_key_in_ikev2_alone() {
+    fn certificates_take_the_place_of_the_key_but_not_in_the_guides_era() {
         let mut form = change(None, ["192.0.2.11", "", ""]);
         form.authentication = Some(Authentication::Certificates);
         let problems = check(&form, false).err().unwrap();
@@ -361,14 +361,15 @@ mod tests {
             authorities: Some("authorities".into()),
             revocation_lists: None,
         };
-        let checked = check(&form, false).ok().unwrap();
-        assert_eq!(checked.pem.certificate, "certificate");
-        for profile in [IkeProfile::MainMode, IkeProfile::GuideEra] {
+        for profile in [IkeProfile::Ikev2, IkeProfile::MainMode] {
             form.profile = Some(profile);
-            let problems = check(&form, false).err().unwrap();
-            assert_eq!(problems[0].field, Field::Authentication, "{profile:?}");
-            assert!(problems[0].message.contains(profile.words()));
+            let checked = check(&form, false).ok().unwrap();
+            assert_eq!(checked.pem.certificate, "certificate");
         }
+        form.profile = Some(IkeProfile::GuideEra);
+        let problems = check(&form, false).err().unwrap();
+        assert_eq!(problems[0].field, Field::Authentication);
+        assert!(problems[0].message.contains("guide era"));
     }
 
     #[test]

@@ -51,6 +51,15 @@ pub struct LinkState {
     pub round_trip_us: Option<u64>,
     /// Why the last link ended.
     pub error: Option<String>,
+    /// Whether no AH arrives from the peer although we send and its tunnel stands.
+    pub blocked: bool,
+}
+
+impl LinkState {
+    /// Whether the peer greeted on the link, and it has not ended since.
+    pub fn stands(&self) -> bool {
+        self.name.is_some() && self.error.is_none()
+    }
 }
 
 /// Offset above which a peer's clock is reported.
@@ -83,6 +92,9 @@ pub fn peer_state(
                 "Tunnel is up, but no Tutti node answers there".into(),
                 Colour::Red,
             );
+        }
+        TunnelState::Up { .. } if link.blocked => {
+            return say("Protocol 51 blocked".into(), Colour::Red);
         }
         TunnelState::Up { .. } => {}
     }
@@ -199,6 +211,16 @@ mod tests {
                 TunnelState::Failed("different IKE profile".into()),
                 none(),
                 "Different IKE profile",
+                Colour::Red,
+            ),
+            (
+                up(),
+                LinkState {
+                    blocked: true,
+                    error: Some("no answer".into()),
+                    ..live()
+                },
+                "Protocol 51 blocked",
                 Colour::Red,
             ),
             (up(), live(), "Active as b", Colour::Green),

@@ -1,5 +1,7 @@
 //! `tutti tunnels`: what `ike` says about each peer's tunnel.
 
+use std::net::IpAddr;
+
 use crate::node::Dirs;
 use crate::node::ipc::Connection;
 use crate::tunnel::message::{IkeEvent, IkeRequest, PeerStatus, TunnelState};
@@ -17,32 +19,46 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let status = runtime.block_on(ask(dirs))?;
+    let (status, blocked) = runtime.block_on(ask(dirs))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        let mut all = serde_json::to_value(&status)?;
+        for (value, peer) in all.as_array_mut().into_iter().flatten().zip(&status) {
+            value["protocol_51_blocked"] = blocked.contains(&peer.address).into();
+        }
+        println!("{}", serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
     if status.is_empty() {
         println!("No tunnels: this system is standalone.");
     }
     for peer in &status {
-        println!("{}", line(peer));
+        println!("{}", line(peer, blocked.contains(&peer.address)));
     }
     Ok(())
 }
 
-async fn ask(dirs: &Dirs) -> Result<Vec<PeerStatus>, Box<dyn std::error::Error>> {
+type Answer = (Vec<PeerStatus>, Vec<IpAddr>);
+
+/// What `ike` sends to everyone who connects: status, and who is blocked.
+async fn ask(dirs: &Dirs) -> Result<Answer, Box<dyn std::error::Error>> {
     let mut ike = Connection::<IkeRequest, IkeEvent>::connect(&dirs.run.join("ike.sock")).await?;
-    // `ike` sends the status of everyone who connects.
-    match ike.recv().await? {
-        Some(IkeEvent::Status(status)) => Ok(status),
-        None => Err("ike closed the connection without an answer".into()),
+    let (mut status, mut blocked) = (None, None);
+    loop {
+        if let (Some(status), Some(blocked)) = (&mut status, &mut blocked) {
+            return Ok((std::mem::take(status), std::mem::take(blocked)));
+        }
+        match ike.recv().await? {
+            Some(IkeEvent::Status(all)) => status = Some(all),
+            Some(IkeEvent::Blocked(all)) => blocked = Some(all),
+            None => return Err("ike closed the connection without an answer".into()),
+        }
     }
 }
 
 /// One peer for people.
-fn line(peer: &PeerStatus) -> String {
+fn line(peer: &PeerStatus, blocked: bool) -> String {
     let state = match &peer.state {
+        TunnelState::Up { .. } if blocked => "protocol 51 blocked: IKE is up, no AH arrives".into(),
         TunnelState::Connecting => "connecting".into(),
         TunnelState::Up { .. } => "up".into(),
         TunnelState::NoAnswer => "no answer on UDP 500".into(),
@@ -72,6 +88,12 @@ mod tests {
             spis: None,
             rekeys: (0, 0),
         };
-        assert!(line(&peer).ends_with("key mismatch: authentication failed, for 61 s"));
+        let up = PeerStatus {
+            state: TunnelState::Up { certificate: None },
+            ..peer.clone()
+        };
+        assert!(line(&up, false).contains(" up, for"));
+        assert!(line(&up, true).contains("protocol 51 blocked"));
+        assert!(line(&peer, false).ends_with("key mismatch: authentication failed, for 61 s"));
     }
 }

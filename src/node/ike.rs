@@ -4,11 +4,12 @@
 //! decides, `serve` tells it what to want. On disk it keeps one secret, that of quick crash
 //! detection.
 
-use std::collections::{BTreeMap, VecDeque};
+mod arrivals;
+mod desired;
+
 use std::future;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,18 +17,13 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use zeroize::Zeroizing;
 
 use super::ipc::{self, Allowed, Connection};
 use super::{Dirs, kept};
 use crate::ike::Certified;
-use crate::ike::suite::SuiteError;
 use crate::sys::socket;
 use crate::tls::IkeCertificates;
-use crate::tunnel::message::{
-    Certificates, Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, Peer, PeerList,
-    PeerStatus, Profile, Secret, reqid,
-};
+use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, PeerStatus};
 use crate::tunnel::{Transmit, Tunnels};
 
 /// The ISAKMP port (RFC 7296 section 2).
@@ -67,17 +63,26 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let place = std::env::var_os("STATE_DIRECTORY").map_or(dirs.state.clone(), PathBuf::from);
     node.remember(&place);
     if let Some(path) = &args.desired {
-        let (desired, lifetimes) = read_desired(path)?;
+        let (desired, lifetimes) = desired::read(path)?;
         if let Some([child, ike]) = lifetimes {
             node.tunnels.set_lifetimes(child * 1000, ike * 1000);
         }
         node.configure(Some(desired)).await;
     }
+    let (silence, silent) = watch::channel(Vec::new());
+    let (block, blocked) = watch::channel(Vec::new());
+    tokio::spawn(arrivals::watch(dirs.run.join("keyer.sock"), silent, block));
+    let words = Words {
+        ask: configure,
+        status,
+        silence,
+        blocked,
+    };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let accepting = async {
         loop {
             let connection = ipc::accept(&listener, &allowed).await?;
-            let task = converse(connection, configure.clone(), status.clone());
+            let task = converse(connection, words.clone());
             tokio::spawn(async {
                 if let Err(error) = task.await {
                     tracing::warn!("connection from serve ended: {error}");
@@ -98,26 +103,43 @@ enum Asked {
     Refresh,
 }
 
+/// The ends of what passes between connections and the tasks.
+#[derive(Clone)]
+struct Words {
+    ask: mpsc::Sender<Asked>,
+    status: watch::Receiver<Vec<PeerStatus>>,
+    silence: watch::Sender<Vec<IpAddr>>,
+    blocked: watch::Receiver<Vec<IpAddr>>,
+}
+
 /// One connection of `serve` or of the command line.
 async fn converse(
     mut connection: Connection<IkeEvent, IkeRequest>,
-    ask: mpsc::Sender<Asked>,
-    mut status: watch::Receiver<Vec<PeerStatus>>,
+    mut words: Words,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    status.mark_unchanged();
-    ask.send(Asked::Refresh).await?;
+    words.status.mark_unchanged();
+    words.blocked.mark_changed();
+    words.ask.send(Asked::Refresh).await?;
     loop {
         tokio::select! {
             request = connection.recv() => match request? {
                 Some(IkeRequest::Configure(desired)) => {
-                    ask.send(Asked::Configure(desired)).await?;
+                    words.ask.send(Asked::Configure(desired)).await?;
                 }
-                Some(IkeRequest::Status) => ask.send(Asked::Refresh).await?,
+                Some(IkeRequest::Status) => words.ask.send(Asked::Refresh).await?,
+                Some(IkeRequest::Silent(peers)) => {
+                    words.silence.send_replace(peers);
+                }
                 None => return Ok(()),
             },
-            changed = status.changed() => {
+            changed = words.status.changed() => {
                 changed?;
-                let event = IkeEvent::Status(status.borrow_and_update().clone());
+                let event = IkeEvent::Status(words.status.borrow_and_update().clone());
+                connection.send(&event).await?;
+            }
+            changed = words.blocked.changed() => {
+                changed?;
+                let event = IkeEvent::Blocked(words.blocked.borrow_and_update().clone());
                 connection.send(&event).await?;
             }
         }
@@ -394,152 +416,5 @@ impl crate::ike::Random for SystemRandom {
             tracing::error!("no random numbers: {error}");
             std::process::abort();
         }
-    }
-}
-
-/// `--desired FILE`, as a person writes it.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DesiredFile {
-    local: IpAddr,
-    key: String,
-    /// SHA-256 of our node certificate, in hexadecimal.
-    certificate: String,
-    #[serde(default)]
-    peer: Vec<PeerField>,
-    /// Seconds until AH and IKE SAs are rekeyed, instead of the defaults.
-    lifetimes: Option<[u64; 2]>,
-    /// IKE proposals in strongSwan's keywords, most preferred first, instead of the default.
-    proposals: Option<Vec<String>>,
-    /// AH integrity algorithms likewise: `sha256`, `sha512`.
-    ah_proposals: Option<Vec<String>>,
-    /// `v2` (the default), `v1`, or `guide era`: v1 with its own proposals.
-    ike: Option<String>,
-    /// With v1: whether each AH pair has a key exchange of its own; the default is yes.
-    pfs: Option<bool>,
-    /// Certificates instead of the key.
-    certificates: Option<CertificateFiles>,
-}
-
-/// PEM files.
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CertificateFiles {
-    chain: PathBuf,
-    key: PathBuf,
-    authorities: PathBuf,
-    revoked: Option<PathBuf>,
-    /// Names of peers by address.
-    #[serde(default)]
-    names: BTreeMap<IpAddr, String>,
-}
-
-impl CertificateFiles {
-    fn read(&self) -> Result<Certificates, String> {
-        let read = |path: &Path| {
-            let read = std::fs::read(path);
-            read.map_err(|error| format!("{}: {error}", path.display()))
-        };
-        let key = Zeroizing::new(read(&self.key)?);
-        let revoked = self.revoked.as_deref().map(read).transpose()?;
-        Certificates::from_pem(
-            &read(&self.chain)?,
-            &key,
-            &read(&self.authorities)?,
-            &revoked.unwrap_or_default(),
-            self.names.clone().into_iter().collect(),
-        )
-        .map_err(|error| error.to_string())
-    }
-}
-
-impl DesiredFile {
-    fn profile(&self) -> Result<Profile, SuiteError> {
-        let mut profile = match self.ike.as_deref() {
-            None | Some("v2") => Profile::default(),
-            Some("v1" | "guide era") => Profile::guide_era(),
-            Some(other) => return Err(SuiteError::Unknown(other.to_owned())),
-        };
-        profile.pfs = self.pfs.unwrap_or(profile.pfs);
-        if let Some(words) = &self.proposals {
-            profile.ike = words.iter().map(|w| w.parse()).collect::<Result<_, _>>()?;
-        }
-        if let Some(words) = &self.ah_proposals {
-            profile.ah = words.iter().map(|w| w.parse()).collect::<Result<_, _>>()?;
-        }
-        Ok(profile)
-    }
-}
-
-#[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PeerField {
-    /// Which Peer field, 1 to 3.
-    field: u8,
-    address: IpAddr,
-}
-
-fn read_desired(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
-    let wrong = |reason: String| format!("{}: {reason}", path.display());
-    let metadata = std::fs::metadata(path).map_err(|error| wrong(error.to_string()))?;
-    if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(wrong("holds a key and so must have mode 0600".into()));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-    // The parser's own message would quote the line, which may hold the key.
-    let file: DesiredFile =
-        toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
-    let profile = file.profile().map_err(|error| wrong(error.to_string()))?;
-    let certificate = digest(&file.certificate)
-        .ok_or_else(|| wrong("certificate is not 64 hexadecimal digits".into()))?;
-    let certificates = file.certificates.as_ref().map(CertificateFiles::read);
-    let peers = file.peer.iter().map(|peer| Peer {
-        address: peer.address,
-        reqid: reqid(peer.field),
-    });
-    let desired = Desired {
-        list: PeerList {
-            local: file.local,
-            peers: peers.collect(),
-        },
-        key: Secret(file.key.into_bytes()),
-        certificate,
-        profile,
-        certificates: certificates.transpose()?.map(Box::new),
-    };
-    Ok((desired, file.lifetimes))
-}
-
-fn digest(hex: &str) -> Option<[u8; 32]> {
-    let mut digits: VecDeque<u32> = hex.chars().map(|c| c.to_digit(16)).collect::<Option<_>>()?;
-    let mut out = [0; 32];
-    for byte in &mut out {
-        *byte = (digits.pop_front()? * 16 + digits.pop_front()?) as u8;
-    }
-    digits.is_empty().then_some(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_readable_key_file_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("desired.toml");
-        let text = format!(
-            "local = \"192.0.2.1\"\nkey = \"secret\"\ncertificate = \"{}\"\n\
-             [[peer]]\nfield = 2\naddress = \"192.0.2.2\"\n",
-            "0a".repeat(32)
-        );
-        std::fs::write(&path, text).unwrap();
-        let mode = |mode| std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(&path, mode(0o644)).unwrap();
-        assert!(read_desired(&path).is_err());
-        std::fs::set_permissions(&path, mode(0o600)).unwrap();
-        let (desired, _) = read_desired(&path).unwrap();
-        assert_eq!(desired.list.peers[0].reqid, 7402);
-        assert_eq!(desired.certificate, [10; 32]);
-        assert_eq!(desired.profile, Profile::default());
     }
 }

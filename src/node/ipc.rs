@@ -155,10 +155,6 @@ impl Allowed {
             let found = user::user_id(name);
             users.push(found.ok_or_else(|| format!("there is no user {name}"))?);
         }
-        if user::in_user_namespace() {
-            // Other roles' users cannot be told apart here: the socket file's group decides.
-            users.push(user::UNMAPPED);
-        }
         Ok(Self(users))
     }
 
@@ -209,6 +205,13 @@ mod tests {
         drop(client);
         assert_eq!(server.recv().await.unwrap(), Some(KeyerRequest::Reload));
         assert_eq!(server.recv().await.unwrap(), None);
+    }
+
+    #[test]
+    fn users_that_a_namespace_does_not_map_are_strangers() {
+        let allowed = Allowed::new("tutti-ike", &[]).unwrap();
+        assert!(allowed.contains(0));
+        assert!(!allowed.contains(65_534));
     }
 
     #[test]

@@ -17,12 +17,3 @@ pub fn user_id(name: &str) -> Option<u32> {
 pub fn own_user_id() -> u32 {
     Uid::effective().as_raw()
 }
-
-/// The user id that a user namespace shows for users it does not map (user_namespaces(7)).
-pub const UNMAPPED: u32 = 65534;
-
-/// Whether this process sees only some of the machine's users (systemd's `PrivateUsers=`).
-pub fn in_user_namespace() -> bool {
-    let whole = ["0", "0", "4294967295"];
-    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.split_whitespace().eq(whole))
-}

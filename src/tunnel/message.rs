@@ -85,6 +85,8 @@ pub enum IkeRequest {
     Configure(Option<Desired>),
     /// Asks for one [`IkeEvent::Status`] now.
     Status,
+    /// Names the peers of whose link on port 4372 nothing is heard although their tunnel stands.
+    Silent(Vec<IpAddr>),
 }
 
 /// `ike` to `serve`.
@@ -92,6 +94,9 @@ pub enum IkeRequest {
 pub enum IkeEvent {
     /// All peers, sent on connecting, on every change and when asked.
     Status(Vec<PeerStatus>),
+    /// Silent peers from which no AH arrives although we send: IP protocol 51 is blocked. Sent on
+    /// connecting and on every change.
+    Blocked(Vec<IpAddr>),
 }
 
 /// One peer's tunnel, as `ike` sees it.

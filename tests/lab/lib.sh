@@ -109,6 +109,12 @@ start_tunnels() {
   role "$1" ike --desired "/tmp/n/$1/desired.toml"
 }
 
+# one_pair HOST ADDRESS: the tunnel is up, with one outbound SA. renewed HOST ADDRESS SPI: and it is
+# another one than that. outbound HOST ADDRESS: its SPI.
+outbound() { ip -n "$1" xfrm state | grep -A1 "^src .* dst $2\$" | grep -o 'spi 0x[0-9a-f]*'; }
+one_pair() { has_state "$1" "$2" Up && [ "$(outbound "$1" "$2" | wc -l)" = 1 ]; }
+renewed() { one_pair "$1" "$2" && [ "$(outbound "$1" "$2")" != "$3" ]; }
+
 # tunnel_state HOST ADDRESS: the state word that `tutti tunnels` prints for that peer.
 tunnel_state() {
   tutti_on "$1" tunnels --json | python3 -c '
@@ -140,6 +146,8 @@ end_capture() {
 # captured NAME FILTER: the capture holds such a packet.
 captured() { tcpdump -nr "$OUT/$1.pcap" "$2" 2> /dev/null | grep -q .; }
 
+captured_count() { tcpdump -nr "$OUT/$1.pcap" "$2" 2> /dev/null | wc -l; }
+
 # only_ipsec NAME: fails if the capture holds anything but UDP 500, AH, ARP, ICMP, ICMPv6, or no AH.
 only_ipsec() {
   local clear ah
@@ -151,50 +159,31 @@ only_ipsec() {
   [ "$ah" -gt 0 ] || fail "no AH on the wire"
 }
 
-# tcp_crosses FROM TO ADDRESS [SECONDS]: a line sent from one arrives at the other.
-tcp_crosses() {
-  local from=$1 to=$2 address=$3 line="hello-$RANDOM-$RANDOM" server result
-  ip netns exec "$to" timeout "${4:-20}" nc -l "$address" 9000 > "/tmp/n/$to/received" &
-  server=$!
-  until_true 10 sh -c "ip netns exec $to ss -Htln | grep -q :9000"
-  echo "$line" | on "$from" timeout "${4:-20}" nc -N -w "${4:-20}" "$address" 9000
-  kill "$server" 2> /dev/null
-  wait "$server" 2> /dev/null
-  grep -q "$line" "/tmp/n/$to/received"
+# firewall HOST V4|V6 HOST...: the appliance's rules for these peers as `host` renders them, loaded.
+firewall() {
+  local host=$1 state=/tmp/n/$1/state
+  peers_json "$@"
+  mkdir -p "$state/host"
+  cp "/tmp/n/$host/run/peers.json" "$state/host/peers.json"
+  printf 'protocol = "both"\nhost_name = "%s"\nipv4 = "dhcp"\nipv6 = "dhcp"\n' "$host" \
+    > "$state/host/settings.toml"
+  tutti_on "$host" host --render --root "/tmp/n/$host/root" || fail "render on $host"
+  on "$host" nft -f "/tmp/n/$host/root/etc/nftables.conf" || fail "nft refused the rules of $host"
 }
 
-# firewall HOST V4|V6 HOST...: the appliance's rules for these peers, as `host` renders them.
-firewall() {
-  local host=$1 address=$2 other family
-  shift 2
-  [ "$address" = v6 ] && family=ip6 || family=ip
-  {
-    echo "table inet tutti"
-    echo "delete table inet tutti"
-    echo "table inet tutti {"
-    echo "  chain input { type filter hook input priority filter; policy accept;"
-    echo "    udp dport 500 accept"
-    echo "    meta l4proto { ah, icmp, ipv6-icmp } accept"
-    for other in "$@"; do
-      [ "$other" = "$host" ] && continue
-      echo "    $family saddr $($address "$other") tcp dport 4372" \
-        "ipsec in reqid $((7400 + $(number "$other"))) accept"
-      echo "    $family saddr $($address "$other") meta ipsec missing counter drop"
-    done
-    echo "    tcp dport 4372 drop"
-    echo "  }"
-    echo "  chain output { type filter hook output priority filter; policy accept;"
-    echo "    udp sport 500 accept"
-    echo "    meta l4proto { ah, icmp, ipv6-icmp } accept"
-    for other in "$@"; do
-      [ "$other" = "$host" ] && continue
-      echo "    $family daddr $($address "$other") rt ipsec missing counter drop"
-    done
-    echo "  }"
-    echo "}"
-  } > "/tmp/n/$host/rules.nft"
-  on "$host" nft -f "/tmp/n/$host/rules.nft" || fail "nft refused the rules of $host"
+# reaches FROM TO ADDRESS PORT [SECONDS]: a line sent there arrives.
+reaches() {
+  local line="hello-$RANDOM-$RANDOM" server
+  ip netns exec "$2" timeout "${5:-20}" nc -l "$3" "$4" > "/tmp/n/$2/received" &
+  server=$!
+  until_true 10 sh -c "ip netns exec $2 ss -Htln | grep -q :$4"
+  echo "$line" | on "$1" timeout "${5:-20}" nc -N -w "${5:-20}" "$3" "$4"
+  kill "$server" 2> /dev/null
+  wait "$server" 2> /dev/null
+  grep -q "$line" "/tmp/n/$2/received"
 }
+# tcp_crosses FROM TO ADDRESS [SECONDS]: the same, on a port that only hosts without rules take.
+tcp_crosses() { reaches "$1" "$2" "$3" 9000 "${4:-20}"; }
 
 # states NAME: the kernel's SAs of all hosts, with keys, for icv.py.
 states() {

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes the lab's guest: a Debian 13 root (ext4), its kernel and a small initramfs.
+# Makes the lab's guest: a Debian root (ext4), its kernel and a small initramfs. TUTTI_LAB_SUITE is
+# the release, else Debian 13; another one has a newer strongSwan.
 #
 #   root.sh [CACHE]     prints the directory that holds vmlinuz, initrd and root.ext4
 #
@@ -10,7 +11,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/tutti}
-suite=trixie
+suite=${TUTTI_LAB_SUITE:-trixie}
 
 packages=(
   linux-image-cloud-amd64 kmod busybox-static
@@ -21,7 +22,7 @@ packages=(
 )
 
 key=$(cat "$here/root.sh" "$here/guest/init" "$here/guest/initramfs" | sha256sum | cut -c1-16)
-root=$cache/lab-$key
+root=$cache/lab-$suite-$key
 if [ -e "$root/root.ext4" ]; then echo "$root"; exit; fi
 
 # The machine's own Debian archive; security and third-party archives end differently.
@@ -44,7 +45,7 @@ trap 'rm -rf --one-file-system "$tmp"' EXIT
 echo "lab: building the guest root (a few minutes, once); log in $cache/lab-root.log" >&2
 {
   mmdebstrap --mode=root --variant=minbase --skip=cleanup/apt --format=directory \
-    --aptopt='Apt::Install-Recommends "false"' \
+    --aptopt='Apt::Install-Recommends "false"' --aptopt='Acquire::Check-Valid-Until "false"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
     --include="$(IFS=,; echo "${packages[*]}")" \
@@ -66,7 +67,7 @@ echo "lab: building the guest root (a few minutes, once); log in $cache/lab-root
   rm -rf "$tree/boot" "$tree"/vmlinuz* "$tree"/initrd* "$tree"/var/{cache,lib}/apt/*
   mkdir -p "$tree/lab" "$tree/job" "$tree/out"
   install -m 755 "$here/guest/init" "$tree/lab/init"
-  mke2fs -q -t ext4 -O ^has_journal -m0 -d "$tree" "$tmp/root.ext4" 1200M
+  mke2fs -q -t ext4 -O ^has_journal -m0 -d "$tree" "$tmp/root.ext4" 1500M
   rm -rf "$tree" "$initrd"
 } > "$cache/lab-root.log" 2>&1 || {
   echo "root.sh: building the lab root failed; see $cache/lab-root.log" >&2

@@ -4,7 +4,7 @@
 #   run.sh [--timeout SECONDS] [--out DIR] -- COMMAND [ARGUMENT...]
 #
 # The guest sees the tutti binary ($TUTTI_BIN, else target/debug/tutti) on its PATH, tests/lab as
-# /job/lab, and an empty /out that is brought back to DIR. Output streams as it is printed; the
+# /job/lab, tests/bench/ike as /job/bench, and an empty /out that is brought back to DIR. Output streams as it is printed; the
 # exit code is the command's, or 125 when the guest itself failed.
 set -euo pipefail
 
@@ -35,7 +35,7 @@ boot() {
     -machine q35,graphics=off,smbus=off,sata=off,vmport=off -accel "$accel" \
     -cpu max,-cx16,-la57 -smp 2 -m "${TUTTI_LAB_MEMORY:-1536}" -serial stdio \
     -kernel "$root/vmlinuz" -initrd "$root/initrd" \
-    -append "console=ttyS0 quiet loglevel=1 panic=-1 mitigations=off audit=0 $kernel_args" \
+    -append "console=ttyS0 no_timer_check quiet loglevel=1 panic=-1 mitigations=off audit=0 $kernel_args" \
     "$@" < /dev/null
 }
 
@@ -69,6 +69,7 @@ if [ -x "$binary" ]; then
 fi
 cp -r "$here" "$work/job/lab"
 cp "$here/../image/icv.py" "$work/job/lab/"
+cp -r "$here/../bench/ike" "$work/job/bench"
 echo "$timeout" > "$work/job/timeout"
 printf '%q ' "$@" > "$work/job/command"
 tar cf "$work/job.tar" -C "$work/job" .

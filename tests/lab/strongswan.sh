@@ -17,9 +17,10 @@ charon() {
 charon {
   load = $(echo $PLUGINS)
   filelog { log { path = $OUT/$host-charon.log
-    default = 1
+    ${CHARON_LOG:-default = 1
     ike = 2
-    flush_line = yes } }
+    flush_line = yes} } }
+  ${CHARON_EXTRA:-}
   plugins { vici { socket = unix://$dir/vici } }
 }
 swanctl { load = random nonce aes sha1 sha2 hmac x509 pubkey pkcs1 pkcs8 pem openssl }
@@ -27,6 +28,7 @@ X
   ip netns exec "$host" sh -c "mount -t tmpfs t /run
     STRONGSWAN_CONF=$dir/strongswan.conf exec /usr/lib/ipsec/charon" \
     > "$OUT/$host-charon.out" 2>&1 &
+  echo $! > "$dir/charon.pid"
   until_true 30 test -S "$dir/vici" || fail "charon on $host did not start"
 }
 
@@ -49,6 +51,7 @@ connections { peer {
   remote_addrs = $remote_address
   proposals = $SWAN_PROPOSALS
   mobike = no
+  ${SWAN_CONNECTION:-}
   local { auth = psk
     id = $local_address }
   remote { auth = psk
@@ -58,6 +61,7 @@ connections { peer {
     ah_proposals = $SWAN_AH
     local_ts = dynamic
     remote_ts = dynamic
+    ${SWAN_CHILD:-}
     start_action = ${5:-none}
   } }
 } }

@@ -29,6 +29,8 @@ use crate::tunnel::message::{CertDigest, PeerList, TunnelState};
 const OPEN: Duration = Duration::from_secs(5);
 /// Least time between two dials while the tunnel stands.
 const PAUSE: Duration = Duration::from_millis(300);
+/// How often the side that is dialled knocks while nobody dials.
+const KNOCK: Duration = Duration::from_secs(3);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -58,6 +60,8 @@ fn start(node: &Arc<Node>, list: &PeerList, port: u16) -> Vec<JoinHandle<()>> {
     for peer in &list.peers {
         if local < peer.address {
             tasks.push(tokio::spawn(dial(node.clone(), local, peer.address, port)));
+        } else {
+            tasks.push(tokio::spawn(knock(node.clone(), local, peer.address, port)));
         }
     }
     if list.peers.iter().any(|peer| peer.address < local) {
@@ -125,6 +129,28 @@ async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
     }
 }
 
+/// Sends something to a peer that should dial and does not: any answer, a refusal too, shows that
+/// AH passes, and none that it is blocked ([`Node::silent`]).
+async fn knock(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
+    loop {
+        wait_up(&node, peer).await;
+        tokio::time::sleep(KNOCK).await;
+        if node.silent().contains(&peer) {
+            let _ = tokio::time::timeout(KNOCK, connect(local, peer, port)).await;
+        }
+    }
+}
+
+async fn connect(local: IpAddr, peer: IpAddr, port: u16) -> std::io::Result<TcpStream> {
+    let socket = if peer.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind(SocketAddr::new(local, 0))?;
+    socket.connect(SocketAddr::new(peer, port)).await
+}
+
 async fn dial_once(
     node: &Arc<Node>,
     local: IpAddr,
@@ -134,13 +160,7 @@ async fn dial_once(
 ) -> Result<(), Failure> {
     let config = tls::dial_config(&node.identity, pin)?;
     let stream = tokio::time::timeout(OPEN, async {
-        let socket = if peer.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        socket.bind(SocketAddr::new(local, 0))?;
-        let stream = socket.connect(SocketAddr::new(peer, port)).await?;
+        let stream = connect(local, peer, port).await?;
         stream.set_nodelay(true)?;
         // The name is not looked at: the pin is.
         TlsConnector::from(config)
@@ -176,7 +196,8 @@ async fn accept(node: Arc<Node>, list: PeerList, port: u16) {
             .find(dials)
             .is_none_or(|peer| peer.address >= list.local)
         {
-            tracing::warn!("refused a replication link from {from}: not a peer that dials us");
+            // Such as a peer that we dial, and that knocks.
+            tracing::debug!("refused a replication link from {from}: not a peer that dials us");
             continue;
         }
         let Some(pin) = pin(&node, from) else {

@@ -59,6 +59,8 @@ pub struct Node {
     pub met: watch::Sender<Roster>,
     /// Whether this system's clock is synchronized.
     pub synchronized: Arc<AtomicBool>,
+    /// Peers from which `ike` says that no AH arrives.
+    pub blocked: watch::Sender<Vec<IpAddr>>,
     /// Bumps with every visible change, for pages that follow.
     pub changed: watch::Sender<u64>,
     /// Turns true to end the process for a restart.
@@ -143,6 +145,7 @@ impl Node {
             state,
             cluster: watch::Sender::new(cluster),
             tunnels: watch::Sender::new(None),
+            blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
             synchronized: Arc::default(),
             changed: watch::Sender::new(0),
@@ -283,6 +286,23 @@ impl Node {
         self.touch();
     }
 
+    /// Peers whose tunnel stands and of whose link nothing is heard.
+    pub fn silent(&self) -> Vec<IpAddr> {
+        let tunnels = self.tunnels.borrow();
+        let links = self.links();
+        let silent = |status: &&PeerStatus| {
+            let up = matches!(
+                status.state,
+                TunnelState::Up {
+                    certificate: Some(_)
+                }
+            );
+            up && !links.get(&status.address).is_some_and(LinkState::stands)
+        };
+        let all = tunnels.iter().flatten().filter(silent);
+        all.map(|status| status.address).collect()
+    }
+
     /// Tells followers that something visible changed.
     pub fn touch(&self) {
         self.changed.send_modify(|count| *count += 1);
@@ -331,7 +351,8 @@ impl Node {
             view.name = Some(self.name.clone());
             return view;
         }
-        let link = self.links().get(&address).cloned().unwrap_or_default();
+        let mut link = self.links().get(&address).cloned().unwrap_or_default();
+        link.blocked = self.blocked.borrow().contains(&address);
         let tunnels = self.tunnels.borrow();
         let tunnel = match tunnels.as_ref() {
             None => TunnelState::Failed("The tunnel service is not running".into()),

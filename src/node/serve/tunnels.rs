@@ -94,7 +94,16 @@ async fn drive_ike(
     let mut ike = Connection::<IkeRequest, IkeEvent>::connect(socket).await?;
     let list = desired.as_ref().map(|desired| desired.list.clone());
     ike.send(&IkeRequest::Configure(desired.clone())).await?;
+    let mut visible = node.changed.subscribe();
+    let mut silent = None;
     loop {
+        visible.mark_unchanged();
+        let now = Some(node.silent());
+        if now != silent {
+            ike.send(&IkeRequest::Silent(now.clone().unwrap_or_default()))
+                .await?;
+            silent = now;
+        }
         tokio::select! {
             event = ike.recv() => match event? {
                 Some(IkeEvent::Status(mut peers)) => {
@@ -105,8 +114,13 @@ async fn drive_ike(
                     node.tunnels.send_replace(Some(peers));
                     node.touch();
                 }
+                Some(IkeEvent::Blocked(peers)) => {
+                    node.blocked.send_replace(peers);
+                    node.touch();
+                }
                 None => return Err("it closed the connection".into()),
             },
+            moved = visible.changed() => moved?,
             changed = cluster.changed() => {
                 changed?;
                 // Adoption changes only our cluster id, which concerns neither role.

@@ -9,21 +9,21 @@ for pair in "a 10.0.0.2" "b 10.0.0.1"; do
   until_true 40 has_state $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
 done
 capture wire
-tcp_crosses a b 10.0.0.2 || fail "no TCP through the rules and AH"
+reaches a b 10.0.0.2 443 || fail "no TCP through the rules and AH"
 for host in a b; do
   kill_role $host ike KILL
   kill_role $host keyer KILL
 done
-tcp_crosses a b 10.0.0.2 || fail "the standing SAs went with the daemons"
+reaches a b 10.0.0.2 443 || fail "the standing SAs went with the daemons"
 for host in a b; do ip -n $host xfrm state flush; done
-tcp_crosses a b 10.0.0.2 3 && fail "TCP passed with policies and no SA"
+reaches a b 10.0.0.2 443 3 && fail "TCP passed with policies and no SA"
 for host in a b; do ip -n $host xfrm policy flush; done
-tcp_crosses a b 10.0.0.2 3 && fail "TCP passed with the rules alone"
-tcp_crosses b a 10.0.0.1 3 && fail "TCP passed with the rules alone"
+reaches a b 10.0.0.2 443 3 && fail "TCP passed with the rules alone"
+reaches b a 10.0.0.1 443 3 && fail "TCP passed with the rules alone"
 for host in a b; do start_tunnels $host v4 "$KEY" a b; done
 for pair in "a 10.0.0.2" "b 10.0.0.1"; do
   until_true 60 has_state $pair Up || fail "not back: $(tutti_on a tunnels; tutti_on b tunnels)"
 done
-until_true 40 tcp_crosses a b 10.0.0.2 10 || fail "no TCP after the restart"
+until_true 40 reaches a b 10.0.0.2 443 10 || fail "no TCP after the restart"
 end_capture wire
 only_ipsec wire

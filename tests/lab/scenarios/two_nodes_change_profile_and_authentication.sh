@@ -1,5 +1,5 @@
-# Two whole nodes cluster with main mode, then with certificates and no key at all, then as the
-# guide's era did, each by its cluster fields alone. A certificate that names another address is
+# Two whole nodes cluster with main mode, then with certificates and no key at all (IKEv2, then main
+# mode), then as the guide's era did, each by its cluster fields alone. A certificate that names another address is
 # refused when it is saved; no private key is in a log or an argument.
 . "$LAB/pki.sh"
 hosts a b
@@ -47,6 +47,13 @@ tutti_on a cluster set --key-file /tmp/n/a/key --peer1 $A --peer2 $B || fail "an
 active || fail "the unused key cut the tunnel: $(tutti_on a peers)"
 [ "$(tutti_on a tunnels --json | grep -A2 spis)" = "$before" ] || fail "the SAs are new"
 tutti_on a cluster show
+
+for host in a b; do
+  CLUSTER=(--profile main-mode)
+  cluster_set $host "$KEY" $A $B
+done
+until_true 90 active || fail "main mode, certificates: $(tutti_on a peers; tutti_on b peers)"
+mark "active with certificates and main mode"
 
 CLUSTER=(--profile guide-era --authentication pre-shared-key)
 for host in a b; do cluster_set $host "$KEY" $A $B; done

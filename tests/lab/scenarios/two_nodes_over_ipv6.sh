@@ -8,7 +8,7 @@ done
 for pair in "a fd00::2" "b fd00::1"; do
   until_true 40 has_state $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
 done
-tcp_crosses a b fd00::2 || fail "no TCP from a to b"
+reaches a b fd00::2 443 || fail "no TCP from a to b"
 states wire
 end_capture wire
 only_ipsec wire

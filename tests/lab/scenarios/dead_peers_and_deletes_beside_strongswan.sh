@@ -1,0 +1,54 @@
+# IKEv2 and main mode. strongSwan asks whether we live and is answered; UDP 500 is cut and both miss
+# each other and say so; healed, one AH pair stands again. Then each deletes, the other follows.
+. "$LAB/strongswan.sh"
+. "$LAB/ike.sh"
+hosts a b
+CHARON_EXTRA="retransmit_tries = 2"
+charon b
+start_keyer a
+role a ike
+gone_there() { ! swan b --list-sas 2> /dev/null | grep -q ESTABLISHED; }
+for version in 2 1; do
+  proposal=aes256-sha256-ecp256
+  SWAN_VERSION=$version SWAN_PROPOSALS=$proposal SWAN_AH=sha256-esn
+  [ $version = 2 ] || SWAN_AH=sha256-ecp256-esn
+  SWAN_CONNECTION="dpd_delay = 2s
+  dpd_timeout = 8s"
+  swan_peer b v4 "$KEY" a
+  peers_json a v4 a b
+  ike_configure a 10.0.0.1 "10.0.0.2:7402" $version $proposal
+  until_true 60 one_pair a 10.0.0.2 || fail "v$version: not up: $(tutti_on a tunnels)"
+  capture v$version
+  # Informational exchanges: 37 in IKEv2, 5 in IKEv1.
+  exchange=37
+  [ $version = 2 ] || exchange=5
+  asked() {
+    [ "$(captured_count v$version "src host $1 and udp port 500 and udp[26] = $exchange")" -ge 3 ]
+  }
+  until_true 60 asked 10.0.0.2 || fail "v$version: strongSwan does not ask"
+  until_true 20 asked 10.0.0.1 || fail "v$version: we do not answer"
+  end_capture v$version
+  one_pair a 10.0.0.2 || fail "v$version: down while asked: $(tutti_on a tunnels)"
+
+  ip netns exec b nft -f - << X
+table inet cut {
+  chain input { type filter hook input priority -10; udp dport 500 drop; }
+  chain output { type filter hook output priority -10; udp dport 500 drop; }
+}
+X
+  until_true 90 gone_there || fail "v$version: strongSwan does not miss us: $(swan b --list-sas)"
+  until_true 90 has_state a 10.0.0.2 NoAnswer || fail "v$version: $(tutti_on a tunnels)"
+  [ -z "$(outbound a 10.0.0.2)" ] || fail "v$version: an SA to a dead peer"
+  on b nft delete table inet cut
+  until_true 60 one_pair a 10.0.0.2 || fail "v$version: not back: $(tutti_on a tunnels)"
+  until_true 30 tcp_crosses a b 10.0.0.2 8 || fail "v$version: no TCP after the cut"
+  mark "v$version: cut and healed"
+
+  before=$(outbound a 10.0.0.2)
+  swan b --terminate --ike peer > "$OUT/terminate" 2>&1 || fail "v$version: no terminate"
+  until_true 60 renewed a 10.0.0.2 "$before" || fail "v$version: not renewed: $(tutti_on a tunnels)"
+  ike_standalone a
+  until_true 15 gone_there || fail "v$version: our delete was not followed: $(swan b --list-sas)"
+  [ -z "$(outbound a 10.0.0.2)" ] || fail "v$version: an SA after leaving"
+  mark "v$version: deleted by either"
+done
