@@ -9,7 +9,7 @@ mod desired;
 
 use std::future;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
 use super::ipc::{self, Allowed, Connection};
 use super::{Dirs, kept};
