@@ -52,8 +52,8 @@ impl std::fmt::Display for Skew {
     }
 }
 
-/// Judges a peer whose clock was measured `offset_ms` ahead of ours; `ours` and `theirs` tell whether
-/// each is synchronized.
+/// Judges a peer whose clock was measured `offset_ms` ahead of ours; `ours` and `theirs` tell
+/// whether each is synchronized.
 pub fn judge(ours: bool, theirs: bool, offset_ms: i64, bound_ms: u64) -> Skew {
     if offset_ms.unsigned_abs() <= bound_ms {
         return Skew::Fine;

@@ -79,8 +79,8 @@ impl Known {
 
     fn insert(&self, db: &Connection) -> Result<(), StoreError> {
         db.execute(
-            "REPLACE INTO _tutti_declaration(id, kind, name, target, sql, engine, hlc, origin, seq, \
-             stands, tbl, dropped) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "REPLACE INTO _tutti_declaration(id, kind, name, target, sql, engine, hlc, origin, \
+             seq, stands, tbl, dropped) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             params![
                 self.is.id as i64,
                 self.is.kind.word(),

@@ -52,6 +52,7 @@ mod snapshot;
 mod stand;
 mod sync;
 mod tokens;
+mod trim;
 mod tx;
 mod waiting;
 mod writer;

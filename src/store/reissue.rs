@@ -5,7 +5,7 @@
 //! has overwritten is not brought back. The old numbers are free again afterwards, and whoever
 //! has another history of them tells it as that incarnation's.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 use rusqlite::params;
@@ -192,16 +192,15 @@ impl Writer {
         log::walk(&self.db, 0, |entry| {
             let transaction = entry.transaction;
             let stamp = transaction.stamp();
-            if !suffix.kept.contains_key(&stamp.origin) {
+            if let Entry::Vacant(slot) = suffix.kept.entry(stamp.origin) {
                 let (position, hlc, deps) = base(stamp.origin)?.unwrap_or_default();
                 let node = self.memory.origins.get(&stamp.origin).and_then(|o| o.node);
-                let kept = Origin {
+                slot.insert(Origin {
                     node,
                     position,
                     hlc,
                     deps,
-                };
-                suffix.kept.insert(stamp.origin, kept);
+                });
             }
             if !suffix.takes(&stamp, &transaction.head) {
                 let kept = suffix.kept.entry(stamp.origin).or_default();

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
-use tutti::replica::digest;
 use tutti::replica::session::Now;
 use tutti::replica::value::Value;
 use tutti::store::Store;
 
 use crate::declared;
 use crate::network::Link;
-use crate::parked;
 use crate::random::Random;
-use crate::workload::{TABLES, is_full, is_token, transact, visible};
+use crate::workload::{TABLES, is_full, transact, visible};
+
+mod checks;
 
 /// Virtual milliseconds since 1970 at the start.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -322,19 +322,6 @@ impl World {
     }
 
     fn reopen(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
-        if std::env::var_os("DBG").is_some() {
-            eprintln!(
-                "{} us: node {node} was {:x} reopened as {incarnation:x} frontier was {:x?}",
-                self.now_us,
-                self.store(node).incarnation(),
-                self.store(node)
-                    .frontier()
-                    .0
-                    .iter()
-                    .map(|(o, p)| (*o, p.seq))
-                    .collect::<Vec<_>>()
-            );
-        }
         self.nodes[node].store = None;
         self.nodes[node].dir = dir;
         for link in self
@@ -448,19 +435,6 @@ impl World {
     /// A node's database is another one now: its links greet again.
     fn another(&mut self, node: usize, now: Now) {
         self.snapshots += 1;
-        if std::env::var_os("DBG").is_some() {
-            eprintln!(
-                "{} us: node {node} is another now {:x}, {:x?}",
-                self.now_us,
-                self.store(node).incarnation(),
-                self.store(node)
-                    .frontier()
-                    .0
-                    .iter()
-                    .map(|(o, p)| (*o, p.seq))
-                    .collect::<Vec<_>>()
-            );
-        }
         let links = self.links.iter_mut();
         let ours = links.filter(|link| link.nodes.contains(&node));
         ours.for_each(|link| link.cut(now.us));
@@ -512,143 +486,5 @@ impl World {
             eprintln!("link {at} of {:?}: {}", link.nodes, link.state());
         }
         panic!("the nodes never came to rest");
-    }
-
-    /// Where tombstones went and a disk went back to before them, what it wrote then is merged by
-    /// who still has the tombstone and by who has not: proofs find and mend it, as links do.
-    fn mend(&self) {
-        for round in 0.. {
-            let mut repaired = 0;
-            for (a, b) in [(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)] {
-                let (ours, theirs) = (self.store(a), self.store(b));
-                for row in self.compare(a, b).differences {
-                    let copies = theirs.copies(std::slice::from_ref(&row)).unwrap();
-                    let others = copies.into_iter().map(|copy| (theirs.node(), copy));
-                    let others: Vec<_> = others.collect();
-                    if let Some(finding) = ours.repair(&row, &others).unwrap() {
-                        assert!(finding.result.is_ok(), "{a} by {b}: {finding}");
-                        repaired += 1;
-                    }
-                }
-            }
-            if repaired == 0 {
-                return;
-            }
-            assert!(round < 3, "proofs find ever more to repair");
-        }
-    }
-
-    fn compare(&self, a: usize, b: usize) -> digest::Outcome {
-        let (ours, theirs) = (self.store(a), self.store(b));
-        let common = digest::common(&ours.frontier(), &theirs.frontier());
-        let mut comparison = ours.compare(common).unwrap();
-        while let Some(question) = comparison.question() {
-            let answer = theirs.prove(&question).unwrap();
-            ours.compared(&mut comparison, answer).unwrap();
-        }
-        comparison.outcome()
-    }
-
-    /// Every pair proves to hold the same rows.
-    fn prove(&self) {
-        for (a, b) in [(0, 1), (1, 2), (2, 0)] {
-            let outcome = self.compare(a, b);
-            assert!(outcome.is_identical(), "{a} and {b}: {outcome:?}");
-        }
-    }
-
-    fn check(&self) {
-        let dump = |sql: &str, node: usize| {
-            let rows = self.store(node).read(|reader| reader.query(sql, &[]));
-            rows.unwrap()
-        };
-        let parked = "SELECT t.name, h.key, h.row, h.reason FROM _tutti_hidden h \
-                      JOIN _tutti_table t ON t.id = h.tbl ORDER BY 1, 2";
-        for node in 0..3 {
-            self.store(node).fold().unwrap();
-        }
-        let declared = "SELECT id, kind, name, sql, hlc, stands, dropped FROM _tutti_declaration \
-                        ORDER BY id";
-        if std::env::var_os("DBG").is_some() {
-            for node in 0..3 {
-                eprintln!(
-                    "node {node} incarnation {:x}",
-                    self.store(node).incarnation()
-                );
-                eprintln!(
-                    "origins {:x?}",
-                    dump("SELECT origin, node, seq, hlc FROM _tutti_origin", node)
-                );
-                eprintln!(
-                    "closed {:x?}",
-                    dump("SELECT origin, node, seq, hlc FROM _tutti_closed", node)
-                );
-                eprintln!(
-                    "trimmed {:x?}",
-                    dump("SELECT origin, seq FROM _tutti_trimmed", node)
-                );
-                for row in dump(
-                    "SELECT position, origin, seq, bytes FROM _tutti_log ORDER BY 1",
-                    node,
-                ) {
-                    let Value::Blob(b) = &row[3] else { panic!() };
-                    if let Some((_, _, tutti::replica::change::Body::Schema { sql, id, on, .. })) =
-                        tutti::replica::change::decode(b)
-                    {
-                        eprintln!(
-                            "  log {:?} {:x?} {:?} {sql} {id} {on:?}",
-                            row[0], row[1], row[2]
-                        );
-                    }
-                }
-            }
-        }
-        for node in 1..3 {
-            assert_eq!(
-                dump(declared, 0),
-                dump(declared, node),
-                "declarations of 0 and {node}"
-            );
-        }
-        // Tombstones go at different times.
-        let living = |node: usize| {
-            let mut rows = self.store(node).row_clocks().unwrap();
-            rows.retain(|row| row.2.is_alive());
-            rows
-        };
-        for node in 1..3 {
-            assert_eq!(living(0), living(node), "row clocks of 0 and {node}");
-            assert_eq!(
-                dump(parked, 0),
-                dump(parked, node),
-                "parked rows of 0 and {node}"
-            );
-            for table in self.store(0).tables().unwrap() {
-                let sql = format!("SELECT * FROM {} ORDER BY 1, 2", table.name);
-                assert_eq!(dump(&sql, 0), dump(&sql, node), "rows of 0 and {node}");
-            }
-            let digest = self.store(node).digest().unwrap();
-            assert_eq!(self.store(0).digest().unwrap(), digest);
-        }
-        for table in self.store(0).tables().unwrap() {
-            let sql = format!("SELECT * FROM pragma_foreign_key_check('{}')", table.name);
-            match self.store(0).read(|reader| reader.query(&sql, &[])) {
-                Ok(dangling) => assert!(dangling.is_empty(), "dangling: {dangling:?}"),
-                // Its parent was declared differently at the same time: all such rows are parked.
-                Err(error) => assert!(error.to_string().contains("foreign key mismatch")),
-            }
-        }
-        parked::check(self.store(0));
-        let mut known: HashSet<String> = visible(self.store(0)).iter().map(text).collect();
-        for node in 0..3 {
-            for conflict in self.store(node).conflicts(100_000).unwrap() {
-                known.extend(conflict.value.iter().filter(|v| is_token(v)).map(text));
-            }
-        }
-        for token in &self.written {
-            let kept =
-                self.loser.is_some() || known.contains(token) || self.superseded.contains(token);
-            assert!(kept, "{token} was acknowledged and is lost");
-        }
     }
 }

@@ -12,8 +12,8 @@ use crate::sys::disk;
 const PERIOD: Duration = Duration::from_secs(60);
 /// The log takes at most this part of the disk.
 const LOG: u64 = 4;
-/// The database, log included, takes at most so many hundredths: the rest is for its WAL, a snapshot
-/// on its way, and the system's own logs.
+/// The database, log included, takes at most so many hundredths: the rest is for its WAL, a
+/// snapshot on its way, and the system's own logs.
 const DATABASE: u64 = 60;
 
 /// Follows the peer list and what peers say of theirs, for ever.

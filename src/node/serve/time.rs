@@ -69,9 +69,8 @@ mod tests {
     #[test]
     fn the_leap_status_tells() {
         let report = |leap: &str| {
-            format!(
-                "0A630001,10.99.0.1,4,1764086400.1,0.00002,-0.00001,0.00002,-3.1,0.0,0.2,0.001,0.002,64.4,{leap}\n"
-            )
+            let numbers = "0.00002,-0.00001,0.00002,-3.1,0.0,0.2,0.001,0.002,64.4";
+            format!("0A630001,10.99.0.1,4,1764086400.1,{numbers},{leap}\n")
         };
         assert!(is_synchronized(&report("Normal")));
         assert!(is_synchronized(&report("Insert second")));
