@@ -77,7 +77,7 @@ impl Parting {
         let after = fork::common(ours, theirs);
         let mine = ours.first().map_or(0, |last| last.seq);
         // Our own numbers are in use beyond where we are: they must not mean two things.
-        let renews = self.own && mine > 0 && after == mine;
+        let renews = self.own && after == mine;
         if renews || fork::yields(ours, theirs, after) {
             return Some(Action::Reissue { origin, after });
         }

@@ -120,10 +120,14 @@ fn a_fork_that_only_the_log_shows_is_told_to_the_peer() {
     assert_eq!(actions(&mut session), [Action::Chains { origin: 5 }]);
 }
 
-#[test]
-fn whose_memory_was_put_back_goes_on_under_a_fresh_incarnation() {
+/// A session of incarnation 1 at `mine` with a peer that holds 5 of it, both hashes told.
+fn rewound(mine: &[(u64, u8)]) -> Vec<Action> {
+    let at_ = mine[0].0;
     let ours = Local {
-        frontier: frontier(&[(1, 3)]),
+        frontier: match at_ {
+            0 => Frontier::default(),
+            seq => frontier(&[(1, seq)]),
+        },
         ..local(1)
     };
     let theirs = Local {
@@ -132,17 +136,17 @@ fn whose_memory_was_put_back_goes_on_under_a_fresh_incarnation() {
     };
     let mut session = greeted(ours, theirs);
     assert_eq!(actions(&mut session), [Action::Chains { origin: 1 }]);
-    let ours = chains(&[(3, 3), (2, 2)]);
-    let done = Done::Chains {
-        origin: 1,
-        chains: ours,
-    };
-    session.handle_done(at(1), done);
-    let theirs = told(1, &[(5, 5), (4, 4), (3, 3)]);
+    let chains = chains(mine);
+    session.handle_done(at(1), Done::Chains { origin: 1, chains });
+    let theirs = told(1, &[(5, 5), (4, 4), (3, 3), (0, 0)]);
     session.handle_frame(at(1), theirs).unwrap();
-    let renewed = Action::Reissue {
-        origin: 1,
-        after: 3,
-    };
-    assert_eq!(actions(&mut session), [renewed]);
+    actions(&mut session)
+}
+
+#[test]
+fn whose_memory_was_put_back_goes_on_under_a_fresh_incarnation() {
+    for mine in [&[(3, 3), (2, 2), (0, 0)][..], &[(0, 0)]] {
+        let (origin, after) = (1, mine[0].0);
+        assert_eq!(rewound(mine), [Action::Reissue { origin, after }]);
+    }
 }
