@@ -1,8 +1,10 @@
 //! What must hold in the end: all nodes hold the same, rightly, and nothing acknowledged is lost.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use tutti::replica::change::peek;
 use tutti::replica::digest;
+use tutti::replica::value::Value;
 
 use super::{World, text};
 use crate::parked;
@@ -33,6 +35,47 @@ impl World {
         }
     }
 
+    /// Each log holds its transactions in an order that keeps causality, and of each origin all
+    /// numbers from where it was trimmed on.
+    fn check_order(&self, node: usize) {
+        let rows = |sql: &str| {
+            self.store(node)
+                .read(|reader| reader.query(sql, &[]))
+                .unwrap()
+        };
+        let number = |value: &Value| match value {
+            Value::Integer(number) => *number as u64,
+            other => panic!("{other:?}"),
+        };
+        let trimmed = "SELECT origin, seq FROM _tutti_trimmed \
+                       UNION ALL SELECT origin, seq FROM _tutti_closed";
+        let mut seen: HashMap<u64, u64> = HashMap::new();
+        for row in rows(trimmed) {
+            let last = seen.entry(number(&row[0])).or_default();
+            *last = (*last).max(number(&row[1]));
+        }
+        for row in rows("SELECT origin, seq, bytes FROM _tutti_log ORDER BY position") {
+            let (origin, seq) = (number(&row[0]), number(&row[1]));
+            let Value::Blob(bytes) = &row[2] else {
+                panic!("a transaction without bytes");
+            };
+            let (_, head) = peek(bytes).unwrap();
+            for (dep, needed) in head.deps {
+                let has = seen.get(&dep).copied().unwrap_or(0);
+                assert!(
+                    has >= needed,
+                    "node {node}: {origin:x}:{seq} before {dep:x}:{needed}"
+                );
+            }
+            let last = seen.entry(origin).or_default();
+            assert!(
+                seq <= *last + 1,
+                "node {node}: {origin:x}:{seq} after {last}"
+            );
+            *last = seq.max(*last);
+        }
+    }
+
     fn compare(&self, a: usize, b: usize) -> digest::Outcome {
         let (ours, theirs) = (self.store(a), self.store(b));
         let common = digest::common(&ours.frontier(), &theirs.frontier());
@@ -60,6 +103,7 @@ impl World {
         let parked = "SELECT t.name, h.key, h.row, h.reason FROM _tutti_hidden h \
                       JOIN _tutti_table t ON t.id = h.tbl ORDER BY 1, 2";
         for node in 0..3 {
+            self.check_order(node);
             self.store(node).fold().unwrap();
         }
         let declared = "SELECT id, kind, name, sql, hlc, stands, dropped FROM _tutti_declaration \
