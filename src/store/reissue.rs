@@ -113,6 +113,11 @@ impl Store {
                 let bound = bound.load(std::sync::atomic::Ordering::Relaxed);
                 let limit = limit((writer.clock)(), bound);
                 let mut found = None;
+                let mut others = writer.memory.origins.values();
+                if others.any(|other| other.node != Some(node) && other.hlc > limit) {
+                    // A peer was as wrong, and ours were written with its stamps in sight.
+                    return Ok(count);
+                }
                 for (id, known) in &writer.memory.origins {
                     if known.node != Some(node) || known.hlc <= limit {
                         continue;
@@ -256,9 +261,16 @@ impl Writer {
         // What a wrong clock stamped must not pull the new stamps with it: another incarnation of
         // ours may be as far ahead, and is put right next.
         let bound = limit((self.clock)(), BOUND_MS);
-        let origins = self.memory.origins.values().map(|origin| origin.hlc);
-        let latest = origins.filter(|hlc| *hlc <= bound).max();
+        let origins = self.memory.origins.values();
+        let seen = origins.filter(|origin| !self.is_ahead(origin, bound));
+        let latest = seen.map(|origin| origin.hlc).max();
         Ok(latest.unwrap_or_default().tick((self.clock)()))
+    }
+
+    /// Whether an incarnation of ours is stamped in the future. What others stamped and is here
+    /// was taken for the present once: whatever is issued now was written with it in sight.
+    fn is_ahead(&self, origin: &Origin, bound: Hlc) -> bool {
+        origin.node == Some(self.node()) && origin.hlc > bound
     }
 
     /// Logs what the suffix wrote under `fresh`; returns what was told of other origins.
@@ -272,8 +284,8 @@ impl Writer {
         let bound = limit((self.clock)(), BOUND_MS);
         let mut told = log::frontier(&self.memory.origins);
         let origins = &self.memory.origins;
-        told.0
-            .retain(|id, _| origins.get(id).is_some_and(|origin| origin.hlc <= bound));
+        let seen = |id: &Incarnation| origins.get(id).is_some_and(|o| !self.is_ahead(o, bound));
+        told.0.retain(|id, _| seen(id));
         let mut issue = Issue {
             fresh,
             told: told.0.iter().map(|(id, p)| (*id, p.seq)).collect(),
