@@ -168,7 +168,7 @@ suite_fast() {
 
 suite_sim() {
     toolchain
-    check simulator env TUTTI_SEEDS="${TUTTI_SEEDS:-300}" cargo test --locked --test sim
+    check simulator env TUTTI_SEEDS="${TUTTI_SEEDS:-500}" cargo test --locked --test sim
     python_pip
     packages sqlite3 sqlite3-tools
     check real-databases tests/real/all.sh
