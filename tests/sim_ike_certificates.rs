@@ -229,7 +229,7 @@ fn an_expired_certificate_shows_as_such_and_keys_nothing() {
     });
     let good = authority.issue(1, &key(&PKCS_ED25519), |_| {});
     let world = world([Some(expired), Some(good)], b"key");
-    let failed = |text: &str| TunnelState::Failed(text.into());
+    let failed = |text: &str| TunnelState::CertificateRefused(text.into());
     assert_eq!(world.state(1), failed("certificate expired on 2021-02-03"));
     assert_eq!(world.state(0), failed("the peer refused our certificate"));
     // The other side proved itself, so the first installs its SAs until it hears of the refusal.

@@ -43,7 +43,7 @@ fn pair(authority: &Authority, key: &KeyPair) -> [Option<Certificates>; 2] {
 }
 
 fn failed(text: &str) -> TunnelState {
-    TunnelState::Failed(text.into())
+    TunnelState::CertificateRefused(text.into())
 }
 
 #[test]
@@ -150,14 +150,18 @@ fn a_revoked_certificate_is_refused() {
 fn the_key_is_no_way_around_certificates_and_other_kinds_of_key_are_named() {
     let authority = Authority::new("authority");
     let certified = |algorithm| Some(authority.issue(0, &key(algorithm), |_| {}));
-    let method = failed("the peer authenticates by another method");
+    let method = TunnelState::Failed("the peer authenticates by another method".into());
     let unable = "IKEv1 has no signatures with our certificate's kind of key: \
                   it takes RSA, P-256 and P-384";
     let other = Some(authority.issue(1, &key(&PKCS_ECDSA_P384_SHA384), |_| {}));
     let cases = [
         (certified(&PKCS_ECDSA_P256_SHA256), None, method.clone()),
         (certified(&PKCS_ECDSA_P256_SHA256), other.clone(), method),
-        (certified(&PKCS_ED25519), other, failed(unable)),
+        (
+            certified(&PKCS_ED25519),
+            other,
+            TunnelState::Failed(unable.into()),
+        ),
     ];
     for (ours, theirs, said) in cases {
         let mut world = world(6, SUITE, [ours, theirs]);

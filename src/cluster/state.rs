@@ -86,6 +86,9 @@ pub fn peer_state(
             return say("No common proposal for the tunnel".into(), Colour::Red);
         }
         TunnelState::NotListed => return say("Not in its peer list".into(), Colour::Red),
+        TunnelState::CertificateRefused(why) => {
+            return say(format!("Certificate refused: {why}"), Colour::Red);
+        }
         TunnelState::Failed(why) => return say(sentence(why), Colour::Red),
         TunnelState::Up { certificate: None } => {
             return say(
@@ -205,6 +208,12 @@ mod tests {
                 TunnelState::NotListed,
                 none(),
                 "Not in its peer list",
+                Colour::Red,
+            ),
+            (
+                TunnelState::CertificateRefused("the certificate expired".into()),
+                none(),
+                "Certificate refused: the certificate expired",
                 Colour::Red,
             ),
             (

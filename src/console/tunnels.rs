@@ -65,6 +65,7 @@ fn line(peer: &PeerStatus, blocked: bool) -> String {
         TunnelState::AuthenticationFailed => "key mismatch: authentication failed".into(),
         TunnelState::NoProposal => "no common proposal".into(),
         TunnelState::NotListed => "the peer does not list this system".into(),
+        TunnelState::CertificateRefused(why) => format!("certificate refused: {why}"),
         TunnelState::Failed(why) => format!("failed: {why}"),
     };
     let seconds = peer.for_ms / 1000;

@@ -76,6 +76,9 @@ pub enum Proof<'a> {
 /// Why a peer's certificate proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
+    /// It was ours that the peer did not take.
+    #[error("the peer refused our certificate")]
+    ByPeer,
     /// No certificate came.
     #[error("the peer sent no certificate")]
     Missing,

@@ -80,7 +80,7 @@ impl Credentials {
     /// What it means that the peer reports AUTHENTICATION_FAILED.
     pub(crate) fn refused(&self) -> Refusal {
         match self.certified {
-            Some(_) => Refusal::Other("the peer refused our certificate".to_string()),
+            Some(_) => Refusal::Certificate(certificate::CertificateError::ByPeer),
             None => Refusal::AuthenticationFailed,
         }
     }

@@ -427,6 +427,7 @@ pub(super) fn state_of(refusal: &Refusal) -> TunnelState {
         Refusal::AuthenticationFailed => TunnelState::AuthenticationFailed,
         Refusal::NoProposal => TunnelState::NoProposal,
         Refusal::NotListed => TunnelState::NotListed,
+        Refusal::Certificate(why) => TunnelState::CertificateRefused(why.to_string()),
         other => TunnelState::Failed(other.to_string()),
     }
 }

@@ -132,6 +132,8 @@ pub enum TunnelState {
     NoProposal,
     /// The peer does not list this system.
     NotListed,
+    /// The peer's certificate proves nothing; why.
+    CertificateRefused(String),
     /// Anything else, in words.
     Failed(String),
 }
