@@ -95,11 +95,18 @@ impl Waiting {
         self.held.is_empty()
     }
 
-    /// How often something was dropped because what it builds on no longer comes. Peers believe
+    /// How often something was dropped because what it builds on no longer comes, or because it
+    /// could not be applied. Peers believe
     /// that it is here: whoever sees this number change ends its links, and new ones bring all
     /// that counts.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// What was admitted could not be applied: it waits no more, and links that brought it have to
+    /// bring it again.
+    pub fn failed(&mut self) {
+        self.dropped += 1;
     }
 
     /// Whether all of a batch may be applied as it is: nothing waits and nothing is ahead. The

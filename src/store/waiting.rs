@@ -66,7 +66,11 @@ impl Store {
             let ready = admitted.map_err(|full| StoreError::Peer(full.to_string()))?;
             (!passes).then_some(ready)
         };
-        writer.apply(ready.as_deref().unwrap_or(transactions))
+        let applied = writer.apply(ready.as_deref().unwrap_or(transactions));
+        if applied.is_err() && ready.is_some() {
+            lock(&self.inner.waiting).failed();
+        }
+        applied
     }
 
     /// Whether nobody has undertaken yet to flush soon; who asks undertakes it.
