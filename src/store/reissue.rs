@@ -24,7 +24,7 @@ use crate::replica::clock::{Hlc, RowClock, Stamp};
 use crate::replica::fork;
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::schema::DeclarationId;
-use crate::replica::skew::{BOUND_MS, limit};
+use crate::replica::skew::limit;
 use crate::replica::value::{Value, encode_key};
 
 /// About how many bytes of rows go into one transaction that is issued again.
@@ -93,7 +93,7 @@ impl Store {
         after: u64,
         fresh: Incarnation,
     ) -> Result<usize, StoreError> {
-        let (count, commit) = self.writer()?.reissue(origin, after, fresh)?;
+        let (count, commit) = self.writer()?.reissue(&[(origin, after)], fresh)?;
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();
         Ok(count)
@@ -102,48 +102,38 @@ impl Store {
     /// After this system's clock was set right: what its transactions that nobody can have taken,
     /// because they are stamped beyond the bound, wrote is stamped anew. `fresh` makes random
     /// incarnations. Returns how many transactions it were.
-    pub fn restamp(&self, mut fresh: impl FnMut() -> Incarnation) -> Result<usize, StoreError> {
+    pub fn restamp(&self, fresh: impl FnOnce() -> Incarnation) -> Result<usize, StoreError> {
         let node = self.node();
-        let mut count = 0;
-        loop {
-            let wrong = {
-                let mut writer = self.writer()?;
-                writer.ready()?;
-                let bound = &self.inner.clock_bound;
-                let bound = bound.load(std::sync::atomic::Ordering::Relaxed);
-                let limit = limit((writer.clock)(), bound);
-                let mut found = None;
-                let mut others = writer.memory.origins.values();
-                if others.any(|other| other.node != Some(node) && other.hlc > limit) {
-                    // A peer was as wrong, and ours were written with its stamps in sight.
-                    return Ok(count);
-                }
-                for (id, known) in &writer.memory.origins {
-                    if known.node != Some(node) || known.hlc <= limit {
-                        continue;
-                    }
-                    // A peer whose clock was as wrong may have taken some: those stay.
-                    let taken = lock(&self.inner.kept).retention.taken(*id);
-                    let first = writer.first_beyond(*id, limit)?.max(taken + 1);
-                    if first <= known.position.seq {
-                        found = Some((*id, first));
-                        break;
-                    }
-                }
-                match found {
-                    None => return Ok(count),
-                    Some(found) => found,
-                }
-            };
-            let (origin, first) = wrong;
-            let taken = self.reissue(origin, first.saturating_sub(1), fresh())?;
-            if taken == 0 {
-                return Err(StoreError::Damaged(format!(
-                    "origin {origin:016x} is stamped in the future and its log is gone"
-                )));
+        let bound = &self.inner.clock_bound;
+        let bound = bound.load(std::sync::atomic::Ordering::Relaxed);
+        let mut writer = self.writer()?;
+        writer.ready()?;
+        let limit = limit((writer.clock)(), bound);
+        let mut ends = Vec::new();
+        for (id, known) in &writer.memory.origins {
+            if known.hlc <= limit {
+                continue;
             }
-            count += taken;
+            if known.node != Some(node) {
+                // A peer was as wrong, and ours were written with its stamps in sight.
+                return Ok(0);
+            }
+            // A peer whose clock was as wrong may have taken some: those stay.
+            let taken = lock(&self.inner.kept).retention.taken(*id);
+            let beyond = writer.first_beyond(*id, limit)?;
+            let first = beyond.max(taken + 1);
+            if beyond > 0 && first <= known.position.seq {
+                ends.push((*id, first - 1));
+            }
         }
+        if ends.is_empty() {
+            return Ok(0);
+        }
+        let (count, commit) = writer.reissue(&ends, fresh())?;
+        drop(writer);
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(count)
     }
 }
 
@@ -160,13 +150,12 @@ impl Writer {
 
     fn reissue(
         &mut self,
-        origin: Incarnation,
-        after: u64,
+        ends: &[(Incarnation, u64)],
         fresh: Incarnation,
     ) -> Result<(usize, u64), StoreError> {
         self.fold_now()?;
         let result = self.applying(|writer| {
-            let suffix = writer.suffix(origin, after)?;
+            let suffix = writer.suffix(ends)?;
             let hlc = writer.take_back(&suffix)?;
             let told = writer.issue(&suffix, hlc, fresh)?;
             Ok((suffix.positions.len(), hlc, told))
@@ -181,13 +170,17 @@ impl Writer {
         Ok((count, self.show_all()))
     }
 
-    /// Reads the end of a history, and everything that depends on it.
-    fn suffix(&self, origin: Incarnation, after: u64) -> Result<Suffix, StoreError> {
-        // What was trimmed is at every peer.
+    /// Reads the ends of histories, each beyond a number, and everything that depends on them.
+    fn suffix(&self, ends: &[(Incarnation, u64)]) -> Result<Suffix, StoreError> {
         let base = |origin| retention::base(&self.db, origin);
-        let after = after.max(base(origin)?.map_or(0, |base| base.0.seq));
+        let mut from = BTreeMap::new();
+        for (origin, after) in ends {
+            // What was trimmed is at every peer.
+            let trimmed = base(*origin)?.map_or(0, |base| base.0.seq);
+            from.insert(*origin, trimmed.max(*after));
+        }
         let mut suffix = Suffix {
-            after: BTreeMap::from([(origin, after)]),
+            after: from,
             kept: BTreeMap::new(),
             schemas: Vec::new(),
             keys: BTreeMap::new(),
@@ -258,19 +251,9 @@ impl Writer {
                 }
             }
         }
-        // What a wrong clock stamped must not pull the new stamps with it: another incarnation of
-        // ours may be as far ahead, and is put right next.
-        let bound = limit((self.clock)(), BOUND_MS);
-        let origins = self.memory.origins.values();
-        let seen = origins.filter(|origin| !self.is_ahead(origin, bound));
-        let latest = seen.map(|origin| origin.hlc).max();
+        // Whatever is issued now was written with all that is left in sight.
+        let latest = self.memory.origins.values().map(|origin| origin.hlc).max();
         Ok(latest.unwrap_or_default().tick((self.clock)()))
-    }
-
-    /// Whether an incarnation of ours is stamped in the future. What others stamped and is here
-    /// was taken for the present once: whatever is issued now was written with it in sight.
-    fn is_ahead(&self, origin: &Origin, bound: Hlc) -> bool {
-        origin.node == Some(self.node()) && origin.hlc > bound
     }
 
     /// Logs what the suffix wrote under `fresh`; returns what was told of other origins.
@@ -280,12 +263,7 @@ impl Writer {
         hlc: Hlc,
         fresh: Incarnation,
     ) -> Result<Frontier, StoreError> {
-        // An incarnation that is still too far ahead is taken back next: no dependency on it.
-        let bound = limit((self.clock)(), BOUND_MS);
-        let mut told = log::frontier(&self.memory.origins);
-        let origins = &self.memory.origins;
-        let seen = |id: &Incarnation| origins.get(id).is_some_and(|o| !self.is_ahead(o, bound));
-        told.0.retain(|id, _| seen(id));
+        let told = log::frontier(&self.memory.origins);
         let mut issue = Issue {
             fresh,
             told: told.0.iter().map(|(id, p)| (*id, p.seq)).collect(),
