@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Hlc, Stamp};
+use super::payload::{LARGE, Payload, Window};
+use super::rows::{LargeRows, Rows};
 use super::schema::{DeclarationId, Keys};
 use super::value::Value;
 use super::{Incarnation, NodeId};
@@ -42,7 +44,7 @@ pub struct Logged {
     /// Its number there.
     pub seq: u64,
     /// Its time after the origin's previous one, its head, and its body.
-    pub bytes: Vec<u8>,
+    pub bytes: Payload,
 }
 
 impl Logged {
@@ -64,16 +66,34 @@ impl Logged {
 }
 
 /// The first of a transaction's parts, its body unread: how much later than its origin's
-/// previous one, and its head.
-pub fn peek(bytes: &[u8]) -> Option<(u64, Head)> {
-    postcard::take_from_bytes(bytes).ok().map(|found| found.0)
+/// previous one, and its head. `None` where the bytes are none, or cannot be read.
+pub fn peek(bytes: &Payload) -> Option<(u64, Head)> {
+    Window::new(bytes, 0).take().ok()?
 }
 
-/// A transaction's parts: how much later than its origin's previous one, head, body.
-pub fn decode(bytes: &[u8]) -> Option<(u64, Head, Body)> {
-    match postcard::take_from_bytes(bytes) {
-        Ok((parts, [])) => Some(parts),
-        _ => None,
+/// A transaction's parts: how much later than its origin's previous one, head, body. The rows of
+/// one that is large and not in memory stay where they are.
+pub fn decode(bytes: &Payload) -> Option<(u64, Head, Body)> {
+    match bytes {
+        Payload::Lying(source) if source.size() >= LARGE as u64 => {
+            let mut window = Window::new(bytes, 0);
+            let (later, head) = window.take().ok()??;
+            // The number of the body's kind: rows are 0, and no declaration is that large.
+            let (0u32, count) = window.take::<(u32, u64)>().ok()?? else {
+                return None;
+            };
+            let rows = Rows::Large(LargeRows {
+                bytes: bytes.clone(),
+                start: window.offset(),
+                count,
+            });
+            Some((later, head, Body::Rows(rows)))
+        }
+        _ => {
+            let mut window = Window::new(bytes, 0);
+            let parts = window.take().ok()??;
+            (window.offset() == bytes.size()).then_some(parts)
+        }
     }
 }
 
@@ -87,10 +107,17 @@ impl Transaction {
         }
     }
 
-    /// Its bytes, its origin's previous transaction being of `previous`.
+    /// Its bytes, its origin's previous transaction being of `previous`; of one with large rows
+    /// those that precede the rows.
     pub fn encode(&self, previous: Hlc) -> Vec<u8> {
         let later = self.hlc.0.saturating_sub(previous.0);
-        postcard::to_stdvec(&(later, &self.head, &self.body)).unwrap_or_default()
+        match &self.body {
+            Body::Rows(Rows::Large(rows)) => {
+                postcard::to_stdvec(&(later, &self.head, 0u32, rows.count))
+            }
+            body => postcard::to_stdvec(&(later, &self.head, body)),
+        }
+        .unwrap_or_default()
     }
 }
 
@@ -98,7 +125,7 @@ impl Transaction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Body {
     /// Wrote rows.
-    Rows(Vec<TableChange>),
+    Rows(Rows),
     /// Declared or dropped a table, an index or a trigger.
     Schema {
         /// The CREATE or DROP statement.

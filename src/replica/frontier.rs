@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Incarnation;
+use super::payload::Payload;
 
 /// The state of one origin at one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,11 +68,14 @@ impl Frontier {
 }
 
 /// The next chain hash.
-pub fn chain(previous: &[u8; 32], transaction: &[u8]) -> [u8; 32] {
+pub fn chain(previous: &[u8; 32], transaction: &Payload) -> std::io::Result<[u8; 32]> {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     context.update(previous);
-    context.update(transaction);
+    transaction.each(|part| {
+        context.update(part);
+        Ok::<_, std::io::Error>(())
+    })?;
     let mut out = [0; 32];
     out.copy_from_slice(context.finish().as_ref());
-    out
+    Ok(out)
 }

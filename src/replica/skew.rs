@@ -177,10 +177,10 @@ impl Waiting {
         if held.contains_key(&logged.seq) {
             return Ok(());
         }
-        if self.bytes + logged.bytes.len() > MAX_WAITING {
+        if self.bytes + logged.bytes.held() > MAX_WAITING {
             return Err(Full);
         }
-        self.bytes += logged.bytes.len();
+        self.bytes += logged.bytes.held();
         held.insert(logged.seq, logged.clone());
         Ok(())
     }
@@ -201,14 +201,14 @@ impl Waiting {
                     let lost = gap || round.builds_on_nothing(&logged, &self.held);
                     if lost && (gap || after) {
                         self.dropped += 1;
-                        self.bytes -= logged.bytes.len();
+                        self.bytes -= logged.bytes.held();
                         continue;
                     }
                     if lost || round.take(&logged, &self.held) == Taken::Waits {
                         queue.insert(seq, logged);
                         break;
                     }
-                    self.bytes -= logged.bytes.len();
+                    self.bytes -= logged.bytes.held();
                 }
                 if !queue.is_empty() {
                     self.held.insert(origin, queue);
@@ -225,7 +225,7 @@ impl Waiting {
         if let Some(queue) = self.held.get_mut(&origin) {
             let gone = queue.split_off(&(seq + 1));
             self.dropped += u64::from(!gone.is_empty());
-            self.bytes -= gone.values().map(|l| l.bytes.len()).sum::<usize>();
+            self.bytes -= gone.values().map(|l| l.bytes.held()).sum::<usize>();
             if queue.is_empty() {
                 self.held.remove(&origin);
             }
@@ -339,7 +339,7 @@ mod tests {
                 node: None,
                 deps: deps.to_vec(),
             },
-            body: Body::Rows(vec![]),
+            body: Body::Rows(vec![].into()),
         };
         (Hlc(hlc << 16), transaction)
     }
@@ -356,7 +356,7 @@ mod tests {
             Logged {
                 origin,
                 seq,
-                bytes: transaction.encode(previous),
+                bytes: transaction.encode(previous).into(),
             }
         };
         list.iter().map(one).collect()
@@ -417,7 +417,7 @@ mod tests {
         let mut batch = stream(&[(1, 1, 9_000, &[])]);
         assert!(admit(&mut waiting, &batch, 0).is_empty());
         batch[0].seq = 2;
-        batch[0].bytes = vec![0; MAX_WAITING];
+        batch[0].bytes = vec![0; MAX_WAITING].into();
         let none = Frontier::default();
         let result = waiting.admit(&batch, &none, |_| None, limit(0, BOUND_MS));
         assert_eq!(result, Err(Full));

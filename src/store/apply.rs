@@ -13,15 +13,16 @@ use super::capture::{Row, current, set_mixed};
 use super::clocks::Run;
 use super::log::{self, Origins};
 use super::memory::parked;
-use super::schema::Table;
+use super::schema::{Table, touched};
 use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::tx::Bind;
 use super::writer::Writer;
 use super::{StoreError, clocks, fold, inbox, replay};
-use crate::replica::change::{Body, Logged, RowChange, RowWrite, TableChange, Transaction};
+use crate::replica::change::{Body, Logged, RowChange, RowWrite, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::merge::{self, Decision, Outcome, Side};
+use crate::replica::rows::Rows;
 use crate::replica::value::{Value, encode_key};
 
 /// A batch while it is applied: what memory becomes when it commits.
@@ -33,6 +34,8 @@ struct Applying {
     parked: bool,
     settle: Settle,
     merged: bool,
+    /// The tables that may have changed.
+    changed: Vec<String>,
 }
 
 impl Writer {
@@ -100,6 +103,7 @@ impl Writer {
             parked: self.memory.parked,
             settle: Settle::default(),
             merged: false,
+            changed: Vec::new(),
         };
         for (transaction, logged) in fresh {
             check_order(&state.origins, transaction)?;
@@ -109,7 +113,7 @@ impl Writer {
             let plain = !state.parked
                 && !state.settle.is_open()
                 && !is_concurrent(&state.origins, transaction)
-                && replay::fits_all(&self.tables, &transaction.body);
+                && replay::fits_all(&self.tables, &transaction.body)?;
             if !plain {
                 state.folded = self.fold(&state)?;
             }
@@ -120,6 +124,7 @@ impl Writer {
             origin.advance(transaction.seq, hlc, chain, &transaction.head);
             match &transaction.body {
                 Body::Rows(changes) => {
+                    state.changed.extend(touched(&self.tables, changes)?);
                     self.note_generations(&mut state, changes)?;
                     if plain {
                         replay::rows(&self.db, &self.tables, changes)?;
@@ -166,12 +171,9 @@ impl Writer {
     }
 
     /// A table's first generation beyond 1 is remembered, in the database too.
-    fn note_generations(
-        &self,
-        state: &mut Applying,
-        changes: &[TableChange],
-    ) -> Result<(), StoreError> {
-        for change in changes {
+    fn note_generations(&self, state: &mut Applying, changes: &Rows) -> Result<(), StoreError> {
+        for change in changes.parts() {
+            let change = change?;
             if !change.rows.iter().any(|row| row.generation > 1) {
                 continue;
             }
@@ -186,7 +188,9 @@ impl Writer {
     }
 
     /// A batch is committed: memory learns of it. Returns the number of the commit.
-    fn applied(&mut self, fresh: &[(Transaction, &Logged)], done: Applying) -> u64 {
+    fn applied(&mut self, fresh: &[(Transaction, &Logged)], mut done: Applying) -> u64 {
+        done.changed.sort_unstable();
+        done.changed.dedup();
         let first = done.position - fresh.len() as i64 + 1;
         let latest = fresh.iter().map(|(transaction, _)| transaction.hlc).max();
         self.hlc = self.hlc.max(latest.unwrap_or_default());
@@ -199,7 +203,7 @@ impl Writer {
         }
         for (position, (transaction, logged)) in (first..).zip(fresh) {
             if position > done.folded {
-                let (stamp, size) = (transaction.stamp(), logged.bytes.len());
+                let (stamp, size) = (transaction.stamp(), logged.bytes.size() as usize);
                 memory.note(&self.tables, stamp, position, &transaction.body, size);
             }
         }
@@ -209,7 +213,7 @@ impl Writer {
             self.show_all()
         } else {
             let origins = fresh.iter().map(|(transaction, _)| transaction.origin);
-            self.show(origins, &Changed::Tables(&changed(&self.tables, fresh)))
+            self.show(origins, &Changed::Tables(&done.changed))
         };
         self.fold_when_due();
         commit
@@ -219,9 +223,10 @@ impl Writer {
         &self,
         state: &mut Applying,
         transaction: &Transaction,
-        changes: &[TableChange],
+        changes: &Rows,
     ) -> Result<(), StoreError> {
-        for change in changes {
+        for change in changes.parts() {
+            let change = change?;
             let table = self.tables.iter().find(|table| table.tid == change.table);
             let mut rows = &change.rows[..];
             if let Some(table) = table {
@@ -319,22 +324,6 @@ impl Writer {
         }
         Ok(())
     }
-}
-
-/// Which tables a batch may change.
-fn changed(tables: &[Arc<Table>], batch: &[(Transaction, &Logged)]) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for (transaction, _) in batch {
-        if let Body::Rows(changes) = &transaction.body {
-            for change in changes {
-                let table = tables.iter().find(|table| table.tid == change.table);
-                names.extend(table.map(|table| table.name.clone()));
-            }
-        }
-    }
-    names.sort_unstable();
-    names.dedup();
-    names
 }
 
 /// Now and then a merged transaction's position is noted for those who read the log from it.

@@ -2,10 +2,12 @@
 //!
 //! SQLite's pre-update hook notes a key's row before its first and after its last touch. The hook
 //! also reports what a rolled-back savepoint or an aborted statement did: where there was one,
-//! every noted key is read again before COMMIT, so that phantoms leave nothing behind.
+//! every noted key is read again before COMMIT, so that phantoms leave nothing behind. The keys of
+//! a large transaction go to a file, and are read again in the same way.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
@@ -15,11 +17,19 @@ use rusqlite::types::ValueRef;
 use super::memory::Memory;
 use super::schema::Table;
 use super::settle::{self, Settle};
+use super::spill::{self, Gathered, HELD, Touches};
 use super::tx::{Bind, row_values, value};
 use super::{StoreError, fold, inbox, keys, lock, log};
-use crate::replica::change::{RowChange, RowWrite, TableChange};
+use crate::replica::change::{MAX_TRANSACTION, RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
+use crate::replica::rows::Rows;
 use crate::replica::value::{Value, encode_key};
+
+/// How many bytes of rows a transaction may touch, before and after, however little of that is
+/// left in the end.
+const TOUCHED: u64 = 4 * MAX_TRANSACTION as u64;
+/// What noting a key takes of memory beyond its rows, in bytes.
+const NOTE: usize = 128;
 
 /// A row's values.
 pub(super) type Row = Vec<Value>;
@@ -42,8 +52,16 @@ pub(super) struct Capture {
     touched: Vec<Touched>,
     /// Where in `touched` a key is; empty while all came in one table's rising order.
     known: HashMap<(i64, Vec<u8>), usize>,
-    /// A value that could not be read, with why.
-    failed: Option<String>,
+    /// About how many bytes `touched` takes.
+    held: usize,
+    /// What was too much for memory.
+    away: Option<Touches>,
+    /// How many bytes of rows were touched.
+    total: u64,
+    /// Why the transaction cannot be captured.
+    failed: Option<StoreError>,
+    /// Where files of large transactions are made.
+    pub directory: PathBuf,
     pub keys: keys::Shared,
 }
 
@@ -60,9 +78,7 @@ impl Capture {
     }
 
     pub fn begin(&mut self) {
-        self.touched.clear();
-        self.known.clear();
-        self.failed = None;
+        self.end();
         self.enabled = true;
     }
 
@@ -70,9 +86,50 @@ impl Capture {
         self.enabled = false;
         self.touched.clear();
         self.known.clear();
+        self.away = None;
+        self.failed = None;
+        (self.held, self.total) = (0, 0);
     }
 
-    fn touch(&mut self, table: &Arc<Table>, before: Option<Row>, after: Option<Row>) {
+    /// Notes a touch, and puts all that is noted away where it is too much.
+    fn touch(
+        &mut self,
+        table: &Arc<Table>,
+        before: Option<Row>,
+        after: Option<Row>,
+    ) -> Result<(), StoreError> {
+        let rows = before.iter().chain(&after);
+        let size = NOTE + rows.map(|row| spill::size(row)).sum::<usize>();
+        self.note(table, before, after);
+        self.held += size;
+        self.total += size as u64;
+        if self.total > TOUCHED {
+            return Err(StoreError::TooLarge {
+                size: usize::try_from(self.total).unwrap_or(usize::MAX),
+                max: MAX_TRANSACTION,
+            });
+        }
+        if self.held >= HELD {
+            self.put_away()?;
+        }
+        Ok(())
+    }
+
+    fn put_away(&mut self) -> Result<(), StoreError> {
+        let away = match self.away.take() {
+            Some(away) => away,
+            None => Touches::create(&self.directory)?,
+        };
+        for touched in self.touched.drain(..) {
+            away.add(touched.table.id, &touched.key, touched.before.as_ref())?;
+        }
+        self.known.clear();
+        self.held = 0;
+        self.away = Some(away);
+        Ok(())
+    }
+
+    fn note(&mut self, table: &Arc<Table>, before: Option<Row>, after: Option<Row>) {
         let Some(row) = before.as_ref().or(after.as_ref()) else {
             return;
         };
@@ -115,7 +172,7 @@ impl Capture {
         })
     }
 
-    fn event(&mut self, name: &str, case: &PreUpdateCase) -> Result<(), String> {
+    fn event(&mut self, name: &str, case: &PreUpdateCase) -> Result<(), StoreError> {
         let table = match self.last.take().filter(|table| table.name == name) {
             Some(table) => table,
             None => match self.tables.get(name) {
@@ -128,11 +185,9 @@ impl Capture {
         done
     }
 
-    fn table_event(&mut self, table: &Arc<Table>, case: &PreUpdateCase) -> Result<(), String> {
-        let read = |result: rusqlite::Result<ValueRef<'_>>| {
-            let found = result.map_err(|error| error.to_string())?;
-            value(found).map_err(|error| error.to_string())
-        };
+    fn table_event(&mut self, table: &Arc<Table>, case: &PreUpdateCase) -> Result<(), StoreError> {
+        let read =
+            |result: rusqlite::Result<ValueRef<'_>>| value(result?).map_err(|error| unread(&error));
         let (old, new) = match case {
             PreUpdateCase::Insert(new) => (None, Some(new)),
             PreUpdateCase::Delete(old) => (Some(old), None),
@@ -140,7 +195,7 @@ impl Capture {
                 old_value_accessor,
                 new_value_accessor,
             } => (Some(old_value_accessor), Some(new_value_accessor)),
-            PreUpdateCase::Unknown => return Err("an event SQLite does not name".into()),
+            PreUpdateCase::Unknown => return Err(unread(&"an event SQLite does not name")),
         };
         let columns = || table.columns.iter().map(|column| column.index);
         let old: Option<Row> = old
@@ -162,23 +217,28 @@ impl Capture {
             _ => false,
         };
         if moved {
-            self.touch(table, old, None);
-            self.touch(table, None, new);
+            self.touch(table, old, None)?;
+            self.touch(table, None, new)
         } else {
-            self.touch(table, old, new);
+            self.touch(table, old, new)
         }
-        Ok(())
     }
+}
+
+fn unread(why: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Statement(format!("cannot capture: {why}"))
 }
 
 /// Sets the hook; it must be the first thing done to a writable connection, because a DELETE
 /// without WHERE prepared before it would delete unseen.
 pub(super) fn hook(db: &mut Connection, capture: &Shared) -> Result<(), StoreError> {
+    lock(capture).directory = spill::directory(db).to_owned();
     let capture = Arc::clone(capture);
     db.preupdate_hook(Some(
         move |_: Action, database: &str, table: &str, case: &PreUpdateCase| {
             let mut capture = lock(&capture);
             if capture.enabled
+                && capture.failed.is_none()
                 && database == "main"
                 && let Err(error) = capture.event(table, case)
             {
@@ -192,7 +252,7 @@ pub(super) fn hook(db: &mut Connection, capture: &Shared) -> Result<(), StoreErr
 /// What a transaction did, and what memory has to learn of it once it is committed.
 #[derive(Default)]
 pub(super) struct Collected {
-    pub changes: Vec<TableChange>,
+    pub changes: Rows,
     /// Tables that now have generations beyond the first.
     pub mixed: Vec<i64>,
     /// How far the log was folded on the way.
@@ -212,10 +272,15 @@ pub(super) fn collect(
 ) -> Result<Collected, StoreError> {
     let mut state = lock(capture);
     if let Some(error) = state.failed.take() {
-        return Err(StoreError::Statement(format!("cannot capture: {error}")));
+        return Err(error);
+    }
+    state.enabled = false;
+    if state.away.is_some() {
+        state.put_away()?;
     }
     let touched = std::mem::take(&mut state.touched);
-    state.enabled = false;
+    let away = state.away.take();
+    let directory = state.directory.clone();
     let keys = Arc::clone(&state.keys);
     drop(state);
     let mut collected = Collected::default();
@@ -225,35 +290,83 @@ pub(super) fn collect(
         let end = fold::fold(db, tables, &memory.origins, folded, &memory.unfolded)?;
         collected.folded = Some(end);
     }
+    let mut gathered = Gathered::default();
     let mut places: HashMap<i64, usize> = HashMap::new();
     let mut last = None;
+    let mut add = |collected: &mut Collected, touched: Touched| {
+        let table = Arc::clone(&touched.table);
+        let Some(row) = change(db, memory, collected, touched, stamp, &keys)? else {
+            return Ok::<_, StoreError>(());
+        };
+        let size = if away.is_some() { weight(&row) } else { 0 };
+        let changes = gathered.changes();
+        let at = match last {
+            Some((id, at)) if id == table.id => at,
+            _ => *places.entry(table.id).or_insert_with(|| {
+                changes.push(TableChange {
+                    table: table.tid,
+                    rows: Vec::new(),
+                });
+                changes.len() - 1
+            }),
+        };
+        last = Some((table.id, at));
+        changes[at].rows.push(row);
+        if gathered.added(&directory, size)? {
+            places.clear();
+            last = None;
+        }
+        too_large(gathered.size())
+    };
     for mut touched in touched {
         if undone {
             touched.after = current(db, &touched.table, &touched.key)?;
         }
-        let table = Arc::clone(&touched.table);
-        if let Some(row) = change(db, memory, &mut collected, touched, stamp, &keys)? {
-            let mut place = || {
-                *places.entry(table.id).or_insert_with(|| {
-                    collected.changes.push(TableChange {
-                        table: table.tid,
-                        rows: Vec::new(),
-                    });
-                    collected.changes.len() - 1
-                })
-            };
-            let at = match last {
-                Some((id, at)) if id == table.id => at,
-                _ => place(),
-            };
-            last = Some((table.id, at));
-            collected.changes[at].rows.push(row);
-        }
+        add(&mut collected, touched)?;
     }
+    if let Some(away) = &away {
+        away.each(|(id, key, before)| {
+            let Some(table) = tables.iter().find(|table| table.id == id) else {
+                return Ok(());
+            };
+            let touched = Touched {
+                after: current(db, table, &key)?,
+                table: Arc::clone(table),
+                key,
+                before,
+            };
+            add(&mut collected, touched)
+        })?;
+    }
+    collected.changes = gathered.finish(&directory)?;
     for table in &collected.mixed {
         set_mixed(db, *table)?;
     }
     Ok(collected)
+}
+
+/// About how many bytes of memory a change takes.
+fn weight(row: &RowChange) -> usize {
+    let write = match &row.write {
+        RowWrite::Insert(row) => spill::size(row),
+        RowWrite::Update(cells) => {
+            let cell = |cell: &(u16, Value)| spill::size(std::slice::from_ref(&cell.1));
+            cells.iter().map(cell).sum()
+        }
+        RowWrite::Delete => 0,
+    };
+    NOTE + spill::size(&row.key) + write
+}
+
+/// Refuses a transaction of more bytes than peers take.
+pub(super) fn too_large(size: u64) -> Result<(), StoreError> {
+    if size <= MAX_TRANSACTION as u64 {
+        return Ok(());
+    }
+    Err(StoreError::TooLarge {
+        size: usize::try_from(size).unwrap_or(usize::MAX),
+        max: MAX_TRANSACTION,
+    })
 }
 
 /// From now on generations have to be looked up in this table.

@@ -494,12 +494,6 @@ impl Writer {
         Ok(self.db.last_insert_rowid())
     }
 
-    /// The name of a table as it is now.
-    pub fn name_of(&self, id: DeclarationId) -> Option<String> {
-        let table = self.tables.iter().find(|table| table.tid == id)?;
-        Some(table.name.clone())
-    }
-
     /// The table that has this name now.
     pub fn named(&self, name: &str) -> Option<&Arc<Table>> {
         let same = |table: &&Arc<Table>| table.name.eq_ignore_ascii_case(name);

@@ -11,8 +11,9 @@ use super::log::{self, Origins};
 use super::memory::Unfolded;
 use super::pending::Pending;
 use super::schema::Table;
-use crate::replica::change::{RowChange, RowWrite, TableChange};
+use crate::replica::change::{Body, RowChange, RowWrite};
 use crate::replica::clock::{RowClock, Stamp};
+use crate::replica::rows::Rows;
 use crate::replica::value::encode_key;
 
 /// How many rows' clocks are held in memory while folding.
@@ -54,9 +55,15 @@ pub(super) fn fold(
     log::walk(db, reached, |entry| {
         reached = entry.position;
         let transaction = entry.transaction;
-        more.note(tables, transaction.stamp(), reached, &transaction.body);
-        if more.rows() >= ROWS {
-            std::mem::take(&mut more).write(db)?;
+        let stamp = transaction.stamp();
+        more.note_index(stamp, reached);
+        if let Body::Rows(rows) = &transaction.body {
+            for part in rows.parts() {
+                more.note_change(tables, stamp, part?.as_ref());
+                if more.rows() >= ROWS {
+                    std::mem::take(&mut more).write(db)?;
+                }
+            }
         }
         Ok(true)
     })?;
@@ -71,10 +78,11 @@ pub(super) fn fold(
 pub(super) fn ahead(
     db: &Connection,
     tables: &[Arc<Table>],
-    changes: &[TableChange],
+    changes: &Rows,
     stamp: Stamp,
 ) -> Result<(), StoreError> {
-    for change in changes {
+    for change in changes.parts() {
+        let change = change?;
         let Some(table) = tables.iter().find(|table| table.tid == change.table) else {
             continue;
         };

@@ -4,14 +4,21 @@
 //! batches (`fold`); `folded` says how far they have come.
 
 use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::blob::ZeroBlob;
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, ToSql, params};
 
 pub(super) use super::clocks::{load as load_clock, save as save_clock};
+use super::snapshot::named;
+use super::spill::{self, Spill};
 use super::{StoreError, clocks};
 use crate::replica::change::{Body, Head, Logged, Transaction, decode};
 use crate::replica::clock::Hlc;
 use crate::replica::frontier::{Frontier, Position, chain};
+use crate::replica::payload::{LARGE, Payload};
 use crate::replica::{Incarnation, NodeId};
 
 /// `position` is the local order of application, which keeps causality; it differs between peers.
@@ -130,7 +137,13 @@ pub(super) fn append(
     hlc: Hlc,
     logged: &Logged,
 ) -> Result<[u8; 32], StoreError> {
-    let chain = chain(&previous.chain, &logged.bytes);
+    let large = Path::new("a large transaction");
+    let chain = named(large, chain(&previous.chain, &logged.bytes))?;
+    let bytes: &dyn ToSql = match &logged.bytes {
+        Payload::Held(bytes) => bytes,
+        // Room for it; it is written below.
+        Payload::Lying(source) => &ZeroBlob(source.size()),
+    };
     db.prepare_cached(
         "INSERT INTO _tutti_log(position, origin, seq, hlc, chain, bytes) \
          VALUES (?, ?, ?, ?, ?, ?)",
@@ -141,8 +154,14 @@ pub(super) fn append(
         sqlite(logged.seq),
         sqlite(hlc.0),
         chain,
-        logged.bytes
+        bytes
     ])?;
+    if let Payload::Lying(_) = &logged.bytes {
+        let mut blob = db.blob_open(MAIN_DB, "_tutti_log", "bytes", position, false)?;
+        let write = logged.bytes.each(|part| blob.write_all(part));
+        named(large, write)?;
+        blob.close()?;
+    }
     Ok(chain)
 }
 
@@ -154,6 +173,15 @@ pub(super) struct Entry {
     pub size: usize,
 }
 
+/// The bytes of a large logged transaction, copied to a file.
+fn copied(db: &Connection, position: i64) -> Result<Payload, StoreError> {
+    let directory = spill::directory(db);
+    let mut file = Spill::create(directory)?;
+    let mut blob = db.blob_open(MAIN_DB, "_tutti_log", "bytes", position, true)?;
+    named(directory, std::io::copy(&mut blob, &mut file))?;
+    Ok(Payload::Lying(Arc::new(file)))
+}
+
 /// Hands out the log's rows beyond `after` in order, until `each` says stop.
 pub(super) fn walk(
     db: &Connection,
@@ -161,12 +189,16 @@ pub(super) fn walk(
     mut each: impl FnMut(Entry) -> Result<bool, StoreError>,
 ) -> Result<(), StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT position, origin, seq, hlc, chain, bytes FROM _tutti_log \
-         WHERE position > ? ORDER BY position",
+        "SELECT position, origin, seq, hlc, chain, length(bytes), \
+         CASE WHEN length(bytes) < ?2 THEN bytes END \
+         FROM _tutti_log WHERE position > ?1 ORDER BY position",
     )?;
-    let mut rows = statement.query([after])?;
+    let mut rows = statement.query(params![after, LARGE as i64])?;
     while let Some(row) = rows.next()? {
-        let bytes: Vec<u8> = row.get(5)?;
+        let bytes = match row.get::<_, Option<Vec<u8>>>(6)? {
+            Some(bytes) => bytes.into(),
+            None => copied(db, row.get(0)?)?,
+        };
         let (_, head, body) =
             decode(&bytes).ok_or_else(|| StoreError::Damaged("a logged transaction".into()))?;
         let number = |at: usize| row.get::<_, i64>(at).map(|value| value as u64);
@@ -181,7 +213,7 @@ pub(super) fn walk(
             position: row.get(0)?,
             transaction,
             chain: row.get(4)?,
-            size: bytes.len(),
+            size: bytes.size() as usize,
         };
         if !each(entry)? {
             break;
@@ -292,19 +324,24 @@ pub(super) fn read_after(
     max_bytes: usize,
 ) -> Result<(Vec<Logged>, i64), StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT position, origin, seq, bytes FROM _tutti_log \
-         WHERE position BETWEEN ? AND ? ORDER BY position",
+        "SELECT position, origin, seq, length(bytes), \
+         CASE WHEN length(bytes) < ?3 THEN bytes END \
+         FROM _tutti_log WHERE position BETWEEN ?1 AND ?2 ORDER BY position",
     )?;
-    let mut rows = statement.query([from, until])?;
+    let mut rows = statement.query(params![from, until, LARGE as i64])?;
     let (mut found, mut next, mut size) = (Vec::new(), from, 0);
     while let Some(row) = rows.next()? {
         let (origin, seq): (i64, i64) = (row.get(1)?, row.get(2)?);
         if !frontier.covers(origin as u64, seq as u64) {
-            let bytes: Vec<u8> = row.get(3)?;
-            if size > 0 && size + bytes.len() > max_bytes {
+            let length = row.get::<_, i64>(3)? as usize;
+            if size > 0 && size + length > max_bytes {
                 break;
             }
-            size += bytes.len();
+            size += length;
+            let bytes = match row.get::<_, Option<Vec<u8>>>(4)? {
+                Some(bytes) => bytes.into(),
+                None => copied(db, row.get(0)?)?,
+            };
             found.push(Logged {
                 origin: origin as u64,
                 seq: seq as u64,

@@ -13,6 +13,7 @@ use super::schema::Table;
 use super::{StoreError, retention};
 use crate::replica::change::Body;
 use crate::replica::clock::Stamp;
+use crate::replica::rows::Rows;
 
 /// A row, by its table's number and its encoded key.
 pub(super) type RowName = (i64, Vec<u8>);
@@ -96,12 +97,17 @@ impl Memory {
         self.position = self.position.max(position);
         let unfolded = &mut self.unfolded;
         unfolded.bytes += size;
-        let rows = match body {
-            Body::Rows(changes) => changes.iter().map(|change| change.rows.len()).sum(),
-            Body::Schema { .. } => 0,
+        let changes = match body {
+            Body::Rows(Rows::Held(changes)) => &changes[..],
+            Body::Rows(Rows::Large(_)) => return,
+            Body::Schema { .. } => &[],
         };
+        let rows: usize = changes.iter().map(|change| change.rows.len()).sum();
         if whole && unfolded.pending.rows() + rows <= ROWS {
-            unfolded.pending.note(tables, stamp, position, body);
+            unfolded.pending.note_index(stamp, position);
+            for change in changes {
+                unfolded.pending.note_change(tables, stamp, change);
+            }
             unfolded.through = position;
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 pub use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
+use crate::replica::rows::RowsError;
 use crate::replica::schema::Keys;
 use crate::replica::session::Proven;
 use crate::replica::skew::{BOUND_MS, Waiting};
@@ -49,6 +50,7 @@ mod scratch;
 mod settle;
 mod shown;
 mod snapshot;
+mod spill;
 mod stand;
 mod sync;
 mod tokens;
@@ -153,6 +155,18 @@ pub enum StoreError {
     /// A caller's own refusal inside a transaction, which rolls it back.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<RowsError> for StoreError {
+    fn from(error: RowsError) -> Self {
+        match error {
+            RowsError::Malformed => StoreError::Peer(error.to_string()),
+            RowsError::Io(source) => StoreError::Io {
+                path: "a large transaction".into(),
+                source,
+            },
+        }
+    }
 }
 
 impl From<rusqlite::Error> for StoreError {

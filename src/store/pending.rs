@@ -13,7 +13,7 @@ use super::log::sqlite;
 use super::memory::RowName;
 use super::schema::Table;
 use crate::replica::Incarnation;
-use crate::replica::change::{Body, RowChange, RowWrite};
+use crate::replica::change::{RowChange, RowWrite, TableChange};
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::value::{Value, encode_key};
 
@@ -105,24 +105,23 @@ impl Pending {
             && (self.rows.is_empty() || self.rows.range(name(first)..=name(last)).next().is_none())
     }
 
-    /// Takes in a transaction whose origin had seen all that is here.
-    pub fn note(&mut self, tables: &[Arc<Table>], stamp: Stamp, position: i64, body: &Body) {
+    /// Takes in where a transaction is in the log.
+    pub fn note_index(&mut self, stamp: Stamp, position: i64) {
         let first = (stamp.seq, position);
         self.index.entry(stamp.origin).or_insert(first);
-        let Body::Rows(changes) = body else {
+    }
+
+    /// Takes in a change of a transaction whose origin had seen all that is here.
+    pub fn note_change(&mut self, tables: &[Arc<Table>], stamp: Stamp, change: &TableChange) {
+        let Some(table) = tables.iter().find(|table| table.tid == change.table) else {
             return;
         };
-        for change in changes {
-            let Some(table) = tables.iter().find(|table| table.tid == change.table) else {
-                continue;
-            };
-            let mut rows = &change.rows[..];
-            while !rows.is_empty() {
-                let length = clocks::run_length(rows).max(1);
-                let (some, rest) = rows.split_at(length);
-                self.note_rows(table.id, some, stamp);
-                rows = rest;
-            }
+        let mut rows = &change.rows[..];
+        while !rows.is_empty() {
+            let length = clocks::run_length(rows).max(1);
+            let (some, rest) = rows.split_at(length);
+            self.note_rows(table.id, some, stamp);
+            rows = rest;
         }
     }
 

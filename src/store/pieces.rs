@@ -5,13 +5,16 @@ use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::{MAIN_DB, params};
 
 use super::snapshot::{named, random, room};
+use super::spill::Spill;
 use super::{Logged, Store, StoreError, lock, retention};
 use crate::replica::Incarnation;
 use crate::replica::frontier::Frontier;
+use crate::replica::payload::Payload;
 use crate::replica::session::Large;
 use crate::wire::replication;
 
@@ -86,7 +89,11 @@ impl Store {
                     break;
                 }
                 size += bytes.len();
-                found.push(Logged { origin, seq, bytes });
+                found.push(Logged {
+                    origin,
+                    seq,
+                    bytes: bytes.into(),
+                });
                 next = position + 1;
             }
             Ok((found, None, next))
@@ -155,13 +162,11 @@ impl Store {
                 "a large transaction that is not whole".into(),
             ));
         }
-        let mut bytes = vec![0; usize::try_from(what.total).unwrap_or(0)];
-        let read = partial.file.read_exact_at(&mut bytes, 0);
-        named(&partial.path, read)?;
+        let file = named(&partial.path, partial.file.try_clone())?;
         self.apply(&[Logged {
             origin: what.origin,
             seq: what.seq,
-            bytes,
+            bytes: Payload::Lying(Arc::new(Spill::of(file, what.total))),
         }])
     }
 

@@ -36,7 +36,8 @@ fn fresh(db: &Connection, tables: &[Arc<Table>]) -> Result<HashSet<RowName>, Sto
     let mut fresh = HashSet::new();
     log::walk(db, log::folded(db)?, |entry| {
         if let Body::Rows(changes) = &entry.transaction.body {
-            for change in changes {
+            for change in changes.parts() {
+                let change = change?;
                 let table = tables.iter().find(|table| table.tid == change.table);
                 let keys = change.rows.iter().map(|row| encode_key(&row.key));
                 fresh.extend(

@@ -209,7 +209,8 @@ impl Writer {
             match transaction.body {
                 body @ Body::Schema { .. } => suffix.schemas.push((stamp, body)),
                 Body::Rows(changes) => {
-                    for change in changes {
+                    for change in changes.parts() {
+                        let change = change?.into_owned();
                         if !self.tables.iter().any(|table| table.tid == change.table) {
                             suffix.foreign.push(change);
                             continue;
@@ -312,12 +313,12 @@ impl Writer {
                 }),
             }
             if size > CHUNK {
-                issue.log(self, Body::Rows(std::mem::take(&mut changes)))?;
+                issue.log(self, Body::Rows(std::mem::take(&mut changes).into()))?;
                 size = 0;
             }
         }
         if !changes.is_empty() {
-            issue.log(self, Body::Rows(changes))?;
+            issue.log(self, Body::Rows(changes.into()))?;
         }
         settle.run(&self.db, &self.tables)?;
         if issue.origin.position.seq > 0 {
@@ -391,7 +392,7 @@ impl Issue {
         let logged = Logged {
             origin: self.fresh,
             seq: stamp.seq,
-            bytes: transaction.encode(self.origin.hlc),
+            bytes: transaction.encode(self.origin.hlc).into(),
         };
         writer.memory.position += 1;
         let position = writer.memory.position;

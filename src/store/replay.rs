@@ -4,14 +4,18 @@
 //! hold the same rows, so what the transaction did there is done here, without a look at clocks
 //! or constraints. The clocks follow when the log is folded.
 
+use std::collections::BTreeSet;
+
 use rusqlite::Connection;
 
 use super::StoreError;
 use super::apply::{place, remove};
-use super::capture::{Row, current};
+use super::capture::current;
 use super::schema::{Table, quote};
+use super::spill::{self, Coming};
 use super::tx::Bind;
-use crate::replica::change::{Body, RowChange, RowWrite, TableChange};
+use crate::replica::change::{Body, RowChange, RowWrite};
+use crate::replica::rows::Rows;
 use crate::replica::schema::DeclarationId;
 use crate::replica::value::Value;
 
@@ -32,43 +36,66 @@ fn find<T: AsRef<Table>>(tables: &[T], id: DeclarationId) -> Option<&Table> {
 }
 
 /// Whether all changes fit tables that are here; a declaration does not.
-pub(super) fn fits_all<T: AsRef<Table>>(tables: &[T], body: &Body) -> bool {
-    let Body::Rows(changes) = body else {
-        return false;
+pub(super) fn fits_all<T: AsRef<Table>>(tables: &[T], body: &Body) -> Result<bool, StoreError> {
+    let Body::Rows(rows) = body else {
+        return Ok(false);
     };
-    changes.iter().all(|change| {
-        let table = find(tables, change.table);
-        table.is_some_and(|table| change.rows.iter().all(|row| fits(table, row)))
-    })
+    for part in rows.parts() {
+        let part = part?;
+        let table = find(tables, part.table);
+        if !table.is_some_and(|table| part.rows.iter().all(|row| fits(table, row))) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether a change gives up a unique value that another may take.
+fn frees(table: &Table, row: &RowChange) -> bool {
+    let unique = |column: usize| table.uniques.iter().any(|u| u.watched.contains(&column));
+    match &row.write {
+        RowWrite::Insert(_) => row.generation > 1,
+        RowWrite::Update(cells) => cells.iter().any(|cell| unique(usize::from(cell.0))),
+        RowWrite::Delete => true,
+    }
 }
 
 /// Does what the origin did.
 pub(super) fn rows<T: AsRef<Table>>(
     db: &Connection,
     tables: &[T],
-    changes: &[TableChange],
+    rows: &Rows,
 ) -> Result<(), StoreError> {
-    for change in changes {
-        let Some(table) = find(tables, change.table) else {
-            continue;
-        };
-        let frees = |row: &RowChange| match &row.write {
-            RowWrite::Insert(_) => row.generation > 1,
-            RowWrite::Update(cells) => {
-                let unique =
-                    |column: usize| table.uniques.iter().any(|u| u.watched.contains(&column));
-                cells.iter().any(|cell| unique(usize::from(cell.0)))
-            }
-            RowWrite::Delete => true,
-        };
-        // A value that one row gives up and another takes: all rows leave before any comes.
-        if !table.uniques.is_empty() && change.rows.iter().any(frees) {
-            exchange(db, table, &change.rows)?;
-        } else {
-            directly(db, table, &change.rows)?;
+    // A value that one row gives up and another takes: all rows leave before any comes.
+    let mut exchanged: BTreeSet<DeclarationId> = BTreeSet::new();
+    for part in rows.parts() {
+        let part = part?;
+        if let Some(table) = find(tables, part.table)
+            && !table.uniques.is_empty()
+            && !exchanged.contains(&part.table)
+            && part.rows.iter().any(|row| frees(table, row))
+        {
+            exchanged.insert(part.table);
         }
     }
-    Ok(())
+    let mut coming = Coming::default();
+    for part in rows.parts() {
+        let part = part?;
+        match find(tables, part.table) {
+            Some(table) if exchanged.contains(&part.table) => {
+                leave(db, table, &part.rows, &mut coming)?;
+            }
+            Some(table) => directly(db, table, &part.rows)?,
+            None => {}
+        }
+    }
+    coming.each(|id, row| {
+        let table = tables
+            .iter()
+            .map(AsRef::as_ref)
+            .find(|table| table.id == id);
+        table.map_or(Ok(()), |table| place(db, table, row))
+    })
 }
 
 pub(super) fn directly(
@@ -122,24 +149,27 @@ fn missing(table: &Table) -> StoreError {
     ))
 }
 
-fn exchange(db: &Connection, table: &Table, rows: &[RowChange]) -> Result<(), StoreError> {
-    let mut coming: Vec<Row> = Vec::new();
+/// Takes rows out of their table; what they become is coming.
+fn leave(
+    db: &Connection,
+    table: &Table,
+    rows: &[RowChange],
+    coming: &mut Coming,
+) -> Result<(), StoreError> {
+    let directory = spill::directory(db);
     for change in rows {
         match &change.write {
-            RowWrite::Insert(row) => coming.push(row.clone()),
+            RowWrite::Insert(row) => coming.push(directory, table.id, row.clone())?,
             RowWrite::Update(cells) => {
                 let mut row = current(db, table, &change.key)?.ok_or_else(|| missing(table))?;
                 for (column, value) in cells {
                     row[usize::from(*column)] = value.clone();
                 }
-                coming.push(row);
+                coming.push(directory, table.id, row)?;
             }
             RowWrite::Delete => {}
         }
         remove(db, table, &change.key)?;
-    }
-    for row in &coming {
-        place(db, table, row)?;
     }
     Ok(())
 }

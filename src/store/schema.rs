@@ -1,11 +1,14 @@
 //! What SQLite says about a table, and whether it can be replicated.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;
 use super::scratch::Scratch;
 use super::tokens::{called, check_groups, predicate, tokens};
 use super::tx::query;
+use crate::replica::rows::Rows;
 use crate::replica::schema::{DeclarationId, Keys};
 use crate::replica::value::Value;
 
@@ -400,4 +403,21 @@ fn statements(table: &mut Table) {
     table.replace = format!("REPLACE INTO {name} ({list}) VALUES ({marks})");
     table.insert = format!("INSERT INTO {name} ({list}) VALUES ({marks})");
     table.delete = format!("DELETE FROM {name} WHERE {key}");
+}
+
+/// The names of the tables that changes are of.
+pub(super) fn touched(tables: &[Arc<Table>], rows: &Rows) -> Result<Vec<String>, StoreError> {
+    let mut names: Vec<String> = Vec::new();
+    let mut last = None;
+    for part in rows.parts() {
+        let id = part?.table;
+        if last.replace(id) == Some(id) {
+            continue;
+        }
+        let table = tables.iter().find(|table| table.tid == id);
+        names.extend(table.map(|table| table.name.clone()));
+    }
+    names.sort_unstable();
+    names.dedup();
+    Ok(names)
 }

@@ -62,6 +62,7 @@ mod feed;
 mod full;
 mod inbox;
 mod keys;
+mod large;
 mod parked;
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
@@ -346,7 +347,7 @@ fn out_of_order_and_unreadable_transactions_are_refused_whole() {
     let error = b.store.apply(&found[1..]).unwrap_err();
     assert!(matches!(error, StoreError::Peer(_)), "{error}");
     let garbage = Logged {
-        bytes: vec![1, 2, 3],
+        bytes: vec![1, 2, 3].into(),
         ..found[1].clone()
     };
     let both = [found[0].clone(), garbage];

@@ -12,13 +12,22 @@ use super::writer::Writer;
 use super::{StoreError, clocks};
 use crate::replica::Incarnation;
 use crate::replica::NodeId;
-use crate::replica::change::{Body, RowWrite};
+use crate::replica::change::{Body, RowChange, RowWrite};
 use crate::replica::clock::Stamp;
 use crate::replica::frontier::Position;
 use crate::replica::retention::{Seqs, closed};
+use crate::replica::rows::Rows;
+use crate::replica::value::encode_key;
 
 /// How many log entries, or tombstones, one slice looks at while it holds the writer.
 const SLICE: usize = 512;
+
+/// A tombstone is looked at again later.
+fn wait(db: &Connection, table: i64, key: &[u8]) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT OR IGNORE INTO _tutti_grave VALUES (?, ?)")?
+        .execute(params![table, key])?;
+    Ok(())
+}
 
 impl Writer {
     /// One slice of the log beyond position `after`; returns where to go on.
@@ -61,14 +70,24 @@ impl Writer {
                 base.1 = transaction.hlc;
                 base.2.extend(transaction.head.deps.iter().copied());
                 gone.push(entry.position);
-                if let Body::Rows(changes) = transaction.body {
-                    deleted.extend(changes.into_iter().flat_map(|change| {
-                        let dead = |row: &crate::replica::change::RowChange| {
-                            matches!(row.write, RowWrite::Delete)
-                        };
-                        let rows = change.rows.into_iter().filter(dead);
-                        rows.map(move |row| (change.table, row.key))
-                    }));
+                let Body::Rows(rows) = &transaction.body else {
+                    return Ok(true);
+                };
+                for part in rows.parts() {
+                    let part = part?;
+                    let table = writer.tables.iter().find(|known| known.tid == part.table);
+                    let Some(id) = table.map(|table| table.id) else {
+                        continue;
+                    };
+                    let dead = |row: &&RowChange| matches!(row.write, RowWrite::Delete);
+                    for row in part.rows.iter().filter(dead) {
+                        let key = encode_key(&row.key);
+                        match rows {
+                            Rows::Held(_) => deleted.push((id, key)),
+                            // One by one later: they may be too many for memory.
+                            Rows::Large(_) => wait(db, id, &key)?,
+                        }
+                    }
                 }
                 Ok(true)
             })?;
@@ -81,18 +100,10 @@ impl Writer {
                 trim_index(db, *origin, base.0.seq)?;
             }
             let mut tombstones = 0;
-            for (table, key) in deleted {
-                let table = writer.tables.iter().find(|known| known.tid == table);
-                let Some(id) = table.map(|table| table.id) else {
-                    continue;
-                };
-                let key = crate::replica::value::encode_key(&key);
+            for (id, key) in deleted {
                 match bury(db, &writer.memory.closed, stable, id, &key)? {
                     Grave::Gone => tombstones += 1,
-                    Grave::Waits => {
-                        db.prepare_cached("INSERT OR IGNORE INTO _tutti_grave VALUES (?, ?)")?
-                            .execute(params![id, key])?;
-                    }
+                    Grave::Waits => wait(db, id, &key)?,
                     Grave::None => {}
                 }
             }

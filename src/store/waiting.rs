@@ -10,7 +10,7 @@ use crate::replica::skew::{Ahead, limit};
 use crate::replica::{Incarnation, NodeId};
 
 /// From so many bytes on transactions come in bulk.
-const BULK: usize = 16 << 10;
+const BULK: u64 = 16 << 10;
 
 impl Store {
     /// Applies a peer's transactions in order, durably; those held already are skipped, those
@@ -26,7 +26,7 @@ impl Store {
     /// As [`Store::apply`]; of 16 KiB or more it does not wait until they are on disk and
     /// says so: then [`Store::flush`] is owed, one for several of them.
     pub fn apply_gathering(&self, transactions: &[Logged]) -> Result<(Frontier, bool), StoreError> {
-        let size: usize = transactions.iter().map(|logged| logged.bytes.len()).sum();
+        let size: u64 = transactions.iter().map(|logged| logged.bytes.size()).sum();
         if size < BULK {
             return Ok((self.apply(transactions)?, false));
         }

@@ -10,13 +10,15 @@ use rusqlite::config::DbConfig;
 use super::capture::{self, Capture, Collected, Shared};
 use super::log;
 use super::memory::{Memory, parked};
-use super::schema::Table;
+use super::schema::{Table, touched};
 use super::shown::{self, Changed};
+use super::spill;
 use super::tx::Tx;
 use super::{Clock, StoreError, declare, fold, inbox, keys, lock, retention, settle};
-use crate::replica::change::{Body, Head, Logged, MAX_TRANSACTION};
+use crate::replica::change::{Body, Head, Logged};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::{Frontier, Position};
+use crate::replica::rows::Rows;
 use crate::replica::{Incarnation, NodeId};
 
 /// How many bytes of the log wait at most to be folded into row clocks while writers are busy.
@@ -237,17 +239,16 @@ impl Writer {
             Some(origin) => (origin.hlc, origin.position),
             None => (Hlc::default(), Position::default()),
         };
+        let rows = match &next.body {
+            Body::Rows(Rows::Large(rows)) => Some(rows),
+            _ => None,
+        };
         let logged = Logged {
             origin: self.incarnation,
             seq: next.seq,
-            bytes: next.encode(previous),
+            bytes: spill::payload(next.encode(previous), rows),
         };
-        if logged.bytes.len() > MAX_TRANSACTION {
-            return Err(StoreError::TooLarge {
-                size: logged.bytes.len(),
-                max: MAX_TRANSACTION,
-            });
-        }
+        capture::too_large(logged.bytes.size())?;
         let chain = log::append(&self.db, memory.position + 1, &position, hlc, &logged)?;
         Ok(Own {
             logged,
@@ -271,7 +272,7 @@ impl Writer {
             origin: self.incarnation,
             seq: own.logged.seq,
         };
-        let (position, size) = (memory.position + 1, own.logged.bytes.len());
+        let (position, size) = (memory.position + 1, own.logged.bytes.size() as usize);
         memory.note(&self.tables, stamp, position, &own.body, size);
         let origin = memory.origins.entry(self.incarnation).or_default();
         origin.advance(own.logged.seq, own.hlc, own.chain, &own.head);
@@ -336,8 +337,7 @@ impl Writer {
             fold::ahead(&self.db, &self.tables, &changes, stamp)?;
             settle.run_local(&self.db, &self.tables)?;
         }
-        let tables = changes.iter().map(|change| change.table);
-        let tables = tables.filter_map(|id| self.name_of(id)).collect();
+        let tables = touched(&self.tables, &changes)?;
         let own = self.log_own(hlc, Body::Rows(changes), collected)?;
         Ok((own, tables))
     }

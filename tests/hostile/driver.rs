@@ -386,7 +386,7 @@ impl Driver {
                 Done::PieceWritten
             }
             Action::ApplyLarge { origin, seq } => {
-                let bytes = vec![7];
+                let bytes = vec![7].into();
                 assert_eq!(self.pieces.take().map(|p| (p.0, p.1)), Some((origin, seq)));
                 self.apply(&[Logged { origin, seq, bytes }])
             }
@@ -414,7 +414,7 @@ impl Driver {
                 let position = position.unwrap_or(0) + 1;
                 let seq = self.ours.seq(OWN);
                 let some = source.byte();
-                let bytes = vec![7; source.size(60_000).max(1)];
+                let bytes = vec![7; source.size(60_000).max(1)].into();
                 let logged = Logged {
                     origin: OWN,
                     seq,

@@ -189,7 +189,11 @@ fn news(ours: &Frontier, runs: Vec<Run>) -> Vec<Logged> {
     let numbered = runs.into_iter().flat_map(|run| {
         let origin = run.origin;
         let numbers = (run.first..).zip(run.transactions);
-        numbers.map(move |(seq, bytes)| Logged { origin, seq, bytes })
+        numbers.map(move |(seq, bytes)| Logged {
+            origin,
+            seq,
+            bytes: bytes.into(),
+        })
     });
     numbered
         .filter(|logged| !ours.covers(logged.origin, logged.seq))

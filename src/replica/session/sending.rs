@@ -155,7 +155,9 @@ impl Sending {
         // The peer may have told meanwhile that it has them from elsewhere.
         let acked = &self.acked;
         let news = found.into_iter().filter(|l| !acked.covers(l.origin, l.seq));
-        let mut news: Vec<_> = news.map(|l| (l.origin, l.seq, l.bytes)).collect();
+        // What is not in memory is named as large, never found.
+        let held = |l: Logged| Some((l.origin, l.seq, l.bytes.into_held()?));
+        let mut news: Vec<_> = news.filter_map(held).collect();
         while !news.is_empty() {
             let rest = news.split_off(news.len().min(MAX_TRANSACTIONS));
             let runs = runs(std::mem::replace(&mut news, rest));

@@ -112,6 +112,7 @@ fn nothing_read() -> Done {
 }
 
 fn logged(origin: u64, seq: u64, bytes: Vec<u8>) -> Logged {
+    let bytes = bytes.into();
     Logged { origin, seq, bytes }
 }
 

@@ -59,7 +59,7 @@ impl World {
             let Value::Blob(bytes) = &row[2] else {
                 panic!("a transaction without bytes");
             };
-            let (_, head) = peek(bytes).unwrap();
+            let (_, head) = peek(&bytes.clone().into()).unwrap();
             for (dep, needed) in head.deps {
                 let has = seen.get(&dep).copied().unwrap_or(0);
                 assert!(

@@ -185,11 +185,13 @@ async fn nothing_is_applied_from_a_frame_that_is_refused() {
     fill(&a, 0, 1);
     let (log, _) = a.store.log_after(&Frontier::default(), 0, 1 << 20).unwrap();
     let frame = |list: Vec<Logged>| {
-        let list = list.into_iter().map(|l| (l.origin, l.seq, l.bytes));
+        let list = list
+            .into_iter()
+            .map(|l| (l.origin, l.seq, l.bytes.into_held().unwrap()));
         Frame::Transactions(runs(list)).encode()
     };
     let mut unreadable = log.clone();
-    unreadable[1].bytes = vec![1, 2, 3];
+    unreadable[1].bytes = vec![1, 2, 3].into();
     let mut torn = frame(log.clone());
     let last = torn.len() - 1;
     torn.truncate(last);

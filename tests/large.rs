@@ -1,0 +1,77 @@
+//! What the largest transactions take of memory. A process of its own, whose memory is looked at.
+#![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
+
+use std::path::Path;
+
+use tutti::replica::value::Value;
+use tutti::store::{Store, StoreError};
+
+const TABLE: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, filler TEXT, n INTEGER)";
+/// How large a row is, in bytes.
+const ROW: i64 = 4_096;
+const MIB: i64 = 1 << 20;
+
+/// The most memory that this process ever held, in MiB.
+fn peak() -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    let kib: i64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    kib / 1_024
+}
+
+fn open(dir: &Path, number: u8) -> Store {
+    let store = Store::open(dir, [number; 16], u64::from(number)).unwrap();
+    store.migrate(&[TABLE]).unwrap();
+    store
+}
+
+fn write(store: &Store, mib: i64, filler: &str) -> Result<(), StoreError> {
+    let filler = filler.repeat(ROW as usize);
+    store.transact(|tx| {
+        for id in 0..mib * MIB / ROW {
+            let row = [id.into(), filler.as_str().into(), id.into()];
+            tx.execute("INSERT OR REPLACE INTO item VALUES (?, ?, ?)", &row)?;
+        }
+        Ok(())
+    })
+}
+
+/// Gives `to` the one transaction that it lacks, as a link does.
+fn deliver(to: &Store, from: &Store) {
+    let held = to.frontier();
+    let at = from.log_start(&held).unwrap();
+    let (_, large, _) = from.log_batch(&held, at, 1 << 18).unwrap();
+    let large = large.unwrap();
+    let begun = to.begin_partial(large.origin, large.seq, large.total, u64::MAX);
+    let mut partial = begun.unwrap();
+    while partial.what.held < large.total {
+        let held = partial.what.held;
+        let piece = from.log_piece(large, held, 1 << 20).unwrap();
+        partial.write(held, &piece).unwrap();
+    }
+    to.apply_partial(partial).unwrap();
+}
+
+#[test]
+fn a_transaction_of_200_mib_takes_a_fraction_of_it_in_memory_and_a_larger_one_is_refused() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (a, b) = (open(here.path(), 1), open(there.path(), 2));
+    write(&a, 200, "x").unwrap();
+    println!("written: {} MiB", peak());
+    deliver(&b, &a);
+    println!("applied: {} MiB", peak());
+    assert_eq!(a.digest().unwrap(), b.digest().unwrap());
+    // Written over again: what was before is held back, too.
+    let error = write(&a, 257, "y").unwrap_err();
+    assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
+    let count = a.read(|reader| reader.query("SELECT count(*) FROM item", &[]));
+    assert_eq!(count.unwrap(), [[Value::Integer(200 * MIB / ROW)]]);
+    println!("refused: {} MiB", peak());
+    let again = Store::open(here.path(), [1; 16], 3).unwrap();
+    assert_eq!(again.digest().unwrap(), b.digest().unwrap());
+    println!("opened again: {} MiB", peak());
+    assert!(peak() < 100, "{} MiB of memory", peak());
+}
