@@ -259,8 +259,16 @@ impl Store {
             return Err(StoreError::Peer("a snapshot that arrived damaged".into()));
         }
         let path = incoming.path;
+        // The disk writes while SQLite reads.
+        std::thread::scope(|scope| {
+            let synced = scope.spawn(|| incoming.file.sync_all());
+            inspect(&path)?;
+            let synced = synced
+                .join()
+                .unwrap_or_else(|_| Err(ErrorKind::Other.into()));
+            named(&path, synced)
+        })?;
         drop(incoming.file);
-        inspect(&path)?;
         let inner = &self.inner;
         let clock = self.writer()?.clock.clone();
         let shown = shown::Shared::default();

@@ -34,7 +34,7 @@ pub(super) async fn read_frame<S: AsyncRead>(
     if bytes.len() < length {
         return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
     }
-    Ok((stream, Frame::decode(&bytes)?))
+    Ok((stream, Frame::take(bytes)?))
 }
 
 pub(super) async fn write_frame<S: AsyncWrite>(
@@ -42,18 +42,21 @@ pub(super) async fn write_frame<S: AsyncWrite>(
     frame: Frame,
     mut pace: Pace,
 ) -> WriteResult<S> {
-    let mut bytes = frame.encode();
-    if pace.wants(bytes.len()) {
+    let (mut first, mut second) = frame.into_parts();
+    let size = first.len() + second.len();
+    if pace.wants(size) {
+        first.append(&mut second);
         let began = Instant::now();
-        let packed = Frame::pack(&bytes);
-        let size = packed.as_ref().map(Vec::len);
-        pace.packed(bytes.len(), size, began.elapsed());
-        bytes = packed.unwrap_or(bytes);
+        let packed = Frame::pack(&first);
+        let less = packed.as_ref().map(Vec::len);
+        pace.packed(size, less, began.elapsed());
+        first = packed.unwrap_or(first);
     }
     let began = Instant::now();
-    stream.write_all(&bytes).await?;
+    stream.write_all(&first).await?;
+    stream.write_all(&second).await?;
     stream.flush().await?;
-    pace.wrote(bytes.len(), began.elapsed());
+    pace.wrote(first.len() + second.len(), began.elapsed());
     Ok((stream, pace))
 }
 

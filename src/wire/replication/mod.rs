@@ -230,6 +230,36 @@ impl Frame {
         }
     }
 
+    /// Its bytes in two parts, the second of which is not copied where it is a piece of a
+    /// snapshot.
+    pub fn into_parts(self) -> (Vec<u8>, Vec<u8>) {
+        let Frame::SnapshotChunk { offset, bytes } = self else {
+            return (self.encode(), Vec::new());
+        };
+        let mut first = encode(8, &(offset, bytes.len()));
+        let length = (first.len() - 4 + bytes.len()) as u32;
+        first[..4].copy_from_slice(&length.to_be_bytes());
+        (first, bytes)
+    }
+
+    /// As [`Frame::decode`], of bytes that a piece of a snapshot may keep.
+    pub fn take(mut bytes: Vec<u8>) -> Result<Frame, FrameError> {
+        let piece = match bytes.split_first() {
+            Some((8, rest)) => postcard::take_from_bytes::<(u64, usize)>(rest).ok(),
+            _ => None,
+        };
+        match piece {
+            Some(((offset, length), rest)) if length > 0 && rest.len() == length => {
+                if offset.checked_add(length as u64).is_none() {
+                    return Err(FrameError::Order("a piece of a snapshot"));
+                }
+                bytes.drain(..bytes.len() - length);
+                Ok(Frame::SnapshotChunk { offset, bytes })
+            }
+            _ => Frame::decode(&bytes),
+        }
+    }
+
     /// The frame in `bytes`, which follow the length.
     pub fn decode(bytes: &[u8]) -> Result<Frame, FrameError> {
         match bytes.split_first() {

@@ -108,6 +108,8 @@ fn frames_survive_the_wire() {
         let length = check_length([bytes[0], bytes[1], bytes[2], bytes[3]]).unwrap();
         assert_eq!(length, bytes.len() - 4);
         assert_eq!(Frame::decode(&bytes[4..]).as_ref(), Ok(&frame));
+        let (first, second) = frame.clone().into_parts();
+        assert_eq!([first, second].concat(), bytes);
         if let Some(packed) = Frame::pack(&bytes) {
             assert!(packed.len() < bytes.len() && bytes.len() > 1_024);
             assert_eq!(Frame::decode(&packed[4..]), Ok(frame));
@@ -257,7 +259,8 @@ proptest! {
     fn any_bytes_decode_without_a_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..99),
     ) {
-        let _ = Frame::decode(&bytes);
+        let frame = Frame::decode(&bytes);
+        prop_assert_eq!(Frame::take(bytes), frame);
     }
 
     /// Real frames with some bytes changed, cut or doubled: whatever still decodes encodes to the
@@ -278,7 +281,9 @@ proptest! {
         if cut {
             bytes.truncate(keep.index(bytes.len()));
         }
-        if let Ok(frame) = Frame::decode(&bytes) {
+        let frame = Frame::decode(&bytes);
+        prop_assert_eq!(&Frame::take(bytes), &frame);
+        if let Ok(frame) = frame {
             prop_assert_eq!(Frame::decode(&frame.encode()[4..]), Ok(frame));
         }
     }

@@ -96,7 +96,7 @@ pub fn join(report: &mut Report) {
     let database = mesh.peers[0].database();
     let copies = on_disk();
     let (mut joins, mut copied) = (Vec::new(), Vec::new());
-    for round in 0..3 {
+    for round in 0..5 {
         let copy = copies.path().join(round.to_string());
         copied.push(seconds(|| {
             std::fs::copy(&database, &copy).unwrap();
