@@ -5,7 +5,10 @@
 #[path = "serve/peer.rs"]
 mod peer;
 
-use peer::{Cluster, KEY};
+use std::os::unix::fs::FileExt;
+
+use peer::{Cluster, KEY, Peer};
+use rusqlite::Connection;
 use serde_json::json;
 
 #[test]
@@ -143,4 +146,80 @@ fn a_changed_profile_is_in_use_at_once_and_named_until_all_peers_have_it() {
     // What is left out stays.
     b.set(json!({ "peer1": a.ip, "peer2": b.ip }));
     assert_eq!(b.get("/cluster")["profile"], "main-mode");
+}
+
+/// Writes nonsense over a part of a stopped system's database, in hundredths of its size.
+fn damage(peer: &Peer, from: u64, to: u64) {
+    let path = peer.database();
+    // Everything in the one file, nothing in its WAL.
+    let db = Connection::open(&path).unwrap();
+    let folded = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0));
+    assert_eq!(folded, Ok(0), "the checkpoint was kept from its end");
+    db.close().unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let size = file.metadata().unwrap().len();
+    let (from, to) = (size * from / 100, size * to / 100);
+    let nonsense = vec![0xa5; (to - from) as usize];
+    file.write_all_at(&nonsense, from).unwrap();
+}
+
+/// Rows that fill the file from about its tenth part on; what its log has of them comes after.
+fn import_much(peer: &Peer) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("item.db");
+    let sql = "CREATE TABLE item(id INTEGER PRIMARY KEY, text TEXT);
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
+        INSERT INTO item SELECT i, hex(randomblob(300)) FROM n;";
+    Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+    peer.import(&file);
+}
+
+#[test]
+fn a_member_whose_disk_damaged_its_database_gets_everything_back_from_the_others() {
+    let mut cluster = Cluster::start("damage");
+    cluster.form();
+    import_much(&cluster.peers[0]);
+    let digest = cluster.peers[0].get("/digest")["digest"].clone();
+    for peer in &cluster.peers {
+        peer.wait(|| peer.get("/digest")["digest"] == digest, "the import");
+    }
+
+    // Not a database any more: it is set aside when the service starts.
+    cluster.peers[1].stop();
+    damage(&cluster.peers[1], 0, 1);
+    cluster.peers[1].restart();
+    let b = &cluster.peers[1];
+    b.wait(|| b.get("/digest")["digest"] == digest, "its rows again");
+    assert_eq!(b.aside(), 1);
+    cluster.wait_active();
+
+    // Some pages of the table (here its log came first): met when somebody reads them, and the
+    // service restarts on a new database.
+    cluster.peers[2].stop();
+    damage(&cluster.peers[2], 36, 40);
+    cluster.peers[2].restart();
+    cluster.peers[2].try_get("/digest").unwrap_err();
+    assert_eq!(cluster.peers[2].exit_code(), Some(75));
+    cluster.peers[2].restart();
+    let c = &cluster.peers[2];
+    c.wait(|| c.get("/digest")["digest"] == digest, "its rows again");
+    assert_eq!(c.aside(), 1);
+    cluster.wait_active();
+    let row = json!({ "id": "1", "text": "after it" });
+    cluster.peers[2].post("/tables/note/rows", row);
+    let a = &cluster.peers[0];
+    a.wait(|| a.texts() == ["after it"], "a row of the rebuilt system");
+}
+
+#[test]
+fn a_system_alone_serves_what_can_be_read_of_a_damaged_database() {
+    let mut cluster = Cluster::start("alone");
+    import_much(&cluster.peers[0]);
+    cluster.peers[0].stop();
+    damage(&cluster.peers[0], 15, 20);
+    cluster.peers[0].restart();
+    let a = &cluster.peers[0];
+    a.try_get("/digest").unwrap_err();
+    assert_eq!(a.get("/cluster")["standing"], "standalone");
+    assert_eq!(a.aside(), 0);
 }

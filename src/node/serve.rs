@@ -20,6 +20,7 @@ use crate::web;
 use zeroize::Zeroizing;
 
 mod address;
+mod damage;
 mod http;
 mod keeping;
 pub mod links;
@@ -84,6 +85,7 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     tokio::spawn(tunnels::run(node.clone(), dirs.run.clone(), args.no_host));
     tokio::spawn(links::run(node.clone(), args.replication_port));
     tokio::spawn(keeping::run(node.clone()));
+    tokio::spawn(damage::run(node.clone()));
     tokio::spawn(time::run(node.clone()));
     tokio::spawn(follow_store(node.clone()));
     // Without systemd there is nobody to tell, which is fine.
@@ -129,8 +131,7 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
     };
     let node_id = node_id(&local)?;
     let identity = identity(&local, &name, &own)?;
-    let store = Store::open(&state, node_id, u64::from_be_bytes(random()))?;
-    store.migrate(TABLES)?;
+    let store = damage::open(&state, node_id, &local, &own)?;
     first_administrator(&store, &state)?;
     let node = Node::new(store, local, identity, name, own, state)?;
     first_cluster(&node)?;

@@ -57,6 +57,15 @@ fn ordered(file: &Connection) -> Result<Vec<(String, String)>, StoreError> {
 
 pub(super) fn import(store: &Store, path: &Path) -> Result<ImportReport, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    // What is wrong with the file is not wrong with our own.
+    let unreadable = |error: StoreError| match error {
+        StoreError::Corrupt(why) => StoreError::Refused(format!("{}: {why}", path.display())),
+        other => other,
+    };
+    load_all(store, path, flags).map_err(unreadable)
+}
+
+fn load_all(store: &Store, path: &Path, flags: OpenFlags) -> Result<ImportReport, StoreError> {
     let file = Connection::open_with_flags(path, flags)?;
     let tables = ordered(&file)?;
     for (_, sql) in &tables {

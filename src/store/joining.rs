@@ -311,7 +311,9 @@ impl Store {
         // Whether or not it worked: whatever is there now is opened again.
         let open = || {
             let (clock, shown) = (clock.clone(), inner.shown.clone());
-            Writer::open(&inner.path, inner.node, incarnation, clock, shown)
+            let mut new = Writer::open(&inner.path, inner.node, incarnation, clock, shown)?;
+            new.damage = inner.damage.clone();
+            Ok::<_, StoreError>(new)
         };
         match open() {
             Ok(new) => *writer = new,

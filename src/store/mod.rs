@@ -26,6 +26,7 @@ mod capture;
 mod carry;
 mod claim;
 mod clocks;
+mod damage;
 mod declare;
 mod digest;
 mod feed;
@@ -62,6 +63,7 @@ mod writer;
 pub mod administrators;
 pub mod local;
 
+pub use damage::set_aside;
 pub use feed::{Event, Subscription};
 pub use import::ImportReport;
 pub use inbox::{ConflictQuery, ConflictRow};
@@ -146,6 +148,9 @@ pub enum StoreError {
         /// Where it was seen.
         seq: u64,
     },
+    /// What lies on the disk is not what SQLite wrote there.
+    #[error("replicated.db is damaged on the disk ({0})")]
+    Corrupt(String),
     /// The database contradicts itself.
     #[error("replicated.db is damaged: {0}")]
     Damaged(String),
@@ -173,6 +178,9 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                StoreError::Corrupt(error.to_string())
+            }
             _ => StoreError::Sqlite(error),
         }
     }
@@ -229,6 +237,7 @@ struct Inner {
     clock_bound: AtomicU64,
     transfers: snapshot::Transfers,
     inbox: Mutex<bound::Size>,
+    damage: damage::Damage,
 }
 
 /// One replicated table, as shown to people.
@@ -263,6 +272,7 @@ impl Store {
         snapshot::sweep(&path);
         let shown = shown::Shared::default();
         let writer = Writer::open(&path, node, incarnation, clock, Arc::clone(&shown))?;
+        let damage = writer.damage.clone();
         let marked = retention::load_marked(&writer.db)?;
         let store = Store {
             inner: Arc::new(Inner {
@@ -286,6 +296,7 @@ impl Store {
                 clock_bound: AtomicU64::new(BOUND_MS),
                 transfers: snapshot::Transfers::default(),
                 inbox: Mutex::default(),
+                damage,
             }),
         };
         store.flush()?;
@@ -400,13 +411,14 @@ impl Store {
             Some(connection) => connection,
             None => self.open_reader()?,
         };
-        connection.execute_batch("BEGIN")?;
+        let begun = connection.execute_batch("BEGIN");
+        self.inner.damage.note(begun.map_err(StoreError::from))?;
         let result = work(&Reader {
             connection: &connection,
         });
         connection.execute_batch("ROLLBACK")?;
         lock(&self.inner.readers).push(connection);
-        result
+        self.inner.damage.note(result)
     }
 
     fn open_reader(&self) -> Result<Connection, StoreError> {

@@ -57,6 +57,7 @@ fn pair(sql: &[&str]) -> (Peer, Peer) {
     (a, b)
 }
 
+mod damage;
 mod declare;
 mod feed;
 mod full;

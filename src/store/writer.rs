@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::capture::{self, Capture, Collected, Shared};
+use super::damage::Damage;
 use super::log;
 use super::memory::{Memory, parked};
 use super::schema::{Table, touched};
@@ -41,6 +42,8 @@ pub(super) struct Writer {
     pub memory: Memory,
     /// The memory does not fit the database any more: something failed half-way.
     stale: bool,
+    /// Told of what SQLite finds wrong with the file.
+    pub damage: Damage,
     mode: Mode,
     /// What our last transaction told of others.
     told: BTreeMap<Incarnation, u64>,
@@ -93,6 +96,7 @@ impl Writer {
             tables: Vec::new(),
             memory: Memory::default(),
             stale: true,
+            damage: Damage::default(),
             mode: Mode::Local,
             told: BTreeMap::new(),
             hlc: Hlc::default(),
@@ -208,7 +212,9 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let begin = |db: &Connection| db.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
+        self.damage
+            .note(begin(&self.db).map_err(StoreError::from))?;
         let result = work(self).and_then(|value| {
             self.db.prepare_cached("COMMIT")?.execute([])?;
             Ok(value)
@@ -216,7 +222,7 @@ impl Writer {
         if result.is_err() && !self.db.is_autocommit() {
             self.db.execute_batch("ROLLBACK")?;
         }
-        result
+        self.damage.note(result)
     }
 
     /// Logs our next transaction.

@@ -214,8 +214,12 @@ impl Peer {
         serde_json::from_str(body).map_err(|error| format!("{error}: {body}"))
     }
 
+    pub fn try_get(&self, path: &str) -> Result<Value, String> {
+        self.call("GET", path, &Value::Null)
+    }
+
     pub fn get(&self, path: &str) -> Value {
-        self.call("GET", path, &Value::Null).unwrap()
+        self.try_get(path).unwrap()
     }
 
     pub fn post(&self, path: &str, body: Value) {
@@ -292,13 +296,23 @@ impl Peer {
         }
     }
 
+    /// How many databases lie beside the present one under names that start so.
+    fn named(&self, start: &str) -> usize {
+        let files = std::fs::read_dir(self.dir.join("state/serve")).unwrap();
+        let names = files.flatten().map(|file| file.file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        names
+            .filter(|name| name.starts_with(start) && name.ends_with(".db"))
+            .count()
+    }
+
     pub fn has_backup(&self) -> bool {
-        let files = std::fs::read_dir(self.dir.join("state/serve"))
-            .unwrap()
-            .flatten();
-        files
-            .into_iter()
-            .any(|file| file.file_name().to_string_lossy().starts_with("backup-"))
+        self.named("backup-") > 0
+    }
+
+    /// How many damaged databases are kept.
+    pub fn aside(&self) -> usize {
+        self.named("damaged-")
     }
 
     pub fn peers_file(&self) -> PathBuf {

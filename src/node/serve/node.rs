@@ -376,7 +376,8 @@ impl Node {
     }
 }
 
-fn load(local: &Local) -> Result<Cluster, StoreError> {
+/// The cluster as it was saved.
+pub(super) fn load(local: &Local) -> Result<Cluster, StoreError> {
     let fields = local.value("cluster_fields")?;
     let key = local.value("cluster_key")?;
     let id = local.value("cluster_id")?;

@@ -1,0 +1,75 @@
+//! Pages that hold something else than SQLite wrote.
+
+use std::os::unix::fs::FileExt;
+
+use super::*;
+use crate::store::damage::set_aside;
+
+/// A store of some size, closed; its file.
+fn closed(rows: i64) -> (Peer, std::path::PathBuf) {
+    let a = peer(1);
+    a.store.declare(ITEM).unwrap();
+    let fill = |tx: &mut Tx<'_>| {
+        for id in 0..rows {
+            let row = [id.into(), "x".repeat(900).into(), Null];
+            tx.execute("INSERT INTO item VALUES (?, ?, ?)", &row)?;
+        }
+        Ok(())
+    };
+    a.store.transact(fill).unwrap();
+    let path = a.dir.path().join("replicated.db");
+    let Peer { store, dir } = a;
+    drop(store);
+    // Whoever opens it last folds the WAL in.
+    let store = Store::open(dir.path(), [1; 16], 50).unwrap();
+    (Peer { store, dir }, path)
+}
+
+fn overwrite(path: &Path, from: u64, to: u64) {
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&vec![0xa5; (to - from) as usize], from)
+        .unwrap();
+}
+
+#[test]
+fn a_damaged_page_is_named_by_whoever_meets_it_and_told_to_the_node() {
+    let (Peer { store, dir }, path) = closed(2_000);
+    drop(store);
+    let size = std::fs::metadata(&path).unwrap().len();
+    overwrite(&path, size / 4, size / 4 * 3);
+    let store = Store::open(dir.path(), [1; 16], 51).unwrap();
+    assert_eq!(*store.damage().borrow(), None);
+    let result = store.read(|reader| reader.query("SELECT count(a), max(b) FROM item", &[]));
+    assert!(matches!(result, Err(StoreError::Corrupt(_))), "{result:?}");
+    assert!(store.damage().borrow().is_some());
+}
+
+#[test]
+fn a_file_that_is_no_database_is_set_aside_and_a_new_one_takes_its_place() {
+    let (Peer { store, dir }, path) = closed(10);
+    drop(store);
+    overwrite(&path, 0, 100);
+    let Err(error) = Store::open(dir.path(), [1; 16], 51) else {
+        panic!("opened");
+    };
+    assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+    let before = set_aside(dir.path(), 1).unwrap();
+    let store = Store::open(dir.path(), [1; 16], 52).unwrap();
+    assert_eq!(store.tables().unwrap(), []);
+    drop(store);
+    // Of several only the last is kept: the disk is for what is in use.
+    let after = set_aside(dir.path(), 2).unwrap();
+    assert!(!before.exists() && after.exists());
+}
+
+#[test]
+fn a_damaged_file_that_is_imported_damages_nothing_here() {
+    let (Peer { store, dir }, path) = closed(2_000);
+    drop(store);
+    overwrite(&path, 0, 100);
+    let b = peer(2);
+    let error = b.store.import(&path).unwrap_err();
+    assert!(matches!(error, StoreError::Refused(_)), "{error}");
+    assert_eq!(*b.store.damage().borrow(), None);
+    drop(dir);
+}
