@@ -1,6 +1,7 @@
 //! Three real `tutti serve` processes on loopback form a cluster in the printed order, replicate,
 //! and survive a restart. Only `ike` is a stand-in: a socket that reports tunnels with pins, as
 //! the real one does; everything behind it, TLS pins included, is the product.
+#![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
 
 #[path = "serve/peer.rs"]
 mod peer;
