@@ -45,6 +45,8 @@ pub struct LinkState {
     pub live: bool,
     /// Clock offset, milliseconds.
     pub clock_offset_ms: i64,
+    /// Whether the peer says that its clock is synchronized, once a ping was answered.
+    pub synchronized: Option<bool>,
     /// Whose clock is to yield, once a ping was answered.
     pub skew: Option<Skew>,
     /// Round-trip, microseconds.

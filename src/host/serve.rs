@@ -71,7 +71,7 @@ async fn converse(
         let _held = turn.lock().await;
         let done = tokio::task::spawn_blocking(move || perform(&place, &request)).await;
         let reply = match done {
-            Ok(Ok(())) => HostReply::Done,
+            Ok(Ok(reply)) => reply,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a host request failed");
                 HostReply::Failed(error.to_string())
@@ -84,8 +84,17 @@ async fn converse(
 }
 
 /// Performs one request.
-fn perform(place: &Place, request: &HostRequest) -> Result<(), HostError> {
+fn perform(place: &Place, request: &HostRequest) -> Result<HostReply, HostError> {
+    if matches!(request, HostRequest::Read) {
+        let kept = Kept::load(place)?;
+        return Ok(HostReply::Settings(kept.system.map(Box::new)));
+    }
+    act(place, request).map(|()| HostReply::Done)
+}
+
+fn act(place: &Place, request: &HostRequest) -> Result<(), HostError> {
     match request {
+        HostRequest::Read => Ok(()),
         HostRequest::Apply(system) => first_boot::change(place, system),
         HostRequest::SetPeers(peers) => {
             keep::store_peers(place, peers.as_ref())?;

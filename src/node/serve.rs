@@ -14,19 +14,23 @@ use super::Dirs;
 use crate::cluster::Change;
 use crate::settings::file::ClusterFields;
 use crate::store::administrators::{self, Administrator};
-use crate::store::{Store, local::Local};
+use crate::store::{Store, api_tokens, local::Local};
 use crate::tls::Identity;
 use crate::web;
 use zeroize::Zeroizing;
 
 mod address;
 mod damage;
+pub mod host;
 mod http;
 mod keeping;
 pub mod links;
 pub mod node;
-mod time;
+pub mod time;
+pub mod traffic;
 mod tunnels;
+pub mod view;
+mod watch;
 
 use node::{Node, random};
 
@@ -62,7 +66,7 @@ type Failure = Box<dyn std::error::Error>;
 const NOTES: &str = "CREATE TABLE note (id TEXT PRIMARY KEY NOT NULL, text TEXT)";
 
 /// The replicated tables that this software brings; peers compare them.
-const TABLES: &[&str] = &[administrators::TABLE, NOTES];
+const TABLES: &[&str] = &[administrators::TABLE, api_tokens::TABLE, NOTES];
 
 /// Runs the role until it is stopped.
 pub fn run(dirs: &Dirs, args: Args) -> Result<(), Failure> {
@@ -87,6 +91,8 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     tokio::spawn(keeping::run(node.clone()));
     tokio::spawn(damage::run(node.clone()));
     tokio::spawn(time::run(node.clone()));
+    tokio::spawn(watch::run(node.clone()));
+    tokio::spawn(traffic::run(node.clone()));
     tokio::spawn(follow_store(node.clone()));
     // Without systemd there is nobody to tell, which is fine.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -134,6 +140,7 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
     let store = damage::open(&state, node_id, &local, &own)?;
     first_administrator(&store, &state)?;
     let node = Node::new(store, local, identity, name, own, state)?;
+    node.run.get_or_init(|| dirs.run.clone());
     first_cluster(&node)?;
     Ok(node)
 }

@@ -18,6 +18,8 @@ pub enum HostRequest {
     Reboot,
     /// Switches the machine off.
     PowerOff,
+    /// Tells the settings as kept.
+    Read,
 }
 
 /// `host`'s answer.
@@ -27,4 +29,6 @@ pub enum HostReply {
     Done,
     /// Refused or failed, in words.
     Failed(String),
+    /// The settings; `None` before the first setup.
+    Settings(Option<Box<System>>),
 }

@@ -20,17 +20,7 @@ pub struct Local {
 impl Local {
     /// Opens or creates the file with mode 0600.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        // Made before SQLite sees it, so that it never stands with wider permissions; its
-        // journal takes over the mode of the database.
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|source| StoreError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+        make_private(path)?;
         let connection = Connection::open(path)?;
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;
@@ -76,6 +66,20 @@ impl Local {
         transaction.commit()?;
         Ok(())
     }
+}
+
+/// Made before SQLite sees it, so that it never stands with wider permissions; its journal takes
+/// over the mode of the database.
+pub(super) fn make_private(path: &Path) -> Result<(), StoreError> {
+    let opened = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
+    opened.map(drop).map_err(|source| StoreError::Io {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]

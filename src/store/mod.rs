@@ -61,6 +61,8 @@ mod waiting;
 mod writer;
 
 pub mod administrators;
+pub mod api_tokens;
+pub mod events;
 pub mod local;
 
 pub use damage::set_aside;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrStorage, bind,
-    getsockname, listen, sendmsg, setsockopt, socket, sockopt,
+    getsockname, getsockopt, listen, sendmsg, setsockopt, socket, sockopt,
 };
 
 /// The first inherited descriptor (sd_listen_fds(3)).
@@ -53,6 +53,40 @@ pub fn inherited_listener(name: &str) -> io::Result<Option<TcpListener>> {
     let listener = TcpListener::from(fd);
     listener.set_nonblocking(true)?;
     Ok(Some(listener))
+}
+
+/// The path MTU to a peer that the kernel knows, in octets: of the route, until something smaller
+/// was met.
+pub fn path_mtu(local: IpAddr, peer: IpAddr) -> io::Result<u32> {
+    // Connecting a UDP socket sends nothing.
+    let socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
+    socket.connect(SocketAddr::new(peer, 500))?;
+    let mtu = match peer {
+        IpAddr::V4(_) => getsockopt(&socket, sockopt::IpMtu)?,
+        IpAddr::V6(_) => ipv6_mtu(&socket)?,
+    };
+    u32::try_from(mtu).map_err(io::Error::other)
+}
+
+/// The path MTU of a connected IPv6 socket (ipv6(7)), for which nix has no name.
+fn ipv6_mtu(socket: &UdpSocket) -> io::Result<libc::c_int> {
+    let mut mtu: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the descriptor is open, and the kernel writes at most `size` octets, which is what
+    // `mtu` has.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU,
+            (&raw mut mtu).cast(),
+            &raw mut size,
+        )
+    };
+    match result {
+        0 => Ok(mtu),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A UDP socket that systemd passed, set non-blocking for tokio.
@@ -186,6 +220,14 @@ mod tests {
             send_from(&sender, local, to, b"hello").unwrap();
             let (_, from) = receiver.recv_from(&mut [0; 16]).unwrap();
             assert_eq!(from.ip(), local);
+        }
+    }
+
+    #[test]
+    fn the_kernel_knows_the_path_mtu_of_both_families() {
+        for loopback in ["127.0.0.1", "::1"] {
+            let loopback: IpAddr = loopback.parse().unwrap();
+            assert!(path_mtu(loopback, loopback).unwrap() >= 1280);
         }
     }
 

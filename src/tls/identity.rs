@@ -2,6 +2,8 @@
 
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde::Serialize;
+use x509_parser::extensions::GeneralName;
 use zeroize::Zeroizing;
 
 use super::{TlsError, digest};
@@ -50,6 +52,66 @@ impl Identity {
             key.into(),
         ))
     }
+}
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// Whose it is.
+    pub subject: String,
+    /// Who made it.
+    pub issuer: String,
+    /// What browsers may call it.
+    pub names: Vec<String>,
+    /// Its serial number.
+    pub serial: String,
+    /// From when, seconds since 1970.
+    pub not_before: i64,
+    /// Until when, seconds since 1970.
+    pub not_after: i64,
+    /// SHA-256 of it, in pairs of hexadecimal digits.
+    pub fingerprint: String,
+    /// It, in PEM form.
+    pub pem: String,
+}
+
+impl Identity {
+    /// What its certificate says, for people.
+    pub fn facts(&self) -> Option<Facts> {
+        let (_, parsed) = x509_parser::parse_x509_certificate(&self.certificate).ok()?;
+        let names = parsed.subject_alternative_name().ok().flatten();
+        let names = names.iter().flat_map(|names| &names.value.general_names);
+        let pairs: Vec<String> = self.digest().iter().map(|b| format!("{b:02X}")).collect();
+        Some(Facts {
+            subject: parsed.subject().to_string(),
+            issuer: parsed.issuer().to_string(),
+            names: names.map(plain_name).collect(),
+            serial: parsed.raw_serial_as_string(),
+            not_before: parsed.validity().not_before.timestamp(),
+            not_after: parsed.validity().not_after.timestamp(),
+            fingerprint: pairs.join(":"),
+            pem: pem_text(&self.certificate),
+        })
+    }
+}
+
+fn plain_name(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::DNSName(name) => (*name).to_owned(),
+        GeneralName::IPAddress(bytes) => match (<[u8; 4]>::try_from(*bytes), *bytes) {
+            (Ok(four), _) => std::net::Ipv4Addr::from(four).to_string(),
+            (_, sixteen) => <[u8; 16]>::try_from(sixteen).map_or_else(
+                |_| "an unreadable address".into(),
+                |bytes| std::net::Ipv6Addr::from(bytes).to_string(),
+            ),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// PEM form (RFC 7468) of a certificate.
+fn pem_text(der: &[u8]) -> String {
+    pem::encode(&pem::Pem::new("CERTIFICATE", der))
 }
 
 impl std::fmt::Debug for Identity {

@@ -13,8 +13,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::cluster_page::chosen;
+use super::cluster_page::{chosen, save_change};
 use super::guard::{Caller, refuse};
+use super::record::{Done, Why};
 use super::{Web, conflicts, rows, session};
 use crate::cluster::{Change, Field, PemChange, Problem, check_key, key_from_random};
 use crate::node::serve::node::{ClusterView, SaveError, VERSION, hex, random};
@@ -45,8 +46,12 @@ pub fn router() -> Router<Web> {
             post(import).layer(DefaultBodyLimit::disable()),
         )
         .merge(conflicts::api())
+        .merge(super::log_page::api())
+        .merge(super::accounts::api())
         .route("/digest", get(digest))
-        .route("/restart", post(restart))
+        .merge(super::restart::api())
+        .merge(super::status::api())
+        .merge(super::system_pages::api())
         .route("/password", put(password))
 }
 
@@ -75,6 +80,8 @@ fn failed(error: &StoreError) -> Response {
 }
 
 type Answer = Result<Json<Value>, Response>;
+/// An answer with the words of the event log.
+type Recorded = Result<Response, Response>;
 
 async fn status(State(web): State<Web>) -> Answer {
     let (origins, transactions) = blocking(&web, |store| Ok(store.frontier_summary())).await?;
@@ -147,34 +154,29 @@ impl ClusterBody {
     }
 }
 
-async fn put_cluster(State(web): State<Web>, Json(body): Json<ClusterBody>) -> Answer {
+async fn put_cluster(State(web): State<Web>, Json(body): Json<ClusterBody>) -> Recorded {
     match body.change() {
         Ok(change) => save(&web, change).await,
         Err(problem) => Err(unacceptable(&[problem])),
     }
 }
 
-async fn clear_cluster(State(web): State<Web>) -> Answer {
+async fn clear_cluster(State(web): State<Web>) -> Recorded {
     save(&web, Change::clear()).await
 }
 
 fn unacceptable(problems: &[Problem]) -> Response {
     let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let body = json!({ "error": words.join("; "), "problems": problems });
-    (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+    let why = Extension(Why(words.join("; ")));
+    (StatusCode::UNPROCESSABLE_ENTITY, why, Json(body)).into_response()
 }
 
-async fn save(web: &Web, change: Change) -> Answer {
-    let node = web.node.clone();
-    let saved = tokio::task::spawn_blocking(move || node.save(&change)).await;
-    match saved {
-        Ok(Ok(())) => Ok(Json(cluster_json(&web.node.view()))),
-        Ok(Err(SaveError::Fields(problems))) => Err(unacceptable(&problems)),
-        Ok(Err(SaveError::Store(error))) => Err(failed(&error)),
-        Err(_) => Err(refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "an internal task failed",
-        )),
+async fn save(web: &Web, change: Change) -> Recorded {
+    match save_change(web, change).await {
+        Ok(done) => Ok(done.with(Json(cluster_json(&web.node.view())))),
+        Err(SaveError::Fields(problems)) => Err(unacceptable(&problems)),
+        Err(SaveError::Store(error)) => Err(failed(&error)),
     }
 }
 
@@ -198,6 +200,12 @@ async fn peers(State(web): State<Web>) -> Json<Value> {
                 "name": peer.name,
                 "tunnel": peer.tunnel,
                 "spis": peer.spis,
+                "own": peer.own,
+                "version": peer.version,
+                "clock_offset_ms": peer.clock_offset_ms,
+                "received_bytes": peer.octets.0,
+                "sent_bytes": peer.octets.1,
+                "advice": peer.state.as_ref().and_then(crate::cluster::advice),
                 "round_trip_ms": peer.round_trip_ms,
                 "behind": peer.behind,
                 "last_error": peer.error,
@@ -222,10 +230,11 @@ struct Declaration {
     keys: Keys,
 }
 
-async fn declare(State(web): State<Web>, Json(body): Json<Declaration>) -> Answer {
+async fn declare(State(web): State<Web>, Json(body): Json<Declaration>) -> Recorded {
+    let done = Done::change("Tables declared", "", &body.sql);
     let work = move |store: &Store| store.declare_script(&body.sql, body.keys);
     let declared = blocking(&web, work).await?;
-    Ok(Json(json!({ "declared": declared })))
+    Ok(done.with(Json(json!({ "declared": declared }))))
 }
 
 #[derive(Deserialize)]
@@ -258,21 +267,20 @@ async fn write_row(
     State(web): State<Web>,
     Path(name): Path<String>,
     Json(row): Json<Map<String, Value>>,
-) -> Answer {
-    blocking(&web, move |store| {
-        rows::write(store, &rows::table(store, &name)?, &row)
-    })
-    .await?;
-    Ok(Json(json!({ "written": true })))
+) -> Recorded {
+    let work = move |store: &Store| rows::write_recorded(store, &name, &row);
+    let done = blocking(&web, work).await?;
+    Ok(done.with(Json(json!({ "written": true }))))
 }
 
 async fn delete_row(
     State(web): State<Web>,
     Path(name): Path<String>,
     Json(key): Json<Map<String, Value>>,
-) -> Answer {
-    let work = move |store: &Store| rows::delete(store, &rows::table(store, &name)?, &key);
-    Ok(Json(json!({ "deleted": blocking(&web, work).await? })))
+) -> Recorded {
+    let work = move |store: &Store| rows::delete_recorded(store, &name, &key);
+    let (deleted, done) = blocking(&web, work).await?;
+    Ok(done.with(Json(json!({ "deleted": deleted }))))
 }
 
 /// Takes an SQLite file as the body, so that nobody needs to share a file system with `serve`.
@@ -327,11 +335,6 @@ async fn digest(State(web): State<Web>) -> Answer {
     })))
 }
 
-async fn restart(State(web): State<Web>) -> Json<Value> {
-    web.node.stop.send_replace(true);
-    Json(json!({ "restarting": true }))
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewPassword {
@@ -344,10 +347,15 @@ async fn password(
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,
     Json(body): Json<NewPassword>,
-) -> Answer {
-    let name = body.name.unwrap_or(caller.name);
+) -> Result<Response, Response> {
+    let name = body.name.unwrap_or_else(|| caller.name.clone());
+    if caller.reads_only && name != caller.name {
+        let words = "this account changes only its own password";
+        return Err(refuse(StatusCode::FORBIDDEN, words));
+    }
+    let done = Done::change(format!("Password of {name} changed"), "", "");
     change_password(&web, name, body.password).await?;
-    Ok(Json(json!({ "changed": true })))
+    Ok(done.with(Json(json!({ "changed": true }))))
 }
 
 /// Sets a password, which also ends all sessions that began with the old one.

@@ -3,15 +3,17 @@
 
 use axum::Router;
 use axum::extract::{Extension, Form, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::guard::Caller;
-use super::{Web, pages, picture};
+use super::record::{Done, Why};
+use super::{Web, pages, picture, status};
 use crate::cluster::{Authentication, Change, Choice, Field, PemChange, Problem};
-use crate::node::serve::node::{ClusterView, SaveError};
+use crate::node::serve::node::{Cluster, ClusterView, SaveError, hex};
+use crate::store::StoreError;
 use zeroize::Zeroizing;
 
 /// The routes.
@@ -62,6 +64,77 @@ impl Typed {
     }
 }
 
+/// What an operator sees of the saved fields, for the event log. Secrets are told by a part of
+/// their digest: enough to see that they changed.
+fn described(cluster: &Cluster) -> Vec<(&'static str, String)> {
+    let secret = |text: &str| match text.is_empty() {
+        true => String::new(),
+        false => {
+            let digest = hex(&crate::tls::digest(text.as_bytes()));
+            format!("(not shown, {})", &digest[..6])
+        }
+    };
+    let fields = &cluster.fields;
+    let address = |index: usize| fields.peers[index].map(|ip| ip.to_string());
+    let pem = &cluster.pem;
+    let key = cluster.key.as_ref().map_or("", |key| key.as_str());
+    let mut all = vec![(
+        Field::Key.label(),
+        if key.is_empty() { "" } else { "set" }.to_owned(),
+    )];
+    for (index, field) in Field::PEERS.into_iter().enumerate() {
+        all.push((field.label(), address(index).unwrap_or_default()));
+    }
+    all.push((Field::Profile.label(), fields.profile.words().into()));
+    all.push((
+        Field::Authentication.label(),
+        fields.authentication.words().into(),
+    ));
+    all.push((
+        Field::AdditionalKeyExchange.label(),
+        fields.additional.words().into(),
+    ));
+    all.push((Field::Certificate.label(), secret(&pem.certificate)));
+    all.push((Field::Authorities.label(), secret(&pem.authorities)));
+    all.push((
+        Field::RevocationLists.label(),
+        secret(&pem.revocation_lists),
+    ));
+    all
+}
+
+/// Judges and saves the fields; for the event log, what changed.
+pub async fn save_change(web: &Web, change: Change) -> Result<Done, SaveError> {
+    let node = web.node.clone();
+    let before = node.cluster.borrow().clone();
+    let saved = tokio::task::spawn_blocking(move || node.save(&change)).await;
+    saved
+        .map_err(|_| SaveError::Store(StoreError::Refused("an internal task failed".into())))??;
+    let after = web.node.cluster.borrow().clone();
+    let (old, new) = (described(&before), described(&after));
+    let (mut was, mut is) = (Vec::new(), Vec::new());
+    for ((label, old), (_, new)) in old.into_iter().zip(new) {
+        if old != new {
+            was.push(format!(
+                "{label}: {}",
+                if old.is_empty() { "blank" } else { &old }
+            ));
+            is.push(format!(
+                "{label}: {}",
+                if new.is_empty() { "blank" } else { &new }
+            ));
+        }
+    }
+    if before.key.is_some() && after.key.is_some() && before.key != after.key {
+        is.push(format!("{}: a new one", Field::Key.label()));
+    }
+    Ok(Done::change(
+        "Cluster fields saved",
+        was.join(", "),
+        is.join(", "),
+    ))
+}
+
 /// One of few by its name; none stays none.
 pub fn chosen<T: Choice>(field: Field, name: Option<&str>) -> Result<Option<T>, Problem> {
     let Some(name) = name else { return Ok(None) };
@@ -73,7 +146,7 @@ pub fn chosen<T: Choice>(field: Field, name: Option<&str>) -> Result<Option<T>, 
 }
 
 async fn show(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
-    render(&web, &caller, None, &[], "")
+    render(&web, &caller, None, &[], "").await
 }
 
 async fn save(
@@ -83,28 +156,24 @@ async fn save(
 ) -> Response {
     let change = match typed.change() {
         Ok(change) => change,
-        Err(problem) => return render(&web, &caller, Some(&typed), &[problem], ""),
+        Err(problem) => return render(&web, &caller, Some(&typed), &[problem], "").await,
     };
-    let node = web.node.clone();
-    let saved = tokio::task::spawn_blocking(move || node.save(&change)).await;
-    match saved {
-        Ok(Ok(())) => render(
-            &web,
-            &caller,
-            None,
-            &[],
-            "Saved: the cluster fields are in use.",
-        ),
-        Ok(Err(SaveError::Fields(problems))) => render(&web, &caller, Some(&typed), &problems, ""),
-        Ok(Err(SaveError::Store(error))) => {
-            let problem = Problem::new(Field::Key, error.to_string());
-            render(&web, &caller, Some(&typed), &[problem], "")
+    match save_change(&web, change).await {
+        Ok(done) => {
+            let words = "Saved: the cluster fields are in use.";
+            done.with(render(&web, &caller, None, &[], words).await)
         }
-        Err(_) => pages::not_found().await,
+        Err(SaveError::Fields(problems)) => {
+            render(&web, &caller, Some(&typed), &problems, "").await
+        }
+        Err(SaveError::Store(error)) => {
+            let problem = Problem::new(Field::Key, error.to_string());
+            render(&web, &caller, Some(&typed), &[problem], "").await
+        }
     }
 }
 
-fn render(
+async fn render(
     web: &Web,
     caller: &Caller,
     typed: Option<&Typed>,
@@ -112,6 +181,7 @@ fn render(
     saved: &str,
 ) -> Response {
     let view = web.node.view();
+    let checks = status::prerequisites(web).await;
     let message = |field: Field| {
         let found = problems.iter().find(|problem| problem.field == field);
         found.map(|problem| problem.message.clone())
@@ -156,8 +226,14 @@ fn render(
         "id": view.id,
         "picture": picture::cluster(&view),
         "own": web.node.own,
+        "groups": status::grouped(&checks, &view),
     });
-    pages::page(web, caller, "clustering.html", "clustering", context)
+    let page = pages::page(web, caller, "clustering.html", "clustering", context);
+    if problems.is_empty() {
+        return page;
+    }
+    let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    (Extension(Why(words.join("; "))), page).into_response()
 }
 
 type Message<'a> = &'a dyn Fn(Field) -> Option<String>;

@@ -1,13 +1,14 @@
 //! *Status > Conflicts*: the conflict inbox, on a page and by REST.
 
 use axum::extract::{Extension, Path, Query, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::guard::{Caller, refuse};
+use super::record::Done;
 use super::{Web, api, pages, rows};
 use crate::node::serve::node::hex;
 use crate::store::{ConflictQuery, ConflictRow, Store, StoreError};
@@ -109,13 +110,14 @@ fn shown(row: &ConflictRow) -> Value {
 }
 
 async fn act(State(web): State<Web>, Path((id, act)): Path<(String, String)>) -> Response {
+    let done = Done::change(format!("Conflict {id}: {act}"), "", "");
     let work = move |store: &Store| match act.as_str() {
         "restore" => store.restore_conflict(&id_of(&id)?),
         "dismiss" => store.dismiss_conflict(&id_of(&id)?),
         _ => Err(StoreError::Refused("restore or dismiss".into())),
     };
     match api::blocking(&web, work).await {
-        Ok(()) => Redirect::to("/status/conflicts").into_response(),
+        Ok(()) => done.then("/status/conflicts"),
         Err(response) => response,
     }
 }
@@ -159,12 +161,14 @@ fn object(row: &ConflictRow) -> Value {
     })
 }
 
-async fn restore(State(web): State<Web>, Path(id): Path<String>) -> Answer {
+async fn restore(State(web): State<Web>, Path(id): Path<String>) -> Result<Response, Response> {
+    let done = Done::change(format!("Conflict {id}: restore"), "", "");
     api::blocking(&web, move |store| store.restore_conflict(&id_of(&id)?)).await?;
-    Ok(Json(json!({ "restored": true })))
+    Ok(done.with(Json(json!({ "restored": true }))))
 }
 
-async fn dismiss(State(web): State<Web>, Path(id): Path<String>) -> Answer {
+async fn dismiss(State(web): State<Web>, Path(id): Path<String>) -> Result<Response, Response> {
+    let done = Done::change(format!("Conflict {id}: dismiss"), "", "");
     api::blocking(&web, move |store| store.dismiss_conflict(&id_of(&id)?)).await?;
-    Ok(Json(json!({ "dismissed": true })))
+    Ok(done.with(Json(json!({ "dismissed": true }))))
 }

@@ -5,12 +5,13 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{Extension, IntoResponse, Redirect, Response};
 use serde_json::json;
 
+use super::record::Why;
 use super::session::{self, Verdict};
-use super::{Origin, Web};
-use crate::store::administrators;
+use super::{Origin, Web, tokens};
+use crate::store::administrators::{self, Administrator};
 
 /// The caller of a request, as handlers see it.
 #[derive(Clone, Debug)]
@@ -19,126 +20,158 @@ pub struct Caller {
     pub name: String,
     /// The token that this session's forms carry; empty without a session.
     pub csrf: String,
+    /// Whether it only reads.
+    pub reads_only: bool,
+    /// Whether its password is a default one, to be changed before anything else.
+    change_password: bool,
 }
 
-/// Where a default password is changed, the only thing an account with one may do.
+/// The only paths for an account with a default password, and the only ones where an account that
+/// only reads changes something: its own password.
 const PASSWORD: &str = "/api/v1/password";
+const PASSWORD_PAGE: &str = "/account/password";
 const CHANGE_FIRST: &str = "change the default password first: PUT /api/v1/password";
 
 /// Longest form that is looked into for its token.
 const FORM_MAX: usize = super::BODY_MAX;
 
-/// Lets a request pass with its [`Caller`], or answers it.
+/// Lets a request pass with its [`Caller`], or answers it. The one gate: who it is, whether a
+/// default password stands in the way, whether it may change anything, and whether a browser's
+/// form is one of ours.
 pub async fn require(State(web): State<Web>, request: Request, next: Next) -> Response {
-    let path = request.uri().path().to_owned();
-    let api = path.starts_with("/api/");
-    let Some(origin) = request.extensions().get::<Origin>().copied() else {
-        return refuse(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "a request without an origin",
-        );
+    let origin = request.extensions().get::<Origin>().copied();
+    // Copied, because a request's body may not be held over an await.
+    let asked = Asked {
+        headers: request.headers().clone(),
+        safe: is_safe(request.method()),
+        api: is_api(request.uri().path()),
     };
-    if let Origin::Local(user) = origin {
-        if user != 0 && user != crate::sys::user::own_user_id() {
-            return refuse(StatusCode::FORBIDDEN, "only root may use the local socket");
-        }
-        let name = format!("local user {user}");
-        return pass(
-            request,
-            next,
-            Caller {
-                name,
-                csrf: String::new(),
-            },
-        )
-        .await;
-    }
-    let safe = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !safe && from_elsewhere(request.headers()) {
-        return refuse(StatusCode::FORBIDDEN, "a request sent by another site");
-    }
-    if let Some((name, password)) = basic(request.headers()).filter(|_| api) {
-        return match session::check(&web, origin, name, password).await {
-            Verdict::Welcome(who) if who.change_password && path != PASSWORD => {
-                refuse(StatusCode::FORBIDDEN, CHANGE_FIRST)
-            }
-            Verdict::Welcome(who) if !safe && who.role != "administrator" => {
-                refuse(StatusCode::FORBIDDEN, "this account may only read")
-            }
-            Verdict::Welcome(who) => {
-                let caller = Caller {
-                    name: who.name,
-                    csrf: String::new(),
-                };
-                pass(request, next, caller).await
-            }
-            Verdict::Wrong => challenge("the name or the password is wrong"),
-            Verdict::Wait(_) => refuse(StatusCode::TOO_MANY_REQUESTS, "too many wrong attempts"),
-        };
-    }
-    by_session(web, request, next, api, safe).await
-}
-
-async fn by_session(web: Web, request: Request, next: Next, api: bool, safe: bool) -> Response {
-    let found = session::cookie(request.headers()).and_then(|token| web.sessions.find(token));
-    let Some(session) = found else {
-        if api {
-            return challenge("log in first");
-        }
-        return Redirect::to("/login").into_response();
-    };
-    let node = web.node.clone();
-    let name = session.name.clone();
-    let work = tokio::task::spawn_blocking(move || administrators::find(&node.store, &name));
-    let who = work.await.ok().and_then(Result::ok).flatten();
-    let Some(who) = who.filter(|who| who.hash == session.hash) else {
-        return if api {
-            challenge("log in again")
-        } else {
-            Redirect::to("/login").into_response()
-        };
+    let caller = match who(&web, origin, &asked).await {
+        Ok(caller) => caller,
+        Err(response) => return response,
     };
     let path = request.uri().path();
-    if who.change_password && api && path != PASSWORD {
-        return refuse(StatusCode::FORBIDDEN, CHANGE_FIRST);
+    let api = asked.api;
+    let own_password = path == PASSWORD || path == PASSWORD_PAGE;
+    if caller.change_password && !own_password && path != "/events" {
+        return match api {
+            true => named(&caller, refuse(StatusCode::FORBIDDEN, CHANGE_FIRST)),
+            false => Redirect::to(PASSWORD_PAGE).into_response(),
+        };
     }
-    if who.change_password && !api && path != "/account/password" && path != "/events" {
-        return Redirect::to("/account/password").into_response();
-    }
-    let caller = Caller {
-        name: who.name,
-        csrf: session.csrf,
-    };
-    if safe {
+    if asked.safe {
         return pass(request, next, caller).await;
     }
-    if who.role != "administrator" && path != "/account/password" {
-        return refuse(StatusCode::FORBIDDEN, "this account may only read");
+    if caller.reads_only && !own_password {
+        let refused = refuse(StatusCode::FORBIDDEN, "this account may only read");
+        return named(&caller, refused);
+    }
+    if caller.csrf.is_empty() {
+        // No browser's cookie: nobody else could have made it send this.
+        return pass(request, next, caller).await;
     }
     let (request, token) = match token(request).await {
         Ok(found) => found,
-        Err(response) => return response,
+        Err(response) => return named(&caller, response),
     };
     if !session::same(&token, &caller.csrf) {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "the form is too old; load the page again",
-        );
+        let words = "the form is too old; load the page again";
+        return named(&caller, refuse(StatusCode::FORBIDDEN, words));
     }
     pass(request, next, caller).await
 }
 
-async fn pass(mut request: Request, next: Next, caller: Caller) -> Response {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        tracing::info!(
-            "{} {} by {}",
-            request.method(),
-            request.uri().path(),
-            caller.name
-        );
+/// What the gate looks at.
+struct Asked {
+    headers: HeaderMap,
+    safe: bool,
+    api: bool,
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Whether programs ask here, which may send a name and password or a token each time.
+fn is_api(path: &str) -> bool {
+    path.starts_with("/api/") || path == "/metrics"
+}
+
+/// Who sent a request.
+async fn who(web: &Web, origin: Option<Origin>, asked: &Asked) -> Result<Caller, Response> {
+    let Some(origin) = origin else {
+        let words = "a request without an origin";
+        return Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, words));
+    };
+    if let Origin::Local(user) = origin {
+        let words = "only root may use the local socket";
+        return local(user).ok_or_else(|| refuse(StatusCode::FORBIDDEN, words));
     }
-    request.extensions_mut().insert(caller);
-    next.run(request).await
+    let Asked { headers, safe, api } = asked;
+    if !safe && from_elsewhere(headers) {
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "a request sent by another site",
+        ));
+    }
+    if let Some((name, password)) = basic(headers).filter(|_| *api) {
+        return match session::check(web, origin, name, password).await {
+            Verdict::Welcome(who) => Ok(Caller::new(&who, String::new())),
+            Verdict::Wrong => Err(challenge("the name or the password is wrong")),
+            Verdict::Wait(left) => Err(session::later(left)),
+        };
+    }
+    if let Some(token) = bearer(headers).filter(|_| *api) {
+        return tokens::caller(web, origin, token).await;
+    }
+    let login = |words: &str| match api {
+        true => challenge(words),
+        false => Redirect::to("/login").into_response(),
+    };
+    let found = session::cookie(headers).and_then(|token| web.sessions.find(token));
+    let session = found.ok_or_else(|| login("log in first"))?;
+    let node = web.node.clone();
+    let name = session.name.clone();
+    let work = tokio::task::spawn_blocking(move || administrators::find(&node.store, &name));
+    let who = work.await.ok().and_then(Result::ok).flatten();
+    // A session ends with the password, the role or the account that it began with.
+    let who = who.filter(|who| who.hash == session.hash && who.role == session.role);
+    let who = who.ok_or_else(|| login("log in again"))?;
+    Ok(Caller::new(&who, session.csrf))
+}
+
+/// Root and the service's own user speak for themselves on the local socket.
+fn local(user: u32) -> Option<Caller> {
+    let known = user == 0 || user == crate::sys::user::own_user_id();
+    known.then(|| Caller {
+        name: format!("local user {user}"),
+        csrf: String::new(),
+        reads_only: false,
+        change_password: false,
+    })
+}
+
+impl Caller {
+    /// An account, by what it proved.
+    pub fn new(who: &Administrator, csrf: String) -> Self {
+        Self {
+            name: who.name.clone(),
+            csrf,
+            reads_only: who.reads_only(),
+            change_password: who.change_password,
+        }
+    }
+}
+
+async fn pass(mut request: Request, next: Next, caller: Caller) -> Response {
+    request.extensions_mut().insert(caller.clone());
+    named(&caller, next.run(request).await)
+}
+
+/// Tells the event log whose request it was.
+fn named(caller: &Caller, mut response: Response) -> Response {
+    response.extensions_mut().insert(caller.clone());
+    response
 }
 
 /// The request's CSRF token: a header, or the field `csrf` of a form.
@@ -204,22 +237,25 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A refusal in words.
-pub fn refuse(status: StatusCode, why: &str) -> Response {
-    (status, Json(json!({ "error": why }))).into_response()
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn challenge(why: &str) -> Response {
+/// A refusal in words.
+pub fn refuse(status: StatusCode, why: &str) -> Response {
+    let body = Json(json!({ "error": why }));
+    (status, Extension(Why(why.to_owned())), body).into_response()
+}
+
+/// Not logged in, in words.
+pub fn challenge(why: &str) -> Response {
     let realm = [(
         header::WWW_AUTHENTICATE,
         "Basic realm=\"Tutti\", charset=\"UTF-8\"",
     )];
-    (
-        StatusCode::UNAUTHORIZED,
-        realm,
-        Json(json!({ "error": why })),
-    )
-        .into_response()
+    (realm, refuse(StatusCode::UNAUTHORIZED, why)).into_response()
 }
 
 #[cfg(test)]

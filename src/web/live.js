@@ -18,6 +18,7 @@ const refresh = async () => {
 };
 if (document.querySelector("[data-live]")) {
   const table = document.querySelector("[data-table]")?.dataset.table;
-  new EventSource(table ? "/events?table=" + encodeURIComponent(table) : "/events").onmessage = refresh;
+  const log = document.querySelector("[data-log]") ? "?log=1" : "";
+  new EventSource("/events" + (table ? "?table=" + encodeURIComponent(table) : log)).onmessage = refresh;
   setInterval(refresh, 10000);
 }

@@ -3,26 +3,35 @@
 //! Pages are made on the server and work without scripts; one small script refreshes what changes.
 //! Who calls is settled in `guard` before any handler runs.
 
+mod accounts;
 mod api;
 mod cluster_page;
 mod conflicts;
-mod events;
 mod guard;
+mod live;
+mod log_page;
+mod network;
 mod pages;
 mod picture;
+mod plot;
+mod record;
+mod restart;
 mod rows;
 mod session;
+mod status;
+mod system_pages;
 mod tables_page;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, header};
-use axum::middleware;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
@@ -43,6 +52,7 @@ pub enum Origin {
 pub struct Web {
     node: Arc<Node>,
     sessions: Arc<Sessions>,
+    rates: Arc<tokens::Rates>,
     templates: Arc<minijinja::Environment<'static>>,
 }
 
@@ -54,13 +64,19 @@ pub fn router(node: Arc<Node>) -> Router {
     let web = Web {
         node,
         sessions: Arc::new(Sessions::default()),
+        rates: Arc::default(),
         templates: Arc::new(pages::templates()),
     };
     let guarded = pages::router()
         .merge(cluster_page::router())
         .merge(conflicts::router())
         .merge(tables_page::router())
-        .route("/events", get(events::stream))
+        .merge(log_page::router())
+        .merge(status::router())
+        .merge(accounts::router())
+        .merge(restart::router())
+        .merge(system_pages::with_network())
+        .route("/events", get(live::stream))
         .nest("/api/v1", api::router())
         .route_layer(middleware::from_fn_with_state(web.clone(), guard::require));
     Router::new()
@@ -71,8 +87,22 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/static/live.js", get(script))
         .fallback(pages::not_found)
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(web.clone(), paced))
+        .layer(middleware::from_fn_with_state(web.clone(), record::record))
         .layer(middleware::map_response(headers))
         .with_state(web)
+}
+
+/// Refuses a source that asks far more often than people and programs do.
+async fn paced(State(web): State<Web>, request: Request, next: Next) -> Response {
+    match request.extensions().get::<Origin>() {
+        Some(Origin::Remote(source)) if !web.rates.take(*source, std::time::Instant::now()) => {
+            let retry = [(header::RETRY_AFTER, "1")];
+            let words = "too many requests; ask more slowly";
+            (retry, guard::refuse(StatusCode::TOO_MANY_REQUESTS, words)).into_response()
+        }
+        _ => next.run(request).await,
+    }
 }
 
 async fn style() -> Response {

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::guard::Caller;
-use super::{Web, api, picture, rows, session};
+use super::record::{Done, Why};
+use super::{Web, api, session};
 use crate::node::serve::node::VERSION;
 
 /// All templates; a broken one is a defect of this build, found by the first test that runs.
@@ -23,6 +24,23 @@ pub fn templates() -> Environment<'static> {
         ("clustering.html", include_str!("templates/clustering.html")),
         ("tables.html", include_str!("templates/tables.html")),
         ("table.html", include_str!("templates/table.html")),
+        ("events.html", include_str!("templates/events.html")),
+        ("alarms.html", include_str!("templates/alarms.html")),
+        ("time.html", include_str!("templates/time.html")),
+        ("dns.html", include_str!("templates/dns.html")),
+        ("network.html", include_str!("templates/network.html")),
+        (
+            "certificates.html",
+            include_str!("templates/certificates.html"),
+        ),
+        ("outcome.html", include_str!("templates/outcome.html")),
+        ("cluster.html", include_str!("templates/cluster.html")),
+        ("plots.html", include_str!("templates/plots.html")),
+        (
+            "prerequisites.html",
+            include_str!("templates/prerequisites.html"),
+        ),
+        ("accounts.html", include_str!("templates/accounts.html")),
         ("conflicts.html", include_str!("templates/conflicts.html")),
         ("restart.html", include_str!("templates/restart.html")),
         ("password.html", include_str!("templates/password.html")),
@@ -49,7 +67,8 @@ pub fn render(web: &Web, name: &str, context: &Value) -> String {
 pub fn page(web: &Web, caller: &Caller, name: &str, here: &str, mut context: Value) -> Response {
     let frame = json!({
         "here": here, "system": web.node.name, "version": VERSION, "user": caller.name,
-        "csrf": caller.csrf,
+        "csrf": caller.csrf, "reads_only": caller.reads_only,
+        "alarms_standing": web.node.events.standing().map_or(0, |(_, all)| all),
     });
     if let (Value::Object(context), Value::Object(frame)) = (&mut context, frame) {
         context.extend(frame);
@@ -61,40 +80,12 @@ pub fn page(web: &Web, caller: &Caller, name: &str, here: &str, mut context: Val
 pub fn router() -> Router<Web> {
     Router::new()
         .route("/", get(|| async { Redirect::to("/status/overview") }))
-        .route("/status/overview", get(overview))
-        .route("/maintenance/restart", get(restart_page).post(restart))
         .route("/account/password", get(password_page).post(password))
 }
 
 /// What no route knows.
 pub async fn not_found() -> Response {
     (StatusCode::NOT_FOUND, "There is no such page.\n").into_response()
-}
-
-async fn overview(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
-    let found = api::blocking(&web, |store| {
-        Ok((
-            rows::visible(store)?,
-            store.conflicts(100)?.len(),
-            store.frontier_summary().1,
-        ))
-    });
-    let (tables, conflicts, transactions) = match found.await {
-        Ok(found) => found,
-        Err(response) => return response,
-    };
-    let view = web.node.view();
-    let context = json!({
-        "title": "Overview",
-        "picture": picture::cluster(&view),
-        "cluster": view,
-        "addresses": web.node.own,
-        "tables": tables.len(),
-        "rows": tables.iter().map(|table| table.rows).sum::<u64>(),
-        "conflicts": conflicts,
-        "transactions": transactions,
-    });
-    page(&web, &caller, "overview.html", "overview", context)
 }
 
 /// A part of a path or a query; names may hold anything, so each odd byte is percent-encoded.
@@ -125,18 +116,6 @@ pub fn utc(ms: u64) -> String {
     format!("{year:04}-{month:02}-{date:02} {h:02}:{m:02}:{s:02}")
 }
 
-async fn restart_page(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
-    let context = json!({ "title": "Restart options", "restarting": false });
-    page(&web, &caller, "restart.html", "restart", context)
-}
-
-async fn restart(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
-    let context = json!({ "title": "Restart options", "restarting": true });
-    let response = page(&web, &caller, "restart.html", "restart", context);
-    web.node.stop.send_replace(true);
-    response
-}
-
 async fn password_page(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
     let context = json!({ "title": "Change password", "rules": crate::settings::password::RULES });
     page(&web, &caller, "password.html", "password", context)
@@ -162,17 +141,16 @@ async fn password(
     } else {
         let verdict = session::check(&web, origin, caller.name.clone(), form.current).await;
         if let session::Verdict::Welcome(_) = verdict {
+            let done = Done::change(format!("Password of {} changed", caller.name), "", "");
             let changed = api::change_password(&web, caller.name.clone(), form.new).await;
-            return changed.map_or_else(
-                |refused| refused,
-                |()| Redirect::to("/login").into_response(),
-            );
+            return changed.map_or_else(|refused| refused, |()| done.then("/login"));
         }
         "The current password is wrong.".to_owned()
     };
     let rules = crate::settings::password::RULES;
-    let context = json!({ "title": "Change password", "message": message, "rules": rules });
-    page(&web, &caller, "password.html", "password", context)
+    let context = json!({ "title": "Change password", "message": &message, "rules": rules });
+    let page = page(&web, &caller, "password.html", "password", context);
+    (Extension(Why(message)), page).into_response()
 }
 
 #[cfg(test)]

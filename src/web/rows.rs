@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Number, Value as Json, json};
 
+use super::record::Done;
 use crate::node::serve::node::hex;
 use crate::replica::value::Value;
 use crate::store::administrators::PRIVATE_TABLES;
@@ -43,8 +44,62 @@ pub fn rows(
     store.read(|reader| reader.query(&sql, &bounds))
 }
 
+/// The row that `given` names by its key, as it stands: its columns as one text.
+fn standing(store: &Store, table: &TableInfo, given: &Map<String, Json>) -> Option<String> {
+    let mut key = Vec::new();
+    for column in &table.key {
+        let named = |(name, _): &(&String, &Json)| name.eq_ignore_ascii_case(column);
+        key.push(from_json(given.iter().find(named)?.1).ok()?);
+    }
+    let places: Vec<String> = (1..)
+        .zip(&table.key)
+        .map(|(n, c)| format!("{} = ?{n}", quote(c)))
+        .collect();
+    let sql = format!(
+        "SELECT {} FROM {} WHERE {}",
+        list(&table.columns),
+        quote(&table.name),
+        places.join(" AND ")
+    );
+    let found = store.read(|reader| reader.query(&sql, &key)).ok()?;
+    let row = found.first()?;
+    let cells = table.columns.iter().zip(row);
+    let cells = cells.map(|(column, value)| format!("{column} {}", text(value)));
+    Some(cells.collect::<Vec<_>>().join(", "))
+}
+
+/// [`write`], with what the event log says of it.
+pub fn write_recorded(
+    store: &Store,
+    name: &str,
+    row: &Map<String, Json>,
+) -> Result<Done, StoreError> {
+    let table = table(store, name)?;
+    let before = standing(store, &table, row).unwrap_or_default();
+    write(store, &table, row)?;
+    let after = standing(store, &table, row).unwrap_or_default();
+    Ok(Done::row(
+        format!("Row of {} written", table.name),
+        before,
+        after,
+    ))
+}
+
+/// [`delete`], with what the event log says of it.
+pub fn delete_recorded(
+    store: &Store,
+    name: &str,
+    key: &Map<String, Json>,
+) -> Result<(bool, Done), StoreError> {
+    let table = table(store, name)?;
+    let before = standing(store, &table, key).unwrap_or_default();
+    let deleted = delete(store, &table, key)?;
+    let done = Done::row(format!("Row of {} deleted", table.name), before, "");
+    Ok((deleted, done))
+}
+
 /// Writes one row: inserted, or changed in the given columns where its key exists.
-pub fn write(store: &Store, table: &TableInfo, row: &Map<String, Json>) -> Result<(), StoreError> {
+fn write(store: &Store, table: &TableInfo, row: &Map<String, Json>) -> Result<(), StoreError> {
     let mut columns = Vec::new();
     let mut values = Vec::new();
     for (name, value) in row {
@@ -87,11 +142,7 @@ pub fn write(store: &Store, table: &TableInfo, row: &Map<String, Json>) -> Resul
 }
 
 /// Deletes the row of a key; says whether there was one.
-pub fn delete(
-    store: &Store,
-    table: &TableInfo,
-    key: &Map<String, Json>,
-) -> Result<bool, StoreError> {
+fn delete(store: &Store, table: &TableInfo, key: &Map<String, Json>) -> Result<bool, StoreError> {
     let mut values = Vec::new();
     let mut terms = Vec::new();
     for (index, column) in table.key.iter().enumerate() {

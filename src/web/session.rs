@@ -16,9 +16,12 @@ use serde::Deserialize;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
+use super::guard::refuse;
+use super::record::{self, Done};
 use super::{Origin, Web, pages};
 use crate::node::serve::node::{Node, hex, random};
 use crate::store::administrators::{self, Administrator};
+use crate::store::events::{Event, Kind, Level};
 
 /// The cookie; its prefix makes browsers insist on Secure, Path=/ and no Domain.
 pub const COOKIE: &str = "__Host-tutti";
@@ -40,6 +43,8 @@ pub struct Session {
     pub csrf: String,
     /// The password hash at login: a session dies with its password.
     pub hash: String,
+    /// The role at login: a session dies with it too.
+    pub role: String,
     used: Instant,
 }
 
@@ -66,6 +71,7 @@ impl Sessions {
             name: who.name.clone(),
             csrf: hex(&random::<32>()),
             hash: who.hash.clone(),
+            role: who.role.clone(),
             used: Instant::now(),
         };
         let mut open = lock(&self.open);
@@ -90,12 +96,28 @@ impl Sessions {
         Some(session.clone())
     }
 
-    fn end(&self, token: &str) {
-        lock(&self.open).remove(&digest(token));
+    /// Ends a session; whose it was.
+    fn end(&self, token: &str) -> Option<String> {
+        let ended = lock(&self.open).remove(&digest(token));
+        ended.map(|session| session.name)
+    }
+
+    /// How many sessions there are.
+    pub fn open(&self) -> usize {
+        let open = lock(&self.open);
+        let lives = |session: &&Session| session.used.elapsed() < IDLE;
+        open.values().filter(lives).count()
+    }
+
+    /// How many sessions an account has.
+    pub fn count(&self, name: &str) -> usize {
+        let open = lock(&self.open);
+        let lives = |session: &&Session| session.name == name && session.used.elapsed() < IDLE;
+        open.values().filter(lives).count()
     }
 
     /// How long this source must wait before its next guess.
-    fn wait(&self, origin: Origin) -> Option<Duration> {
+    pub fn wait(&self, origin: Origin) -> Option<Duration> {
         let Origin::Remote(address) = origin else {
             return None;
         };
@@ -106,7 +128,8 @@ impl Sessions {
             .filter(|left| !left.is_zero())
     }
 
-    fn guessed(&self, origin: Origin, right: bool) {
+    /// Counts a guess of this source.
+    pub fn guessed(&self, origin: Origin, right: bool) {
         let Origin::Remote(address) = origin else {
             return;
         };
@@ -161,15 +184,21 @@ pub async fn check(web: &Web, origin: Origin, name: String, password: String) ->
         return Verdict::Wait(wait);
     }
     let node = web.node.clone();
+    let tried = name.clone();
     let work = tokio::task::spawn_blocking(move || verify(&node, &name, &password));
     let found = work.await.ok().flatten();
+    if found.is_none() {
+        let text = "Wrong user name or password";
+        web.node.note(&Event {
+            who: tried,
+            source: record::source(Some(origin)),
+            ..Event::new(Kind::Login, Level::Warning, text)
+        });
+    }
     web.sessions.guessed(origin, found.is_some());
     match found {
         Some(who) => Verdict::Welcome(who),
-        None => {
-            tracing::warn!("wrong name or password from {origin:?}");
-            Verdict::Wrong
-        }
+        None => Verdict::Wrong,
     }
 }
 
@@ -229,7 +258,8 @@ async fn login(
             } else {
                 "/"
             };
-            (set_cookie(&web.sessions.begin(&who)), Redirect::to(target)).into_response()
+            let cookie = set_cookie(&web.sessions.begin(&who));
+            Done::login(&who.name, "Logged in").with((cookie, Redirect::to(target)))
         }
         Verdict::Wrong => login_page(
             &web,
@@ -264,25 +294,30 @@ async fn api_login(
                 "name": who.name, "role": who.role, "csrf": csrf,
                 "change_password": who.change_password,
             });
-            (set_cookie(&token), Json(body)).into_response()
+            Done::login(&who.name, "Logged in by REST").with((set_cookie(&token), Json(body)))
         }
         Verdict::Wrong => {
-            let body = json!({ "error": "the name or the password is wrong" });
-            (StatusCode::UNAUTHORIZED, Json(body)).into_response()
+            let words = "the name or the password is wrong";
+            refuse(StatusCode::UNAUTHORIZED, words)
         }
-        Verdict::Wait(left) => {
-            let retry = [(header::RETRY_AFTER, (left.as_secs() + 1).to_string())];
-            let body = json!({ "error": "too many wrong attempts" });
-            (StatusCode::TOO_MANY_REQUESTS, retry, Json(body)).into_response()
-        }
+        Verdict::Wait(left) => later(left),
     }
+}
+
+/// Too many wrong guesses.
+pub fn later(left: Duration) -> Response {
+    let retry = [(header::RETRY_AFTER, (left.as_secs() + 1).to_string())];
+    let refused = refuse(StatusCode::TOO_MANY_REQUESTS, "too many wrong attempts");
+    (retry, refused).into_response()
 }
 
 /// Ends a session. Needs no CSRF token: the cookie is SameSite=Strict, and a log-out harms nobody.
 async fn logout(State(web): State<Web>, headers: HeaderMap) -> Response {
-    if let Some(token) = cookie(&headers) {
-        web.sessions.end(token);
-    }
+    let ended = cookie(&headers).and_then(|token| web.sessions.end(token));
     let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
-    ([(header::SET_COOKIE, gone)], Redirect::to("/login")).into_response()
+    let answer = ([(header::SET_COOKIE, gone)], Redirect::to("/login"));
+    match ended {
+        Some(name) => Done::login(&name, "Logged out").with(answer),
+        None => answer.into_response(),
+    }
 }

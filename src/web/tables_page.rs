@@ -2,13 +2,14 @@
 
 use axum::Router;
 use axum::extract::{Extension, Form, Path, Query, State};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 use super::guard::Caller;
+use super::record::Why;
 use super::{Web, api, pages, rows};
 use crate::node::serve::node::hex;
 
@@ -117,20 +118,18 @@ async fn write(
         .filter(|(_, value)| value != "")
         .collect();
     let to = name.clone();
-    let work = api::blocking(&web, move |store| {
-        rows::write(store, &rows::table(store, &to)?, &row)
-    });
+    let work = api::blocking(&web, move |store| rows::write_recorded(store, &to, &row));
     match work.await {
-        Ok(()) => Redirect::to(&path(&name)).into_response(),
+        Ok(done) => done.then(&path(&name)),
         Err(response) => {
-            let bytes = axum::body::to_bytes(response.into_body(), 65_536).await;
-            let words: Value =
-                serde_json::from_slice(&bytes.unwrap_or_default()).unwrap_or_default();
+            let why = response.extensions().get::<Why>().cloned();
+            let why = why.unwrap_or_else(|| Why("it failed".into()));
             let at = At {
                 page: 0,
                 edit: None,
             };
-            show(&web, &caller, name, &at, Some(words["error"].clone())).await
+            let page = show(&web, &caller, name, &at, Some(json!(why.0))).await;
+            (Extension(why), page).into_response()
         }
     }
 }
@@ -145,9 +144,9 @@ async fn delete(
         return pages::not_found().await;
     };
     let from = name.clone();
-    let work = move |store: &_| rows::delete(store, &rows::table(store, &from)?, &key);
+    let work = move |store: &_| rows::delete_recorded(store, &from, &key);
     match api::blocking(&web, work).await {
-        Ok(_) => Redirect::to(&path(&name)).into_response(),
+        Ok((_, done)) => done.then(&path(&name)),
         Err(response) => response,
     }
 }

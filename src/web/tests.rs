@@ -1,6 +1,8 @@
 //! The router as browsers, programs and strangers meet it.
 
+mod access;
 mod clustering;
+mod system;
 
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use tower::ServiceExt;
 use super::{Origin, router, session};
 use crate::node::serve::node::Node;
 use crate::store::administrators::{self, Administrator};
-use crate::store::{Store, local::Local};
+use crate::store::{Store, api_tokens, local::Local};
 use crate::tls::Identity;
 
 const PASSWORD: &str = "tidal basin umbrella 42";
@@ -27,7 +29,9 @@ struct Site {
 fn site(role: &str, change_password: bool) -> Site {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), [1; 16], 7).unwrap();
-    store.migrate(&[administrators::TABLE]).unwrap();
+    store
+        .migrate(&[administrators::TABLE, api_tokens::TABLE])
+        .unwrap();
     let who = Administrator {
         name: "admin".into(),
         hash: session::hash(PASSWORD).unwrap(),
@@ -146,6 +150,16 @@ async fn every_page_renders_for_an_administrator() {
         ("/status/conflicts", "No conflicts"),
         ("/system/clustering", "Cluster pre-shared key"),
         ("/maintenance/restart", ">Restart</button>"),
+        ("/maintenance/restart/shutdown", "Shutdown system-a?"),
+        ("/system/time", "NTP server 1 address"),
+        ("/system/dns", "Default DNS server 1"),
+        ("/system/network", "IP addresses"),
+        ("/system/certificates", "SHA-256 fingerprint"),
+        ("/status/events", "Search"),
+        ("/status/cluster", "Prerequisites"),
+        ("/metrics", "tutti_info"),
+        ("/status/alarms", "No alarms"),
+        ("/users/administrators", "New account"),
         ("/account/password", "Current password"),
     ] {
         let (status, _, page) = site.get(path, &cookie).await;
@@ -240,10 +254,10 @@ async fn a_default_password_must_be_changed_first_and_ends_the_session() {
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_and_auditors_only_read() {
-    let site = site("auditor", false);
+async fn guessing_is_slowed_and_readers_only_read() {
+    let site = site("read-only", false);
     let cookie = site.login().await;
-    let token = csrf(&site.get("/system/clustering", &cookie).await.2);
+    let token = csrf(&site.get("/account/password", &cookie).await.2);
     let form = format!("csrf={token}&key=&peer1=&peer2=&peer3=");
     assert_eq!(
         site.post("/system/clustering", &cookie, &form).await.0,

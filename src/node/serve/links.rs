@@ -18,6 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::keeping;
 use super::node::{Node, VERSION};
+use super::traffic::Counted;
 use crate::cluster::Roster;
 use crate::node::link::{self, LinkConfig, LinkEvent};
 use crate::replica::session::schema_version;
@@ -275,6 +276,7 @@ where
         drop(joining.take());
     }
     let (sender, mut events) = mpsc::channel(64);
+    let stream = Counted::new(stream, node.traffic(peer));
     let link = link::run(stream, node.store.clone(), config, sender);
     tokio::pin!(link);
     loop {
@@ -378,6 +380,7 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
             node.link(peer, |link| {
                 link.round_trip_us = Some(us);
                 link.clock_offset_ms = clock_offset_ms;
+                link.synchronized = Some(synchronized);
                 if link.skew != Some(skew) && (link.skew.is_some() || skew != Skew::Fine) {
                     tracing::warn!("clock of {peer}, {clock_offset_ms} ms from ours: {skew}");
                 }

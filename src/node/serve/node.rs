@@ -4,20 +4,24 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use serde::Serialize;
+use super::time::TimeReport;
+use super::traffic::{History, Traffic};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::cluster::{
-    Authentication, Change, Checked, Fields, LinkState, PeerState, Pem, Problem, Roster, Saved,
-    Standing, Step, next_step, peer_state,
+    Authentication, Change, Checked, Fields, LinkState, Pem, Problem, Roster, Saved, Standing,
+    Step, next_step,
 };
 use crate::replica::ClusterId;
+use crate::store::events::{Alarm, Event, Events, Kind, Level};
 use crate::store::{Store, StoreError, local::Local};
 use crate::tls::{Identity, given};
 use crate::tunnel::message::{Certificates, Desired, PeerStatus, Secret, TunnelState};
+
+pub use super::view::{ClusterView, PeerView};
 
 /// This software's version, compared between peers.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -43,6 +47,8 @@ pub struct Node {
     pub store: Store,
     /// This machine's own values.
     pub local: Local,
+    /// This machine's event log and alarms.
+    pub events: Events,
     /// Certificate and key.
     pub identity: Identity,
     /// The system name.
@@ -51,6 +57,10 @@ pub struct Node {
     pub own: Vec<IpAddr>,
     /// STATE/serve.
     pub state: PathBuf,
+    /// Where the other roles' sockets are, once known.
+    pub run: OnceLock<PathBuf>,
+    /// What chrony says of this system's clock.
+    pub time: watch::Sender<TimeReport>,
     /// The cluster as configured; tasks follow it.
     pub cluster: watch::Sender<Cluster>,
     /// What `ike` reports; `None` while it cannot be reached.
@@ -61,8 +71,13 @@ pub struct Node {
     pub synchronized: Arc<AtomicBool>,
     /// Peers from which `ike` says that no AH arrives.
     pub blocked: watch::Sender<Vec<IpAddr>>,
+    /// The last hour.
+    pub history: History,
+    traffic: Mutex<HashMap<IpAddr, Arc<Traffic>>>,
     /// Bumps with every visible change, for pages that follow.
     pub changed: watch::Sender<u64>,
+    /// Bumps with every new line of the event log.
+    pub logged: watch::Sender<u64>,
     /// Turns true to end the process for a restart.
     pub stop: watch::Sender<bool>,
     /// Held by the one link on which this node adopts a cluster.
@@ -70,46 +85,6 @@ pub struct Node {
     links: Mutex<HashMap<IpAddr, LinkState>>,
     /// Held while the cluster is read, changed and kept: a save and the end of a join may meet.
     saving: Mutex<()>,
-}
-
-/// The cluster as pages, REST and the console show it.
-#[derive(Clone, Debug, Serialize)]
-pub struct ClusterView {
-    /// `standalone`, `waiting` or `member`.
-    pub standing: &'static str,
-    /// The cluster id, hexadecimal.
-    pub id: Option<String>,
-    /// Whether a key is saved; the key itself is never shown.
-    pub key_set: bool,
-    /// The fields that say how tunnels are keyed; their peers are in `peers`.
-    pub fields: Fields,
-    /// The saved certificates, if any; their private key is never shown.
-    pub certificates: Option<given::Summary>,
-    /// The three fields.
-    pub peers: Vec<PeerView>,
-}
-
-/// One Peer field.
-#[derive(Clone, Debug, Serialize)]
-pub struct PeerView {
-    /// 1 to 3.
-    pub field: u8,
-    /// Its address; `None` is blank.
-    pub address: Option<IpAddr>,
-    /// Its state, if it has an address.
-    pub state: Option<PeerState>,
-    /// The peer's system name, once it said so.
-    pub name: Option<String>,
-    /// Whether AH stands to it.
-    pub tunnel: bool,
-    /// SPIs in and out, hexadecimal.
-    pub spis: Option<(String, String)>,
-    /// Round-trip in milliseconds.
-    pub round_trip_ms: Option<f64>,
-    /// Changes it still has to send or take.
-    pub behind: u64,
-    /// Why the last link ended.
-    pub error: Option<String>,
 }
 
 /// Why saving the cluster fields failed.
@@ -134,21 +109,28 @@ impl Node {
         state: PathBuf,
     ) -> Result<Self, StoreError> {
         let cluster = load(&local)?;
+        let events = Events::open(&state.join("events.db"))?;
         let met = local.value("met")?;
         let met = met.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         Ok(Self {
             store,
             local,
+            events,
             identity,
             name,
             own,
             state,
+            run: OnceLock::new(),
+            time: watch::Sender::default(),
             cluster: watch::Sender::new(cluster),
             tunnels: watch::Sender::new(None),
             blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
             synchronized: Arc::default(),
+            history: History::default(),
+            traffic: Mutex::default(),
             changed: watch::Sender::new(0),
+            logged: watch::Sender::new(0),
             stop: watch::Sender::new(false),
             joining: tokio::sync::Mutex::default(),
             links: Mutex::default(),
@@ -303,76 +285,70 @@ impl Node {
         all.map(|status| status.address).collect()
     }
 
+    /// Writes one line to the event log and to the journal. What cannot be written there is still
+    /// in the journal.
+    pub fn note(&self, event: &Event) {
+        let (kind, who, from) = (event.kind.name(), &event.who, &event.source);
+        match event.level {
+            Level::Information => tracing::info!(kind, who, from, "{}", event.text),
+            Level::Warning => tracing::warn!(kind, who, from, "{}", event.text),
+            Level::Error => tracing::error!(kind, who, from, "{}", event.text),
+        }
+        match self.events.write(now_ms(), event) {
+            Ok(true) => self.logged.send_modify(|count| *count += 1),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the event log cannot be written"),
+        }
+    }
+
+    /// Raises an alarm, with a line where it is new.
+    pub fn raise(&self, alarm: &Alarm) {
+        match self.events.raise(now_ms(), alarm) {
+            Ok(true) => {
+                let text = format!("Alarm raised: {}", alarm.text);
+                self.note(&Event::new(Kind::System, alarm.level, text));
+                self.touch();
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "an alarm cannot be written: {}", alarm.text),
+        }
+    }
+
+    /// Lowers an alarm, with a line where it stood.
+    pub fn lower(&self, id: &str) {
+        match self.events.lower(now_ms(), id) {
+            Ok(Some(text)) => {
+                let text = format!("Alarm lowered: {text}");
+                self.note(&Event::new(Kind::System, Level::Information, text));
+                self.touch();
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "an alarm cannot be lowered: {id}"),
+        }
+    }
+
+    /// Restarts the process once the answer to the request that asked for it has left.
+    pub fn restart_soon(&self) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            stop.send_replace(true);
+        });
+    }
+
+    /// The counters of one peer's links.
+    pub fn traffic(&self, peer: IpAddr) -> Arc<Traffic> {
+        let mut all = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(peer).or_default().clone()
+    }
+
     /// Tells followers that something visible changed.
     pub fn touch(&self) {
         self.changed.send_modify(|count| *count += 1);
     }
 
-    fn links(&self) -> MutexGuard<'_, HashMap<IpAddr, LinkState>> {
+    pub(super) fn links(&self) -> MutexGuard<'_, HashMap<IpAddr, LinkState>> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The whole cluster for a page.
-    pub fn view(&self) -> ClusterView {
-        let cluster = self.cluster.borrow().clone();
-        let standing = match self.standing() {
-            Standing::Standalone => "standalone",
-            Standing::Waiting => "waiting",
-            Standing::Member(_) => "member",
-        };
-        ClusterView {
-            standing,
-            id: cluster.id.map(|id| hex(&id)),
-            key_set: cluster.key.is_some(),
-            certificates: cluster.certificates.as_deref().map(given::summary),
-            fields: cluster.fields.clone(),
-            peers: (1..=3u8)
-                .map(|field| self.peer_view(field, &cluster))
-                .collect(),
-        }
-    }
-
-    fn peer_view(&self, field: u8, cluster: &Cluster) -> PeerView {
-        let address = cluster.fields.peers[usize::from(field) - 1];
-        let mut view = PeerView {
-            field,
-            address,
-            state: None,
-            name: None,
-            tunnel: false,
-            spis: None,
-            round_trip_ms: None,
-            behind: 0,
-            error: None,
-        };
-        let Some(address) = address else { return view };
-        if self.own.contains(&address) {
-            view.state = Some(PeerState::this_system());
-            view.name = Some(self.name.clone());
-            return view;
-        }
-        let mut link = self.links().get(&address).cloned().unwrap_or_default();
-        link.blocked = self.blocked.borrow().contains(&address);
-        let tunnels = self.tunnels.borrow();
-        let tunnel = match tunnels.as_ref() {
-            None => TunnelState::Failed("The tunnel service is not running".into()),
-            Some(list) => match list.iter().find(|status| status.address == address) {
-                None => TunnelState::Connecting,
-                Some(status) => {
-                    view.spis = status
-                        .spis
-                        .map(|(inbound, out)| (format!("{inbound:08x}"), format!("{out:08x}")));
-                    status.state.clone()
-                }
-            },
-        };
-        view.tunnel = matches!(tunnel, TunnelState::Up { .. });
-        view.state = Some(peer_state(&tunnel, &link, VERSION, cluster.id));
-        view.round_trip_ms = link.round_trip_us.map(|us| us as f64 / 1000.0);
-        view.behind = link.behind;
-        view.error = link.error.clone();
-        view.name = link.name;
-        view
     }
 }
 
@@ -419,6 +395,12 @@ pub fn random<const N: usize>() -> [u8; N] {
     let mut out = [0; N];
     getrandom::fill(&mut out).expect("the operating system gives random bytes");
     out
+}
+
+/// Milliseconds since 1970, as this system's clock has it.
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Lower-case hexadecimal.

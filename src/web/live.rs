@@ -38,9 +38,11 @@ impl hyper::body::Body for Lines {
 #[derive(Deserialize)]
 pub struct Wanted {
     table: Option<String>,
+    log: Option<String>,
 }
 
-/// `GET /events`, or `GET /events?table=NAME` for what changes that table.
+/// `GET /events`; `GET /events?table=NAME` for what changes that table; `GET /events?log=1` for new
+/// lines of the event log.
 pub async fn stream(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Response {
     let (sender, receiver) = mpsc::channel(1);
     match wanted.table {
@@ -50,7 +52,11 @@ pub async fn stream(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Res
             tokio::spawn(async move { while tell(&sender, feed.next()).await {} });
         }
         None => {
-            let mut changed = web.node.changed.subscribe();
+            let of = match wanted.log {
+                Some(_) => &web.node.logged,
+                None => &web.node.changed,
+            };
+            let mut changed = of.subscribe();
             let mut next = async move || changed.changed().await.ok();
             tokio::spawn(async move { while tell(&sender, next()).await {} });
         }

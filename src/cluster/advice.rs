@@ -1,0 +1,84 @@
+//! What an operator can do about a peer's state: the words of its alarm.
+
+use super::{Colour, PeerState};
+
+/// What begins a state, and what to do about it.
+const ADVICE: &[(&str, &str)] = &[
+    (
+        "Unreachable",
+        "Check its power, cabling and routes, and that UDP 500 is open both ways.",
+    ),
+    (
+        "Key mismatch",
+        "Enter the same cluster pre-shared key on both systems.",
+    ),
+    (
+        "Certificate refused",
+        "Renew or replace the certificate that the words name, on its system.",
+    ),
+    (
+        "Clock off",
+        "Set working NTP servers on the system that is not synchronized: System > Time.",
+    ),
+    (
+        "Protocol 51 blocked",
+        "Let IP protocol 51 (AH) through on every firewall between the two.",
+    ),
+    (
+        "Different IKE profile",
+        "Choose the same IKE profile on every peer: System > Clustering.",
+    ),
+    (
+        "No common proposal",
+        "Choose the same IKE profile and additional key exchange on every peer.",
+    ),
+    (
+        "Not in its peer list",
+        "Add this system's address on that peer: System > Clustering.",
+    ),
+    (
+        "Other cluster",
+        "Clear the cluster fields of the system that is to change its cluster.",
+    ),
+    (
+        "Different version",
+        "Bring both systems to the same software version.",
+    ),
+    (
+        "The tunnel service is not running",
+        "Restart this system: Maintenance > Restart options. The journal of tutti-ike says why.",
+    ),
+];
+
+/// What to do about a state that needs somebody; none where nobody is needed.
+pub fn advice(state: &PeerState) -> Option<&'static str> {
+    if state.colour != Colour::Red {
+        return None;
+    }
+    let known = ADVICE
+        .iter()
+        .find(|(start, _)| state.text.starts_with(start));
+    Some(known.map_or(
+        "See Status > Cluster for the reason, and the journal of both systems.",
+        |(_, advice)| advice,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_red_state_wants_somebody() {
+        let state = |text: &str, colour| PeerState {
+            text: text.into(),
+            colour,
+            authenticated: false,
+        };
+        assert_eq!(advice(&state("Connecting", Colour::Amber)), None);
+        let red = |text| advice(&state(text, Colour::Red)).unwrap();
+        assert!(red("Unreachable").contains("UDP 500"));
+        assert!(red("Clock off by 3.2 s").contains("NTP"));
+        assert!(red("Something new").contains("Status > Cluster"));
+    }
+}

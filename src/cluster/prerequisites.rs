@@ -1,0 +1,307 @@
+//! What clustering needs, judged one by one from what this system knows, before it is clustered
+//! and while it is. Each says whether it was seen on this system, on the way to the peer before
+//! there is a tunnel (a hint: anybody could have answered), or through the tunnel (authenticated).
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::LinkState;
+use crate::tunnel::message::TunnelState;
+
+/// The highest round-trip that clustering is meant for, in microseconds.
+const ROUND_TRIP_MAX_US: u64 = 30_000;
+/// The bound on clock offsets, in milliseconds.
+const CLOCK_BOUND_MS: i64 = 500;
+/// The path MTU of plain Ethernet, and the least that IPv6 has, in octets.
+const MTU: (u32, u32) = (1500, 1280);
+
+/// How one stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// As needed.
+    Met,
+    /// It works, and should be better.
+    Warning,
+    /// It stands against clustering.
+    Unmet,
+    /// Not known yet.
+    Unknown,
+}
+
+/// Where it was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Seen {
+    /// On this system.
+    #[serde(rename = "this system")]
+    Here,
+    /// On the way to the peer, outside any tunnel.
+    #[serde(rename = "before the tunnel")]
+    Before,
+    /// Authenticated.
+    #[serde(rename = "through the tunnel")]
+    Through,
+}
+
+/// One prerequisite.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its name.
+    pub name: &'static str,
+    /// The peer field it is about; none for this system.
+    pub peer: Option<u8>,
+    /// How it stands.
+    pub grade: Grade,
+    /// The figure, or what is missing.
+    pub detail: String,
+    /// Where it was seen.
+    pub seen: Seen,
+}
+
+/// What this system knows of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// Whether its clock is synchronized; none while that is not known.
+    pub synchronized: Option<bool>,
+    /// How many DNS servers it asks; none where that cannot be read.
+    pub dns_servers: Option<usize>,
+    /// Its host name.
+    pub host_name: String,
+    /// Its domain name; none where that cannot be read.
+    pub domain_name: Option<String>,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The peer fields.
+    pub peers: [Option<IpAddr>; 3],
+    /// Its software version.
+    pub version: &'static str,
+}
+
+/// What this system knows of one peer.
+pub struct Peer<'a> {
+    /// 1 to 3.
+    pub field: u8,
+    /// What `ike` says.
+    pub tunnel: &'a TunnelState,
+    /// What the link says.
+    pub link: &'a LinkState,
+    /// The path MTU that the kernel knows, in octets.
+    pub mtu: Option<u32>,
+}
+
+/// All prerequisites, this system's first.
+pub fn prerequisites(own: &Own, peers: &[Peer<'_>]) -> Vec<Check> {
+    let mut all = of_this_system(own);
+    for peer in peers {
+        of_peer(own, peer, &mut all);
+    }
+    all
+}
+
+fn of_this_system(own: &Own) -> Vec<Check> {
+    let check = |name, (grade, detail): (Grade, String)| Check {
+        name,
+        peer: None,
+        grade,
+        detail,
+        seen: Seen::Here,
+    };
+    let clock = match own.synchronized {
+        Some(true) => (Grade::Met, "Synchronized".into()),
+        Some(false) => (Grade::Unmet, "not synchronized: System > Time".into()),
+        None => (Grade::Unknown, "not known yet".into()),
+    };
+    let dns = match own.dns_servers {
+        Some(0) => (Grade::Unmet, "none: System > DNS".into()),
+        Some(1) => (Grade::Met, "one".into()),
+        Some(count) => (Grade::Met, format!("{count}")),
+        None => (Grade::Unknown, "the settings cannot be read".into()),
+    };
+    let name = match (own.host_name.as_str(), own.domain_name.as_deref()) {
+        ("", _) => (Grade::Unmet, "no host name: System > DNS".into()),
+        (host, Some("")) => (Grade::Warning, format!("{host}, without a domain name")),
+        (host, Some(domain)) => (Grade::Met, format!("{host}.{domain}")),
+        (host, None) => (Grade::Unknown, format!("{host}; the domain cannot be read")),
+    };
+    let filled: Vec<IpAddr> = own.peers.iter().flatten().copied().collect();
+    let listed = filled.iter().any(|peer| own.addresses.contains(peer));
+    let addresses = match (filled.is_empty(), listed) {
+        (true, _) => (Grade::Met, "no peers are entered".into()),
+        (false, true) => (Grade::Met, format!("{} of 3, all different", filled.len())),
+        (false, false) => (Grade::Unmet, "none of them is this system's".into()),
+    };
+    let key = "this version does not look for one";
+    vec![
+        check("NTP synchronized", clock),
+        check("DNS server present", dns),
+        check("Host and domain name set", name),
+        check("Unique addresses", addresses),
+        check("Release key", (Grade::Unknown, key.into())),
+    ]
+}
+
+fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
+    let mut say = |name, seen, (grade, detail): (Grade, String)| {
+        all.push(Check {
+            name,
+            peer: Some(peer.field),
+            grade,
+            detail,
+            seen,
+        });
+    };
+    let unknown = |words: &str| (Grade::Unknown, words.to_owned());
+    let (link, up) = (peer.link, matches!(peer.tunnel, TunnelState::Up { .. }));
+    let udp = match peer.tunnel {
+        TunnelState::NoAnswer => (Grade::Unmet, "no answer".into()),
+        TunnelState::Connecting => unknown("waiting for an answer"),
+        _ => (Grade::Met, "it answers".into()),
+    };
+    let seen = if up { Seen::Through } else { Seen::Before };
+    say("UDP 500 reachable", seen, udp);
+    let mtu = match peer.mtu {
+        None => unknown("no route to it"),
+        Some(mtu) if mtu >= MTU.0 => (Grade::Met, format!("{mtu} octets")),
+        Some(mtu) if mtu >= MTU.1 => (Grade::Met, format!("{mtu} octets: less than Ethernet's")),
+        Some(mtu) => (Grade::Warning, format!("{mtu} octets: below {}", MTU.1)),
+    };
+    say("Path MTU", Seen::Before, mtu);
+    let stands = up && link.stands();
+    let ah = match (link.blocked, stands) {
+        (true, _) => (
+            Grade::Unmet,
+            "nothing arrives although the tunnel is up".into(),
+        ),
+        (false, true) => (Grade::Met, "it arrives".into()),
+        (false, false) => unknown("needs a tunnel"),
+    };
+    say("Protocol 51 reachable", Seen::Through, ah);
+    let later = || unknown("needs a link");
+    let version = match link.version.as_deref().filter(|_| stands) {
+        None => later(),
+        Some(theirs) if theirs == own.version => (Grade::Met, theirs.to_owned()),
+        Some(theirs) => (Grade::Unmet, format!("{theirs}, here {}", own.version)),
+    };
+    say("Same version", Seen::Through, version);
+    let trip = match link.round_trip_us.filter(|_| stands) {
+        None => later(),
+        Some(us) => {
+            let words = format!("{:.1} ms", us as f64 / 1000.0);
+            match us <= ROUND_TRIP_MAX_US {
+                true => (Grade::Met, words),
+                false => (Grade::Warning, format!("{words}, more than 30 ms")),
+            }
+        }
+    };
+    say("Round-trip at most 30 ms", Seen::Through, trip);
+    let measured = stands && link.skew.is_some();
+    let offset = match measured {
+        false => later(),
+        true => {
+            let ms = link.clock_offset_ms;
+            match ms.abs() <= CLOCK_BOUND_MS {
+                true => (Grade::Met, format!("{ms} ms")),
+                false => (Grade::Unmet, format!("{ms} ms, at most {CLOCK_BOUND_MS}")),
+            }
+        }
+    };
+    say("Clock offset", Seen::Through, offset);
+    let theirs = match link.synchronized.filter(|_| measured) {
+        None => later(),
+        Some(true) => (Grade::Met, "it says so".into()),
+        Some(false) => (Grade::Unmet, "it says that it is not".into()),
+    };
+    say("Its clock is synchronized", Seen::Through, theirs);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::skew::Skew;
+
+    fn own() -> Own {
+        Own {
+            synchronized: Some(true),
+            dns_servers: Some(2),
+            host_name: "a".into(),
+            domain_name: Some("lab.example".into()),
+            addresses: vec![IpAddr::from([192, 0, 2, 11])],
+            peers: [Some(IpAddr::from([192, 0, 2, 11])), None, None],
+            version: "0.1.0",
+        }
+    }
+
+    fn grade(all: &[Check], name: &str) -> (Grade, String) {
+        let found = all.iter().find(|check| check.name == name).unwrap();
+        (found.grade, found.detail.clone())
+    }
+
+    #[test]
+    fn this_system_is_judged_before_there_is_any_peer() {
+        let all = prerequisites(&own(), &[]);
+        assert_eq!(grade(&all, "NTP synchronized").0, Grade::Met);
+        assert_eq!(grade(&all, "Host and domain name set").1, "a.lab.example");
+        let wrong = Own {
+            synchronized: Some(false),
+            dns_servers: Some(0),
+            domain_name: Some(String::new()),
+            addresses: Vec::new(),
+            ..own()
+        };
+        let all = prerequisites(&wrong, &[]);
+        assert_eq!(grade(&all, "NTP synchronized").0, Grade::Unmet);
+        assert_eq!(grade(&all, "DNS server present").0, Grade::Unmet);
+        assert_eq!(grade(&all, "Host and domain name set").0, Grade::Warning);
+        assert_eq!(grade(&all, "Unique addresses").0, Grade::Unmet);
+    }
+
+    #[test]
+    fn a_slow_link_is_a_warning_with_its_figure_and_all_of_it_was_authenticated() {
+        let link = LinkState {
+            name: Some("b".into()),
+            version: Some("0.1.0".into()),
+            round_trip_us: Some(41_300),
+            clock_offset_ms: -3,
+            skew: Some(Skew::Fine),
+            synchronized: Some(false),
+            live: true,
+            ..LinkState::default()
+        };
+        let up = TunnelState::Up {
+            certificate: Some([0; 32]),
+        };
+        let peer = Peer {
+            field: 2,
+            tunnel: &up,
+            link: &link,
+            mtu: Some(1400),
+        };
+        let all = prerequisites(&own(), &[peer]);
+        let slow = (Grade::Warning, "41.3 ms, more than 30 ms".to_owned());
+        assert_eq!(grade(&all, "Round-trip at most 30 ms"), slow);
+        assert_eq!(grade(&all, "Protocol 51 reachable").0, Grade::Met);
+        assert_eq!(grade(&all, "Its clock is synchronized").0, Grade::Unmet);
+        let through = |check: &&Check| check.seen == Seen::Through;
+        assert_eq!(all.iter().filter(through).count(), 6);
+    }
+
+    #[test]
+    fn without_a_tunnel_only_hints_are_said() {
+        let (link, tunnel) = (LinkState::default(), TunnelState::NoAnswer);
+        let peer = Peer {
+            field: 3,
+            tunnel: &tunnel,
+            link: &link,
+            mtu: None,
+        };
+        let all = prerequisites(&own(), &[peer]);
+        let udp = all
+            .iter()
+            .find(|check| check.name == "UDP 500 reachable")
+            .unwrap();
+        assert_eq!((udp.grade, udp.seen), (Grade::Unmet, Seen::Before));
+        assert_eq!(grade(&all, "Protocol 51 reachable").0, Grade::Unknown);
+        assert_eq!(grade(&all, "Same version").0, Grade::Unknown);
+    }
+}

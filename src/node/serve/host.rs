@@ -1,0 +1,66 @@
+//! Asks the `host` role: settings of this system, and what only root may do.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::node::Node;
+use crate::node::ipc::Connection;
+use crate::settings::System;
+use crate::settings::message::{HostReply, HostRequest};
+
+/// How long a host action may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the role listens, below the run directory.
+pub const SOCKET: &str = "host.sock";
+
+/// Asks and waits for the answer.
+///
+/// # Errors
+/// In an operator's words.
+async fn ask(node: &Node, request: &HostRequest) -> Result<HostReply, String> {
+    let Some(run) = node.run.get() else {
+        return Err("this system has no host role".into());
+    };
+    let socket = run.join(SOCKET);
+    let work = converse(&socket, request);
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(reply) => reply,
+        Err(_) => Err("the host role does not answer".into()),
+    }
+}
+
+async fn converse(socket: &Path, request: &HostRequest) -> Result<HostReply, String> {
+    let mut host = Connection::<HostRequest, HostReply>::connect(socket)
+        .await
+        .map_err(|error| error.to_string())?;
+    host.send(request)
+        .await
+        .map_err(|error| error.to_string())?;
+    match host.recv().await {
+        Ok(Some(HostReply::Failed(why))) => Err(why),
+        Ok(Some(reply)) => Ok(reply),
+        Ok(None) => Err("the host role closed the connection".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The settings as kept.
+///
+/// # Errors
+/// In an operator's words.
+pub async fn settings(node: &Node) -> Result<System, String> {
+    match ask(node, &HostRequest::Read).await? {
+        HostReply::Settings(Some(system)) => Ok(*system),
+        HostReply::Settings(None) => Err("this system was not set up yet".into()),
+        _ => Err("an unexpected answer of the host role".into()),
+    }
+}
+
+/// Has something done.
+///
+/// # Errors
+/// In an operator's words.
+pub async fn perform(node: &Node, request: HostRequest) -> Result<(), String> {
+    ask(node, &request).await.map(drop)
+}

@@ -1,0 +1,174 @@
+//! The cluster as pages, REST and the command line show it: its view and its prerequisites.
+
+use std::net::IpAddr;
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use super::node::{Cluster, Node, VERSION, hex};
+use super::time::State;
+use crate::cluster::{Check, Fields, LinkState, PeerState, Standing, peer_state, prerequisites};
+use crate::settings::System;
+use crate::sys::socket::path_mtu;
+use crate::tls::given;
+use crate::tunnel::message::TunnelState;
+
+/// The cluster as pages, REST and the console show it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterView {
+    /// `standalone`, `waiting` or `member`.
+    pub standing: &'static str,
+    /// The cluster id, hexadecimal.
+    pub id: Option<String>,
+    /// Whether a key is saved; the key itself is never shown.
+    pub key_set: bool,
+    /// The fields that say how tunnels are keyed; their peers are in `peers`.
+    pub fields: Fields,
+    /// The saved certificates, if any; their private key is never shown.
+    pub certificates: Option<given::Summary>,
+    /// The three fields.
+    pub peers: Vec<PeerView>,
+}
+
+/// One Peer field.
+#[derive(Clone, Debug, Serialize)]
+pub struct PeerView {
+    /// 1 to 3.
+    pub field: u8,
+    /// Its address; `None` is blank.
+    pub address: Option<IpAddr>,
+    /// Whether that is this system's.
+    pub own: bool,
+    /// Its state, if it has an address.
+    pub state: Option<PeerState>,
+    /// The peer's system name, once it said so.
+    pub name: Option<String>,
+    /// Whether AH stands to it.
+    pub tunnel: bool,
+    /// SPIs in and out, hexadecimal.
+    pub spis: Option<(String, String)>,
+    /// Its software version, once it said so.
+    pub version: Option<String>,
+    /// How far its clock is ahead of ours, in milliseconds, once measured.
+    pub clock_offset_ms: Option<i64>,
+    /// Octets of replication received from and sent to it since the service started.
+    pub octets: (u64, u64),
+    /// Round-trip in milliseconds.
+    pub round_trip_ms: Option<f64>,
+    /// Changes it still has to send or take.
+    pub behind: u64,
+    /// Why the last link ended.
+    pub error: Option<String>,
+}
+
+impl Node {
+    /// The whole cluster for a page.
+    pub fn view(&self) -> ClusterView {
+        let cluster = self.cluster.borrow().clone();
+        let standing = match self.standing() {
+            Standing::Standalone => "standalone",
+            Standing::Waiting => "waiting",
+            Standing::Member(_) => "member",
+        };
+        ClusterView {
+            standing,
+            id: cluster.id.map(|id| hex(&id)),
+            key_set: cluster.key.is_some(),
+            certificates: cluster.certificates.as_deref().map(given::summary),
+            fields: cluster.fields.clone(),
+            peers: (1..=3u8)
+                .map(|field| self.peer_view(field, &cluster))
+                .collect(),
+        }
+    }
+
+    fn peer_view(&self, field: u8, cluster: &Cluster) -> PeerView {
+        let address = cluster.fields.peers[usize::from(field) - 1];
+        let mut view = PeerView {
+            field,
+            address,
+            own: false,
+            version: None,
+            clock_offset_ms: None,
+            octets: (0, 0),
+            state: None,
+            name: None,
+            tunnel: false,
+            spis: None,
+            round_trip_ms: None,
+            behind: 0,
+            error: None,
+        };
+        let Some(address) = address else { return view };
+        if self.own.contains(&address) {
+            view.state = Some(PeerState::this_system());
+            view.name = Some(self.name.clone());
+            view.own = true;
+            view.version = Some(VERSION.to_owned());
+            return view;
+        }
+        let (tunnel, link, spis) = self.heard(address);
+        view.spis = spis.map(|(inbound, out)| (format!("{inbound:08x}"), format!("{out:08x}")));
+        view.octets = self.traffic(address).octets();
+        view.clock_offset_ms = link.skew.is_some().then_some(link.clock_offset_ms);
+        view.version.clone_from(&link.version);
+        view.tunnel = matches!(tunnel, TunnelState::Up { .. });
+        view.state = Some(peer_state(&tunnel, &link, VERSION, cluster.id));
+        view.round_trip_ms = link.round_trip_us.map(|us| us as f64 / 1000.0);
+        view.behind = link.behind;
+        view.error = link.error.clone();
+        view.name = link.name;
+        view
+    }
+
+    /// What is heard of a peer: its tunnel, its link, and the SPIs in and out.
+    fn heard(&self, address: IpAddr) -> (TunnelState, LinkState, Option<(u32, u32)>) {
+        let mut link = self.links().get(&address).cloned().unwrap_or_default();
+        link.blocked = self.blocked.borrow().contains(&address);
+        let tunnels = self.tunnels.borrow();
+        let Some(list) = tunnels.as_ref() else {
+            let words = "The tunnel service is not running";
+            return (TunnelState::Failed(words.into()), link, None);
+        };
+        match list.iter().find(|status| status.address == address) {
+            None => (TunnelState::Connecting, link, None),
+            Some(status) => (status.state.clone(), link, status.spis),
+        }
+    }
+
+    /// What clustering needs, and how it stands. `system` are the settings, where they can be read.
+    pub fn prerequisites(&self, system: Option<&System>) -> Vec<Check> {
+        let fields = self.cluster.borrow().fields.clone();
+        let own = crate::cluster::Own {
+            synchronized: match self.time.borrow().state {
+                State::Starting => None,
+                _ => Some(self.synchronized.load(Ordering::Relaxed)),
+            },
+            dns_servers: system.map(|system| system.dns_servers.len()),
+            host_name: self.name.clone(),
+            domain_name: system.map(|system| system.domain_name.clone()),
+            addresses: self.own.clone(),
+            peers: fields.peers,
+            version: VERSION,
+        };
+        let local = fields.peers.iter().flatten();
+        let local = local.copied().find(|peer| self.own.contains(peer));
+        let mut heard = Vec::new();
+        for (field, address) in (1u8..).zip(fields.peers) {
+            if let Some(address) = address.filter(|address| !self.own.contains(address)) {
+                let mtu = local.and_then(|local| path_mtu(local, address).ok());
+                heard.push((field, self.heard(address), mtu));
+            }
+        }
+        let peers: Vec<crate::cluster::Peer<'_>> = heard
+            .iter()
+            .map(|(field, (tunnel, link, _), mtu)| crate::cluster::Peer {
+                field: *field,
+                tunnel,
+                link,
+                mtu: *mtu,
+            })
+            .collect();
+        prerequisites(&own, &peers)
+    }
+}

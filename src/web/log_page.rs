@@ -1,0 +1,217 @@
+//! *Status > Event log* and *Status > Alarms*, on pages and by REST.
+
+use axum::extract::{Extension, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::guard::{Caller, refuse};
+use super::record::Done;
+use super::{Web, pages};
+use crate::store::StoreError;
+use crate::store::events::{EventQuery, EventRow, Events, Kind, LISTED_MAX, Level};
+
+/// Lines on one page.
+const PAGE: usize = 100;
+
+/// The routes.
+pub fn router() -> Router<Web> {
+    Router::new()
+        .route("/status/events", get(events_page))
+        .route("/status/alarms", get(alarms_page))
+        .route("/status/alarms/acknowledge", post(acknowledge_all))
+        .route("/status/alarms/{id}/acknowledge", post(acknowledge))
+}
+
+/// The REST part, below `/api/v1`.
+pub fn api() -> Router<Web> {
+    Router::new()
+        .route("/events", get(api_events))
+        .route("/alarms", get(api_alarms))
+        .route("/alarms/{id}/acknowledge", post(api_acknowledge))
+}
+
+/// Reads or writes `events.db` off the async threads.
+async fn blocking<T: Send + 'static>(
+    web: &Web,
+    work: impl FnOnce(&Events) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Response> {
+    let events = web.node.events.clone();
+    let words = match tokio::task::spawn_blocking(move || work(&events)).await {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "an internal task failed".into(),
+    };
+    Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, &words))
+}
+
+#[derive(Clone, Default, Deserialize)]
+struct Wanted {
+    kind: Option<String>,
+    level: Option<String>,
+    text: Option<String>,
+    since_ms: Option<u64>,
+    until_ms: Option<u64>,
+    #[serde(default)]
+    offset: usize,
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    fn query(&self, limit: usize) -> Result<EventQuery, String> {
+        let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let names = |all: Vec<&str>| format!("must be one of: {}", all.join(", "));
+        let kind = filled(&self.kind).map(|name| {
+            let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+            found.ok_or_else(|| format!("kind {}", names(Kind::ALL.map(Kind::name).to_vec())))
+        });
+        let level = filled(&self.level).map(|name| {
+            let found = Level::ALL.into_iter().find(|level| level.name() == name);
+            found.ok_or_else(|| format!("level {}", names(Level::ALL.map(Level::name).to_vec())))
+        });
+        Ok(EventQuery {
+            kind: kind.transpose()?,
+            level: level.transpose()?,
+            text: filled(&self.text),
+            since_ms: self.since_ms,
+            until_ms: self.until_ms,
+            offset: self.offset,
+            limit,
+        })
+    }
+}
+
+fn shown(row: &EventRow) -> Value {
+    let mut value = serde_json::to_value(row).unwrap_or_default();
+    value["time"] = pages::utc(row.at_ms).into();
+    value
+}
+
+async fn events_page(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    let query = match wanted.query(PAGE + 1) {
+        Ok(query) => query,
+        Err(why) => return refuse(StatusCode::UNPROCESSABLE_ENTITY, &why),
+    };
+    let found = match blocking(&web, move |events| events.list(&query)).await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let [kind, level, text] =
+        [&wanted.kind, &wanted.level, &wanted.text].map(|one| one.clone().unwrap_or_default());
+    let [a, b, c] = [&kind, &level, &text].map(|one| pages::encoded(one));
+    let context = json!({
+        "title": "Event log",
+        "events": found.iter().take(PAGE).map(shown).collect::<Vec<_>>(),
+        "kinds": Kind::ALL.map(Kind::name), "levels": Level::ALL.map(Level::name),
+        "kind": kind, "level": level, "text": text,
+        "search": format!("kind={a}&level={b}&text={c}"),
+        "offset": wanted.offset, "previous": wanted.offset.saturating_sub(PAGE),
+        "next": wanted.offset + PAGE, "more": found.len() > PAGE,
+    });
+    pages::page(&web, &caller, "events.html", "events", context)
+}
+
+async fn api_events(
+    State(web): State<Web>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Value>, Response> {
+    let limit = wanted.limit.unwrap_or(200);
+    let unfit = |why: &str| refuse(StatusCode::UNPROCESSABLE_ENTITY, why);
+    if !(1..=LISTED_MAX).contains(&limit) {
+        return Err(unfit("limit must be 1 to 1000"));
+    }
+    let query = wanted.query(limit).map_err(|why| unfit(&why))?;
+    let found = blocking(&web, move |events| events.list(&query)).await?;
+    let list: Vec<Value> = found.iter().map(shown).collect();
+    Ok(Json(json!({ "events": list })))
+}
+
+async fn alarm_list(web: &Web) -> Result<(Vec<Value>, Vec<Value>), Response> {
+    let found = blocking(web, Events::alarms).await?;
+    let shown = found.iter().map(|row| {
+        let mut value = serde_json::to_value(row).unwrap_or_default();
+        value["path"] = pages::encoded(&row.id).into();
+        value["raised"] = pages::utc(row.raised_ms).into();
+        value["lowered"] = row.lowered_ms.map(pages::utc).into();
+        value
+    });
+    Ok(shown.partition(|row| row["lowered_ms"].is_null()))
+}
+
+async fn alarms_page(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let (standing, lowered) = match alarm_list(&web).await {
+        Ok(found) => found,
+        Err(response) => return response,
+    };
+    let fresh = standing.iter().any(|row| row["acknowledged_by"].is_null());
+    let context = json!({
+        "title": "Alarms", "standing": standing, "lowered": lowered, "fresh": fresh,
+    });
+    pages::page(&web, &caller, "alarms.html", "alarms", context)
+}
+
+async fn api_alarms(State(web): State<Web>) -> Result<Json<Value>, Response> {
+    let (standing, lowered) = alarm_list(&web).await?;
+    Ok(Json(json!({ "alarms": standing, "lowered": lowered })))
+}
+
+async fn acknowledge_one(web: &Web, caller: &Caller, id: String) -> Result<Done, Response> {
+    let who = caller.name.clone();
+    let found = blocking(web, move |events| events.acknowledge(&id, &who)).await?;
+    web.node.touch();
+    match found {
+        Some(text) => Ok(Done::change(format!("Alarm acknowledged: {text}"), "", "")),
+        None => Err(refuse(StatusCode::NOT_FOUND, "no such alarm stands")),
+    }
+}
+
+async fn acknowledge(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    match acknowledge_one(&web, &caller, id).await {
+        Ok(done) => done.then("/status/alarms"),
+        Err(response) => response,
+    }
+}
+
+async fn acknowledge_all(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let who = caller.name.clone();
+    let done = blocking(&web, move |events| {
+        let standing = events.alarms()?;
+        let fresh = |row: &&_| {
+            let row: &crate::store::events::AlarmRow = row;
+            row.lowered_ms.is_none() && row.acknowledged_by.is_none()
+        };
+        for row in standing.iter().filter(fresh) {
+            events.acknowledge(&row.id, &who)?;
+        }
+        Ok(())
+    });
+    if let Err(response) = done.await {
+        return response;
+    }
+    web.node.touch();
+    Done::change("All alarms acknowledged", "", "").then("/status/alarms")
+}
+
+async fn api_acknowledge(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    match acknowledge_one(&web, &caller, id).await {
+        Ok(done) => done
+            .with(Json(json!({ "acknowledged": true })))
+            .into_response(),
+        Err(response) => response,
+    }
+}

@@ -1,0 +1,214 @@
+//! *System > Network* and *System > Security certificates*.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use axum::Router;
+use axum::extract::{Extension, Form, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::guard::{Caller, refuse};
+use super::system_pages::{Outcome, change, extend, finish, settings};
+use super::{Web, pages};
+use crate::settings::{Addressing4, Addressing6, Protocol, Static4, Static6, System};
+
+/// The routes.
+pub fn router() -> Router<Web> {
+    Router::new()
+        .route("/system/network", get(show).post(save))
+        .route("/system/certificates", get(certificates))
+        .route("/system/certificates/server.pem", get(download))
+}
+
+/// The form, as typed.
+#[derive(Clone, Default, Deserialize, Serialize)]
+struct Typed {
+    protocol: String,
+    mode4: String,
+    address4: String,
+    prefix4: String,
+    gateway4: String,
+    mode6: String,
+    address6: String,
+    prefix6: String,
+    gateway6: String,
+    ssh: String,
+    #[serde(default)]
+    sure: Option<String>,
+}
+
+impl Typed {
+    fn of(system: &System) -> Self {
+        let mut form = Self {
+            protocol: match system.protocol {
+                Protocol::Ipv4 => "ipv4",
+                Protocol::Ipv6 => "ipv6",
+                Protocol::Both => "both",
+            }
+            .into(),
+            mode4: "static".into(),
+            mode6: "static".into(),
+            ssh: if system.ssh { "on" } else { "off" }.into(),
+            ..Self::default()
+        };
+        let gateway = |text: Option<String>| text.unwrap_or_default();
+        match &system.ipv4 {
+            Some(Addressing4::Static(fixed)) => {
+                form.address4 = fixed.address.to_string();
+                form.prefix4 = fixed.prefix.to_string();
+                form.gateway4 = gateway(fixed.gateway.map(|ip| ip.to_string()));
+            }
+            Some(Addressing4::Dhcp) => form.mode4 = "dhcp".into(),
+            None => {}
+        }
+        match &system.ipv6 {
+            Some(Addressing6::Static(fixed)) => {
+                form.address6 = fixed.address.to_string();
+                form.prefix6 = fixed.prefix.to_string();
+                form.gateway6 = gateway(fixed.gateway.map(|ip| ip.to_string()));
+            }
+            Some(Addressing6::Dhcp) => form.mode6 = "dhcp".into(),
+            None => {}
+        }
+        form
+    }
+
+    fn alter(&self, system: &mut System) -> Result<(), Vec<String>> {
+        let mut problems = Vec::new();
+        system.protocol = match self.protocol.as_str() {
+            "ipv4" => Protocol::Ipv4,
+            "ipv6" => Protocol::Ipv6,
+            "both" => Protocol::Both,
+            _ => return Err(vec!["IP protocol: ipv4, ipv6 or both".into()]),
+        };
+        let dhcp4 = self.mode4 == "dhcp";
+        let ipv4 = match dhcp4 {
+            true => Addressing4::Dhcp,
+            false => Addressing4::Static(Static4 {
+                address: field("IPv4 address", &self.address4, &mut problems),
+                prefix: field("IPv4 prefix length", &self.prefix4, &mut problems),
+                gateway: optional("IPv4 gateway", &self.gateway4, &mut problems),
+            }),
+        };
+        if !system.protocol.has_v4() {
+            problems.clear();
+        }
+        let mut more = Vec::new();
+        let ipv6 = match self.mode6 == "dhcp" {
+            true => Addressing6::Dhcp,
+            false => Addressing6::Static(Static6 {
+                address: field("IPv6 address", &self.address6, &mut more),
+                prefix: field("IPv6 prefix length", &self.prefix6, &mut more),
+                gateway: optional("IPv6 gateway", &self.gateway6, &mut more),
+            }),
+        };
+        if system.protocol.has_v6() {
+            problems.extend(more);
+        }
+        let (old4, old6) = (system.ipv4.clone(), system.ipv6.clone());
+        system.ipv4 = system.protocol.has_v4().then_some(ipv4);
+        system.ipv6 = system.protocol.has_v6().then_some(ipv6);
+        system.ssh = self.ssh == "on";
+        let moved = old4 != system.ipv4 || old6 != system.ipv6;
+        if moved && self.sure.is_none() {
+            problems.push(
+                "Other addresses: confirm that this page answers at the new address only".into(),
+            );
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(problems),
+        }
+    }
+}
+
+fn field<T: FromStr + Unset>(label: &str, text: &str, problems: &mut Vec<String>) -> T {
+    text.trim().parse().unwrap_or_else(|_| {
+        problems.push(format!("{label}: expected {}", T::EXPECTED));
+        T::UNSET
+    })
+}
+
+fn optional<T: FromStr + Unset>(label: &str, text: &str, problems: &mut Vec<String>) -> Option<T> {
+    (!text.trim().is_empty()).then(|| field(label, text, problems))
+}
+
+/// What stands in for a value that could not be read; it is never saved.
+trait Unset {
+    const UNSET: Self;
+    const EXPECTED: &'static str;
+}
+
+impl Unset for std::net::Ipv4Addr {
+    const UNSET: Self = Self::UNSPECIFIED;
+    const EXPECTED: &'static str = "an IPv4 address";
+}
+
+impl Unset for std::net::Ipv6Addr {
+    const UNSET: Self = Self::UNSPECIFIED;
+    const EXPECTED: &'static str = "an IPv6 address";
+}
+
+impl Unset for u8 {
+    const UNSET: Self = 0;
+    const EXPECTED: &'static str = "a number of bits";
+}
+
+async fn show(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    page(&web, &caller, None, Outcome::default()).await
+}
+
+async fn save(
+    State(web): State<Web>,
+    Extension(caller): Extension<Caller>,
+    Form(form): Form<Typed>,
+) -> Response {
+    let outcome = change(&web, |system| form.alter(system)).await;
+    let typed = (!outcome.problems.is_empty()).then_some(form);
+    page(&web, &caller, typed, outcome).await
+}
+
+async fn page(web: &Web, caller: &Caller, typed: Option<Typed>, outcome: Outcome) -> Response {
+    let (system, mut context) = settings(web, caller, &outcome).await;
+    let fields = web.node.cluster.borrow().fields.clone();
+    let own = |address: &&IpAddr| web.node.own.contains(address);
+    let form = typed.or_else(|| system.as_ref().map(Typed::of));
+    let more = json!({
+        "title": "Network", "addresses": web.node.own, "system": system.is_some(), "form": form,
+        "clustered": fields.peers.iter().flatten().find(own),
+    });
+    extend(&mut context, more);
+    finish(web, caller, ["network.html", "network"], context, outcome)
+}
+
+async fn certificates(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let Some(own) = web.node.identity.facts() else {
+        let words = "the certificate of this system cannot be read";
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, words);
+    };
+    let moment = |seconds: i64| pages::utc(u64::try_from(seconds).unwrap_or(0) * 1000);
+    let context = json!({
+        "title": "Security certificates", "from": moment(own.not_before),
+        "until": moment(own.not_after), "own": own, "ike": web.node.view().certificates,
+    });
+    pages::page(&web, &caller, "certificates.html", "certificates", context)
+}
+
+async fn download(State(web): State<Web>) -> Response {
+    let Some(own) = web.node.identity.facts() else {
+        let words = "the certificate of this system cannot be read";
+        return refuse(StatusCode::INTERNAL_SERVER_ERROR, words);
+    };
+    let head = [
+        (header::CONTENT_TYPE, "application/x-pem-file"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"server.pem\"",
+        ),
+    ];
+    (head, own.pem).into_response()
+}

@@ -1,0 +1,133 @@
+//! Time, DNS and Network, through a host role that keeps what it is told.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::node::ipc::{self, Allowed};
+use crate::settings::System;
+use crate::settings::message::{HostReply, HostRequest};
+use crate::store::events::EventQuery;
+
+const SETTINGS: &str = "protocol = 'ipv4'\nhost_name = 'system-a'\ndomain_name = 'lab.example'\n\
+    dns_servers = ['192.0.2.1']\nntp_servers = ['192.0.2.1']\n\
+    [ipv4.static]\naddress = '192.0.2.11'\nprefix = 24\n";
+
+async fn with_host(site: &Site) -> Arc<Mutex<System>> {
+    let kept = Arc::new(Mutex::new(System::from_toml(SETTINGS).unwrap()));
+    let run = site.node.state.clone();
+    let listener = ipc::listen(&run.join("host.sock"), 0o600).unwrap();
+    site.node.run.set(run).unwrap();
+    let system = kept.clone();
+    tokio::spawn(async move {
+        let allowed = Allowed::new("tutti-serve", &[]).unwrap();
+        loop {
+            let accepted = ipc::accept::<HostReply, HostRequest>(&listener, &allowed).await;
+            let mut connection = accepted.unwrap();
+            while let Ok(Some(request)) = connection.recv().await {
+                let reply = match request {
+                    HostRequest::Read => {
+                        let now = system.lock().unwrap().clone();
+                        HostReply::Settings(Some(Box::new(now)))
+                    }
+                    HostRequest::Apply(new) => {
+                        *system.lock().unwrap() = new;
+                        HostReply::Done
+                    }
+                    _ => HostReply::Failed("not in this test".into()),
+                };
+                connection.send(&reply).await.unwrap();
+            }
+        }
+    });
+    kept
+}
+
+#[tokio::test]
+async fn servers_and_names_are_changed_through_the_host_role_and_the_log_says_from_what_to_what() {
+    let site = site("administrator", false);
+    let kept = with_host(&site).await;
+    let cookie = site.login().await;
+    let page = site.get("/system/time", &cookie).await.2;
+    assert!(
+        page.contains("value=\"192.0.2.1\"") && page.contains("Starting"),
+        "{page}"
+    );
+    let token = csrf(&page);
+    let more = "server3=&server4=&server5=&zone=Europe%2FOslo";
+    let form = format!("csrf={token}&server1=192.0.2.1&server2=ntp.lab.example&{more}");
+    let saved = site.post("/system/time", &cookie, &form).await;
+    assert!(saved.2.contains("Saved:"), "{}", saved.2);
+    assert_eq!(
+        kept.lock().unwrap().ntp_servers,
+        ["192.0.2.1", "ntp.lab.example"]
+    );
+    let query = EventQuery {
+        text: Some("System settings saved".into()),
+        limit: 1,
+        ..EventQuery::default()
+    };
+    let line = &site.node.events.list(&query).unwrap()[0];
+    assert!(line.before.contains("time_zone: \"UTC\""), "{line:?}");
+    assert!(
+        line.after.contains("Europe/Oslo") && line.after.contains("ntp.lab"),
+        "{line:?}"
+    );
+    let form = format!("csrf={token}&host=system-a&domain=&server1=nonsense&server2=&{more}");
+    let wrong = site.post("/system/dns", &cookie, &form).await;
+    assert_eq!(wrong.0, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(
+        wrong.2.contains("not an IP address") && wrong.2.contains("nonsense"),
+        "{}",
+        wrong.2
+    );
+    let form = format!("csrf={token}&host=bad+name&domain=&server1=&server2=&{more}");
+    let wrong = site.post("/system/dns", &cookie, &form).await;
+    assert!(wrong.2.contains("host_name: expected"), "{}", wrong.2);
+    assert_eq!(kept.lock().unwrap().host_name, "system-a");
+    let found = site.get("/system/dns?name=192.0.2.7", &cookie).await.2;
+    assert!(found.contains(">resolved<"), "{found}");
+}
+
+#[tokio::test]
+async fn another_address_wants_a_confirmation_first() {
+    let site = site("administrator", false);
+    let kept = with_host(&site).await;
+    let cookie = site.login().await;
+    let token = csrf(&site.get("/system/network", &cookie).await.2);
+    let six = "mode6=static&address6=&prefix6=&gateway6=&ssh=off";
+    let four = "protocol=ipv4&mode4=static&address4=192.0.2.12&prefix4=24&gateway4=";
+    let form = format!("csrf={token}&{four}&{six}");
+    let unsure = site.post("/system/network", &cookie, &form).await;
+    assert!(
+        unsure.2.contains("Other addresses: confirm"),
+        "{}",
+        unsure.2
+    );
+    assert_eq!(*kept.lock().unwrap(), System::from_toml(SETTINGS).unwrap());
+    let sure = site
+        .post("/system/network", &cookie, &format!("{form}&sure=yes"))
+        .await;
+    assert!(sure.2.contains("Saved:"), "{}", sure.2);
+    assert!(SETTINGS.replace("192.0.2.11", "192.0.2.12") != SETTINGS);
+    let new = kept.lock().unwrap().fixed_addresses();
+    assert_eq!(new, ["192.0.2.12".parse::<std::net::IpAddr>().unwrap()]);
+}
+
+#[tokio::test]
+async fn without_a_host_role_the_pages_say_where_settings_are_changed() {
+    let site = site("administrator", false);
+    let cookie = site.login().await;
+    for path in ["/system/time", "/system/dns", "/system/network"] {
+        let page = site.get(path, &cookie).await.2;
+        assert!(page.contains("tutti setup --again"), "{path}: {page}");
+        assert!(
+            !page.contains("<form method=\"post\" action=\"/system"),
+            "{path}"
+        );
+    }
+    let token = csrf(&site.get("/account/password", &cookie).await.2);
+    let to = "/maintenance/restart/shutdown";
+    let (status, _, page) = site.post(to, &cookie, &format!("csrf={token}")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(page.contains("It was not begun"), "{page}");
+}
