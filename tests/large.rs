@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tutti::replica::value::Value;
 use tutti::store::{Store, StoreError};
+use tutti::wire::replication::Partial;
 
 const TABLE: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, filler TEXT, n INTEGER)";
 /// How large a row is, in bytes.
@@ -45,7 +46,14 @@ fn deliver(to: &Store, from: &Store) {
     let at = from.log_start(&held).unwrap();
     let (_, large, _) = from.log_batch(&held, at, 1 << 18).unwrap();
     let large = large.unwrap();
-    let begun = to.begin_partial(large.origin, large.seq, large.total, u64::MAX);
+    let whole = Partial {
+        origin: large.origin,
+        seq: large.seq,
+        total: large.total,
+        chain: large.chain,
+        held: 0,
+    };
+    let begun = to.begin_partial(whole, u64::MAX);
     let mut partial = begun.unwrap();
     while partial.what.held < large.total {
         let held = partial.what.held;

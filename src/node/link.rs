@@ -272,7 +272,7 @@ impl Link {
         let now = self.now();
         let hello = matches!(frame, Frame::Hello(_));
         let heard = hello || matches!(frame, Frame::Ack { .. });
-        if heard {
+        if self.session.needs_frontier(&frame) {
             let frontier = self.files.store.frontier();
             self.session.committed(now, &frontier);
         }

@@ -8,6 +8,7 @@ use super::rows::{LargeRows, Rows};
 use super::schema::{DeclarationId, Keys};
 use super::value::Value;
 use super::{Incarnation, NodeId};
+use crate::wire::replication::Tag;
 
 /// The largest encoded transaction, in bytes; a larger one is refused where it is written.
 pub const MAX_TRANSACTION: usize = 256 << 20;
@@ -45,6 +46,8 @@ pub struct Logged {
     pub seq: u64,
     /// Its time after the origin's previous one, its head, and its body.
     pub bytes: Payload,
+    /// Of the chain hash after it, where that is known: it follows on the history that it is of.
+    pub chain: Option<Tag>,
 }
 
 impl Logged {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Incarnation;
 use super::payload::Payload;
+use crate::wire::replication::Tag;
 
 /// The state of one origin at one peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +66,13 @@ impl Frontier {
             |&(origin, seq, chain): &(u64, u64, [u8; 32])| (origin, Position { seq, chain });
         Frontier(wire.iter().map(position).collect())
     }
+}
+
+/// The first bytes of a chain hash, as sent with transactions.
+pub fn tag(chain: &[u8; 32]) -> Tag {
+    let mut tag = Tag::default();
+    tag.copy_from_slice(&chain[..size_of::<Tag>()]);
+    tag
 }
 
 /// The next chain hash.

@@ -283,6 +283,12 @@ impl Session {
         self.drive(now);
     }
 
+    /// Whether a frame is to be judged by what our store has committed by now.
+    pub fn needs_frontier(&self, frame: &Frame) -> bool {
+        matches!(frame, Frame::Hello(_) | Frame::Ack { .. })
+            || arriving::told(frame, self.local.incarnation) > 0
+    }
+
     /// Our store committed something, ours or another peer's.
     pub fn committed(&mut self, now: Now, frontier: &Frontier) {
         self.advance(now, frontier);

@@ -357,6 +357,7 @@ mod tests {
                 origin,
                 seq,
                 bytes: transaction.encode(previous).into(),
+                chain: None,
             }
         };
         list.iter().map(one).collect()

@@ -21,6 +21,7 @@ use super::writer::Writer;
 use super::{StoreError, clocks, fold, inbox, replay};
 use crate::replica::change::{Body, Logged, RowChange, RowWrite, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
+use crate::replica::frontier::tag;
 use crate::replica::merge::{self, Decision, Outcome, Side};
 use crate::replica::rows::Rows;
 use crate::replica::value::{Value, encode_key};
@@ -121,6 +122,13 @@ impl Writer {
             state.position += 1;
             let hlc = transaction.hlc;
             let chain = log::append(&self.db, state.position, &origin.position, hlc, logged)?;
+            if logged.chain.is_some_and(|known| known != tag(&chain)) {
+                // What was sent follows on another history than what is here.
+                return Err(StoreError::Fork {
+                    origin: transaction.origin,
+                    seq: transaction.seq,
+                });
+            }
             origin.advance(transaction.seq, hlc, chain, &transaction.head);
             match &transaction.body {
                 Body::Rows(changes) => {

@@ -17,7 +17,7 @@ use super::spill::{self, Spill};
 use super::{StoreError, clocks};
 use crate::replica::change::{Body, Head, Logged, Transaction, decode};
 use crate::replica::clock::Hlc;
-use crate::replica::frontier::{Frontier, Position, chain};
+use crate::replica::frontier::{Frontier, Position, chain, tag};
 use crate::replica::payload::{LARGE, Payload};
 use crate::replica::{Incarnation, NodeId};
 
@@ -325,7 +325,7 @@ pub(super) fn read_after(
 ) -> Result<(Vec<Logged>, i64), StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT position, origin, seq, length(bytes), \
-         CASE WHEN length(bytes) < ?3 THEN bytes END \
+         CASE WHEN length(bytes) < ?3 THEN bytes END, chain \
          FROM _tutti_log WHERE position BETWEEN ?1 AND ?2 ORDER BY position",
     )?;
     let mut rows = statement.query(params![from, until, LARGE as i64])?;
@@ -346,6 +346,7 @@ pub(super) fn read_after(
                 origin: origin as u64,
                 seq: seq as u64,
                 bytes,
+                chain: Some(tag(&row.get(5)?)),
             });
         }
         next = row.get::<_, i64>(0)? + 1;

@@ -12,8 +12,7 @@ use rusqlite::{MAIN_DB, params};
 use super::snapshot::{named, random, room};
 use super::spill::Spill;
 use super::{Logged, Store, StoreError, lock, retention};
-use crate::replica::Incarnation;
-use crate::replica::frontier::Frontier;
+use crate::replica::frontier::{Frontier, tag};
 use crate::replica::payload::Payload;
 use crate::replica::session::Large;
 use crate::wire::replication;
@@ -62,7 +61,7 @@ impl Store {
             // The length of a BLOB is known without reading it.
             let mut statement = reader.connection.prepare_cached(
                 "SELECT position, origin, seq, length(bytes), \
-                 CASE WHEN length(bytes) <= ?3 THEN bytes END \
+                 CASE WHEN length(bytes) <= ?3 THEN bytes END, chain \
                  FROM _tutti_log WHERE position BETWEEN ?1 AND ?2 ORDER BY position",
             )?;
             let limit = i64::try_from(max_bytes).unwrap_or(i64::MAX);
@@ -81,6 +80,7 @@ impl Store {
                         origin,
                         seq,
                         total: row.get::<_, i64>(3)? as u64,
+                        chain: tag(&row.get(5)?),
                         position,
                     };
                     return Ok((found, Some(large), position + 1));
@@ -93,6 +93,7 @@ impl Store {
                     origin,
                     seq,
                     bytes: bytes.into(),
+                    chain: Some(tag(&row.get(5)?)),
                 });
                 next = position + 1;
             }
@@ -130,13 +131,11 @@ impl Store {
     /// [`StoreError::NoRoom`] where it would fill the disk.
     pub fn begin_partial(
         &self,
-        origin: Incarnation,
-        seq: u64,
-        total: u64,
+        what: replication::Partial,
         free: u64,
     ) -> Result<Partial, StoreError> {
         // Once in the file, and once in the log.
-        room("a large transaction", total.saturating_mul(2), free)?;
+        room("a large transaction", what.total.saturating_mul(2), free)?;
         let name = format!("large-{:016x}.part", u64::from_be_bytes(random()?));
         let path = self.inner.path.with_file_name(name);
         let mut options = File::options();
@@ -145,12 +144,7 @@ impl Store {
         Ok(Partial {
             path,
             file,
-            what: replication::Partial {
-                origin,
-                seq,
-                total,
-                held: 0,
-            },
+            what: replication::Partial { held: 0, ..what },
         })
     }
 
@@ -167,6 +161,7 @@ impl Store {
             origin: what.origin,
             seq: what.seq,
             bytes: Payload::Lying(Arc::new(Spill::of(file, what.total))),
+            chain: Some(what.chain),
         }])
     }
 

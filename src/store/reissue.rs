@@ -66,6 +66,7 @@ impl Store {
     /// Some of an origin's chain hashes, the latest first, to find out where histories part.
     pub fn chains(&self, origin: Incarnation) -> Result<Vec<Position>, StoreError> {
         let last = self.frontier().seq(origin);
+        let closed = lock(&self.inner.shown).closed.0.get(&origin).copied();
         self.read(|reader| {
             let db = reader.connection;
             let mut found: Vec<Position> = Vec::new();
@@ -74,8 +75,9 @@ impl Store {
                     found.push(Position { seq, chain });
                 }
             }
-            // Where it was trimmed, or the start.
-            let base = retention::base(db, origin)?.unwrap_or_default().0;
+            // Where it was trimmed, all of it where it is closed, or the start.
+            let trimmed = retention::base(db, origin)?.map(|base| base.0);
+            let base = trimmed.or(closed).unwrap_or_default();
             if found.last() != Some(&base) {
                 found.push(base);
             }
@@ -393,6 +395,7 @@ impl Issue {
             origin: self.fresh,
             seq: stamp.seq,
             bytes: transaction.encode(self.origin.hlc).into(),
+            chain: None,
         };
         writer.memory.position += 1;
         let position = writer.memory.position;

@@ -329,6 +329,31 @@ fn a_stamp_from_the_future_waits_and_does_not_move_the_clock() {
 }
 
 #[test]
+fn what_follows_on_another_history_than_ours_is_not_applied() {
+    // One incarnation with two histories of two transactions each, as of a memory put back.
+    let (a, twin, b) = (peer(1), peer(1), peer(2));
+    for (store, value) in [(&a, "'here'"), (&twin, "'there'")] {
+        store.store.declare(ITEM).unwrap();
+        run(
+            store,
+            &format!("INSERT INTO item VALUES (1, {value}, NULL)"),
+        );
+    }
+    pull(&b, &a);
+    run(&twin, "INSERT INTO item VALUES (2, 'goes on', NULL)");
+    let held = b.store.frontier();
+    let (found, _) = twin.store.log_after(&held, 0, 1 << 20).unwrap();
+    assert_eq!(found.iter().map(|l| l.seq).collect::<Vec<_>>(), [3]);
+    let error = b.store.apply(&found).unwrap_err();
+    assert!(
+        matches!(error, StoreError::Fork { origin: 1, seq: 3 }),
+        "{error}"
+    );
+    assert_eq!(b.store.frontier(), held);
+    assert_eq!(rows(&b, "SELECT id FROM item"), [[Integer(1)]]);
+}
+
+#[test]
 fn another_history_of_an_origin_is_refused() {
     let (a, b) = (peer(1), peer(1));
     a.store.declare(ITEM).unwrap();

@@ -253,6 +253,7 @@ impl Writer {
             origin: self.incarnation,
             seq: next.seq,
             bytes: spill::payload(next.encode(previous), rows),
+            chain: None,
         };
         capture::too_large(logged.bytes.size())?;
         let chain = log::append(&self.db, memory.position + 1, &position, hlc, &logged)?;

@@ -132,6 +132,7 @@ impl Driver {
                 origin: 4,
                 seq: 1,
                 total: 90_000,
+                chain: [8; 8],
                 held: 400,
             }),
             resume: role.is_multiple_of(2).then_some(([5; 16], 400)),
@@ -192,6 +193,7 @@ impl Driver {
             origin,
             first,
             transactions: vec![vec![7; size]; count as usize],
+            chain: [8; 8],
         };
         self.sent.insert(origin, run.last());
         run
@@ -208,6 +210,7 @@ impl Driver {
             origin,
             seq,
             total,
+            chain: [8; 8],
             offset,
             bytes: vec![7; size.min(left).max(1)],
         };
@@ -388,7 +391,13 @@ impl Driver {
             Action::ApplyLarge { origin, seq } => {
                 let bytes = vec![7].into();
                 assert_eq!(self.pieces.take().map(|p| (p.0, p.1)), Some((origin, seq)));
-                self.apply(&[Logged { origin, seq, bytes }])
+                let chain = None;
+                self.apply(&[Logged {
+                    origin,
+                    seq,
+                    bytes,
+                    chain,
+                }])
             }
             Action::Read { .. } if source.byte() < 6 => Done::Trimmed,
             Action::Read { .. } if source.byte() < 2 => Done::Forked { origin: 2 },
@@ -419,11 +428,13 @@ impl Driver {
                     origin: OWN,
                     seq,
                     bytes,
+                    chain: Some([8; 8]),
                 };
                 let large = Large {
                     origin: OWN,
                     seq,
                     total: 300_000,
+                    chain: [8; 8],
                     position,
                 };
                 Done::Read {

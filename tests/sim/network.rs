@@ -46,6 +46,8 @@ pub struct Moved {
 pub struct Link {
     pub nodes: [usize; 2],
     pub ends: Option<[End; 2]>,
+    /// Why it last ended by itself, where that may be.
+    pub ended: String,
     /// Not connected again before this time.
     pub down_until: u64,
 }
@@ -230,18 +232,17 @@ impl End {
         random: &mut Random,
     ) -> Result<Option<Done>, StoreError> {
         Ok(Some(match job {
-            Action::Apply(list) => Done::Applied(store.apply(&list)?),
+            Action::Apply(list) => settled(store.apply(&list))?,
             Action::WritePiece(piece) => {
                 if piece.offset == 0 {
-                    let (origin, seq, total) = (piece.origin, piece.seq, piece.total);
-                    self.partial = Some(store.begin_partial(origin, seq, total, u64::MAX)?);
+                    self.partial = Some(store.begin_partial(piece.whole(), u64::MAX)?);
                 }
                 let partial = self.partial.as_mut().unwrap();
                 partial.write(piece.offset, &piece.bytes)?;
                 Done::PieceWritten
             }
             Action::ApplyLarge { .. } => {
-                Done::Applied(store.apply_partial(self.partial.take().unwrap())?)
+                settled(store.apply_partial(self.partial.take().unwrap()))?
             }
             Action::Read { frontier, position } => match read(store, &frontier, position) {
                 Err(StoreError::NeedsSnapshot { .. }) => Done::Trimmed,
@@ -303,6 +304,14 @@ impl End {
             }
             Action::Event(_) => return Ok(None),
         }))
+    }
+}
+
+/// As the product does it.
+fn settled(applied: Result<Frontier, StoreError>) -> Result<Done, StoreError> {
+    match applied {
+        Err(StoreError::Fork { origin, .. }) => Ok(Done::Forked { origin }),
+        applied => applied.map(Done::Applied),
     }
 }
 

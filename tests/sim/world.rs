@@ -147,6 +147,7 @@ impl World {
                 nodes,
                 ends: None,
                 down_until: 0,
+                ended: String::new(),
             });
         }
         for node in 0..3 {
@@ -410,7 +411,10 @@ impl World {
                     self.links[at].cut(now.us + 100_000);
                 }
                 // A link that ends by name; the next one settles it, or the nodes never rest.
-                Err(_) if self.rewound || full => self.links[at].cut(now.us + 100_000),
+                Err(error) if self.rewound || full => {
+                    self.links[at].ended = error;
+                    self.links[at].cut(now.us + 100_000);
+                }
                 Err(error) => panic!("link {at}: {error}"),
             }
         }
@@ -483,7 +487,11 @@ impl World {
             );
         }
         for (at, link) in self.links.iter().enumerate() {
-            eprintln!("link {at} of {:?}: {}", link.nodes, link.state());
+            let (nodes, ended) = (link.nodes, &link.ended);
+            eprintln!(
+                "link {at} of {nodes:?}, last ended by {ended:?}: {}",
+                link.state()
+            );
         }
         panic!("the nodes never came to rest");
     }

@@ -10,6 +10,7 @@ use super::work::random;
 use super::*;
 use crate::replica::session::{Message, Step};
 use crate::replica::value::Value;
+use crate::wire::replication::PROTOCOL;
 
 const CLUSTER: ClusterId = [9; 16];
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
@@ -178,7 +179,10 @@ async fn a_malformed_frame_closes_the_link_by_name() {
     for (bytes, word) in [
         (&[0, 0, 0, 1, 99][..], "unknown kind 99"),
         (&[0xff; 8][..], "a frame of"),
-        (&[0, 0, 0, 2, 1, 3][..], "malformed frame of kind 1"),
+        (
+            &[0, 0, 0, 2, 1, PROTOCOL as u8][..],
+            "malformed frame of kind 1",
+        ),
         (&[0, 0, 0, 2, 1, 1][..], "hello of protocol 1"),
         (&[0, 0, 0, 2, 4, 1][..], "before the hello"),
     ] {

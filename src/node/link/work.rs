@@ -112,11 +112,13 @@ impl Files {
         let store = &self.store;
         Ok(Outcome::Done(match action {
             Action::Apply(list) => {
-                let (frontier, owed) = store.apply_gathering(&list)?;
-                if owed {
-                    flush_soon(store);
-                }
-                Done::Applied(frontier)
+                let applied = store.apply_gathering(&list).map(|(frontier, owed)| {
+                    if owed {
+                        flush_soon(store);
+                    }
+                    frontier
+                });
+                settled(applied)?
             }
             Action::WritePiece(piece) => {
                 self.write_piece(&piece)?;
@@ -125,7 +127,7 @@ impl Files {
             Action::ApplyLarge { .. } => {
                 let partial = self.lock().partial.take();
                 let partial = partial.ok_or_else(|| missing("large transaction"))?;
-                Done::Applied(store.apply_partial(partial)?)
+                settled(store.apply_partial(partial))?
             }
             Action::Read { frontier, position } => match read(store, &frontier, position) {
                 Err(StoreError::NeedsSnapshot { .. }) => Done::Trimmed,
@@ -205,13 +207,20 @@ impl Files {
         let mut inner = self.lock();
         if piece.offset == 0 {
             inner.partial = None;
-            let (origin, seq, total) = (piece.origin, piece.seq, piece.total);
-            let partial = self.store.begin_partial(origin, seq, total, self.free()?)?;
+            let partial = self.store.begin_partial(piece.whole(), self.free()?)?;
             inner.partial = Some(partial);
         }
         let partial = inner.partial.as_mut();
         let partial = partial.ok_or_else(|| missing("large transaction"))?;
         partial.write(piece.offset, &piece.bytes)
+    }
+}
+
+/// What applying came to; a history that is not ours is settled before anything else goes on.
+fn settled(applied: Result<Frontier, StoreError>) -> Result<Done, StoreError> {
+    match applied {
+        Err(StoreError::Fork { origin, .. }) => Ok(Done::Forked { origin }),
+        applied => applied.map(Done::Applied),
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Message, Proven, Step};
 use crate::replica::change::Logged;
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{ClusterId, Incarnation, NodeId};
-use crate::wire::replication::{Partial, Piece, SnapshotId};
+use crate::wire::replication::{Partial, Piece, SnapshotId, Tag};
 
 /// What this side is.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Large {
     pub seq: u64,
     /// Its size in bytes.
     pub total: u64,
+    /// Of the chain hash after it.
+    pub chain: Tag,
     /// Where it lies in our log.
     pub position: i64,
 }

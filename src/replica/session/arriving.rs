@@ -11,13 +11,31 @@ use super::sending::Sending;
 use super::{Action, Event, Now, Session, SessionError, State};
 use crate::replica::Incarnation;
 use crate::replica::frontier::{Frontier, Position};
-use crate::wire::replication::{Frame, Hello, SnapshotId};
+use crate::wire::replication::{Frame, Hello, Run, SnapshotId};
+
+/// The highest number of an origin among the transactions of a frame; 0 where there is none.
+pub(super) fn told(frame: &Frame, origin: Incarnation) -> u64 {
+    match frame {
+        Frame::Transactions(runs) => {
+            let of = runs.iter().filter(|run| run.origin == origin);
+            of.map(Run::last).max().unwrap_or(0)
+        }
+        Frame::Piece(piece) if piece.origin == origin => piece.seq,
+        _ => 0,
+    }
+}
 
 impl Session {
     /// A frame that has its place in one state only.
     pub(super) fn state_frame(&mut self, now: Now, frame: Frame) -> Result<(), SessionError> {
+        let own = self.local.incarnation;
         let ours = &self.local.frontier;
         match (frame, &mut self.state) {
+            // Our memory was put back, and the peer has learnt of it only now.
+            (frame, State::Streaming(..)) if told(&frame, own) > ours.seq(own) => {
+                self.part(now, own);
+                Ok(())
+            }
             (Frame::Transactions(runs), State::Streaming(sending, receiving, _)) => {
                 for run in &runs {
                     sending.has(run.origin, run.last());

@@ -80,8 +80,12 @@ impl Receiving {
             return Ok(());
         }
         let continues = self.partial.is_some_and(|partial| {
-            (partial.origin, partial.seq, partial.total, partial.held)
-                == (piece.origin, piece.seq, piece.total, piece.offset)
+            let held = piece.offset;
+            partial
+                == Partial {
+                    held,
+                    ..piece.whole()
+                }
         });
         if piece.offset != 0 && !continues {
             return Err(SessionError::Unexpected(
@@ -90,10 +94,8 @@ impl Receiving {
         }
         let last = piece.end() == piece.total;
         self.partial = (!last).then_some(Partial {
-            origin: piece.origin,
-            seq: piece.seq,
-            total: piece.total,
             held: piece.end(),
+            ..piece.whole()
         });
         if last {
             self.arrived.insert(piece.origin, piece.seq);
@@ -188,11 +190,13 @@ impl Receiving {
 fn news(ours: &Frontier, runs: Vec<Run>) -> Vec<Logged> {
     let numbered = runs.into_iter().flat_map(|run| {
         let origin = run.origin;
+        let last = run.last();
         let numbers = (run.first..).zip(run.transactions);
         numbers.map(move |(seq, bytes)| Logged {
             origin,
             seq,
             bytes: bytes.into(),
+            chain: (seq == last).then_some(run.chain),
         })
     });
     numbered

@@ -146,7 +146,8 @@ impl Sending {
         if let Some(large) = large {
             end.0.entry(large.origin).or_default().seq = large.seq;
             let held = self.partial.take().filter(|held| {
-                (held.origin, held.seq, held.total) == (large.origin, large.seq, large.total)
+                (held.origin, held.seq, held.total, held.chain)
+                    == (large.origin, large.seq, large.total, large.chain)
                     && held.held < held.total
             });
             self.large = Some((large, held.map_or(0, |held| held.held)));
@@ -156,7 +157,10 @@ impl Sending {
         let acked = &self.acked;
         let news = found.into_iter().filter(|l| !acked.covers(l.origin, l.seq));
         // What is not in memory is named as large, never found.
-        let held = |l: Logged| Some((l.origin, l.seq, l.bytes.into_held()?));
+        let held = |l: Logged| {
+            let chain = l.chain.unwrap_or_default();
+            Some((l.origin, l.seq, l.bytes.into_held()?, chain))
+        };
         let mut news: Vec<_> = news.filter_map(held).collect();
         while !news.is_empty() {
             let rest = news.split_off(news.len().min(MAX_TRANSACTIONS));
@@ -180,6 +184,7 @@ impl Sending {
                 origin: large.origin,
                 seq: large.seq,
                 total: large.total,
+                chain: large.chain,
                 offset: *offset,
                 bytes: bytes.to_vec(),
             };

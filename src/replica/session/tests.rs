@@ -113,11 +113,17 @@ fn nothing_read() -> Done {
 
 fn logged(origin: u64, seq: u64, bytes: Vec<u8>) -> Logged {
     let bytes = bytes.into();
-    Logged { origin, seq, bytes }
+    let chain = Some([8; 8]);
+    Logged {
+        origin,
+        seq,
+        bytes,
+        chain,
+    }
 }
 
 fn transactions(origin: u64, first: u64, count: u64, size: usize) -> Frame {
-    let list = (first..first + count).map(|seq| (origin, seq, vec![1; size]));
+    let list = (first..first + count).map(|seq| (origin, seq, vec![1; size], [8; 8]));
     Frame::Transactions(runs(list))
 }
 
@@ -208,6 +214,7 @@ fn what_is_committed_is_read_and_sent_and_its_frame_is_acknowledged() {
         origin: 1,
         first: 1,
         transactions: vec![vec![7], vec![8]],
+        chain: [8; 8],
     };
     assert_eq!(sent, [expected]);
     session.handle_frame(at(2), ack(1, &[(1, 2)])).unwrap();
@@ -404,6 +411,7 @@ fn a_large_transaction_goes_in_pieces_and_is_applied_when_whole() {
         origin: 1,
         seq: 1,
         total,
+        chain: [8; 8],
         position: 1,
     };
     let done = Done::Read {
@@ -454,6 +462,7 @@ fn piece(seq: u64, offset: u64, total: u64, size: usize) -> Frame {
         origin: 2,
         seq,
         total,
+        chain: [8; 8],
         offset,
         bytes: vec![7; size],
     })
@@ -465,6 +474,7 @@ fn a_large_transaction_resumes_after_a_cut_or_starts_over() {
         origin: 1,
         seq: 1,
         total: 9_000_000,
+        chain: [8; 8],
         held: 4_000,
     };
     let first_offset = |held: Partial| {
@@ -478,6 +488,7 @@ fn a_large_transaction_resumes_after_a_cut_or_starts_over() {
             origin: 1,
             seq: 1,
             total: 9_000_000,
+            chain: [8; 8],
             position: 1,
         };
         let done = Done::Read {
@@ -500,6 +511,7 @@ fn a_large_transaction_resumes_after_a_cut_or_starts_over() {
         origin: 2,
         seq: 1,
         total: 500,
+        chain: [8; 8],
         held: 400,
     });
     for offset in [400, 0] {
@@ -527,4 +539,26 @@ fn pieces_that_do_not_fit_are_refused() {
     }
     let error = session.handle_frame(at(1), piece(1, 0, (256 << 20) + 1, 1));
     assert_eq!(error, Err(SessionError::TooLarge((256 << 20) + 1)));
+}
+
+#[test]
+fn who_is_sent_more_of_its_own_than_it_issued_goes_on_under_another_incarnation() {
+    // Neither hello told of it: the peer has got it meanwhile.
+    let own = local(1).incarnation;
+    let Frame::Piece(mut ours) = piece(1, 0, 500, 100) else {
+        panic!("no piece");
+    };
+    ours.origin = own;
+    for frame in [transactions(own, 1, 2, 9), Frame::Piece(ours)] {
+        let mut session = member();
+        session.handle_frame(at(1), frame).unwrap();
+        let asked = actions(&mut session);
+        let chains = |a: &Action| matches!(a, Action::Chains { origin } if *origin == own);
+        assert!(asked.iter().any(chains), "{asked:?}");
+        assert!(
+            !asked
+                .iter()
+                .any(|a| matches!(a, Action::Apply(_) | Action::WritePiece(_)))
+        );
+    }
 }

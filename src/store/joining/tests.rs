@@ -4,6 +4,7 @@ use super::*;
 use crate::replica::value::Value;
 use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
 use crate::store::{Durability, Staged};
+use crate::wire::replication;
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
 const ROOMY: u64 = u64::MAX;
@@ -198,7 +199,14 @@ fn a_full_disk_is_named_before_anything_is_written() {
         "{error}"
     );
     assert!(names(&b, "incoming-").is_empty());
-    let error = b.store.begin_partial(1, 1, 1 << 20, free).map(|_| ());
+    let what = replication::Partial {
+        origin: 1,
+        seq: 1,
+        total: 1 << 20,
+        chain: [0; 8],
+        held: 0,
+    };
+    let error = b.store.begin_partial(what, free).map(|_| ());
     assert!(matches!(error, Err(StoreError::NoRoom { .. })));
     assert!(names(&b, "large-").is_empty());
 }

@@ -220,6 +220,9 @@ fn a_closed_incarnation_that_goes_on_after_all_is_opened_again() {
     b.store.greeted(node(1), &b.store.frontier()).unwrap();
     assert_eq!(b.store.trim().unwrap().incarnations, 1);
     assert_eq!(b.store.open_frontier().seq(1), 0);
+    // A fork of it is settled like one of what was trimmed.
+    let last = b.store.frontier().0[&1];
+    assert_eq!(b.store.chains(1).unwrap(), [last]);
     run(&a, "INSERT INTO item VALUES (1, 'on')");
     let (found, _) = a.store.log_after(&b.store.frontier(), 0, 1_000).unwrap();
     b.store.apply(&found).unwrap();

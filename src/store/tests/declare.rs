@@ -409,6 +409,7 @@ fn no_peer_can_drop_what_belongs_to_the_appliance() {
         origin: 9,
         seq: 1,
         bytes: transaction.encode(Hlc(0)).into(),
+        chain: None,
     };
     a.store.apply(&[logged]).unwrap();
     run(&a, "INSERT INTO item VALUES (1, 2, 3)");
@@ -455,6 +456,7 @@ fn garbage_in_place_of_a_declaration_goes_to_the_inbox_and_the_stream_goes_on() 
             origin: 9,
             seq,
             bytes: bytes.into(),
+            chain: None,
         };
         a.store.apply(&[logged]).unwrap();
     }

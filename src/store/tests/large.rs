@@ -2,10 +2,23 @@
 
 use super::*;
 use crate::replica::payload::{LARGE, Payload};
+use crate::replica::session::Large;
+use crate::wire::replication;
 
 /// About 9 KiB.
 fn filler(seed: i64) -> Value {
     format!("{seed:09}").repeat(1_000).into()
+}
+
+/// Nothing of it is held yet.
+fn whole(large: Large) -> replication::Partial {
+    replication::Partial {
+        origin: large.origin,
+        seq: large.seq,
+        total: large.total,
+        chain: large.chain,
+        held: 0,
+    }
 }
 
 /// Gives `to` all that it lacks, large transactions in pieces as on a link.
@@ -18,9 +31,7 @@ fn deliver(to: &Peer, from: &Peer) -> usize {
         to.store.apply(&found).unwrap();
         if let Some(one) = one {
             large += 1;
-            let begun = to
-                .store
-                .begin_partial(one.origin, one.seq, one.total, u64::MAX);
+            let begun = to.store.begin_partial(whole(one), u64::MAX);
             let mut partial = begun.unwrap();
             while partial.what.held < one.total {
                 let held = partial.what.held;
@@ -159,9 +170,7 @@ fn of_a_large_transaction_that_is_damaged_nothing_is_applied() {
     let at = a.store.log_start(&held).unwrap();
     let (_, one, _) = a.store.log_batch(&held, at, 1 << 18).unwrap();
     let one = one.unwrap();
-    let begun = b
-        .store
-        .begin_partial(one.origin, one.seq, one.total, u64::MAX);
+    let begun = b.store.begin_partial(whole(one), u64::MAX);
     let mut partial = begun.unwrap();
     while partial.what.held < one.total {
         let held = partial.what.held;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FrameError;
+use super::{FrameError, Tag};
 
 /// How many origins one frontier may list.
 pub const MAX_ORIGINS: usize = 8_192;
@@ -26,6 +26,8 @@ pub struct Partial {
     pub seq: u64,
     /// Its size in bytes.
     pub total: u64,
+    /// Of the chain hash after it.
+    pub chain: Tag,
     /// How many bytes of it, from its front, are held.
     pub held: u64,
 }

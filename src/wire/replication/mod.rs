@@ -30,10 +30,13 @@ pub use hello::{Hello, MAX_CHAINS, MAX_NAME, MAX_ORIGINS, MAX_PEERS, Partial, Wi
 pub use transactions::{MAX_COST, MAX_TRANSACTIONS, Piece, Run, runs};
 
 /// The version of these frames; peers of another one do not replicate.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// The largest length a frame may state, and the largest a compressed one may become.
 pub const MAX_FRAME: usize = 1 << 20;
+
+/// The first bytes of a chain hash: enough to see that two histories are not one.
+pub type Tag = [u8; 8];
 
 /// Names one staged snapshot: random.
 pub type SnapshotId = [u8; 16];

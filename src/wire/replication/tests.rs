@@ -19,6 +19,7 @@ fn hello() -> Hello {
             origin: 5,
             seq: 7,
             total: 900,
+            chain: [8; 8],
             held: 100,
         }),
         peers: vec![[3; 16], [4; 16]],
@@ -32,6 +33,7 @@ fn run(origin: u64, first: u64, transactions: &[&[u8]]) -> Run {
         origin,
         first,
         transactions,
+        chain: [8; 8],
     }
 }
 
@@ -41,6 +43,7 @@ fn samples() -> Vec<Frame> {
         origin: 3,
         seq: 4,
         total: 5_000,
+        chain: [8; 8],
         offset: 10,
         bytes: vec![7; size],
     };
@@ -90,7 +93,9 @@ fn golden_bytes() {
     let ping = Frame::Ping { sent_us: 300 };
     assert_eq!(ping.encode(), [0, 0, 0, 3, 4, 0xac, 0x02]);
     let list = Frame::Transactions(vec![run(300, 2, &[&[7, 8], &[9]])]);
-    let expected = [0, 0, 0, 11, 2, 1, 0xac, 0x02, 2, 2, 2, 7, 8, 1, 9];
+    let expected = [
+        0, 0, 0, 19, 2, 1, 0xac, 0x02, 2, 2, 2, 7, 8, 1, 9, 8, 8, 8, 8, 8, 8, 8, 8,
+    ];
     assert_eq!(list.encode(), expected);
     let request = Frame::SnapshotRequest { resume: None };
     assert_eq!(request.encode(), [0, 0, 0, 2, 6, 0]);
@@ -226,6 +231,7 @@ fn each_limit_of_a_frame_has_its_error() {
             origin: 1,
             seq: 1,
             total,
+            chain: [8; 8],
             offset,
             bytes: vec![1],
         };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{FrameError, MAX_FRAME, bytes};
+use super::{FrameError, MAX_FRAME, Partial, Tag, bytes};
 
 /// How many transactions one frame may hold.
 pub const MAX_TRANSACTIONS: usize = 16_384;
@@ -19,6 +19,8 @@ pub struct Run {
     /// Their bytes, none empty.
     #[serde(with = "bytes::list")]
     pub transactions: Vec<Vec<u8>>,
+    /// Of the origin's chain hash after the last: they follow on what the sender holds.
+    pub chain: Tag,
 }
 
 impl Run {
@@ -44,6 +46,8 @@ pub struct Piece {
     pub seq: u64,
     /// Its size in bytes.
     pub total: u64,
+    /// Of the chain hash after it.
+    pub chain: Tag,
     /// Where in it the piece belongs.
     pub offset: u64,
     /// The piece, never empty.
@@ -52,6 +56,17 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// The transaction, of which nothing is held yet.
+    pub fn whole(&self) -> Partial {
+        Partial {
+            origin: self.origin,
+            seq: self.seq,
+            total: self.total,
+            chain: self.chain,
+            held: 0,
+        }
+    }
+
     /// Where it ends.
     pub fn end(&self) -> u64 {
         self.offset.saturating_add(self.bytes.len() as u64)
@@ -75,17 +90,19 @@ impl Piece {
 }
 
 /// Puts transactions, in their order, into as few runs as there are.
-pub fn runs(list: impl IntoIterator<Item = (u64, u64, Vec<u8>)>) -> Vec<Run> {
+pub fn runs(list: impl IntoIterator<Item = (u64, u64, Vec<u8>, Tag)>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    for (origin, seq, bytes) in list {
+    for (origin, seq, bytes, chain) in list {
         match runs.last_mut() {
             Some(run) if run.origin == origin && run.last().checked_add(1) == Some(seq) => {
                 run.transactions.push(bytes);
+                run.chain = chain;
             }
             _ => runs.push(Run {
                 origin,
                 first: seq,
                 transactions: vec![bytes],
+                chain,
             }),
         }
     }

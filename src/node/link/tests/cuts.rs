@@ -8,6 +8,9 @@ use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::wire::replication::runs;
 
+/// So many bytes only go out when more than a million of them are dealt with: a window is 4 MiB.
+const BEYOND_WINDOW: u64 = 6_000_000;
+
 /// Bytes that no compression makes smaller.
 fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed;
@@ -91,7 +94,7 @@ async fn a_large_transaction_goes_on_after_a_cut_and_is_applied_as_one() {
     let (a, b) = (peer(1), peer(2));
     a.store.declare(ITEM).unwrap();
     fill_noise(&a, 0, 80);
-    let cut = connect_until(&a, (&b, Some(CLUSTER)), 5_000_000);
+    let cut = connect_until(&a, (&b, Some(CLUSTER)), BEYOND_WINDOW);
     assert!(cut.b.await.unwrap().is_err());
     let _ = cut.a.await.unwrap();
     let held = eventually(|| {
@@ -121,7 +124,7 @@ async fn a_snapshot_goes_on_after_a_cut() {
     let (a, b) = (peer(1), peer(2));
     a.store.declare(ITEM).unwrap();
     fill_noise(&a, 0, 40);
-    let cut = connect_until(&a, (&b, None), 3_000_000);
+    let cut = connect_until(&a, (&b, None), BEYOND_WINDOW);
     assert!(cut.b.await.unwrap().is_err());
     let _ = cut.a.await.unwrap();
     let (_, held) = eventually(|| b.store.resumable().filter(|held| held.1 > 1_000_000)).await;
@@ -185,9 +188,14 @@ async fn nothing_is_applied_from_a_frame_that_is_refused() {
     fill(&a, 0, 1);
     let (log, _) = a.store.log_after(&Frontier::default(), 0, 1 << 20).unwrap();
     let frame = |list: Vec<Logged>| {
-        let list = list
-            .into_iter()
-            .map(|l| (l.origin, l.seq, l.bytes.into_held().unwrap()));
+        let list = list.into_iter().map(|l| {
+            (
+                l.origin,
+                l.seq,
+                l.bytes.into_held().unwrap(),
+                l.chain.unwrap(),
+            )
+        });
         Frame::Transactions(runs(list)).encode()
     };
     let mut unreadable = log.clone();
