@@ -78,7 +78,7 @@ pub fn peek(bytes: &Payload) -> Option<(u64, Head)> {
 /// one that is large and not in memory stay where they are.
 pub fn decode(bytes: &Payload) -> Option<(u64, Head, Body)> {
     match bytes {
-        Payload::Lying(source) if source.size() >= LARGE as u64 => {
+        Payload::Stored(source) if source.size() >= LARGE as u64 => {
             let mut window = Window::new(bytes, 0);
             let (later, head) = window.take().ok()??;
             // The number of the body's kind: rows are 0, and no declaration is that large.

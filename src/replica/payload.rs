@@ -1,4 +1,4 @@
-//! A transaction's bytes: held in memory or, of a large one, read where they lie.
+//! A transaction's bytes: held in memory or, of a large one, read where they are stored.
 
 use std::fmt::Debug;
 use std::io;
@@ -9,7 +9,7 @@ pub const LARGE: usize = 4 << 20;
 /// How much of it is read at a time, in bytes.
 const WINDOW: usize = 256 << 10;
 
-/// Where bytes lie: a file, most likely.
+/// Where bytes are stored: a file, most likely.
 pub trait Source: Debug + Send + Sync {
     /// How many there are.
     fn size(&self) -> u64;
@@ -23,8 +23,8 @@ pub trait Source: Debug + Send + Sync {
 pub enum Payload {
     /// In memory.
     Held(Vec<u8>),
-    /// Elsewhere.
-    Lying(Arc<dyn Source>),
+    /// Elsewhere, to be read from there.
+    Stored(Arc<dyn Source>),
 }
 
 impl From<Vec<u8>> for Payload {
@@ -37,7 +37,7 @@ impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Payload::Held(mine), Payload::Held(theirs)) => mine == theirs,
-            (Payload::Lying(mine), Payload::Lying(theirs)) => Arc::ptr_eq(mine, theirs),
+            (Payload::Stored(mine), Payload::Stored(theirs)) => Arc::ptr_eq(mine, theirs),
             _ => false,
         }
     }
@@ -50,7 +50,7 @@ impl Payload {
     pub fn size(&self) -> u64 {
         match self {
             Payload::Held(bytes) => bytes.len() as u64,
-            Payload::Lying(source) => source.size(),
+            Payload::Stored(source) => source.size(),
         }
     }
 
@@ -58,7 +58,7 @@ impl Payload {
     pub fn held(&self) -> usize {
         match self {
             Payload::Held(bytes) => bytes.len(),
-            Payload::Lying(_) => 0,
+            Payload::Stored(_) => 0,
         }
     }
 
@@ -66,7 +66,7 @@ impl Payload {
     pub fn into_held(self) -> Option<Vec<u8>> {
         match self {
             Payload::Held(bytes) => Some(bytes),
-            Payload::Lying(_) => None,
+            Payload::Stored(_) => None,
         }
     }
 
@@ -77,7 +77,7 @@ impl Payload {
     ) -> Result<(), E> {
         let source = match self {
             Payload::Held(bytes) => return part(bytes),
-            Payload::Lying(source) => source,
+            Payload::Stored(source) => source,
         };
         let (mut offset, mut buffer) = (0, vec![0; WINDOW]);
         while offset < source.size() {
@@ -111,7 +111,7 @@ impl<'a> Window<'a> {
                     .unwrap_or(usize::MAX)
                     .min(bytes.len()),
             },
-            Payload::Lying(source) => Window {
+            Payload::Stored(source) => Window {
                 source: Some(source.as_ref()),
                 read: offset.min(source.size()),
                 buffer: Vec::new().into(),

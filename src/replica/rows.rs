@@ -48,7 +48,7 @@ impl Serialize for Rows {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Rows::Held(changes) => changes.serialize(serializer),
-            Rows::Large(_) => Err(serde::ser::Error::custom("large rows lie encoded")),
+            Rows::Large(_) => Err(serde::ser::Error::custom("large rows are encoded already")),
         }
     }
 }
@@ -183,7 +183,7 @@ mod tests {
 
     fn large(bytes: Vec<u8>, count: u64) -> Rows {
         Rows::Large(LargeRows {
-            bytes: Payload::Lying(Arc::new(bytes)),
+            bytes: Payload::Stored(Arc::new(bytes)),
             start: 1,
             count,
         })

@@ -142,7 +142,7 @@ pub(super) fn append(
     let bytes: &dyn ToSql = match &logged.bytes {
         Payload::Held(bytes) => bytes,
         // Room for it; it is written below.
-        Payload::Lying(source) => &ZeroBlob(source.size()),
+        Payload::Stored(source) => &ZeroBlob(source.size()),
     };
     db.prepare_cached(
         "INSERT INTO _tutti_log(position, origin, seq, hlc, chain, bytes) \
@@ -156,7 +156,7 @@ pub(super) fn append(
         chain,
         bytes
     ])?;
-    if let Payload::Lying(_) = &logged.bytes {
+    if let Payload::Stored(_) = &logged.bytes {
         let mut blob = db.blob_open(MAIN_DB, "_tutti_log", "bytes", position, false)?;
         let write = logged.bytes.each(|part| blob.write_all(part));
         named(large, write)?;
@@ -179,7 +179,7 @@ fn copied(db: &Connection, position: i64) -> Result<Payload, StoreError> {
     let mut file = Spill::create(directory)?;
     let mut blob = db.blob_open(MAIN_DB, "_tutti_log", "bytes", position, true)?;
     named(directory, std::io::copy(&mut blob, &mut file))?;
-    Ok(Payload::Lying(Arc::new(file)))
+    Ok(Payload::Stored(Arc::new(file)))
 }
 
 /// Hands out the log's rows beyond `after` in order, until `each` says stop.

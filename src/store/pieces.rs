@@ -160,7 +160,7 @@ impl Store {
         self.apply(&[Logged {
             origin: what.origin,
             seq: what.seq,
-            bytes: Payload::Lying(Arc::new(Spill::of(file, what.total))),
+            bytes: Payload::Stored(Arc::new(Spill::of(file, what.total))),
             chain: Some(what.chain),
         }])
     }

@@ -112,7 +112,7 @@ impl Source for Headed {
         let offset = offset.saturating_sub(self.head.len() as u64);
         match &self.body {
             _ if buffer.is_empty() => Ok(()),
-            Payload::Lying(source) => source.read_at(offset, buffer),
+            Payload::Stored(source) => source.read_at(offset, buffer),
             Payload::Held(bytes) => {
                 let found = usize::try_from(offset)
                     .ok()
@@ -128,7 +128,7 @@ impl Source for Headed {
 /// `head` with large rows behind it, if `rows` are large.
 pub(super) fn payload(head: Vec<u8>, rows: Option<&LargeRows>) -> Payload {
     match rows {
-        Some(rows) => Payload::Lying(Arc::new(Headed {
+        Some(rows) => Payload::Stored(Arc::new(Headed {
             head,
             body: rows.bytes.clone(),
         })),
@@ -190,7 +190,7 @@ impl Gathered {
         self.put_away(directory)?;
         let file = self.file.ok_or(StoreError::Full)?;
         Ok(Rows::Large(LargeRows {
-            bytes: Payload::Lying(Arc::new(file)),
+            bytes: Payload::Stored(Arc::new(file)),
             start: 0,
             count: self.count,
         }))
@@ -233,7 +233,7 @@ impl Coming {
     ) -> Result<(), StoreError> {
         if let Some(file) = self.file {
             let size = file.size;
-            let file = Payload::Lying(Arc::new(file));
+            let file = Payload::Stored(Arc::new(file));
             let mut window = Window::new(&file, 0);
             while window.offset() < size {
                 let read = named(Path::new("a large transaction"), window.take())?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tempfile::TempDir;
 use tutti::replica::session::Now;
 use tutti::replica::value::Value;
-use tutti::store::Store;
+use tutti::store::{Store, StoreError};
 
 use crate::declared;
 use crate::network::Link;
@@ -372,6 +372,8 @@ impl World {
             match store.release() {
                 Ok(None) => {}
                 Ok(Some(_)) => self.committed(node, now),
+                // It is given up, and the links that bring it again settle whose history stands.
+                Err(StoreError::Fork { .. }) => {}
                 Err(error) => assert!(is_full(&error), "{error}"),
             }
             self.end_after_drops(now);

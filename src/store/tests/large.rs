@@ -102,12 +102,12 @@ fn a_large_transaction_does_elsewhere_what_it_did_here() {
 }
 
 #[test]
-fn the_log_hands_a_large_transaction_out_from_where_it_lies() {
+fn the_log_hands_a_large_transaction_out_from_its_place() {
     let (a, b) = pair(&[ITEM]);
     a.store.transact(|tx| fill(tx, 0, 1_200)).unwrap();
     let at = a.store.log_start(&b.store.frontier()).unwrap();
     let (found, _) = a.store.log_after(&b.store.frontier(), at, 1).unwrap();
-    assert!(matches!(&found[0].bytes, Payload::Lying(source) if source.size() > LARGE as u64));
+    assert!(matches!(&found[0].bytes, Payload::Stored(source) if source.size() > LARGE as u64));
     b.store.apply(&found).unwrap();
     assert_alike(&a, &b);
     // A restart reads it from there, too.
