@@ -192,6 +192,8 @@ fn a_member_whose_disk_damaged_its_database_gets_everything_back_from_the_others
     let b = &cluster.peers[1];
     b.wait(|| b.get("/digest")["digest"] == digest, "its rows again");
     assert_eq!(b.aside(), 1);
+    let events = b.get("/events").to_string();
+    assert!(events.contains("damaged on the disk"), "{events}");
     cluster.wait_active();
 
     // Some pages of the table (here its log came first): met when somebody reads them, and the
@@ -223,4 +225,6 @@ fn a_system_alone_serves_what_can_be_read_of_a_damaged_database() {
     a.try_get("/digest").unwrap_err();
     assert_eq!(a.get("/cluster")["standing"], "standalone");
     assert_eq!(a.aside(), 0);
+    let alarms = || a.get("/alarms").to_string();
+    a.wait(|| alarms().contains("database-damaged"), "an alarm");
 }

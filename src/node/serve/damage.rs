@@ -9,11 +9,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::TABLES;
 use super::node::{Node, load, random};
 use crate::replica::NodeId;
+use crate::store::events::{Event, Kind, Level};
 use crate::store::{Store, StoreError, local::Local, set_aside};
 
 /// How long after one rebuilding no other begins by itself: a disk that goes on failing would
 /// only wear the peers out.
 const PAUSE_MS: u64 = 3_600_000;
+
+/// For how long after it a start tells of it in the event log.
+const NEWS_MS: u64 = 60_000;
 
 /// In `local.db`: the damage that the last run met, to be acted on by the next.
 const FOUND: &str = "damage";
@@ -68,6 +72,15 @@ pub fn open(
 /// Waits for damage that is met while the system runs, and restarts on a new database where
 /// others hold what is here.
 pub async fn run(node: Arc<Node>) {
+    if let Ok(Some(aside)) = last_aside(&node.local)
+        && wall_ms().abs_diff(aside) < NEWS_MS
+    {
+        let text = format!(
+            "The database was damaged on the disk and is now damaged-{aside}.db: a new one takes \
+             its place"
+        );
+        node.note(&Event::new(Kind::System, Level::Error, text));
+    }
     let mut damage = node.store.damage();
     let why = match damage.wait_for(Option::is_some).await {
         Ok(why) => why.clone().unwrap_or_default(),
@@ -90,10 +103,15 @@ pub async fn run(node: Arc<Node>) {
     node.touch();
 }
 
+/// When a database was last set aside.
+fn last_aside(local: &Local) -> Result<Option<u64>, StoreError> {
+    let bytes = local.value(ASIDE)?;
+    Ok(bytes.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_slice().try_into().ok()?))))
+}
+
 /// Notes that the next run starts on a new database, if it may.
 fn begin(node: &Node, why: &str) -> Result<bool, StoreError> {
-    let last = node.local.value(ASIDE)?;
-    let last = last.and_then(|bytes| Some(u64::from_be_bytes(bytes.as_slice().try_into().ok()?)));
+    let last = last_aside(&node.local)?;
     let soon = last.is_some_and(|last| wall_ms().abs_diff(last) < PAUSE_MS);
     if soon || !has_peers(&node.local, &node.own)? {
         return Ok(false);

@@ -68,6 +68,15 @@ fn look(node: &Node, seen: &mut Seen) {
             "Enter one of this system's addresses as a peer: System > Clustering.",
         ));
     }
+    if let Some(why) = &*node.store.damage().borrow() {
+        alarms.push(alarm(
+            "database-damaged",
+            Level::Error,
+            &format!("The database is damaged on the disk: {why}"),
+            "What can be read is served on. Look at the disk, export what is needed, and restore \
+             a backup; a member of a cluster gets its rows back from the other peers.",
+        ));
+    }
     clock(node, seen, &mut alarms);
     // Slow ones keep what they said the last time.
     let slow = ["default-password", "conflicts"];
