@@ -20,6 +20,8 @@ use crate::wire::replication::SnapshotId;
 
 /// How long a part is worth keeping: no donor has its snapshot any more.
 const KEEP: Duration = Duration::from_secs(86_400);
+/// How many backups of what was replaced are kept, the latest.
+const BACKUPS: usize = 3;
 /// Tables without which a file is no replicated database.
 const NEEDED: [&str; 3] = ["_tutti_log", "_tutti_origin", "_tutti_table"];
 
@@ -99,6 +101,27 @@ pub(super) fn sweep(path: &Path) {
         let same = |meta: fs::Metadata| (meta.dev(), meta.ino()) == (here.dev(), here.ino());
         if here.nlink() > 1 && backup && entry.metadata().is_ok_and(same) {
             let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Removes all backups but the latest.
+fn prune(path: &Path) {
+    let entries = path.parent().and_then(|d| fs::read_dir(d).ok());
+    let taken = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        let ms = name
+            .to_str()?
+            .strip_prefix("backup-")?
+            .strip_suffix(".db")?;
+        Some((ms.parse::<u64>().ok()?, entry.path()))
+    };
+    let entries = entries.into_iter().flatten().flatten();
+    let mut backups: Vec<(u64, PathBuf)> = entries.filter_map(taken).collect();
+    backups.sort_unstable();
+    for (_, old) in backups.iter().rev().skip(BACKUPS) {
+        if let Err(error) = fs::remove_file(old) {
+            tracing::warn!(%error, "an old backup could not be removed: {}", old.display());
         }
     }
 }
@@ -331,6 +354,7 @@ impl Store {
         if swap == Swap::CatchUp {
             named(&backup, fs::remove_file(&backup))?;
         }
+        prune(&inner.path);
         Ok(backup)
     }
 }

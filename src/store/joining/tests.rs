@@ -289,3 +289,30 @@ fn writes_go_on_while_a_snapshot_is_staged_and_the_wal_stays_bounded() {
     let wal = fs::metadata(wal).unwrap().len();
     assert!(wal < 50 << 20, "the WAL holds {wal} bytes of 80 MB written");
 }
+
+#[test]
+fn of_the_backups_that_joins_leave_the_latest_three_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in [
+        "backup-9.db",
+        "backup-10.db",
+        "backup-100.db",
+        "backup-2000.db",
+        "backup-x.db",
+    ] {
+        std::fs::write(dir.path().join(name), "").unwrap();
+    }
+    super::prune(&dir.path().join("replicated.db"));
+    let names = std::fs::read_dir(dir.path()).unwrap().flatten();
+    let mut names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "backup-10.db",
+            "backup-100.db",
+            "backup-2000.db",
+            "backup-x.db"
+        ]
+    );
+}
