@@ -237,6 +237,22 @@ fn standalone_deletes_politely() {
 }
 
 #[test]
+fn a_deletion_is_answered_before_anything_begins_anew() {
+    let mut world = mostly_plain(5, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run_until_up(10_000);
+    world.record = Some(Vec::new());
+    world.standalone(1);
+    world.run(10);
+    let sent = world.record.take().unwrap();
+    let heard = |(to, bytes): &(usize, Vec<u8>)| (*to, bytes[18], bytes[19] & 0x20 != 0);
+    let kinds: Vec<_> = sent.iter().map(heard).collect();
+    // The deletion, its answer, and only then the first request of a new IKE SA.
+    assert_eq!(kinds, [(0, 37, false), (1, 37, true), (1, 34, false)]);
+}
+
+#[test]
 fn an_altered_byte_never_establishes_anything_wrong() {
     for (target, length) in World::handshake_lengths().into_iter().enumerate() {
         for at in 0..length {

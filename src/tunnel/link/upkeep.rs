@@ -43,11 +43,12 @@ impl Link {
             connection.advance(context);
         }
         self.bury(context);
+        self.reconcile(now, outbox);
+        self.speak(outbox);
+        // Only now: a peer that deleted the last IKE SA has its answer first.
         if self.attempt.is_none() && self.chosen().is_none() && now >= self.attempt_at {
             self.initiate(context, outbox);
         }
-        self.reconcile(now, outbox);
-        self.speak(outbox);
         self.judge(now);
     }
 
