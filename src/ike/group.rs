@@ -3,6 +3,10 @@
 //! MODP groups (RFC 3526), P-256 and P-384 (RFC 5903), X25519 (RFC 8031), and ML-KEM-768
 //! (FIPS 203). All arithmetic on secrets takes constant time.
 
+mod comb;
+
+use std::sync::OnceLock;
+
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
 use crypto_bigint::{Odd, U512, Uint};
 use ml_kem::kem::{Decapsulate, KeyExport};
@@ -13,6 +17,7 @@ use zeroize::Zeroizing;
 use super::Random;
 use super::keys::Key;
 use super::suite::Group;
+use comb::Comb;
 
 // 2^n - 2^(n-64) - 1 + 2^64 * ([2^(n-130) pi] + k), RFC 3526 sections 3 to 5.
 const P2048: Uint<32> = Uint::from_be_hex(concat!(
@@ -163,10 +168,12 @@ fn uncompressed(point: &[u8], len: usize) -> Option<Vec<u8>> {
 }
 
 fn modp(group: Group, base: Option<&[u8]>, exponent: &[u8; EXPONENT_LEN]) -> Option<Key> {
+    static COMBS: (OnceLock<Comb<32>>, OnceLock<Comb<48>>, OnceLock<Comb<64>>) =
+        (OnceLock::new(), OnceLock::new(), OnceLock::new());
     match group {
-        Group::Modp2048 => power(&P2048, base, exponent),
-        Group::Modp3072 => power(&P3072, base, exponent),
-        Group::Modp4096 => power(&P4096, base, exponent),
+        Group::Modp2048 => power((&P2048, &COMBS.0), base, exponent),
+        Group::Modp3072 => power((&P3072, &COMBS.1), base, exponent),
+        Group::Modp4096 => power((&P4096, &COMBS.2), base, exponent),
         _ => None,
     }
 }
@@ -174,26 +181,33 @@ fn modp(group: Group, base: Option<&[u8]>, exponent: &[u8; EXPONENT_LEN]) -> Opt
 /// `base` (the generator 2 if none) to the power of `exponent`, as long as the modulus;
 /// `None` if `base` is not between 1 and the modulus minus 1, both excluded.
 fn power<const LIMBS: usize>(
-    prime: &Uint<LIMBS>,
+    (prime, comb): (&Uint<LIMBS>, &OnceLock<Comb<LIMBS>>),
     base: Option<&[u8]>,
     exponent: &[u8; EXPONENT_LEN],
 ) -> Option<Key> {
-    let base = match base {
-        None => Uint::from_u8(2),
-        Some(bytes) if bytes.len() == LIMBS * 8 => Uint::from_be_slice(bytes),
+    let params = || {
+        Some(FixedMontyParams::new_vartime(Option::from(Odd::new(
+            *prime,
+        ))?))
+    };
+    let exponent = Zeroizing::new(U512::from_be_slice(exponent));
+    let result = match base {
+        None => {
+            let params = params()?;
+            let comb = comb.get_or_init(|| Comb::new(&Uint::from_u8(2), params));
+            comb.power(&exponent)
+        }
+        Some(bytes) if bytes.len() == LIMBS * 8 => {
+            let base = Uint::from_be_slice(bytes);
+            // A public value: its comparison need not take constant time.
+            if base <= Uint::ONE || base >= prime.wrapping_sub(&Uint::ONE) {
+                return None;
+            }
+            let form = FixedMontyForm::new(&base, &params()?);
+            Zeroizing::new(form.pow(&exponent).retrieve())
+        }
         Some(_) => return None,
     };
-    // A public value: its comparison need not take constant time.
-    if base <= Uint::ONE || base >= prime.wrapping_sub(&Uint::ONE) {
-        return None;
-    }
-    let params = FixedMontyParams::new_vartime(Option::from(Odd::new(*prime))?);
-    let exponent = Zeroizing::new(U512::from_be_slice(exponent));
-    let result = Zeroizing::new(
-        FixedMontyForm::new(&base, &params)
-            .pow(&exponent)
-            .retrieve(),
-    );
     Some(Zeroizing::new(result.to_be_bytes().as_ref().to_vec()))
 }
 

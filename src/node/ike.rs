@@ -288,13 +288,12 @@ impl Ike {
     async fn act(&mut self) {
         self.find_missing().await;
         // Without a keyer its requests wait in the core.
-        while self.keyer.is_some() {
-            let Some(request) = self.tunnels.poll_keyer() else {
-                break;
-            };
-            self.outstanding += 1;
-            let Some(keyer) = &mut self.keyer else { break };
-            if let Err(error) = keyer.send(&request).await {
+        if let Some(keyer) = &mut self.keyer {
+            let requests: Vec<_> = std::iter::from_fn(|| self.tunnels.poll_keyer()).collect();
+            self.outstanding += requests.len();
+            if !requests.is_empty()
+                && let Err(error) = keyer.send_all(&requests).await
+            {
                 self.lose_keyer(&error.to_string());
             }
         }

@@ -75,10 +75,23 @@ impl<Out: Serialize, In: DeserializeOwned> Connection<Out, In> {
 
     /// Sends one message. Not to be dropped half-way: run it to its end.
     pub async fn send(&mut self, message: &Out) -> Result<(), IpcError> {
-        let mut bytes = encode(message)?;
+        self.send_all(std::slice::from_ref(message)).await
+    }
+
+    /// Sends several at once, so that the other role wakes up once. As above.
+    pub async fn send_all(&mut self, messages: &[Out]) -> Result<(), IpcError> {
+        let encoded: Result<Vec<_>, _> = messages.iter().map(encode).collect();
+        let mut encoded = encoded?;
+        let mut bytes = encoded.concat();
+        encoded.zeroize();
         let result = self.stream.write_all(&bytes).await;
         bytes.zeroize();
         Ok(result?)
+    }
+
+    /// A message that is here already.
+    pub fn buffered(&mut self) -> Result<Option<In>, IpcError> {
+        decode(&mut self.received)
     }
 
     /// Receives one message, `None` at the end. May be dropped at any await and called again.
@@ -196,10 +209,13 @@ mod tests {
             accept::<KeyerReply, KeyerRequest>(&listener, &allowed),
         );
         let (mut client, mut server) = (client.unwrap(), server.unwrap());
-        client.send(&KeyerRequest::Retain(vec![300])).await.unwrap();
+        let several = [KeyerRequest::Retain(vec![300]), KeyerRequest::Reload];
+        client.send_all(&several).await.unwrap();
         client.send(&KeyerRequest::Reload).await.unwrap();
+        assert_eq!(server.buffered().unwrap(), None);
         let first = server.recv().await.unwrap();
         assert_eq!(first, Some(KeyerRequest::Retain(vec![300])));
+        assert_eq!(server.buffered().unwrap(), Some(KeyerRequest::Reload));
         server.send(&KeyerReply::Done).await.unwrap();
         assert_eq!(client.recv().await.unwrap(), Some(KeyerReply::Done));
         drop(client);

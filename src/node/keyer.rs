@@ -87,7 +87,14 @@ async fn converse(
     loop {
         let reply = tokio::select! {
             request = connection.recv() => match request? {
-                Some(request) => lock(&keyer)?.answer(request),
+                Some(request) => {
+                    let mut replies = vec![lock(&keyer)?.answer(request)];
+                    while let Some(request) = connection.buffered()? {
+                        replies.push(lock(&keyer)?.answer(request));
+                    }
+                    connection.send_all(&replies).await?;
+                    continue;
+                }
                 None => return Ok(()),
             },
             event = unasked.recv() => match event {
