@@ -71,17 +71,18 @@ class Charon:
 
 
 def turn(side, count, pause=0.1):
-    """`count` handshakes: when they began, seconds in all, the responder's milliseconds each.
-    What making ready and ending cost is left out: the pause lets it end."""
-    start, used = time.monotonic(), 0
+    """`count` handshakes: when they began, seconds in all, the responder's milliseconds each by
+    role. What making ready and ending cost is left out: the pause lets it end."""
+    start, used = time.monotonic(), [0] * len(side.roles)
     for _ in range(count):
         side.ready()
         time.sleep(pause)
-        before = cpu_ms(side.responder, side.roles)
+        before = [cpu_ms(side.responder, [role]) for role in side.roles]
         side.begin()
-        used += cpu_ms(side.responder, side.roles) - before
+        after = [cpu_ms(side.responder, [role]) for role in side.roles]
+        used = [sum - b + a for sum, b, a in zip(used, before, after)]
         side.end()
-    return start, time.monotonic() - start, used / count
+    return start, time.monotonic() - start, [sum / count for sum in used]
 
 
 def watched(path, side, start, seconds):
@@ -115,9 +116,12 @@ def main():
     print(f"handshake_ms_{name}_charon: {statistics.median(ms['charon']):.1f}")
     print(f"handshake_ms_{name}_ratio: {statistics.median(ratios):.2f}")
     if name == "v2_psk":
-        ours, charon = (statistics.median(pair[n][2] for pair in turns) for n in (0, 1))
-        ratio = statistics.median(pair[0][2] / pair[1][2] for pair in turns)
+        ours, charon = (statistics.median(sum(pair[n][2]) for pair in turns) for n in (0, 1))
+        ratio = statistics.median(sum(pair[0][2]) / sum(pair[1][2]) for pair in turns)
         print(f"responder_cpu_ms: {ours:.1f}")
+        for at, role in enumerate(sides[0].roles):
+            part = statistics.median(pair[0][2][at] for pair in turns)
+            print(f"responder_cpu_ms_{role}: {part:.1f}")
         print(f"responder_cpu_ms_charon: {charon:.1f}")
         print(f"responder_cpu_ratio: {ratio:.2f}")
         # One after the other as fast as they go, ends included.
