@@ -4,7 +4,8 @@
 //! A system follows from what it was given and when, for its randomness is a stream of its own. So
 //! two states of the world are the same if both systems had the same inputs and the same datagrams
 //! are under way: no state is hashed, and none is taken for another. Once all is settled, with one
-//! IKE SA and one AH pair, only the roles count. Time passes only while nothing is under way; a
+//! IKE SA and one AH pair, only the roles count. Of two things that happen to different sides while
+//! datagrams are under way, one order is enough. Time passes only while nothing is under way; a
 //! datagram later than that counts as lost.
 
 mod world;
