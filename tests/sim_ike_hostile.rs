@@ -97,3 +97,42 @@ fn altered_datagrams_before_the_true_ones_change_nothing() {
         }
     }
 }
+
+/// Replacing both kinds of SA, deleting the old ones, and signs of life.
+#[test]
+fn an_altered_octet_of_a_rekey_costs_at_most_a_repetition() {
+    for version in [1, 2] {
+        let up = || {
+            let mut world = world(4, version);
+            world.record = None;
+            if version == 2 {
+                for profile in &mut world.profiles {
+                    profile.ike = vec!["aes256gcm16-prfsha256-x25519".parse().unwrap()];
+                }
+            }
+            start(&mut world);
+            world.run(3_000);
+            world.assert_one_pair();
+            world
+        };
+        let rekeyed = |world: &mut World| {
+            let before = world.spis(0);
+            world.rekey(0);
+            world.run(20_000);
+            world.assert_one_pair();
+            assert_ne!(world.spis(0), before);
+        };
+        let mut plain = up();
+        let before = plain.lengths().len();
+        rekeyed(&mut plain);
+        let lengths = plain.lengths()[before..].to_vec();
+        assert!(lengths.len() >= 8, "{lengths:?}");
+        for (number, length) in lengths.into_iter().enumerate() {
+            for at in 0..length {
+                let mut world = up();
+                world.net.alter = Some((before + number, at));
+                rekeyed(&mut world);
+            }
+        }
+    }
+}

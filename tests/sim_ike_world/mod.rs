@@ -193,6 +193,11 @@ impl World {
         world.lengths
     }
 
+    /// Sizes of all datagrams that were sent.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
     pub fn lifetimes(&mut self, side: usize, child_ms: u64, ike_ms: u64) {
         self.sides[side].lifetimes = Some((child_ms, ike_ms));
     }
