@@ -6,6 +6,9 @@
 # The guest sees the tutti binary ($TUTTI_BIN, else target/debug/tutti) on its PATH, tests/lab as
 # /job/lab, tests/bench/ike as /job/bench, and an empty /out that is brought back to DIR. Output streams as it is printed; the
 # exit code is the command's, or 125 when the guest itself failed.
+#
+# With TUTTI_LAB_ICOUNT=1 the guest's clock counts instructions (2 ns each): slower, but what it
+# times does not depend on what else this machine does.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -33,7 +36,7 @@ boot() {
   shift 2
   exec qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
     -machine q35,graphics=off,smbus=off,sata=off,vmport=off -accel "$accel" \
-    -cpu max,-cx16,-la57 -smp 2 -m "${TUTTI_LAB_MEMORY:-1536}" -serial stdio \
+    ${TUTTI_LAB_ICOUNT:+-icount shift=1,sleep=off} -cpu max,-cx16,-la57 -smp 2 -m "${TUTTI_LAB_MEMORY:-1536}" -serial stdio \
     -kernel "$root/vmlinuz" -initrd "$root/initrd" \
     -append "console=ttyS0 no_timer_check quiet loglevel=1 panic=-1 mitigations=off audit=0 $kernel_args" \
     "$@" < /dev/null
@@ -58,7 +61,8 @@ accelerator() {
     fi
     mv "$answer.$$" "$answer"
   fi
-  if [ "$(cat "$answer")" = yes ]; then echo kvm; else echo tcg,thread=multi,tb-size=512; fi
+  if [ -n "${TUTTI_LAB_ICOUNT:-}" ]; then echo tcg,thread=single,tb-size=512
+  elif [ "$(cat "$answer")" = yes ]; then echo kvm; else echo tcg,thread=multi,tb-size=512; fi
 }
 
 binary=${TUTTI_BIN:-$here/../../target/debug/tutti}
