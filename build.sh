@@ -178,6 +178,8 @@ suite_lab() {
     binary
     lab_root
     check lab tests/lab/all.sh
+    packages tshark
+    check isakmp-dissected tests/lab/dissect.sh out/lab
 }
 
 suite_image() {

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use super::child::{Child, rekey_at};
 use super::crash;
 use super::session::{Incoming, Purpose, Session};
-use super::{Context, Refusal};
+use super::{Context, Refusal, keylog};
 use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
 
 /// The peer is asked for a sign of life after this silence.
@@ -143,6 +143,11 @@ impl Connection {
         for session in self.sessions.iter_mut().filter(|s| s.is_current()) {
             session.rekey_at = session.rekey_at.min(now);
         }
+    }
+
+    /// The keys of its IKE SAs, for tshark.
+    pub fn key_log(&self) -> impl Iterator<Item = keylog::Line> {
+        self.sessions.iter().map(Session::key_log)
     }
 
     /// Whether it is over.

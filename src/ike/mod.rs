@@ -16,6 +16,7 @@ pub mod crash;
 pub mod exchange;
 pub mod fragment;
 pub mod group;
+pub mod keylog;
 pub mod keys;
 pub mod proposal;
 pub mod retransmit;

@@ -6,6 +6,7 @@ use super::Datagrams;
 use super::cipher::{Cipher, OpenError, Opened, Sealed};
 use super::fragment::Assembly;
 use super::group::{Decapsulation, Exchange};
+use super::keylog;
 use super::keys::{SaKeys, Seeds};
 use super::retransmit::Retry;
 use super::suite::Suite;
@@ -200,6 +201,12 @@ impl Session {
             self.receive_id = 1;
         }
         self
+    }
+
+    /// Its keys, for tshark.
+    pub fn key_log(&self) -> keylog::Line {
+        let keys = (self.keys.direction(true), self.keys.direction(false));
+        keylog::v2(self.suite.encryption, (self.spi_i, self.spi_r), keys)
     }
 
     /// Our SPI.

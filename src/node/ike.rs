@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod desired;
+mod keylog;
 
 use std::future;
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,7 @@ use crate::sys::socket;
 use crate::tls::IkeCertificates;
 use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, PeerStatus};
 use crate::tunnel::{Transmit, Tunnels};
+use keylog::KeyLog;
 
 /// The ISAKMP port (RFC 7296 section 2).
 const ISAKMP_PORT: u16 = 500;
@@ -45,6 +47,9 @@ pub struct Args {
     /// Configure from this file (TOML, mode 0600) instead of by `serve`; for laboratories.
     #[arg(long, value_name = "FILE")]
     desired: Option<PathBuf>,
+    /// Append the keys of all IKE SAs to this file, for tshark: whoever reads it reads everything.
+    #[arg(long, value_name = "FILE")]
+    key_log: Option<PathBuf>,
 }
 
 /// Runs the role until it is stopped.
@@ -63,6 +68,7 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let mut node = Ike::new(dirs.run.join("keyer.sock"), publish)?;
     let place = std::env::var_os("STATE_DIRECTORY").map_or(dirs.state.clone(), PathBuf::from);
     node.remember(&place);
+    node.key_log = args.key_log.as_deref().map(KeyLog::open).transpose()?;
     if let Some(path) = &args.desired {
         let (desired, lifetimes) = desired::read(path)?;
         if let Some([child, ike]) = lifetimes {
@@ -165,6 +171,7 @@ struct Ike {
     publish: watch::Sender<Vec<PeerStatus>>,
     /// Where the digest of the last settings is, and its key.
     settings: Option<(PathBuf, Zeroizing<[u8; 32]>)>,
+    key_log: Option<KeyLog>,
 }
 
 impl Ike {
@@ -187,6 +194,7 @@ impl Ike {
             outstanding: 0,
             publish,
             settings: None,
+            key_log: None,
         })
     }
 
@@ -287,6 +295,9 @@ impl Ike {
     /// Does all that the core wants done, and finds again what is missing.
     async fn act(&mut self) {
         self.find_missing().await;
+        if let Some(log) = &mut self.key_log {
+            log.note(self.tunnels.key_log());
+        }
         // Without a keyer its requests wait in the core.
         if let Some(keyer) = &mut self.keyer {
             let requests: Vec<_> = std::iter::from_fn(|| self.tunnels.poll_keyer()).collect();

@@ -9,7 +9,7 @@ use super::link_v1::LinkV1;
 use super::message::{Peer, PeerStatus};
 use crate::ike::cookie::Cookies;
 use crate::ike::suite::Version;
-use crate::ike::{Context, Refusal};
+use crate::ike::{Context, Refusal, keylog};
 use crate::wire::isakmp::{Header, WireError, v1};
 
 /// The tunnel to one peer.
@@ -121,6 +121,10 @@ impl Either {
 
     pub fn status(&self, now: u64) -> PeerStatus {
         both!(self.status(now))
+    }
+
+    pub fn key_log(&self) -> Vec<keylog::Line> {
+        both!(self.key_log())
     }
 
     #[cfg(test)]

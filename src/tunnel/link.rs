@@ -14,7 +14,7 @@ use crate::ike::exchange::auth::{AuthStep, Authenticating};
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
 use crate::ike::exchange::intermediate::{IntermediateStep, Intermediating};
-use crate::ike::{Connection, Context, Datagrams, Refusal};
+use crate::ike::{Connection, Context, Datagrams, Refusal, keylog};
 use crate::wire::isakmp::{Header, Message, exchange};
 
 /// The higher address lets the lower one initiate.
@@ -95,6 +95,14 @@ impl Link {
 
     pub fn ike_sas(&self) -> usize {
         self.connections.iter().map(Connection::ike_sas).sum()
+    }
+
+    /// The keys of established IKE SAs, for tshark.
+    pub fn key_log(&self) -> Vec<keylog::Line> {
+        self.connections
+            .iter()
+            .flat_map(Connection::key_log)
+            .collect()
     }
 
     pub fn status(&self, now: u64) -> PeerStatus {

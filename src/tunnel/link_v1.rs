@@ -7,7 +7,7 @@ use super::link::state_of;
 use super::message::{Peer, PeerStatus, TunnelState};
 use super::{Outbox, PORT};
 use crate::ike::v1::Engine;
-use crate::ike::{Child, Context, Refusal};
+use crate::ike::{Child, Context, Refusal, keylog};
 
 /// The tunnel to one peer.
 #[cfg_attr(test, derive(Clone))]
@@ -38,6 +38,11 @@ impl LinkV1 {
 
     pub fn ike_sas(&self) -> usize {
         self.engine.ike_sas()
+    }
+
+    /// The keys of established ISAKMP SAs, for tshark.
+    pub fn key_log(&self) -> Vec<keylog::Line> {
+        self.engine.key_log().collect()
     }
 
     pub fn status(&self, now: u64) -> PeerStatus {

@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
 use crate::ike::suite::Version;
-use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random};
+use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random, keylog};
 use either::Either;
 use kernel::Question;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
@@ -366,6 +366,11 @@ impl Tunnels {
     /// How many IKE SAs stand with all peers; one each, but for moments.
     pub fn ike_sas(&self) -> usize {
         self.links.iter().map(Either::ike_sas).sum()
+    }
+
+    /// The keys of all IKE SAs, one line each as tshark takes them; for laboratories.
+    pub fn key_log(&self) -> Vec<keylog::Line> {
+        self.links.iter().flat_map(Either::key_log).collect()
     }
 
     /// Whether [`Tunnels::status`] differs from the last time this was asked, beyond its ages.

@@ -58,10 +58,12 @@ peers_json() {
   echo "{\"local\":\"$($address "$host")\",\"peers\":[$list]}" > "/tmp/n/$host/run/peers.json"
 }
 
-# role HOST ROLE [ARGUMENT...]: starts one role; its log is $OUT/HOST-ROLE.log, its pid kept.
+# role HOST ROLE [ARGUMENT...]: starts one role; its log is $OUT/HOST-ROLE.log, its pid kept. What
+# keys `ike` makes is in $OUT/isakmp.keys, for dissect.sh.
 role() {
   local host=$1 role=$2
   shift 2
+  [ "$role" != ike ] || [ -n "${NO_KEY_LOG:-}" ] || set -- --key-log "$OUT/isakmp.keys" "$@"
   ip netns exec "$host" tutti --run "/tmp/n/$host/run" --state "/tmp/n/$host/state" \
     "$role" "$@" >> "$OUT/$host-$role.log" 2>&1 &
   echo $! > "/tmp/n/$host/$role.pid"

@@ -54,6 +54,11 @@ impl Keys {
         })
     }
 
+    /// For tshark: what encrypts messages.
+    pub(super) fn encryption(&self) -> &[u8] {
+        self.encryption.as_ref()
+    }
+
     /// For messages whose key is known from elsewhere.
     #[cfg(test)]
     pub(super) fn set_encryption(&mut self, key: [u8; KEY_LEN]) {

@@ -25,7 +25,7 @@ mod upkeep;
 use std::collections::VecDeque;
 
 use super::child::Child;
-use super::{Context, Refusal};
+use super::{Context, Refusal, keylog};
 use main_mode::{Initiator, Responder};
 use phase1::Phase1;
 
@@ -135,6 +135,12 @@ impl Engine {
     /// Why there is no tunnel, as far as known.
     pub fn fault(&self) -> Option<&Refusal> {
         self.fault.as_ref()
+    }
+
+    /// The keys of its ISAKMP SAs, for tshark.
+    pub fn key_log(&self) -> impl Iterator<Item = keylog::Line> {
+        let key = |sa: &Phase1| keylog::v1(sa.cookies.0, sa.keys.encryption());
+        self.phase1.iter().map(key)
     }
 
     /// The next datagram to send.

@@ -12,6 +12,7 @@ fi
 if [ -n "${SHORT:-}" ]; then rounds=1 each=3 rekeys=10 seconds=2; else
   rounds=5 each=10 rekeys=100 seconds=8; fi
 export KEY
+NO_KEY_LOG=1
 CHARON_LOG="default = 0"
 SWAN_CHILD="replay_window = 1024"
 hosts a b c d

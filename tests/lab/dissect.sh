@@ -1,0 +1,33 @@
+#!/bin/bash
+# Has tshark dissect every capture of ISAKMP that the lab left: nothing is malformed. With the keys
+# that our `ike` logged beside it, it opens protected messages, too; those it takes for malformed
+# that it cannot follow (repeated ones of IKEv1, IKE_INTERMEDIATE under its earlier keys).
+#
+#   dissect.sh DIR       prints PASS or FAIL for each capture
+set -euo pipefail
+dir=$1 failed= opened=0 captures=0
+while IFS= read -r capture; do
+  options=()
+  if [ -e "$(dirname "$capture")/isakmp.keys" ]; then
+    while IFS= read -r line; do options+=(-o "uat:$line"); done \
+      < "$(dirname "$capture")/isakmp.keys"
+  fi
+  name=${capture#"$dir"/}
+  seen=$(tshark -r "$capture" -Y isakmp 2> /dev/null | wc -l)
+  [ "$seen" -gt 0 ] || continue
+  captures=$((captures + 1))
+  malformed=$(tshark -r "$capture" -Y 'isakmp and _ws.malformed' 2> /dev/null)
+  # Encrypted, and what is inside was read all the same: AUTH, or HASH and a proposal of AH.
+  inside=$(tshark -r "$capture" "${options[@]}" -Y 'isakmp.flag_e == 1 and isakmp.hash or
+    isakmp.typepayload == 46 and isakmp.auth.data' 2> /dev/null | wc -l)
+  opened=$((opened + inside))
+  if [ -n "$malformed" ]; then
+    printf 'FAIL %s is malformed\n%s\n' "$name" "$malformed"
+    failed=yes
+  else
+    echo "PASS $name: $seen messages, $inside opened"
+  fi
+done < <(find "$dir" -name '*.pcap' | sort)
+[ "$captures" -gt 0 ] || { echo "FAIL there is no capture of ISAKMP in $dir"; exit 1; }
+[ "$opened" -gt 0 ] || { echo "FAIL no protected message was opened"; exit 1; }
+[ -z "$failed" ]
