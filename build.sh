@@ -7,7 +7,7 @@ usage() {
     cat <<'USAGE'
 ./build.sh                 disk image -> out/tutti-<version>-amd64.img
 ./build.sh demo [--stop]   three appliances on a network of their own; prints URLs and logins
-./build.sh test [SUITE]    everything CI runs, or one of: fast sim lab image
+./build.sh test [SUITE]    everything CI runs, or one of: fast web sim lab image
 ./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
 ./build.sh search-ike       every collision of two ISAKMP systems; TUTTI_SEARCH=2,1: two disturbances and
                            one loss a side
@@ -166,6 +166,14 @@ suite_fast() {
     check unit-tests cargo test --locked --lib --bins --tests
 }
 
+# A real browser over every page of a real cluster on loopback.
+suite_web() {
+    toolchain
+    packages python3 chromium chromium-driver fonts-dejavu-core
+    check web-pages env TUTTI_PICTURES="$PWD/out/pages" \
+        cargo test --locked --test browser -- --nocapture
+}
+
 suite_sim() {
     toolchain
     check simulator env TUTTI_SEEDS="${TUTTI_SEEDS:-500}" cargo test --locked --test sim
@@ -194,14 +202,15 @@ run_tests() {
     : >"$LOGS/results"
     : >"$LOGS/counted"
     case "${1:-all}" in
-        fast | sim | lab | image) "suite_$1" ;;
+        fast | web | sim | lab | image) "suite_$1" ;;
         all)
             suite_fast
+            suite_web
             suite_sim
             suite_lab
             suite_image
             ;;
-        *) fail "no such suite: $1 (fast, sim, lab, image)" ;;
+        *) fail "no such suite: $1 (fast, web, sim, lab, image)" ;;
     esac
     summary
 }

@@ -1,6 +1,7 @@
 //! Commands that ask `serve` over its local socket: status, peers, cluster, tables, conflicts.
 
 mod cluster;
+mod events;
 mod http;
 mod print;
 
@@ -29,6 +30,17 @@ pub enum Command {
     Tables(Tables),
     /// Lists, restores or dismisses what lost against a concurrent change.
     Conflicts(Conflicts),
+    /// Shows the event log, the newest line last.
+    Events(events::Events),
+    /// Lists or acknowledges alarms.
+    Alarms(events::Alarms),
+    /// Shows what clustering needs, and how it stands.
+    Prerequisites(Output),
+    /// Shows the clock's state and its servers.
+    Time(Output),
+    /// Lists, adds, changes or deletes administrator accounts.
+    #[command(subcommand)]
+    Accounts(events::Accounts),
 }
 
 /// How to print.
@@ -187,6 +199,13 @@ pub fn run(dirs: &Dirs, command: Command) -> Result<(), Failure> {
         Command::Cluster(command) => cluster(&client, command),
         Command::Tables(command) => tables(&client, command),
         Command::Conflicts(command) => conflicts(&client, command),
+        Command::Events(command) => events::events(&client, command),
+        Command::Alarms(command) => events::alarms(&client, command),
+        Command::Prerequisites(output) => {
+            show(output, client.get("/prerequisites")?, print::prerequisites)
+        }
+        Command::Time(output) => show(output, client.get("/time")?, print::time),
+        Command::Accounts(command) => events::accounts(&client, command),
     }
 }
 

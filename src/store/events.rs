@@ -130,7 +130,7 @@ impl Event {
 pub struct EventRow {
     /// Rises with every line.
     pub id: i64,
-    /// When it was last written, milliseconds since 1970.
+    /// When it was first written, milliseconds since 1970.
     pub at_ms: u64,
     /// What it is about.
     pub kind: String,
@@ -271,8 +271,8 @@ impl Events {
             .optional()?;
         if let Some(id) = same {
             connection.execute(
-                "UPDATE event SET times = times + 1, at_ms = ?2 WHERE id = ?1",
-                params![id, number(now_ms)],
+                "UPDATE event SET times = times + 1 WHERE id = ?1",
+                params![id],
             )?;
             return Ok(false);
         }

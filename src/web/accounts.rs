@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use axum::{Form, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::guard::Caller;
 use super::record::{Done, Why};
@@ -129,7 +130,7 @@ async fn edit(
 }
 
 /// A new account.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewAccount {
     /// The login name.
@@ -199,7 +200,7 @@ async fn work<T: Send + 'static>(
 }
 
 /// What is changed of an account; what is left out or blank stays.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct AccountChange {
     role: Option<String>,
@@ -373,12 +374,23 @@ async fn delete_token(
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/administrators",
+    summary = "The accounts",
+    responses(super::openapi::Answers)
+)]
 async fn api_list(State(web): State<Web>) -> Result<Json<Value>, Response> {
     let found = api::blocking(&web, administrators::list).await?;
     let list: Vec<Value> = found.iter().map(|who| shown(&web, who)).collect();
     Ok(Json(json!({ "administrators": list })))
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/administrators", summary = "Adds an account",
+    request_body = NewAccount,
+    responses(super::openapi::Answers)
+)]
 async fn api_add(
     State(web): State<Web>,
     Json(new): Json<NewAccount>,
@@ -388,6 +400,12 @@ async fn api_add(
     Ok(done.with(Json(json!({ "added": name }))))
 }
 
+#[utoipa::path(
+    patch, path = "/api/v1/administrators/{name}", summary = "Changes role or password of an account",
+    request_body = AccountChange,
+    params(("name" = String, Path, description = "The account")),
+    responses(super::openapi::Answers)
+)]
 async fn api_change(
     State(web): State<Web>,
     Path(name): Path<String>,
@@ -397,6 +415,11 @@ async fn api_change(
     Ok(done.with(Json(json!({ "changed": true }))))
 }
 
+#[utoipa::path(
+    delete, path = "/api/v1/administrators/{name}", summary = "Deletes an account and its tokens",
+    params(("name" = String, Path, description = "The account")),
+    responses(super::openapi::Answers)
+)]
 async fn api_delete(
     State(web): State<Web>,
     Path(name): Path<String>,
@@ -405,6 +428,12 @@ async fn api_delete(
     Ok(done.with(Json(json!({ "deleted": true }))))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/tokens",
+    summary = "The API tokens, without their secrets",
+    responses(super::openapi::Answers)
+)]
 async fn api_tokens_list(State(web): State<Web>) -> Result<Json<Value>, Response> {
     let found = api::blocking(&web, api_tokens::list).await?;
     let list: Vec<Value> = found.iter().map(token_shown).collect();
@@ -412,7 +441,7 @@ async fn api_tokens_list(State(web): State<Web>) -> Result<Json<Value>, Response
 }
 
 /// A new token.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewToken {
     /// What it is for.
@@ -424,6 +453,11 @@ struct NewToken {
     owner: Option<String>,
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/tokens", summary = "Makes an API token; its text is told this once",
+    request_body = NewToken,
+    responses(super::openapi::Answers)
+)]
 async fn api_make_token(
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,
@@ -440,6 +474,11 @@ async fn api_make_token(
     Ok(done.with(Json(body)))
 }
 
+#[utoipa::path(
+    delete, path = "/api/v1/tokens/{id}", summary = "Deletes an API token",
+    params(("id" = String, Path, description = "As listed")),
+    responses(super::openapi::Answers)
+)]
 async fn api_delete_token(
     State(web): State<Web>,
     Path(id): Path<String>,

@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::{IntoParams, ToSchema};
 use zeroize::Zeroizing;
 
 use super::cluster_page::{chosen, save_change};
@@ -49,6 +50,7 @@ pub fn router() -> Router<Web> {
         .merge(super::log_page::api())
         .merge(super::accounts::api())
         .route("/digest", get(digest))
+        .merge(super::openapi::api())
         .merge(super::restart::api())
         .merge(super::status::api())
         .merge(super::system_pages::api())
@@ -83,6 +85,12 @@ type Answer = Result<Json<Value>, Response>;
 /// An answer with the words of the event log.
 type Recorded = Result<Response, Response>;
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/status",
+    summary = "This system",
+    responses(super::openapi::Answers)
+)]
 async fn status(State(web): State<Web>) -> Answer {
     let (origins, transactions) = blocking(&web, |store| Ok(store.frontier_summary())).await?;
     let view = web.node.view();
@@ -114,12 +122,18 @@ fn cluster_json(view: &ClusterView) -> Value {
     })
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/cluster",
+    summary = "The cluster fields; the key itself is never told",
+    responses(super::openapi::Answers)
+)]
 async fn cluster(State(web): State<Web>) -> Json<Value> {
     Json(cluster_json(&web.node.view()))
 }
 
 /// Peers left out become blank; everything else left out stays. An empty text deletes.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ClusterBody {
     key: Option<String>,
@@ -154,6 +168,11 @@ impl ClusterBody {
     }
 }
 
+#[utoipa::path(
+    put, path = "/api/v1/cluster", summary = "Saves the cluster fields",
+    request_body = ClusterBody,
+    responses(super::openapi::Answers)
+)]
 async fn put_cluster(State(web): State<Web>, Json(body): Json<ClusterBody>) -> Recorded {
     match body.change() {
         Ok(change) => save(&web, change).await,
@@ -161,6 +180,12 @@ async fn put_cluster(State(web): State<Web>, Json(body): Json<ClusterBody>) -> R
     }
 }
 
+#[utoipa::path(
+    delete,
+    path = "/api/v1/cluster",
+    summary = "Leaves the cluster; the data stays",
+    responses(super::openapi::Answers)
+)]
 async fn clear_cluster(State(web): State<Web>) -> Recorded {
     save(&web, Change::clear()).await
 }
@@ -180,12 +205,24 @@ async fn save(web: &Web, change: Change) -> Recorded {
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/v1/cluster/key",
+    summary = "A new random cluster key; nothing is saved",
+    responses(super::openapi::Answers)
+)]
 async fn generate_key() -> Answer {
     let key = key_from_random(&random());
     debug_assert!(check_key(&key).is_ok());
     Ok(Json(json!({ "key": key })))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/peers",
+    summary = "The peers and the state of each",
+    responses(super::openapi::Answers)
+)]
 async fn peers(State(web): State<Web>) -> Json<Value> {
     let view = web.node.view();
     let filled = view.peers.iter().filter(|peer| peer.address.is_some());
@@ -215,21 +252,33 @@ async fn peers(State(web): State<Web>) -> Json<Value> {
     Json(json!({ "standing": view.standing, "peers": list }))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/tables",
+    summary = "The replicated tables",
+    responses(super::openapi::Answers)
+)]
 async fn tables(State(web): State<Web>) -> Answer {
     let tables = blocking(&web, rows::visible).await?;
     Ok(Json(json!({ "tables": tables })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Declaration {
     /// One statement or several.
     sql: String,
     /// Who chooses the ids of new tables' rows.
     #[serde(default)]
+    #[schema(value_type = String)]
     keys: Keys,
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/tables", summary = "Declares or drops tables, indexes and triggers",
+    request_body = Declaration,
+    responses(super::openapi::Answers)
+)]
 async fn declare(State(web): State<Web>, Json(body): Json<Declaration>) -> Recorded {
     let done = Done::change("Tables declared", "", &body.sql);
     let work = move |store: &Store| store.declare_script(&body.sql, body.keys);
@@ -237,7 +286,7 @@ async fn declare(State(web): State<Web>, Json(body): Json<Declaration>) -> Recor
     Ok(done.with(Json(json!({ "declared": declared }))))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 struct Page {
     #[serde(default = "hundred")]
     limit: u64,
@@ -249,6 +298,11 @@ fn hundred() -> u64 {
     100
 }
 
+#[utoipa::path(
+    get, path = "/api/v1/tables/{name}/rows", summary = "Rows of a table, in key order",
+    params(("name" = String, Path, description = "The table"), Page),
+    responses(super::openapi::Answers)
+)]
 async fn table_rows(
     State(web): State<Web>,
     Path(name): Path<String>,
@@ -263,6 +317,12 @@ async fn table_rows(
     Ok(Json(body.await?))
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/tables/{name}/rows", summary = "Writes one row: an object of its columns",
+    request_body = Object,
+    params(("name" = String, Path, description = "The table")),
+    responses(super::openapi::Answers)
+)]
 async fn write_row(
     State(web): State<Web>,
     Path(name): Path<String>,
@@ -273,6 +333,12 @@ async fn write_row(
     Ok(done.with(Json(json!({ "written": true }))))
 }
 
+#[utoipa::path(
+    delete, path = "/api/v1/tables/{name}/rows", summary = "Deletes one row: an object of its key",
+    request_body = Object,
+    params(("name" = String, Path, description = "The table")),
+    responses(super::openapi::Answers)
+)]
 async fn delete_row(
     State(web): State<Web>,
     Path(name): Path<String>,
@@ -284,6 +350,11 @@ async fn delete_row(
 }
 
 /// Takes an SQLite file as the body, so that nobody needs to share a file system with `serve`.
+#[utoipa::path(
+    post, path = "/api/v1/tables/import", summary = "Declares and loads every table of an SQLite file, which is the body",
+    request_body(content = Vec<u8>, content_type = "application/vnd.sqlite3"),
+    responses(super::openapi::Answers)
+)]
 async fn import(State(web): State<Web>, mut body: Body) -> Answer {
     let path = web
         .node
@@ -325,6 +396,12 @@ impl Drop for RemoveAtEnd {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/digest",
+    summary = "The digest over all rows",
+    responses(super::openapi::Answers)
+)]
 async fn digest(State(web): State<Web>) -> Answer {
     let (digest, (origins, transactions)) = blocking(&web, |store| {
         Ok((store.digest()?, store.frontier_summary()))
@@ -335,7 +412,7 @@ async fn digest(State(web): State<Web>) -> Answer {
     })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct NewPassword {
     /// Whose; default the caller's own.
@@ -343,6 +420,11 @@ struct NewPassword {
     password: String,
 }
 
+#[utoipa::path(
+    put, path = "/api/v1/password", summary = "Changes a password",
+    request_body = NewPassword,
+    responses(super::openapi::Answers)
+)]
 async fn password(
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,

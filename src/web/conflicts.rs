@@ -6,6 +6,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 
 use super::guard::{Caller, refuse};
 use super::record::Done;
@@ -33,7 +34,7 @@ pub fn api() -> Router<Web> {
         .route("/conflicts/{id}/restore", post(restore))
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, IntoParams)]
 struct Wanted {
     table: Option<String>,
     column: Option<String>,
@@ -129,6 +130,13 @@ fn id_of(text: &str) -> Result<[u8; 16], StoreError> {
 
 type Answer = Result<Json<Value>, Response>;
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/conflicts",
+    summary = "The conflict inbox",
+    params(Wanted),
+    responses(super::openapi::Answers)
+)]
 async fn list(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Answer {
     if wanted.limit == Some(0) {
         let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
@@ -161,12 +169,22 @@ fn object(row: &ConflictRow) -> Value {
     })
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/conflicts/{id}/restore", summary = "Writes a lost value again",
+    params(("id" = String, Path, description = "As listed")),
+    responses(super::openapi::Answers)
+)]
 async fn restore(State(web): State<Web>, Path(id): Path<String>) -> Result<Response, Response> {
     let done = Done::change(format!("Conflict {id}: restore"), "", "");
     api::blocking(&web, move |store| store.restore_conflict(&id_of(&id)?)).await?;
     Ok(done.with(Json(json!({ "restored": true }))))
 }
 
+#[utoipa::path(
+    delete, path = "/api/v1/conflicts/{id}", summary = "Takes a conflict out of the inbox",
+    params(("id" = String, Path, description = "As listed")),
+    responses(super::openapi::Answers)
+)]
 async fn dismiss(State(web): State<Web>, Path(id): Path<String>) -> Result<Response, Response> {
     let done = Done::change(format!("Conflict {id}: dismiss"), "", "");
     api::blocking(&web, move |store| store.dismiss_conflict(&id_of(&id)?)).await?;

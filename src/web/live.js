@@ -1,5 +1,6 @@
 // Refreshes every element marked data-live when the server says that something changed.
 // Pages are complete without this script; forms being typed in are never touched.
+const controls = "a[href], button, input, select, textarea";
 const refresh = async () => {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
   if (!answer.ok || answer.redirected) return location.reload();
@@ -7,7 +8,10 @@ const refresh = async () => {
   for (const old of document.querySelectorAll("[data-live]")) {
     const now = fresh.getElementById(old.id);
     if (now && now.innerHTML !== old.innerHTML) {
+      const focused = [...old.querySelectorAll(controls)].indexOf(document.activeElement);
       old.innerHTML = now.innerHTML;
+      // Whoever goes by keyboard stays where they were.
+      if (focused >= 0) old.querySelectorAll(controls)[focused]?.focus({ preventScroll: true });
       if (!("quiet" in old.dataset)) {
         old.classList.remove("fresh");
         void old.offsetWidth;

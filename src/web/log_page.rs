@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 
 use super::guard::{Caller, refuse};
 use super::record::Done;
@@ -48,7 +49,7 @@ async fn blocking<T: Send + 'static>(
     Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, &words))
 }
 
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize, IntoParams)]
 struct Wanted {
     kind: Option<String>,
     level: Option<String>,
@@ -118,6 +119,13 @@ async fn events_page(
     pages::page(&web, &caller, "events.html", "events", context)
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    summary = "The event log, the newest first",
+    params(Wanted),
+    responses(super::openapi::Answers)
+)]
 async fn api_events(
     State(web): State<Web>,
     Query(wanted): Query<Wanted>,
@@ -157,6 +165,12 @@ async fn alarms_page(State(web): State<Web>, Extension(caller): Extension<Caller
     pages::page(&web, &caller, "alarms.html", "alarms", context)
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/alarms",
+    summary = "Alarms that stand, and those lowered",
+    responses(super::openapi::Answers)
+)]
 async fn api_alarms(State(web): State<Web>) -> Result<Json<Value>, Response> {
     let (standing, lowered) = alarm_list(&web).await?;
     Ok(Json(json!({ "alarms": standing, "lowered": lowered })))
@@ -203,6 +217,11 @@ async fn acknowledge_all(State(web): State<Web>, Extension(caller): Extension<Ca
     Done::change("All alarms acknowledged", "", "").then("/status/alarms")
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/alarms/{id}/acknowledge", summary = "Says that somebody has seen an alarm",
+    params(("id" = String, Path, description = "As listed")),
+    responses(super::openapi::Answers)
+)]
 async fn api_acknowledge(
     State(web): State<Web>,
     Extension(caller): Extension<Caller>,

@@ -11,6 +11,7 @@ mod guard;
 mod live;
 mod log_page;
 mod network;
+mod openapi;
 mod pages;
 mod picture;
 mod plot;
@@ -75,7 +76,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .merge(status::router())
         .merge(accounts::router())
         .merge(restart::router())
-        .merge(system_pages::with_network())
+        .merge(system_pages::router())
+        .merge(network::router())
         .route("/events", get(live::stream))
         .nest("/api/v1", api::router())
         .route_layer(middleware::from_fn_with_state(web.clone(), guard::require));
@@ -85,6 +87,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/static/style.css", get(style))
         .route("/static/live.js", get(script))
+        .route("/static/icon.svg", get(icon))
         .fallback(pages::not_found)
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(web.clone(), paced))
@@ -111,6 +114,10 @@ async fn style() -> Response {
 
 async fn script() -> Response {
     asset("text/javascript; charset=utf-8", include_str!("live.js"))
+}
+
+async fn icon() -> Response {
+    asset("image/svg+xml", include_str!("icon.svg"))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

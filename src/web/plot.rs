@@ -6,7 +6,7 @@ use crate::node::serve::node::PeerView;
 use crate::node::serve::traffic::{PERIOD, Sample};
 
 /// The plot's size and the margins for its figures.
-const WIDTH: f64 = 640.0;
+const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 170.0;
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 12.0;
@@ -105,7 +105,7 @@ fn draw(title: &str, all: &[Series], now_ms: u64) -> String {
             at + 4.0
         );
     }
-    for minutes in [60u64, 45, 30, 15, 0] {
+    for minutes in [60u64, 40, 20, 0] {
         let words = match minutes {
             0 => "now".to_owned(),
             some => format!("\u{2212}{some} min"),

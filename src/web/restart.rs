@@ -162,14 +162,32 @@ async fn api_act(web: &Web, name: &str) -> Response {
     }
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/v1/restart",
+    summary = "Restarts the service",
+    responses(super::openapi::Answers)
+)]
 async fn api_restart(State(web): State<Web>) -> Response {
     api_act(&web, "restart").await
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/v1/reboot",
+    summary = "Restarts the machine",
+    responses(super::openapi::Answers)
+)]
 async fn api_reboot(State(web): State<Web>) -> Response {
     api_act(&web, "reboot").await
 }
 
+#[utoipa::path(
+    post,
+    path = "/api/v1/shutdown",
+    summary = "Switches the machine off",
+    responses(super::openapi::Answers)
+)]
 async fn api_shutdown(State(web): State<Web>) -> Response {
     api_act(&web, "shutdown").await
 }

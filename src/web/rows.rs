@@ -77,7 +77,14 @@ pub fn write_recorded(
     let table = table(store, name)?;
     let before = standing(store, &table, row).unwrap_or_default();
     write(store, &table, row)?;
-    let after = standing(store, &table, row).unwrap_or_default();
+    // A row whose key the engine chose is told by what was given.
+    let given = || {
+        let cells = row
+            .iter()
+            .map(|(column, value)| format!("{column} {value}"));
+        cells.collect::<Vec<_>>().join(", ")
+    };
+    let after = standing(store, &table, row).unwrap_or_else(given);
     Ok(Done::row(
         format!("Row of {} written", table.name),
         before,

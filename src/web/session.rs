@@ -15,6 +15,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::json;
 use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
 
 use super::guard::refuse;
 use super::record::{self, Done};
@@ -173,8 +174,15 @@ pub enum Verdict {
 /// How many password hashes are computed at a time.
 static HASHING: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(2);
 
-/// Checks a name and password, counting wrong guesses.
+/// Checks a name and password, counting wrong guesses; also those of whoever hangs up before the
+/// answer.
 pub async fn check(web: &Web, origin: Origin, name: String, password: String) -> Verdict {
+    let web = web.clone();
+    let work = async move { judge(&web, origin, name, password).await };
+    tokio::spawn(work).await.unwrap_or(Verdict::Wrong)
+}
+
+async fn judge(web: &Web, origin: Origin, name: String, password: String) -> Verdict {
     if let Some(wait) = web.sessions.wait(origin) {
         return Verdict::Wait(wait);
     }
@@ -231,7 +239,7 @@ pub fn router() -> Router<Web> {
         .route("/api/v1/session", post(api_login))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 struct Credentials {
     name: String,
     password: String,
@@ -281,6 +289,11 @@ fn set_cookie(token: &str) -> [(header::HeaderName, String); 1] {
     )]
 }
 
+#[utoipa::path(
+    post, path = "/api/v1/session", summary = "Logs in: a session cookie, and the token for X-CSRF-Token",
+    request_body = Credentials,
+    responses(super::openapi::Answers)
+)]
 async fn api_login(
     State(web): State<Web>,
     Extension(origin): Extension<Origin>,

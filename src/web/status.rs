@@ -35,6 +35,12 @@ pub async fn prerequisites(web: &Web) -> Vec<Check> {
     web.node.prerequisites(system.as_ref())
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/prerequisites",
+    summary = "What clustering needs, and how it stands",
+    responses(super::openapi::Answers)
+)]
 async fn api_prerequisites(State(web): State<Web>) -> Json<Value> {
     Json(json!({ "prerequisites": prerequisites(&web).await }))
 }

@@ -11,10 +11,11 @@ use axum::routing::get;
 use axum::{Form, Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 
 use super::guard::{Caller, refuse};
 use super::record::{Done, Why};
-use super::{Web, network, pages};
+use super::{Web, pages};
 use crate::node::serve::node::now_ms;
 use crate::node::serve::{host, time::State as Clock};
 use crate::settings::message::HostRequest;
@@ -271,7 +272,7 @@ impl DnsForm {
     }
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, IntoParams)]
 struct Asked {
     name: Option<String>,
 }
@@ -369,11 +370,23 @@ async fn resolve(name: &str) -> Result<(Vec<String>, u64), String> {
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/time",
+    summary = "The clock, as chrony says",
+    responses(super::openapi::Answers)
+)]
 async fn api_time(State(web): State<Web>) -> Json<Value> {
     let report = web.node.time.borrow().clone();
     Json(json!({ "now_ms": now_ms(), "time": report }))
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/settings",
+    summary = "The settings of this system",
+    responses(super::openapi::Answers)
+)]
 async fn api_settings(State(web): State<Web>) -> Result<Json<System>, Response> {
     let found = host::settings(&web.node).await;
     found
@@ -381,6 +394,11 @@ async fn api_settings(State(web): State<Web>) -> Result<Json<System>, Response> 
         .map_err(|why| refuse(StatusCode::SERVICE_UNAVAILABLE, &why))
 }
 
+#[utoipa::path(
+    put, path = "/api/v1/settings", summary = "Saves and applies all settings of this system",
+    request_body = Object,
+    responses(super::openapi::Answers)
+)]
 async fn api_put_settings(State(web): State<Web>, Json(new): Json<System>) -> Response {
     let outcome = change(&web, |system| {
         *system = new;
@@ -396,6 +414,13 @@ async fn api_put_settings(State(web): State<Web>, Json(new): Json<System>) -> Re
     }
 }
 
+#[utoipa::path(
+    get,
+    path = "/api/v1/resolve",
+    summary = "Resolves a name",
+    params(Asked),
+    responses(super::openapi::Answers)
+)]
 async fn api_resolve(Query(asked): Query<Asked>) -> Result<Json<Value>, Response> {
     let unfit = |why: &str| refuse(StatusCode::UNPROCESSABLE_ENTITY, why);
     let name = asked.name.ok_or_else(|| unfit("give a name"))?;
@@ -403,11 +428,6 @@ async fn api_resolve(Query(asked): Query<Asked>) -> Result<Json<Value>, Response
         Ok((found, took_ms)) => Ok(Json(json!({ "addresses": found, "took_ms": took_ms }))),
         Err(why) => Err(unfit(&why)),
     }
-}
-
-/// The Network page is in its own file; it shares what stands here.
-pub fn with_network() -> Router<Web> {
-    router().merge(network::router())
 }
 
 #[cfg(test)]

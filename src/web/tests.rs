@@ -2,6 +2,7 @@
 
 mod access;
 mod clustering;
+mod rest;
 mod system;
 
 use std::sync::Arc;

@@ -19,7 +19,7 @@ SWITCHES = [
 class Browser:
     """One headless window; closes itself and ends its driver on leaving the `with` block."""
 
-    def __init__(self, width=1280, height=860, dark=False):
+    def __init__(self, width=1280, height=860, dark=False, phone=False):
         self.profile = tempfile.TemporaryDirectory(prefix="tutti-browser-")
         self.driver = subprocess.Popen(
             ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -35,8 +35,13 @@ class Browser:
                                f"--user-data-dir={self.profile.name}"]
         if dark:
             switches.append("--blink-settings=preferredColorScheme=0")
+        options = {"args": switches}
+        if phone:
+            options["mobileEmulation"] = {"deviceMetrics": {
+                "width": 390, "height": 844, "pixelRatio": 2.0}}
         answer = self.call("POST", "/session", {"capabilities": {"alwaysMatch": {
-            "acceptInsecureCerts": True, "goog:chromeOptions": {"args": switches}}}})
+            "acceptInsecureCerts": True, "goog:loggingPrefs": {"browser": "ALL"},
+            "goog:chromeOptions": options}}})
         self.base += "/session/" + answer["sessionId"]
 
     def __enter__(self):
@@ -75,12 +80,29 @@ class Browser:
     def click(self, css):
         self.call("POST", f"/element/{self.find(css)}/click", {})
 
-    def text(self):
-        return self.call("POST", "/execute/sync",
-                         {"script": "return document.body.innerText", "args": []})
+    def script(self, text):
+        return self.call("POST", "/execute/sync", {"script": text, "args": []})
 
-    def screenshot(self, path):
-        pathlib.Path(path).write_bytes(base64.b64decode(self.call("GET", "/screenshot")))
+    def text(self):
+        return self.script("return document.body.innerText")
+
+    def key(self, key):
+        """One key pressed and let go."""
+        self.call("POST", "/actions", {"actions": [{"type": "key", "id": "keys", "actions": [
+            {"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]}]})
+
+    def console(self):
+        """What the page wrote to the console since the last time, policy breaches included."""
+        return self.call("POST", "/se/log", {"type": "browser"})
+
+    def screenshot(self, path, whole=False):
+        if not whole:
+            picture = self.call("GET", "/screenshot")
+        else:
+            picture = self.call("POST", "/goog/cdp/execute", {
+                "cmd": "Page.captureScreenshot",
+                "params": {"format": "png", "captureBeyondViewport": True}})["data"]
+        pathlib.Path(path).write_bytes(base64.b64decode(picture))
 
     def login(self, url, user, password):
         self.open(url)

@@ -120,6 +120,8 @@ pub struct Peer {
     pub ip: String,
     dir: PathBuf,
     port: u16,
+    /// Where HTTPS listens on loopback; 0: anywhere.
+    https: u16,
     tunnels: Arc<Tunnels>,
     process: Option<Child>,
 }
@@ -142,6 +144,7 @@ impl Peer {
             ip,
             dir,
             port,
+            https: 0,
             tunnels,
             process: None,
         };
@@ -154,14 +157,8 @@ impl Peer {
         self.stop();
         let log = std::fs::File::create(self.dir.join("log")).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_tutti"))
-            .args([
-                "serve",
-                "--no-host",
-                "--https",
-                "127.0.0.1:0",
-                "--http",
-                "127.0.0.1:0",
-            ])
+            .args(["serve", "--no-host", "--http", "127.0.0.1:0"])
+            .args(["--https", &format!("127.0.0.1:{}", self.https)])
             .args(["--address", &self.ip, "--name", &self.name])
             .args(["--replication-port", &self.port.to_string()])
             .arg("--run")
@@ -176,6 +173,15 @@ impl Peer {
             || self.call("GET", "/status", &Value::Null).is_ok(),
             "an answer",
         );
+    }
+
+    /// Restarts it with HTTPS at a port that is free now; its URL.
+    pub fn open_web(&mut self) -> String {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        self.https = free.local_addr().unwrap().port();
+        drop(free);
+        self.restart();
+        format!("https://127.0.0.1:{}", self.https)
     }
 
     pub fn stop(&mut self) {
@@ -224,6 +230,10 @@ impl Peer {
 
     pub fn post(&self, path: &str, body: Value) {
         self.call("POST", path, &body).unwrap();
+    }
+
+    pub fn put(&self, path: &str, body: Value) {
+        self.call("PUT", path, &body).unwrap();
     }
 
     pub fn delete(&self, path: &str, key: Value) {

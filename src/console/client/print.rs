@@ -179,3 +179,116 @@ pub fn conflicts(answer: &Value) -> String {
     }
     aligned(&table) + &exported
 }
+
+/// `tutti events`, the newest last, as a terminal wants it
+pub fn events(answer: &Value) -> String {
+    let row = |event: &Value| {
+        let change = match (word(&event["before"]), word(&event["after"])) {
+            (before, after) if before.is_empty() && after.is_empty() => String::new(),
+            (before, after) if before.is_empty() => format!(" (to {after})"),
+            (before, after) => format!(" (from {before} to {after})"),
+        };
+        let times = match event["times"].as_u64() {
+            Some(times) if times > 1 => format!(" x {times}"),
+            _ => String::new(),
+        };
+        vec![
+            word(&event["time"]),
+            word(&event["level"]),
+            word(&event["who"]),
+            word(&event["source"]),
+            word(&event["text"]) + &change + &times,
+        ]
+    };
+    aligned(
+        &list(answer, "events")
+            .iter()
+            .rev()
+            .map(row)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// `tutti alarms`
+pub fn alarms(answer: &Value) -> String {
+    let alarms = list(answer, "alarms");
+    if alarms.is_empty() {
+        return "No alarms.\n".into();
+    }
+    let mut out = String::new();
+    for alarm in alarms {
+        let seen = alarm["acknowledged_by"].as_str();
+        let seen = seen.map_or_else(String::new, |who| format!(", acknowledged by {who}"));
+        let (id, level, text) = (
+            word(&alarm["id"]),
+            word(&alarm["level"]),
+            word(&alarm["text"]),
+        );
+        let (raised, action) = (word(&alarm["raised"]), word(&alarm["action"]));
+        let _ = writeln!(
+            out,
+            "{level}: {text}\n  {action}\n  {id}, raised {raised} UTC{seen}"
+        );
+    }
+    out
+}
+
+/// `tutti prerequisites`
+pub fn prerequisites(answer: &Value) -> String {
+    let row = |check: &Value| {
+        let peer = match check["peer"].as_u64() {
+            Some(peer) => format!("Peer {peer}"),
+            None => "This system".into(),
+        };
+        vec![
+            peer,
+            word(&check["name"]),
+            word(&check["grade"]),
+            word(&check["detail"]),
+            word(&check["seen"]),
+        ]
+    };
+    aligned(
+        &list(answer, "prerequisites")
+            .iter()
+            .map(row)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// `tutti time`
+pub fn time(answer: &Value) -> String {
+    let time = &answer["time"];
+    let mut out = pairs(time, &[("State", "state"), ("Stratum", "stratum")]);
+    let row = |server: &Value| {
+        let names = [
+            "address",
+            "condition",
+            "stratum",
+            "reachability",
+            "offset_s",
+        ];
+        names.map(|name| word(&server[name])).to_vec()
+    };
+    out += &aligned(&list(time, "servers").iter().map(row).collect::<Vec<_>>());
+    out
+}
+
+/// `tutti accounts list`
+pub fn accounts(answer: &Value) -> String {
+    let row = |who: &Value| {
+        let change = who["change_password"] == true;
+        let change = if change {
+            "must change the password"
+        } else {
+            ""
+        };
+        vec![word(&who["name"]), word(&who["role"]), change.into()]
+    };
+    aligned(
+        &list(answer, "administrators")
+            .iter()
+            .map(row)
+            .collect::<Vec<_>>(),
+    )
+}

@@ -110,13 +110,20 @@ impl Node {
         let (tunnel, link, spis) = self.heard(address);
         view.spis = spis.map(|(inbound, out)| (format!("{inbound:08x}"), format!("{out:08x}")));
         view.octets = self.traffic(address).octets();
-        view.clock_offset_ms = link.skew.is_some().then_some(link.clock_offset_ms);
+        let stands = matches!(tunnel, TunnelState::Up { .. }) && link.stands();
+        let measured = stands && link.skew.is_some();
+        view.clock_offset_ms = measured.then_some(link.clock_offset_ms);
         view.version.clone_from(&link.version);
         view.tunnel = matches!(tunnel, TunnelState::Up { .. });
         view.state = Some(peer_state(&tunnel, &link, VERSION, cluster.id));
-        view.round_trip_ms = link.round_trip_us.map(|us| us as f64 / 1000.0);
+        view.round_trip_ms = link
+            .round_trip_us
+            .filter(|_| stands)
+            .map(|us| us as f64 / 1000.0);
         view.behind = link.behind;
-        view.error = link.error.clone();
+        // Libraries add where their manual says more, which helps no operator.
+        let words = |error: &String| error.split(": https").next().unwrap_or_default().to_owned();
+        view.error = link.error.as_ref().map(words);
         view.name = link.name;
         view
     }

@@ -320,6 +320,22 @@ async fn each_change_and_each_refusal_has_its_line_and_no_line_has_a_secret() {
     assert_eq!(none.0, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
+// A guess whose connection is closed before the answer was neither counted nor logged: its handler
+// ends with the connection.
+#[tokio::test]
+async fn whoever_hangs_up_before_the_answer_has_guessed_all_the_same() {
+    let site = site("administrator", false);
+    let request = Request::post("/login")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from("name=admin&password=wrong"))
+        .unwrap();
+    let sent = tokio::time::timeout(std::time::Duration::ZERO, site.send(remote(), request)).await;
+    assert!(sent.is_err(), "it hung up");
+    while log(&site, "Wrong user name or password").is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn an_alarm_is_shown_with_what_to_do_and_acknowledged() {
     let site = site("administrator", false);

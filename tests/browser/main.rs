@@ -1,0 +1,77 @@
+//! A real browser goes through every page of a real cluster on loopback: three `tutti serve`
+//! processes, of which only `ike` is a stand-in. What the browser looks at is in pages.py.
+
+#![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
+
+#[path = "../serve/peer.rs"]
+mod peer;
+
+use std::path::Path;
+use std::process::Command;
+
+use peer::Cluster;
+use serde_json::json;
+
+const PASSWORD: &str = "tidal basin umbrella 42";
+
+#[test]
+fn every_page_is_clean_calm_and_reachable_in_a_real_browser() {
+    let mut cluster = Cluster::start("browser");
+    let url = cluster.peers[0].open_web();
+    cluster.form();
+    let [a, b, c] = &cluster.peers;
+    for name in ["admin", "kim"] {
+        let role = if name == "kim" {
+            "read-only"
+        } else {
+            "administrator"
+        };
+        let account = json!({ "name": name, "password": PASSWORD, "role": role });
+        a.post("/administrators", account);
+        a.put("/password", json!({ "name": name, "password": PASSWORD }));
+    }
+    a.post(
+        "/tables",
+        json!({
+            "sql": "CREATE TABLE room (id INTEGER PRIMARY KEY, name TEXT NOT NULL, seats INTEGER);",
+            "keys": "engine",
+        }),
+    );
+    for (seats, name) in (4..).zip(["Alder", "Birch", "Cedar", "Oak"]) {
+        a.post("/tables/room/rows", json!({ "name": name, "seats": seats }));
+    }
+    a.post(
+        "/tokens",
+        json!({ "owner": "admin", "label": "backup script", "read_only": true }),
+    );
+    // Two write one value while they do not see each other: one of them loses.
+    a.post("/tables/note/rows", json!({ "id": "1", "text": "before" }));
+    b.wait(|| b.texts() == ["before"], "the row");
+    a.tunnels(false);
+    a.wait_state(&b.ip, "Unreachable");
+    a.post("/tables/note/rows", json!({ "id": "1", "text": "by a" }));
+    b.post("/tables/note/rows", json!({ "id": "1", "text": "by b" }));
+    a.tunnels(true);
+    a.wait_state(&b.ip, "Active as peer-b");
+    let lost = || a.get("/conflicts")["conflicts"].as_array().unwrap().len();
+    a.wait(|| lost() == 1, "the conflict");
+    c.tunnels(false);
+    a.wait_state(&c.ip, "Unreachable");
+    let alarms = || a.get("/alarms")["alarms"].to_string();
+    a.wait(|| alarms().contains("Unreachable"), "the alarm");
+
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/pages.py");
+    let out = std::env::var_os("TUTTI_PICTURES").map(Into::into);
+    let out = out.unwrap_or_else(|| std::env::temp_dir().join("tutti-pages"));
+    let status = Command::new("python3")
+        .arg(script)
+        .args([&url, PASSWORD])
+        .arg(&out)
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "see above; pictures are in {}",
+        out.display()
+    );
+}
