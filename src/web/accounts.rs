@@ -387,7 +387,8 @@ async fn api_list(State(web): State<Web>) -> Result<Json<Value>, Response> {
 }
 
 #[utoipa::path(
-    post, path = "/api/v1/administrators", summary = "Adds an account",
+    post, path = "/api/v1/administrators",
+    summary = "Adds an account",
     request_body = NewAccount,
     responses(super::openapi::Answers)
 )]
@@ -401,7 +402,8 @@ async fn api_add(
 }
 
 #[utoipa::path(
-    patch, path = "/api/v1/administrators/{name}", summary = "Changes role or password of an account",
+    patch, path = "/api/v1/administrators/{name}",
+    summary = "Changes role or password of an account",
     request_body = AccountChange,
     params(("name" = String, Path, description = "The account")),
     responses(super::openapi::Answers)
@@ -416,7 +418,8 @@ async fn api_change(
 }
 
 #[utoipa::path(
-    delete, path = "/api/v1/administrators/{name}", summary = "Deletes an account and its tokens",
+    delete, path = "/api/v1/administrators/{name}",
+    summary = "Deletes an account and its tokens",
     params(("name" = String, Path, description = "The account")),
     responses(super::openapi::Answers)
 )]
@@ -454,7 +457,8 @@ struct NewToken {
 }
 
 #[utoipa::path(
-    post, path = "/api/v1/tokens", summary = "Makes an API token; its text is told this once",
+    post, path = "/api/v1/tokens",
+    summary = "Makes an API token; its text is told this once",
     request_body = NewToken,
     responses(super::openapi::Answers)
 )]
@@ -475,7 +479,8 @@ async fn api_make_token(
 }
 
 #[utoipa::path(
-    delete, path = "/api/v1/tokens/{id}", summary = "Deletes an API token",
+    delete, path = "/api/v1/tokens/{id}",
+    summary = "Deletes an API token",
     params(("id" = String, Path, description = "As listed")),
     responses(super::openapi::Answers)
 )]

@@ -169,7 +169,8 @@ impl ClusterBody {
 }
 
 #[utoipa::path(
-    put, path = "/api/v1/cluster", summary = "Saves the cluster fields",
+    put, path = "/api/v1/cluster",
+    summary = "Saves the cluster fields",
     request_body = ClusterBody,
     responses(super::openapi::Answers)
 )]
@@ -275,7 +276,8 @@ struct Declaration {
 }
 
 #[utoipa::path(
-    post, path = "/api/v1/tables", summary = "Declares or drops tables, indexes and triggers",
+    post, path = "/api/v1/tables",
+    summary = "Declares or drops tables, indexes and triggers",
     request_body = Declaration,
     responses(super::openapi::Answers)
 )]
@@ -299,7 +301,8 @@ fn hundred() -> u64 {
 }
 
 #[utoipa::path(
-    get, path = "/api/v1/tables/{name}/rows", summary = "Rows of a table, in key order",
+    get, path = "/api/v1/tables/{name}/rows",
+    summary = "Rows of a table, in key order",
     params(("name" = String, Path, description = "The table"), Page),
     responses(super::openapi::Answers)
 )]
@@ -318,7 +321,8 @@ async fn table_rows(
 }
 
 #[utoipa::path(
-    post, path = "/api/v1/tables/{name}/rows", summary = "Writes one row: an object of its columns",
+    post, path = "/api/v1/tables/{name}/rows",
+    summary = "Writes one row: an object of its columns",
     request_body = Object,
     params(("name" = String, Path, description = "The table")),
     responses(super::openapi::Answers)
@@ -334,7 +338,8 @@ async fn write_row(
 }
 
 #[utoipa::path(
-    delete, path = "/api/v1/tables/{name}/rows", summary = "Deletes one row: an object of its key",
+    delete, path = "/api/v1/tables/{name}/rows",
+    summary = "Deletes one row: an object of its key",
     request_body = Object,
     params(("name" = String, Path, description = "The table")),
     responses(super::openapi::Answers)
@@ -351,7 +356,8 @@ async fn delete_row(
 
 /// Takes an SQLite file as the body, so that nobody needs to share a file system with `serve`.
 #[utoipa::path(
-    post, path = "/api/v1/tables/import", summary = "Declares and loads every table of an SQLite file, which is the body",
+    post, path = "/api/v1/tables/import",
+    summary = "Declares and loads every table of an SQLite file, which is the body",
     request_body(content = Vec<u8>, content_type = "application/vnd.sqlite3"),
     responses(super::openapi::Answers)
 )]
@@ -421,7 +427,8 @@ struct NewPassword {
 }
 
 #[utoipa::path(
-    put, path = "/api/v1/password", summary = "Changes a password",
+    put, path = "/api/v1/password",
+    summary = "Changes a password",
     request_body = NewPassword,
     responses(super::openapi::Answers)
 )]

@@ -170,7 +170,8 @@ fn object(row: &ConflictRow) -> Value {
 }
 
 #[utoipa::path(
-    post, path = "/api/v1/conflicts/{id}/restore", summary = "Writes a lost value again",
+    post, path = "/api/v1/conflicts/{id}/restore",
+    summary = "Writes a lost value again",
     params(("id" = String, Path, description = "As listed")),
     responses(super::openapi::Answers)
 )]
@@ -181,7 +182,8 @@ async fn restore(State(web): State<Web>, Path(id): Path<String>) -> Result<Respo
 }
 
 #[utoipa::path(
-    delete, path = "/api/v1/conflicts/{id}", summary = "Takes a conflict out of the inbox",
+    delete, path = "/api/v1/conflicts/{id}",
+    summary = "Takes a conflict out of the inbox",
     params(("id" = String, Path, description = "As listed")),
     responses(super::openapi::Answers)
 )]

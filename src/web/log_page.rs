@@ -218,7 +218,8 @@ async fn acknowledge_all(State(web): State<Web>, Extension(caller): Extension<Ca
 }
 
 #[utoipa::path(
-    post, path = "/api/v1/alarms/{id}/acknowledge", summary = "Says that somebody has seen an alarm",
+    post, path = "/api/v1/alarms/{id}/acknowledge",
+    summary = "Says that somebody has seen an alarm",
     params(("id" = String, Path, description = "As listed")),
     responses(super::openapi::Answers)
 )]

@@ -28,6 +28,7 @@ mod tokens;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -53,6 +54,7 @@ pub enum Origin {
 pub struct Web {
     node: Arc<Node>,
     sessions: Arc<Sessions>,
+    patience: Duration,
     rates: Arc<tokens::Rates>,
     templates: Arc<minijinja::Environment<'static>>,
 }
@@ -62,9 +64,15 @@ const BODY_MAX: usize = 1024 * 1024;
 
 /// All of it. Requests must carry an [`Origin`] as an extension.
 pub fn router(node: Arc<Node>) -> Router {
+    router_with(node, PATIENCE)
+}
+
+/// The same, with how long a request may take.
+fn router_with(node: Arc<Node>, patience: Duration) -> Router {
     let web = Web {
         node,
         sessions: Arc::new(Sessions::default()),
+        patience,
         rates: Arc::default(),
         templates: Arc::new(pages::templates()),
     };
@@ -96,7 +104,12 @@ pub fn router(node: Arc<Node>) -> Router {
         .with_state(web)
 }
 
-/// Refuses a source that asks far more often than people and programs do.
+/// How long a request may take, its body included; only an import may take longer.
+const PATIENCE: Duration = Duration::from_secs(120);
+const IMPORT: &str = "/api/v1/tables/import";
+
+/// Refuses a request that takes for ever, and a source that asks far more often than people and
+/// programs do.
 async fn paced(State(web): State<Web>, request: Request, next: Next) -> Response {
     match request.extensions().get::<Origin>() {
         Some(Origin::Remote(source)) if !web.rates.take(*source, std::time::Instant::now()) => {
@@ -104,7 +117,14 @@ async fn paced(State(web): State<Web>, request: Request, next: Next) -> Response
             let words = "too many requests; ask more slowly";
             (retry, guard::refuse(StatusCode::TOO_MANY_REQUESTS, words)).into_response()
         }
-        _ => next.run(request).await,
+        _ if request.uri().path() == IMPORT => next.run(request).await,
+        _ => match tokio::time::timeout(web.patience, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => guard::refuse(
+                StatusCode::REQUEST_TIMEOUT,
+                "the request took too long to arrive or to be done",
+            ),
+        },
     }
 }
 

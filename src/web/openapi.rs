@@ -1,4 +1,5 @@
-//! The OpenAPI document of `/api/v1`, made from the handlers themselves: `GET /api/v1/openapi.json`.
+//! The OpenAPI document of `/api/v1`, made from the handlers themselves:
+//! `GET /api/v1/openapi.json`.
 
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::get};

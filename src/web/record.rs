@@ -6,7 +6,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Extension, IntoResponse, Redirect, Response};
 
-use super::guard::Caller;
+use super::guard::{Caller, refuse};
 use super::{Origin, Web};
 use crate::store::events::{Event, Kind, Level};
 
@@ -82,8 +82,21 @@ pub fn source(origin: Option<Origin>) -> String {
     }
 }
 
-/// Writes the line of one request.
+/// Writes the line of one request. What changes something runs to its end and has its line even if
+/// the caller hangs up meanwhile.
 pub async fn record(State(web): State<Web>, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return recorded(web, request, next).await;
+    }
+    let work = tokio::spawn(recorded(web, request, next));
+    work.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request failed");
+        let words = "an internal task failed";
+        refuse(StatusCode::INTERNAL_SERVER_ERROR, words)
+    })
+}
+
+async fn recorded(web: Web, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let origin = request.extensions().get::<Origin>().copied();
@@ -92,7 +105,10 @@ pub async fn record(State(web): State<Web>, request: Request, next: Next) -> Res
     let name = caller.map(|caller| caller.name.clone()).unwrap_or_default();
     let status = response.status();
     let why = response.extensions().get::<Why>();
-    let refused = why.is_some() || is_refusal(status, caller.is_some());
+    // A wrong password has its line already.
+    let login = ["/login", "/api/v1/session"].contains(&path.as_str());
+    let noted = login && status == StatusCode::UNAUTHORIZED;
+    let refused = !noted && (why.is_some() || is_refusal(status, caller.is_some()));
     let safe = matches!(method, Method::GET | Method::HEAD);
     let event = if let Some(done) = response.extensions().get::<Done>() {
         Event {

@@ -290,7 +290,8 @@ fn set_cookie(token: &str) -> [(header::HeaderName, String); 1] {
 }
 
 #[utoipa::path(
-    post, path = "/api/v1/session", summary = "Logs in: a session cookie, and the token for X-CSRF-Token",
+    post, path = "/api/v1/session",
+    summary = "Logs in: a session cookie, and the token for X-CSRF-Token",
     request_body = Credentials,
     responses(super::openapi::Answers)
 )]

@@ -395,7 +395,8 @@ async fn api_settings(State(web): State<Web>) -> Result<Json<System>, Response> 
 }
 
 #[utoipa::path(
-    put, path = "/api/v1/settings", summary = "Saves and applies all settings of this system",
+    put, path = "/api/v1/settings",
+    summary = "Saves and applies all settings of this system",
     request_body = Object,
     responses(super::openapi::Answers)
 )]

@@ -9,10 +9,21 @@ mod peer;
 use std::path::Path;
 use std::process::Command;
 
-use peer::Cluster;
+use peer::{Cluster, Peer};
 use serde_json::json;
 
 const PASSWORD: &str = "tidal basin umbrella 42";
+
+const SETTINGS: &str = "protocol = 'ipv4'\nhost_name = 'peer-a'\ndomain_name = 'lab.example'\n\
+    dns_servers = ['192.0.2.1']\nntp_servers = ['192.0.2.1', 'ntp.lab.example']\n\
+    [ipv4.static]\naddress = '192.0.2.11'\nprefix = 24\ngateway = '192.0.2.1'\n";
+
+/// An account whose password is no first one.
+fn account(peer: &Peer, name: &str, role: &str) {
+    let new = json!({ "name": name, "password": PASSWORD, "role": role });
+    peer.post("/administrators", new);
+    peer.put("/password", json!({ "name": name, "password": PASSWORD }));
+}
 
 #[test]
 fn every_page_is_clean_calm_and_reachable_in_a_real_browser() {
@@ -20,16 +31,8 @@ fn every_page_is_clean_calm_and_reachable_in_a_real_browser() {
     let url = cluster.peers[0].open_web();
     cluster.form();
     let [a, b, c] = &cluster.peers;
-    for name in ["admin", "kim"] {
-        let role = if name == "kim" {
-            "read-only"
-        } else {
-            "administrator"
-        };
-        let account = json!({ "name": name, "password": PASSWORD, "role": role });
-        a.post("/administrators", account);
-        a.put("/password", json!({ "name": name, "password": PASSWORD }));
-    }
+    account(a, "admin", "administrator");
+    account(a, "kim", "read-only");
     a.post(
         "/tables",
         json!({
@@ -60,12 +63,18 @@ fn every_page_is_clean_calm_and_reachable_in_a_real_browser() {
     let alarms = || a.get("/alarms")["alarms"].to_string();
     a.wait(|| alarms().contains("Unreachable"), "the alarm");
 
+    // Another, alone, whose settings are kept by a real host role; it applies none of them.
+    let mut alone = Cluster::start("alone");
+    let settings = alone.peers[0].open_web();
+    alone.peers[0].give_host(SETTINGS);
+    account(&alone.peers[0], "admin", "administrator");
+
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/pages.py");
     let out = std::env::var_os("TUTTI_PICTURES").map(Into::into);
     let out = out.unwrap_or_else(|| std::env::temp_dir().join("tutti-pages"));
     let status = Command::new("python3")
         .arg(script)
-        .args([&url, PASSWORD])
+        .args([&url, &settings, PASSWORD])
         .arg(&out)
         .status()
         .unwrap();

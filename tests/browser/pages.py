@@ -2,7 +2,9 @@
 """Every page of a standing cluster in a real browser: no error on the console, no breach of the
 content security policy, nothing wider than a phone, every control reachable by the Tab key.
 
-    pages.py URL PASSWORD OUT      (accounts: admin, and kim who only reads)
+    pages.py URL ALONE PASSWORD OUT    (accounts: admin, and kim who only reads)
+
+ALONE is a standalone system whose settings can be changed.
 """
 
 import pathlib
@@ -19,6 +21,11 @@ PAGES = {
     "certificates": "/system/certificates", "accounts": "/users/administrators",
     "edit": "/users/administrators/kim/edit", "password": "/account/password",
     "restart": "/maintenance/restart", "confirm": "/maintenance/restart/shutdown",
+}
+SETTINGS = {
+    "alone-overview": "/status/overview", "alone-clustering": "/system/clustering",
+    "settings-time": "/system/time", "settings-dns": "/system/dns",
+    "settings-network": "/system/network",
 }
 MENU = ["Status", "Overview", "Alarms", "Event log", "Conflicts", "Cluster", "System", "Clustering",
         "Time", "DNS", "Network", "Security certificates", "Users", "Administrator accounts",
@@ -101,8 +108,24 @@ def live(browser, url):
         complain("events", "the page was loaded again")
 
 
+def settings(browser, url, out):
+    """A field is typed and saved; a mistake is named beside what was typed."""
+    browser.open(url + "/system/dns")
+    browser.type("#server2", "192.0.2.2")
+    browser.click("form.card button[type=submit]")
+    text = browser.text()
+    if "Saved:" not in text:
+        complain("settings", f"were not saved: {text[-600:]}")
+    browser.type("#server3", "nonsense")
+    browser.click("form.card button[type=submit]")
+    text = browser.text()
+    if "Default DNS server 3: not an IP address" not in text:
+        complain("settings", f"the mistake is not named: {text[-600:]}")
+    browser.screenshot(out / "settings-wrong-light.png", whole=True)
+
+
 def main():
-    url, password, out = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
+    url, alone, password, out = *sys.argv[1:4], pathlib.Path(sys.argv[4])
     out.mkdir(parents=True, exist_ok=True)
     for look, options in {
         "light": {}, "dark": {"dark": True}, "phone": {"phone": True},
@@ -125,7 +148,13 @@ def main():
         browser.login(url + "/login", "kim", password)
         visit(browser, url, out, "reader",
               {name: path for name, path in PAGES.items() if name != "confirm"})
-    print(f"{len(PAGES)} pages, {len(failures)} complaints; pictures in {out}")
+    for look, options in {"light": {}, "phone": {"phone": True}}.items():
+        with Browser(1280, 900, **options) as browser:
+            browser.login(alone + "/login", "admin", password)
+            visit(browser, alone, out, look, SETTINGS)
+            if look == "light":
+                settings(browser, alone, out)
+    print(f"{len(PAGES) + len(SETTINGS)} pages, {len(failures)} complaints; pictures in {out}")
     sys.exit(bool(failures))
 
 

@@ -124,6 +124,7 @@ pub struct Peer {
     https: u16,
     tunnels: Arc<Tunnels>,
     process: Option<Child>,
+    host: Option<Child>,
 }
 
 impl Peer {
@@ -147,6 +148,7 @@ impl Peer {
             https: 0,
             tunnels,
             process: None,
+            host: None,
         };
         peer.restart();
         peer
@@ -173,6 +175,21 @@ impl Peer {
             || self.call("GET", "/status", &Value::Null).is_ok(),
             "an answer",
         );
+    }
+
+    /// Gives it a host role that keeps these settings below its own directory and applies none.
+    pub fn give_host(&mut self, settings: &str) {
+        let state = self.dir.join("state");
+        std::fs::create_dir_all(state.join("host")).unwrap();
+        std::fs::write(state.join("host/settings.toml"), settings).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tutti"));
+        command.arg("host").arg("--root").arg(self.dir.join("root"));
+        command.arg("--run").arg(self.dir.join("run"));
+        command.arg("--state").arg(state);
+        command.stderr(std::process::Stdio::null());
+        self.host = Some(command.spawn().unwrap());
+        let there = || self.call("GET", "/settings", &Value::Null).is_ok();
+        self.wait(there, "the host role");
     }
 
     /// Restarts it with HTTPS at a port that is free now; its URL.
@@ -333,6 +350,10 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.stop();
+        if let Some(mut host) = self.host.take() {
+            let _ = host.kill();
+            let _ = host.wait();
+        }
     }
 }
 

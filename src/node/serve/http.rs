@@ -18,6 +18,7 @@ use tower::ServiceExt;
 use super::node::Node;
 use super::{Args, open_to_all};
 use crate::node::Dirs;
+use crate::store::events::{Event, Kind, Level};
 use crate::tls;
 use crate::web::Origin;
 
@@ -45,11 +46,18 @@ pub async fn start(
     open_to_all(&path)?;
     let acceptor = TlsAcceptor::from(tls::https_config(&node.identity)?);
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    tokio::spawn(serve_https(https, acceptor, router.clone(), places.clone()));
+    let handle = node.clone();
+    tokio::spawn(serve_https(
+        handle,
+        https,
+        acceptor,
+        router.clone(),
+        places.clone(),
+    ));
     tokio::spawn(serve_http(http, places.clone()));
     // Its own places: strangers on the network cannot lock root out.
     let places = Arc::new(Semaphore::new(LOCAL_CONNECTIONS_MAX));
-    tokio::spawn(serve_local(local, router, places));
+    tokio::spawn(serve_local(node.clone(), local, router, places));
     Ok(())
 }
 
@@ -67,6 +75,7 @@ fn listener(name: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
 }
 
 async fn serve_https(
+    node: Arc<Node>,
     listener: TcpListener,
     acceptor: TlsAcceptor,
     router: Router,
@@ -81,18 +90,29 @@ async fn serve_https(
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let (node, acceptor, router) = (node.clone(), acceptor.clone(), router.clone());
         tokio::spawn(async move {
             let _place = place;
             let _ = stream.set_nodelay(true);
             if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await {
-                connection(stream, router, Origin::Remote(from.ip().to_canonical())).await;
+                connection(
+                    &node,
+                    stream,
+                    router,
+                    Origin::Remote(from.ip().to_canonical()),
+                )
+                .await;
             }
         });
     }
 }
 
-async fn serve_local(listener: UnixListener, router: Router, places: Arc<Semaphore>) {
+async fn serve_local(
+    node: Arc<Node>,
+    listener: UnixListener,
+    router: Router,
+    places: Arc<Semaphore>,
+) {
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
@@ -104,15 +124,15 @@ async fn serve_local(listener: UnixListener, router: Router, places: Arc<Semapho
         let Ok(user) = stream.peer_cred().map(|cred| cred.uid()) else {
             continue;
         };
-        let router = router.clone();
+        let (node, router) = (node.clone(), router.clone());
         tokio::spawn(async move {
             let _place = place;
-            connection(stream, router, Origin::Local(user)).await;
+            connection(&node, stream, router, Origin::Local(user)).await;
         });
     }
 }
 
-async fn connection<S>(stream: S, router: Router, origin: Origin)
+async fn connection<S>(node: &Node, stream: S, router: Router, origin: Origin)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -127,6 +147,16 @@ where
         .serve_connection(TokioIo::new(stream), service)
         .await;
     if let Err(error) = result {
+        // What is no HTTP, too large a head, or one that never ends; a mere hang-up is no news.
+        if (error.is_parse() || error.is_timeout())
+            && let Origin::Remote(from) = origin
+        {
+            let text = format!("Refused a connection: {error}");
+            node.note(&Event {
+                source: from.to_string(),
+                ..Event::new(Kind::Input, Level::Warning, text)
+            });
+        }
         tracing::debug!("connection: {error}");
     }
 }

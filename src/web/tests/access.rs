@@ -336,6 +336,49 @@ async fn whoever_hangs_up_before_the_answer_has_guessed_all_the_same() {
     }
 }
 
+// A change whose caller hung up was made without a line: both were in one handler.
+#[tokio::test]
+async fn a_change_whose_caller_hangs_up_has_its_line_all_the_same() {
+    let site = site("administrator", false);
+    let request = Request::post("/api/v1/tables")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(
+            r#"{"sql": "CREATE TABLE t(id INTEGER PRIMARY KEY)"}"#,
+        ))
+        .unwrap();
+    let work = site.send(Origin::Local(0), request);
+    let sent = tokio::time::timeout(std::time::Duration::ZERO, work).await;
+    assert!(sent.is_err(), "it hung up");
+    while log(&site, "Tables declared").is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_refused_and_has_its_line() {
+    struct Never;
+    impl hyper::body::Body for Never {
+        type Data = axum::body::Bytes;
+        type Error = std::convert::Infallible;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<Result<hyper::body::Frame<Self::Data>, Self::Error>>> {
+            std::task::Poll::Pending
+        }
+    }
+    let mut site = site("administrator", false);
+    let patience = std::time::Duration::from_millis(1);
+    site.router = crate::web::router_with(site.node.clone(), patience);
+    let request = Request::post("/login")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::new(Never))
+        .unwrap();
+    let (status, _, text) = site.send(remote(), request).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{text}");
+    assert_eq!(log(&site, "took too long").len(), 1);
+}
+
 #[tokio::test]
 async fn an_alarm_is_shown_with_what_to_do_and_acknowledged() {
     let site = site("administrator", false);

@@ -86,6 +86,8 @@ async fn servers_and_names_are_changed_through_the_host_role_and_the_log_says_fr
     assert_eq!(kept.lock().unwrap().host_name, "system-a");
     let found = site.get("/system/dns?name=192.0.2.7", &cookie).await.2;
     assert!(found.contains(">resolved<"), "{found}");
+    let page = site.get("/system/dns", &cookie).await.2;
+    assert!(page.contains("name=\"name\" value=\"\""), "{page}");
 }
 
 #[tokio::test]
