@@ -40,8 +40,6 @@ struct Suffix {
     /// Declarations, with their stamps.
     schemas: Vec<(Stamp, Body)>,
     keys: BTreeMap<(DeclarationId, Vec<u8>), Vec<Value>>,
-    /// Changes of tables that are not here, as they came.
-    foreign: Vec<TableChange>,
     positions: Vec<i64>,
 }
 
@@ -110,25 +108,34 @@ impl Store {
         let bound = bound.load(std::sync::atomic::Ordering::Relaxed);
         let mut writer = self.writer()?;
         writer.ready()?;
-        let limit = limit((writer.clock)(), bound);
-        let mut ends = Vec::new();
-        for (id, known) in &writer.memory.origins {
-            if known.hlc <= limit {
+        let now = (writer.clock)();
+        // What peers stamped stays, and ours is stamped after it. While this clock was far ahead,
+        // stamps of peers that are a little ahead were taken, too.
+        let origins = &writer.memory.origins;
+        let others = origins.values().filter(|known| known.node != Some(node));
+        let mut stays = others.map(|known| known.hlc).max().unwrap_or_default();
+        let limit = limit(now, bound).max(stays);
+        let (mut ends, mut goes) = (Vec::new(), Hlc(u64::MAX));
+        for (id, known) in origins {
+            if known.hlc <= limit || known.node != Some(node) {
                 continue;
-            }
-            if known.node != Some(node) {
-                // A peer was as wrong, and ours were written with its stamps in sight.
-                return Ok(0);
             }
             // A peer whose clock was as wrong may have taken some: those stay.
             let taken = lock(&self.inner.kept).retention.taken(*id);
             let beyond = writer.first_beyond(*id, limit)?;
             let first = beyond.max(taken + 1);
-            if beyond > 0 && first <= known.position.seq {
-                ends.push((*id, first - 1));
+            if beyond == 0 || first > known.position.seq {
+                stays = stays.max(known.hlc);
+                continue;
+            }
+            ends.push((*id, first - 1));
+            goes = goes.min(writer.stamped(*id, first)?);
+            if beyond < first {
+                stays = stays.max(writer.stamped(*id, taken)?);
             }
         }
-        if ends.is_empty() {
+        if ends.is_empty() || goes <= stays.tick(now) {
+            // Nothing to do, or nothing would be stamped earlier than it is.
             return Ok(0);
         }
         let (count, commit) = writer.reissue(&ends, fresh())?;
@@ -148,6 +155,14 @@ impl Writer {
                 row.get::<_, i64>(0)
             })?;
         Ok(first as u64)
+    }
+
+    /// The stamp of a logged transaction; the lowest where it is not there.
+    fn stamped(&self, origin: Incarnation, seq: u64) -> Result<Hlc, StoreError> {
+        let sql = "SELECT coalesce(max(hlc), 0) FROM _tutti_log WHERE origin = ? AND seq = ?";
+        let at = params![sqlite(origin), sqlite(seq)];
+        let stamp = self.db.query_row(sql, at, |row| row.get::<_, i64>(0))?;
+        Ok(Hlc(stamp as u64))
     }
 
     fn reissue(
@@ -186,7 +201,6 @@ impl Writer {
             kept: BTreeMap::new(),
             schemas: Vec::new(),
             keys: BTreeMap::new(),
-            foreign: Vec::new(),
             positions: Vec::new(),
         };
         log::walk(&self.db, 0, |entry| {
@@ -213,8 +227,9 @@ impl Writer {
                 Body::Rows(changes) => {
                     for change in changes.parts() {
                         let change = change?.into_owned();
+                        // What a table would hold that is not here lies in the inbox; it is
+                        // not this system's to issue, for its own rows would lack it.
                         if !self.tables.iter().any(|table| table.tid == change.table) {
-                            suffix.foreign.push(change);
                             continue;
                         }
                         for row in change.rows {
@@ -291,7 +306,7 @@ impl Writer {
             self.resolve()?;
         }
         let mut settle = Settle::default();
-        let mut changes: Vec<TableChange> = suffix.foreign.clone();
+        let mut changes: Vec<TableChange> = Vec::new();
         let mut size = 0;
         for ((tid, encoded), key) in &suffix.keys {
             let Some(table) = self.tables.iter().find(|table| table.tid == *tid) else {

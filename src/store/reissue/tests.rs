@@ -115,6 +115,40 @@ fn declarations_inserts_and_deletes_of_a_fork_are_all_issued_again() {
     assert_eq!(b.store.tables().unwrap().len(), 2);
 }
 
+/// A transaction that had seen a declaration of one history arrives where the other history of the
+/// same numbers is, without the table. Issued again there, it was newer everywhere but where it was
+/// issued, for that system had no row of it.
+#[test]
+fn what_a_table_of_the_other_history_holds_is_not_issued_again_without_the_table() {
+    let (a, b, c) = (peer(1), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    let (again, _dir) = put_back(&a);
+    let late = "CREATE TABLE late(id INTEGER PRIMARY KEY, u)";
+    a.store.declare(late).unwrap();
+    run(&a.store, "INSERT INTO item VALUES (1, 'first life', 0)");
+    pull(&b.store, &a.store);
+    run(
+        &b.store,
+        "INSERT INTO late VALUES (1, 'of the other table')",
+    );
+    run(&again, "INSERT INTO item VALUES (2, 'second life', 0)");
+    run(&again, "INSERT INTO item VALUES (3, 'second life', 0)");
+    pull(&c.store, &again);
+    let at = b.store.log_start(&Frontier::default()).unwrap();
+    let (mut found, _) = b
+        .store
+        .log_after(&Frontier::default(), at, 1 << 24)
+        .unwrap();
+    found.retain(|logged| logged.origin == b.store.incarnation());
+    c.store.apply(&found).unwrap();
+    assert!(!c.store.conflicts(9).unwrap().is_empty());
+    assert_eq!(c.store.reissue(1, 1, 77).unwrap(), 3);
+    converge(&[&b.store, &c.store]);
+    assert_eq!(rows(&c.store).len(), 3);
+    let clocks = |peer: &Peer| peer.store.row_clocks().unwrap();
+    assert_eq!(clocks(&b), clocks(&c));
+}
+
 fn clocked(number: u8, ms: u64) -> (Store, Arc<AtomicU64>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(AtomicU64::new(ms));
@@ -213,4 +247,21 @@ fn a_node_that_restarted_while_its_clock_was_wrong_is_put_right_as_a_whole() {
     assert_eq!((count.unwrap(), fresh), (2, 201));
     converge(&[&a, &b]);
     assert_eq!(rows(&a).len(), 2);
+}
+
+/// While a clock is in 2099 a peer that is a second ahead seems to be behind, and its stamps are
+/// taken. They once kept what was written there from being stamped anew, for good.
+#[test]
+fn a_peer_a_little_ahead_does_not_keep_a_clock_from_being_put_right() {
+    let (a, _, _a) = clocked(1, PRESENT + 2_000);
+    let (b, clock, _b) = clocked(2, FUTURE);
+    a.declare(ITEM).unwrap();
+    pull(&b, &a);
+    run(&b, "INSERT INTO item VALUES (1, 'from 2099', 0)");
+    clock.store(PRESENT, Ordering::Relaxed);
+    assert_eq!(b.restamp(|| 22).unwrap(), 1);
+    // What is a little ahead now is due by itself.
+    assert_eq!(b.restamp(|| 23).unwrap(), 0);
+    converge(&[&a, &b]);
+    assert_eq!(rows(&a).len(), 1);
 }
