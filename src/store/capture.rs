@@ -284,7 +284,7 @@ pub(super) fn collect(
     let keys = Arc::clone(&state.keys);
     drop(state);
     let mut collected = Collected::default();
-    if memory.parked && !touched.is_empty() {
+    if memory.parked && (!touched.is_empty() || away.is_some()) {
         // Writing over a parked row needs its clock.
         let folded = memory.unfolded.from;
         let end = fold::fold(db, tables, &memory.origins, folded, &memory.unfolded)?;

@@ -48,12 +48,16 @@ impl Store {
 /// Gives the database of a directory, which nobody has open, the name `damaged-<ms>.db`, its WAL
 /// with it; what was set aside before goes. Returns where it is.
 pub fn set_aside(directory: &Path, now_ms: u64) -> Result<PathBuf, StoreError> {
+    let aside = directory.join(format!("{ASIDE}{now_ms}.db"));
+    if !directory.join("replicated.db").exists() {
+        // It was done before and not noted: what lies aside stays.
+        return Ok(aside);
+    }
     for entry in named(directory, fs::read_dir(directory))?.flatten() {
         if entry.file_name().to_string_lossy().starts_with(ASIDE) {
             named(&entry.path(), fs::remove_file(entry.path()))?;
         }
     }
-    let aside = directory.join(format!("{ASIDE}{now_ms}.db"));
     // The WAL first: a database without it is older, a WAL without its database is nothing.
     for suffix in SUFFIXES.iter().rev() {
         let from = directory.join(format!("replicated.db{suffix}"));

@@ -151,7 +151,7 @@ pub enum StoreError {
         seq: u64,
     },
     /// What lies on the disk is not what SQLite wrote there.
-    #[error("replicated.db is damaged on the disk ({0})")]
+    #[error("the database is damaged on the disk ({0})")]
     Corrupt(String),
     /// The database contradicts itself.
     #[error("replicated.db is damaged: {0}")]

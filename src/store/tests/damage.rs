@@ -60,6 +60,9 @@ fn a_file_that_is_no_database_is_set_aside_and_a_new_one_takes_its_place() {
     // Of several only the last is kept: the disk is for what is in use.
     let after = set_aside(dir.path(), 2).unwrap();
     assert!(!before.exists() && after.exists());
+    // Power failed before it was noted: there is nothing to set aside, and nothing goes.
+    set_aside(dir.path(), 3).unwrap();
+    assert!(after.exists());
 }
 
 #[test]

@@ -212,3 +212,28 @@ fn a_deletion_of_much_is_trimmed_with_its_tombstones() {
     let left = a.store.row_clocks().unwrap();
     assert_eq!(left.iter().filter(|row| row.0 == "long").count(), 1);
 }
+
+#[test]
+fn a_large_transaction_lets_a_row_come_back_that_waited_for_it() {
+    let (a, b) = pair(&["CREATE TABLE u(id INTEGER PRIMARY KEY, v UNIQUE, body)"]);
+    run(&a, "INSERT INTO u VALUES (1, 'one', NULL)");
+    run(&b, "INSERT INTO u VALUES (2, 'one', NULL)");
+    exchange(&a, &b);
+    assert_eq!(rows(&a, "SELECT count(*) FROM u"), [[Integer(1)]]);
+    run(&a, "INSERT INTO u VALUES (5, 5, 'not folded yet')");
+    let work = |tx: &mut Tx<'_>| {
+        tx.execute("UPDATE u SET v = v || ' more'", &[])?;
+        for id in 10..1_500 {
+            let row = [id.into(), id.into(), filler(id)];
+            tx.execute("INSERT INTO u VALUES (?, ?, ?)", &row)?;
+        }
+        Ok(())
+    };
+    a.store.transact(work).unwrap();
+    assert_eq!(
+        rows(&a, "SELECT count(*) FROM u WHERE id < 3"),
+        [[Integer(2)]]
+    );
+    assert_eq!(deliver(&b, &a), 1);
+    assert_alike(&a, &b);
+}
