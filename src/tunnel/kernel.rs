@@ -30,6 +30,8 @@ pub(crate) struct Kernel {
     /// Inbound SPIs, with the time of removal for those that linger.
     inbound: BTreeMap<u32, Option<u64>>,
     outbound: Option<u32>,
+    /// An outbound SA stays until then, though another takes its place.
+    held_until: Option<u64>,
     /// Whether an outbound SA was ever confirmed since the last time there was none.
     pub carrying: bool,
 }
@@ -40,8 +42,15 @@ impl Kernel {
             peer,
             inbound: BTreeMap::new(),
             outbound: None,
+            held_until: None,
             carrying: false,
         }
+    }
+
+    /// What is sent until `until` goes by the outbound SA that stands, if one does: the peer learns
+    /// of another only by what we are about to say.
+    pub fn hold(&mut self, until: u64) {
+        self.held_until = self.outbound.map(|_| until);
     }
 
     fn install(&self, outbox: &mut Outbox, child: &Child, inbound: bool) {
@@ -86,7 +95,9 @@ impl Kernel {
             }
         }
         let wanted = outbound.map(|child| child.spi_out);
-        if wanted != self.outbound {
+        self.held_until = self.held_until.filter(|&until| now < until);
+        let held = self.held_until.is_some() && wanted.is_some() && self.outbound.is_some();
+        if !held && wanted != self.outbound {
             match (outbound, self.outbound) {
                 (Some(child), _) => self.install(outbox, child, false),
                 (None, Some(old)) => self.remove(outbox, old, false),
@@ -158,8 +169,9 @@ impl Kernel {
         self.inbound.keys().copied().chain(self.outbound).collect()
     }
 
-    /// When a lingering SA goes.
+    /// When a lingering SA goes, or the outbound one is replaced.
     pub fn due(&self) -> Option<u64> {
-        self.inbound.values().filter_map(|lingers| *lingers).min()
+        let lingering = self.inbound.values().filter_map(|lingers| *lingers);
+        lingering.chain(self.held_until).min()
     }
 }

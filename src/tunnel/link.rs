@@ -26,6 +26,8 @@ const COOKIES_FROM: usize = 3;
 const MAX_HALF_OPEN: usize = 8;
 /// Pause between answers to requests under unknown IKE SAs.
 const UNKNOWN_MS: u64 = 100;
+/// The answer that establishes a connection has arrived by then.
+const ANSWERED_MS: u64 = 1_000;
 /// Connections with one peer at a time; honest ones are two for a moment.
 const MAX_CONNECTIONS: usize = 6;
 
@@ -299,6 +301,8 @@ impl Link {
                     // Only what stood before this exchange began (RFC 7296 section 2.4).
                     let began = connection.origin.began;
                     self.connections.retain(|c| c.established > began);
+                    // If its kernel kept its SAs, it receives on these until it has our answer.
+                    self.kernel.hold(now + ANSWERED_MS);
                 }
                 // An attempt that is not authenticating yet has become pointless.
                 if !matches!(self.attempt, Some(Attempt::Auth(_))) {

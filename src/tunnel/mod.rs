@@ -33,6 +33,8 @@ pub const PORT: u16 = 500;
 const MAX_DATAGRAM: usize = 8_192;
 /// How long SAs of before a restart carry on without new ones.
 const KEEP_MS: u64 = 30_000;
+/// How long they still receive when new ones stand.
+const REPLACED_MS: u64 = 3_000;
 /// Three fields, one of them ours; a few more do no harm.
 const MAX_PEERS: usize = 8;
 
@@ -294,9 +296,11 @@ impl Tunnels {
     /// Lets go of SAs of before a restart as soon as new ones stand, or after a time.
     fn let_go(&mut self, now: u64) {
         let up = |link: &Either| link.status(now).state.is_up();
-        let due = self.retain_at.is_some_and(|at| at <= now);
-        if self.retain_at.is_some() && (due || self.links.iter().all(up)) {
-            self.retain_at = None;
+        if self.links.iter().all(up) {
+            // The peers may send by the old ones yet.
+            self.retain_at = self.retain_at.map(|at| at.min(now + REPLACED_MS));
+        }
+        if self.retain_at.take_if(|at| *at <= now).is_some() {
             let current = self.links.iter().flat_map(Either::spis).collect();
             self.outbox
                 .ask(KeyerRequest::Retain(current), Question::Other);

@@ -137,7 +137,10 @@ impl Engine {
                     // Only what stood before this exchange began.
                     self.phase1.retain(|sa| sa.born > began);
                     if self.phase1.is_empty() {
-                        self.children.retain(|owned| owned.child.born > began);
+                        let before = |o: &mut Owned| o.child.born <= began;
+                        let left = self.children.extract_if(.., before);
+                        self.left.extend(left.map(|owned| owned.child));
+                        self.left_until = phase1.born + super::upkeep::LEFT_MS;
                     }
                 }
                 self.established(*phase1);
@@ -399,7 +402,10 @@ impl Engine {
             integrity: ah.integrity,
             esn: ah.esn,
         };
-        let child = Child::new(context, spi, agreed, pair, ours);
+        let mut child = Child::new(context, spi, agreed, pair, ours);
+        // Others (charon) receive on a pair only when they have our third message.
+        let waits = ours && self.children.iter().any(|older| older.confirmed);
+        child.held_until = waits.then_some(context.now + super::upkeep::HOLD_MS);
         if !self.children.is_empty() {
             self.rekeys.1 += 1;
         }
@@ -412,7 +418,7 @@ impl Engine {
         self.children.push(Owned {
             child,
             ours,
-            confirmed: ours,
+            confirmed: ours && !waits,
         });
     }
 

@@ -35,7 +35,7 @@ struct Owned {
     child: Child,
     /// We began its quick mode.
     ours: bool,
-    /// The peer is known to receive on it.
+    /// The peer is known, or had the time, to receive on it.
     confirmed: bool,
 }
 
@@ -53,6 +53,10 @@ pub struct Engine {
     phase1: Vec<Phase1>,
     /// Likewise.
     children: Vec<Owned>,
+    /// Of before a peer's restart, which its kernel may have kept: they carry the traffic until
+    /// there is a new one.
+    left: Vec<Child>,
+    left_until: u64,
     certificate: Option<[u8; 32]>,
     heard: u64,
     /// When anything came at all, authentic or not.
@@ -74,6 +78,8 @@ impl Engine {
             half_open: Vec::new(),
             phase1: Vec::new(),
             children: Vec::new(),
+            left: Vec::new(),
+            left_until: 0,
             certificate: None,
             heard: now,
             spoke: None,
@@ -85,13 +91,17 @@ impl Engine {
 
     /// All AH pairs; each must be able to receive.
     pub fn children(&self) -> impl Iterator<Item = &Child> {
-        self.children.iter().map(|owned| &owned.child)
+        let standing = self.children.iter().map(|owned| &owned.child);
+        standing.chain(&self.left)
     }
 
     /// The AH pair that carries our traffic.
     pub fn outbound(&self) -> Option<&Child> {
-        let mut confirmed = self.children.iter().filter(|owned| owned.confirmed);
-        confirmed.next_back().map(|owned| &owned.child)
+        let last = |wanted: fn(&Owned) -> bool| self.children.iter().rfind(|owned| wanted(owned));
+        // A pair of ours that waited for an older one to be replaced, which is gone.
+        let waiting = last(|owned| owned.ours).map(|owned| &owned.child);
+        let confirmed = last(|owned| owned.confirmed).map(|owned| &owned.child);
+        confirmed.or(self.left.last()).or(waiting)
     }
 
     /// Digest of the peer's node certificate, if it said one.
@@ -151,6 +161,7 @@ impl Engine {
     /// Ends all at once; the farewells that nobody waits for.
     pub fn abandon(&mut self, context: &mut Context<'_>) -> Vec<Vec<u8>> {
         self.children.clear();
+        self.left.clear();
         self.attempt = None;
         let sas = std::mem::take(&mut self.phase1);
         sas.iter().map(|sa| sa.delete(context)).collect()

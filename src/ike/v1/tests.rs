@@ -226,6 +226,60 @@ fn six_and_three_messages_make_one_pair_with_the_same_keys() {
     assert_eq!(b.engine.certificate(), Some([1; 32]));
 }
 
+/// `a` begins to replace the pair; its third message, not delivered yet.
+fn replace(a: &mut Side, b: &mut Side, now: u64) -> Vec<u8> {
+    a.act(now, |engine, context| {
+        engine.children[0].child.rekey_at = now;
+        engine.advance(context);
+    });
+    let first = a.sent().remove(0);
+    b.act(now, |engine, context| engine.handle(context, &first));
+    let second = b.sent().remove(0);
+    a.act(now, |engine, context| engine.handle(context, &second));
+    a.sent().remove(0)
+}
+
+#[test]
+fn a_pair_that_replaces_another_carries_nothing_until_the_peer_surely_receives_on_it() {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    handshake(&mut a, &mut b);
+    let old = a.engine.outbound().unwrap().spi_out;
+    let third = replace(&mut a, &mut b, 1_000);
+    // charon would receive on the new pair only when it has the third message.
+    assert_eq!(a.engine.children.len(), 2);
+    assert_eq!(a.engine.outbound().unwrap().spi_out, old);
+    b.act(1_100, |engine, context| engine.handle(context, &third));
+    // Changed over before the older one is deleted, so that nothing under way is lost.
+    let new = a.engine.children[1].child.spi_out;
+    let (mut changed, mut deleted) = (None, None);
+    while deleted.is_none() {
+        let now = a.engine.due().unwrap();
+        a.act(now, |engine, context| engine.advance(context));
+        if changed.is_none() && a.engine.outbound().unwrap().spi_out == new {
+            changed = Some(now);
+        }
+        deleted = (a.engine.children.len() == 1).then_some(now);
+    }
+    assert_eq!(changed, Some(1_000 + upkeep::HOLD_MS));
+    assert!(deleted > changed);
+    assert_eq!(a.engine.outbound().unwrap().spi_out, new);
+}
+
+#[test]
+fn a_pair_that_waited_for_another_carries_the_traffic_when_that_one_is_deleted() {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    handshake(&mut a, &mut b);
+    let third = replace(&mut a, &mut b, 1_000);
+    b.act(1_000, |engine, context| engine.handle(context, &third));
+    let old = b.engine.children[0].child.spi_in;
+    let delete = b.act(1_000, |engine, context| {
+        engine.phase1[0].delete_child(context, old)
+    });
+    let new = a.engine.children[1].child.spi_out;
+    a.act(1_000, |engine, context| engine.handle(context, &delete));
+    assert_eq!(a.engine.outbound().unwrap().spi_out, new);
+}
+
 #[test]
 fn replayed_messages_make_nothing_new() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));

@@ -18,6 +18,11 @@ const NO_ANSWER_MS: u64 = 4_000;
 const SPOKE_MS: u64 = 20_000;
 /// The peer is asked for a sign of life after this silence.
 const SILENCE_MS: u64 = 6_000;
+/// Of a pair of ours that replaces another: by then the peer has our third message, though it was
+/// lost once (charon repeats its own after 4 s), and so receives on the pair.
+pub(super) const HOLD_MS: u64 = 5_000;
+/// How long those of before a peer's restart carry on: it begins its quick mode at once.
+pub(super) const LEFT_MS: u64 = 10_000;
 /// Who made an SA deletes the replaced one after this; the other side later.
 const REPLACED_MS: u64 = 2_000;
 const REPLACED_BY_PEER_MS: u64 = 10_000;
@@ -27,13 +32,19 @@ impl Engine {
     pub fn advance(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         self.half_open.retain(|h| now < h.expires());
+        for owned in &mut self.children {
+            let due = owned.child.held_until.take_if(|until| *until <= now);
+            owned.confirmed |= due.is_some();
+        }
+        if now >= self.left_until || self.children.iter().any(|owned| owned.confirmed) {
+            self.left.clear();
+        }
         self.drive_attempt(context);
         for at in 0..self.phase1.len() {
             self.repeat(context, at);
         }
         if self.phase1.iter().any(|sa| is_silent(sa, now)) {
             self.phase1.clear();
-            self.children.clear();
             self.fault = Some(Refusal::NoAnswer);
             self.closed(context);
         }
@@ -86,6 +97,7 @@ impl Engine {
     pub(super) fn closed(&mut self, context: &mut Context<'_>) {
         if self.phase1.is_empty() {
             self.children.clear();
+            self.left.clear();
             self.certificate = None;
             let wait = if self.yields {
                 YIELD_MS
@@ -175,7 +187,9 @@ impl Engine {
         let mut confirmed = self.children.iter().filter(|o| o.confirmed);
         confirmed.next()?;
         let last = confirmed.next_back()?;
-        Some(last.child.born + replaced_after(last.ours))
+        // What was sent on the older pair last must have arrived.
+        let held = if last.ours { HOLD_MS } else { 0 };
+        Some(last.child.born + held + replaced_after(last.ours))
     }
 
     /// Begins what is missing or due.
@@ -249,6 +263,8 @@ impl Engine {
         let mut times: Vec<u64> = Vec::new();
         times.extend(self.attempt.as_ref().map(Initiator::due));
         times.extend(self.half_open.iter().map(|h| h.expires()));
+        times.extend(self.children.iter().filter_map(|o| o.child.held_until));
+        times.extend(self.left.first().map(|_| self.left_until));
         times.extend(self.phase1.iter().filter_map(Phase1::due));
         let Some(best) = self.phase1.last() else {
             if self.attempt.is_none() && !self.half_open.iter().any(|h| h.is_reachable()) {
