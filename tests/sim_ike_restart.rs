@@ -10,6 +10,12 @@ use sim_ike_world::{Net, World};
 use tutti::ike::suite::Profile;
 use tutti::tunnel::message::TunnelState;
 
+fn main_mode_profile() -> Profile {
+    let mut profile = Profile::guide_era();
+    profile.ike = vec!["aes256-sha256-ecp256".parse().unwrap()];
+    profile
+}
+
 /// Milliseconds in which something that was sent would have been lost, after a restart.
 fn gap(world: &mut World, side: usize) -> u64 {
     world.restart(side);
@@ -30,9 +36,7 @@ fn a_restart_with_the_same_settings_loses_nothing() {
             let mut world = World::new(seed, Net::perfect());
             world.net.delay = (1, 200);
             if main_mode {
-                let mut profile = Profile::guide_era();
-                profile.ike = vec!["aes256-sha256-ecp256".parse().unwrap()];
-                world.profiles = [profile.clone(), profile];
+                world.profiles = [main_mode_profile(), main_mode_profile()];
             }
             world.start(0, b"key");
             world.start(1, b"key");
@@ -114,17 +118,27 @@ fn unlisted_addresses_are_answered_at_most_so_often() {
 }
 
 #[test]
-fn a_nat_between_us_is_named() {
-    let mut world = World::new(4, Net::perfect());
-    world.behind_nat = Some(0);
-    world.start(0, b"key");
-    world.start(1, b"key");
-    world.run(60_000);
-    for side in 0..2 {
-        let TunnelState::Failed(text) = world.state(side) else {
-            panic!("{side}: {:?}", world.state(side));
-        };
-        assert!(text.starts_with("a NAT between us"), "{text}");
-        assert_eq!(world.installs(side), 0);
+fn a_nat_between_us_is_named_in_both_versions() {
+    for (main_mode, behind) in [(false, 0), (false, 1), (true, 0), (true, 1)] {
+        let mut world = World::new(4, Net::perfect());
+        if main_mode {
+            world.profiles = [main_mode_profile(), main_mode_profile()];
+        }
+        world.behind_nat = Some(behind);
+        world.start(0, b"key");
+        world.start(1, b"key");
+        world.run(60_000);
+        for side in 0..2 {
+            let TunnelState::Failed(text) = world.state(side) else {
+                panic!("{main_mode} {behind} {side}: {:?}", world.state(side));
+            };
+            assert!(text.starts_with("a NAT between us"), "{text}");
+            assert_eq!(world.installs(side), 0);
+        }
+        // It is taken away, and the retries find that out.
+        world.behind_nat = None;
+        world.start(behind, b"key");
+        world.run(60_000);
+        world.assert_one_pair();
     }
 }

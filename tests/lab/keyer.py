@@ -6,24 +6,11 @@
   keyer.py SOCKET retain [SPI...]
 """
 
-import ipaddress
 import socket
 import struct
 import sys
 
-
-def varint(value):
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def address(text):
-    parsed = ipaddress.ip_address(text)
-    return varint(0 if parsed.version == 4 else 1) + parsed.packed
+from postcard import address, send, varint
 
 
 def request(words):
@@ -51,8 +38,7 @@ def exactly(stream, count):
 
 with socket.socket(socket.AF_UNIX) as stream:
     stream.connect(sys.argv[1])
-    body = request(sys.argv[2:])
-    stream.sendall(struct.pack(">I", len(body)) + body)
+    send(stream, request(sys.argv[2:]))
     # Unasked events (3 and 4) may come in between.
     while True:
         reply = exactly(stream, struct.unpack(">I", exactly(stream, 4))[0])

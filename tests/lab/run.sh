@@ -74,6 +74,7 @@ fi
 cp -r "$here" "$work/job/lab"
 cp "$here/../image/icv.py" "$work/job/lab/"
 cp -r "$here/../bench/ike" "$work/job/bench"
+cp "$here/postcard.py" "$work/job/bench/"
 echo "$timeout" > "$work/job/timeout"
 printf '%q ' "$@" > "$work/job/command"
 tar cf "$work/job.tar" -C "$work/job" .

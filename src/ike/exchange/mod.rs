@@ -8,7 +8,7 @@ pub mod hostile;
 pub(crate) mod informational;
 pub mod init;
 pub mod intermediate;
-mod nat;
+pub(super) mod nat;
 pub(crate) mod rekey_sa;
 #[cfg(test)]
 mod tests;

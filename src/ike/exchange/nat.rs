@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use ring::digest::Algorithm;
+
 use super::{Parts, notify};
 use crate::ike::Context;
 use crate::wire::isakmp::Payload;
@@ -10,9 +12,16 @@ use crate::wire::isakmp::notify::kind;
 
 const PORT: u16 = 500;
 
-/// The digest of one end. SHA-1 hides nothing here and proves nothing.
-fn digest(spis: (u64, u64), address: IpAddr) -> Vec<u8> {
-    let mut context = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
+/// IKEv2 has this one; it hides nothing here and proves nothing.
+const SHA1: &Algorithm = &ring::digest::SHA1_FOR_LEGACY_USE_ONLY;
+
+/// The digest of one end; in IKEv1 the cookies are what the SPIs are here.
+pub(in crate::ike) fn digest(
+    algorithm: &'static Algorithm,
+    spis: (u64, u64),
+    address: IpAddr,
+) -> Vec<u8> {
+    let mut context = ring::digest::Context::new(algorithm);
     context.update(&spis.0.to_be_bytes());
     context.update(&spis.1.to_be_bytes());
     match address {
@@ -26,8 +35,11 @@ fn digest(spis: (u64, u64), address: IpAddr) -> Vec<u8> {
 /// What we believe both ends to be, in IKE_SA_INIT.
 pub(super) fn ends(local: IpAddr, remote: IpAddr, spis: (u64, u64)) -> [Payload; 2] {
     [
-        notify(kind::NAT_DETECTION_SOURCE_IP, &digest(spis, local)),
-        notify(kind::NAT_DETECTION_DESTINATION_IP, &digest(spis, remote)),
+        notify(kind::NAT_DETECTION_SOURCE_IP, &digest(SHA1, spis, local)),
+        notify(
+            kind::NAT_DETECTION_DESTINATION_IP,
+            &digest(SHA1, spis, remote),
+        ),
     ]
 }
 
@@ -39,7 +51,7 @@ pub(super) fn is_between(context: &Context<'_>, parts: &Parts<'_>, spis: (u64, u
             .iter()
             .filter(|n| n.kind == wanted)
             .peekable();
-        let expected = digest(spis, address);
+        let expected = digest(SHA1, spis, address);
         // Of several addresses of the sender one must be right.
         said.peek().is_some() && !said.any(|n| n.data == expected)
     };

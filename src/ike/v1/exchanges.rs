@@ -85,6 +85,9 @@ impl Engine {
         if let Some(at) = self.half_open.iter().position(|h| h.owns(header)) {
             let began = self.half_open[at].began;
             let step = self.half_open[at].receive(context, bytes);
+            if self.half_open[at].names_nat() {
+                self.blame(Refusal::Nat);
+            }
             if matches!(step, Step::Done(..)) {
                 self.half_open.swap_remove(at);
             }

@@ -115,12 +115,7 @@ impl Keys {
     }
 
     fn iv(&self, parts: &[&[u8]]) -> Iv {
-        let algorithm = match self.hash {
-            Prf::Sha256 => &digest::SHA256,
-            Prf::Sha384 => &digest::SHA384,
-            Prf::Sha512 => &digest::SHA512,
-        };
-        let mut context = digest::Context::new(algorithm);
+        let mut context = digest::Context::new(self.hash.algorithm().digest_algorithm());
         for part in parts {
             context.update(part);
         }

@@ -14,11 +14,12 @@ pub use initiator::Initiator;
 pub use responder::Responder;
 
 use super::keys::{Iv, Keys, Opened, Seeds, one, signed_skeyid, skeyid};
+use super::nat;
 use super::phase1::Phase1;
 use super::proposal::Mismatch;
 use super::signature::Scheme;
 use crate::ike::certificate::{Claim, MAX_CHAIN, Proof};
-use crate::ike::suite::Suite;
+use crate::ike::suite::{Prf, Suite};
 use crate::ike::{Context, Refusal};
 use crate::wire::isakmp::v1::{self, Header, Id, Payload, exchange, kind};
 use crate::wire::isakmp::{Identification, certificate};
@@ -44,25 +45,50 @@ pub enum Step {
     Done(Box<Phase1>, Option<Vec<u8>>, bool),
 }
 
-fn knows_dpd(payloads: &[Payload]) -> bool {
-    let vendor = Payload::new(kind::VENDOR, DPD_VENDOR.to_vec());
-    payloads.contains(&vendor)
+/// What the peer says of itself in its first message.
+#[derive(Clone, Copy, Default)]
+struct Knows {
+    /// Dead peer detection.
+    dpd: bool,
+    /// It compares addresses.
+    ends: bool,
+}
+
+impl Knows {
+    fn of(payloads: &[Payload]) -> Self {
+        Self {
+            dpd: payloads.contains(&dpd_vendor()),
+            ends: payloads.contains(&nat::vendor()),
+        }
+    }
+}
+
+fn dpd_vendor() -> Payload {
+    Payload::new(kind::VENDOR, DPD_VENDOR.to_vec())
 }
 
 fn sa_message(cookies: (u64, u64), sa: &[u8]) -> Vec<u8> {
-    let payloads = [
-        Payload::new(kind::SA, sa.to_vec()),
-        Payload::new(kind::VENDOR, DPD_VENDOR.to_vec()),
-    ];
+    let sa = Payload::new(kind::SA, sa.to_vec());
+    let payloads = [sa, dpd_vendor(), nat::vendor()];
     v1::encode(&Header::new(cookies, exchange::MAIN, false, 0), &payloads)
 }
 
-/// The third or fourth message; with certificates it asks for the peer's.
-fn ke_message(context: &Context<'_>, cookies: (u64, u64), public: &[u8], nonce: &[u8]) -> Vec<u8> {
+/// The third or fourth message, of key exchange and nonce; with certificates it asks for the
+/// peer's. With `ends` come the addresses, which `hash` makes digests of.
+fn ke_message(
+    context: &Context<'_>,
+    cookies: (u64, u64),
+    (public, nonce): (&[u8], &[u8]),
+    ends: Option<Prf>,
+) -> Vec<u8> {
     let mut payloads = vec![
         Payload::new(kind::KE, public.to_vec()),
         Payload::new(kind::NONCE, nonce.to_vec()),
     ];
+    payloads.extend(
+        ends.into_iter()
+            .flat_map(|hash| nat::ends(context, hash, cookies)),
+    );
     if let Some(certified) = &context.credentials.certified {
         let names = certified.authority_names().iter();
         let request = |name: &Vec<u8>| [&[certificate::X509_SIGNATURE], &name[..]].concat();

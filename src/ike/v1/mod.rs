@@ -14,6 +14,7 @@ mod exchanges;
 pub mod hostile;
 pub mod keys;
 pub mod main_mode;
+mod nat;
 pub mod phase1;
 pub mod proposal;
 pub mod quick_mode;

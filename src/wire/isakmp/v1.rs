@@ -60,6 +60,8 @@ pub mod kind {
     pub const DELETE: u8 = 12;
     /// Vendor id.
     pub const VENDOR: u8 = 13;
+    /// Digest of an address, to find a NAT (RFC 3947).
+    pub const NAT_D: u8 = 20;
 }
 
 /// The header, without its length and first payload type.

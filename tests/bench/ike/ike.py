@@ -6,28 +6,16 @@ import socket
 import struct
 import time
 
+from postcard import address, send, varint
+
 STATES = ["Connecting", "Up", "NoAnswer", "AuthenticationFailed", "NoProposal", "NotListed"]
 HASHES = ["sha256", "sha384", "sha512"]
 INTEGRITY = ["sha256", "sha512", "sha384"]
 GROUPS = ["modp2048", "modp3072", "modp4096", "ecp256", "ecp384", "x25519"]
 
 
-def varint(value):
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def blob(data):
     return varint(len(data)) + data
-
-
-def address(text):
-    parsed = ipaddress.ip_address(text)
-    return varint(parsed.version == 6) + parsed.packed
 
 
 def suite(text):
@@ -91,7 +79,7 @@ class Ike:
 
     def configure(self, wanted):
         body = b"\0" + (b"\0" if wanted is None else b"\1" + wanted)
-        self.stream.sendall(struct.pack(">I", len(body)) + body)
+        send(self.stream, body)
 
     def hear(self, timeout):
         if not select.select([self.stream], [], [], timeout)[0]:

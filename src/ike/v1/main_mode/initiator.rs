@@ -1,13 +1,13 @@
 //! A main mode that we began.
 
 use super::{
-    Agreed, NONCE_LEN, Step, Unproven, contribution, initial_contact, ke_message, knows_dpd,
-    sa_message,
+    Agreed, Knows, NONCE_LEN, Step, Unproven, contribution, initial_contact, ke_message, sa_message,
 };
 use crate::ike::group::Exchange;
 use crate::ike::retransmit::Retry;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::{Iv, one};
+use crate::ike::v1::nat;
 use crate::ike::v1::phase1::Phase1;
 use crate::ike::v1::proposal::{choose, offer, suites};
 use crate::ike::v1::signature::Scheme;
@@ -32,7 +32,7 @@ pub struct Initiator {
     scheme: Option<Scheme>,
     sa: Vec<u8>,
     nonce: [u8; NONCE_LEN],
-    dpd: bool,
+    knows: Knows,
     /// Whether to say that no SA with the peer stands.
     initial: bool,
     stage: Stage,
@@ -66,7 +66,7 @@ impl Initiator {
             scheme,
             sa,
             nonce: context.bytes(),
-            dpd: false,
+            knows: Knows::default(),
             initial,
             stage: Stage::Sa,
             last: last.clone(),
@@ -121,7 +121,13 @@ impl Initiator {
     pub fn receive(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) -> Step {
         let next = match &self.stage {
             Stage::Sa => self.chosen(context, header, bytes),
-            Stage::Ke(..) => self.agreed(context, bytes),
+            Stage::Ke(..) => match self.agreed(context, bytes) {
+                Some(Err(refusal)) => {
+                    self.hint = Some(refusal.clone());
+                    return Step::Hint(refusal);
+                }
+                next => next.and_then(Result::ok),
+            },
             Stage::Auth(_) => return self.proven(context, bytes),
         };
         match next {
@@ -149,20 +155,27 @@ impl Initiator {
             return None;
         };
         let (_, suite) = choose(&self.suites, self.scheme, &proposals).ok()?;
-        self.dpd = knows_dpd(&payloads);
+        self.knows = Knows::of(&payloads);
         self.cookies.1 = header.cky_r;
         let exchange = Exchange::new(suite.group, context.random);
-        let message = ke_message(context, self.cookies, &exchange.public, &self.nonce);
+        let ends = self.knows.ends.then_some(suite.prf);
+        let said = (&exchange.public[..], &self.nonce[..]);
+        let message = ke_message(context, self.cookies, said, ends);
         self.stage = Stage::Ke(suite, exchange);
         Some(message)
     }
 
-    fn agreed(&mut self, context: &Context<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
+    /// The fourth message; `Err` if it says that the peer sees other addresses. It may be forged,
+    /// so another one may still come.
+    fn agreed(&mut self, context: &Context<'_>, bytes: &[u8]) -> Option<Result<Vec<u8>, Refusal>> {
         let Stage::Ke(suite, ours) = &self.stage else {
             return None;
         };
         let (header, payloads) = v1::parse(bytes).ok()?;
         let (public, nr) = contribution(&payloads).filter(|_| !header.is_encrypted())?;
+        if nat::is_between(context, suite.prf, self.cookies, &payloads) {
+            return Some(Err(Refusal::Nat));
+        }
         let shared = ours.agree(public)?;
         let nonces = (self.nonce.to_vec(), nr.to_vec());
         let publics = (ours.public.clone(), public.to_vec());
@@ -175,7 +188,7 @@ impl Initiator {
         let header = Header::new(self.cookies, exchange::MAIN, true, 0);
         let message = agreed.keys.seal(&header, &payloads, &mut agreed.iv);
         self.stage = Stage::Auth(agreed);
-        Some(message)
+        Some(Ok(message))
     }
 
     /// The last message. One that does not convince may be forged: the true one may still come.
@@ -198,7 +211,7 @@ impl Initiator {
         };
         let main = (agreed.suite, agreed.keys, iv);
         let mut phase1 = Phase1::new(context, self.cookies, true, main);
-        phase1.dpd = self.dpd;
+        phase1.dpd = self.knows.dpd;
         Step::Done(Box::new(phase1), None, initial)
     }
 }

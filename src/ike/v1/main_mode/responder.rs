@@ -1,9 +1,10 @@
 //! A main mode that the peer began.
 
-use super::{Agreed, NONCE_LEN, Step, Unproven, contribution, ke_message, knows_dpd, sa_message};
+use super::{Agreed, Knows, NONCE_LEN, Step, Unproven, contribution, ke_message, sa_message};
 use crate::ike::group::Exchange;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::one;
+use crate::ike::v1::nat;
 use crate::ike::v1::phase1::Phase1;
 use crate::ike::v1::proposal::{choose, suites};
 use crate::ike::v1::signature::Scheme;
@@ -20,7 +21,9 @@ pub struct Responder {
     suite: Suite,
     scheme: Option<Scheme>,
     sa: Vec<u8>,
-    dpd: bool,
+    knows: Knows,
+    /// It sees other addresses than we do.
+    nat: bool,
     agreed: Option<Agreed>,
     request: Vec<u8>,
     reply: Vec<u8>,
@@ -52,7 +55,8 @@ impl Responder {
             suite,
             scheme,
             sa: one(&payloads, kind::SA)?.to_vec(),
-            dpd: knows_dpd(&payloads),
+            knows: Knows::of(&payloads),
+            nat: false,
             agreed: None,
             request: bytes.to_vec(),
             reply: reply.clone(),
@@ -69,6 +73,11 @@ impl Responder {
     /// Whether its cookie came back.
     pub fn is_reachable(&self) -> bool {
         self.agreed.is_some()
+    }
+
+    /// Whether what it says of addresses differs from what we see.
+    pub fn names_nat(&self) -> bool {
+        self.nat
     }
 
     /// The answer again, if `datagram` is the message it was for.
@@ -93,6 +102,9 @@ impl Responder {
                 None => Step::Nothing,
             };
         };
+        if self.nat {
+            return Step::Hint(Refusal::Nat);
+        }
         let whose = (self.cookies, true, &self.sa[..]);
         let (mut iv, initial) = match agreed.verify(context, bytes, whose) {
             Ok(proven) => proven,
@@ -112,7 +124,7 @@ impl Responder {
         };
         let main = (agreed.suite, agreed.keys, iv);
         let mut phase1 = Phase1::new(context, self.cookies, false, main);
-        phase1.dpd = self.dpd;
+        phase1.dpd = self.knows.dpd;
         phase1.last_main = (bytes.to_vec(), reply.clone());
         Step::Done(Box::new(phase1), Some(reply), initial)
     }
@@ -128,6 +140,10 @@ impl Responder {
         let how = (self.suite, self.scheme);
         let agreed = Agreed::new(context, how, &shared, self.cookies, nonces, publics)?;
         self.agreed = Some(agreed);
-        Some(ke_message(context, self.cookies, &ours.public, &nr))
+        let hash = self.suite.prf;
+        self.nat = nat::is_between(context, hash, self.cookies, &payloads);
+        let ends = self.knows.ends.then_some(hash);
+        let said = (&ours.public[..], &nr[..]);
+        Some(ke_message(context, self.cookies, said, ends))
     }
 }
