@@ -129,3 +129,66 @@ fn what_a_killed_process_acknowledged_is_there() {
 fn what_writers_that_shared_a_sync_were_promised_is_there() {
     rounds(16, &[1, 33, 150, 290, 401, 512]);
 }
+
+/// Not a test by itself: its disk writes no further than a file's first MiB and says an I/O error.
+#[test]
+fn refused_process() {
+    let Some(dir) = std::env::var_os("TUTTI_REFUSED_DIR").map(PathBuf::from) else {
+        return;
+    };
+    let store = Store::open(&dir, [1; 16], 100).unwrap();
+    store.migrate(&[TABLE]).unwrap();
+    let (mut id, mut refused) = (0, 0);
+    while refused < 5 {
+        let rows = |tx: &mut tutti::store::Tx<'_>| {
+            for row in [id, id + 1] {
+                let row = [row.into(), 0.into(), "x".repeat(2_000).into()];
+                tx.execute("INSERT INTO acked VALUES (?, ?, ?)", &row)?;
+            }
+            Ok(())
+        };
+        match store.transact(rows) {
+            Ok(()) => {
+                id += 2;
+                println!("acked {}", id - 1);
+            }
+            Err(error) => {
+                refused += 1;
+                println!("refused {error}");
+            }
+        }
+        // What is there goes on being read, and is all that was acknowledged.
+        let count = store.read(|reader| reader.query("SELECT count(*) FROM acked", &[]));
+        assert_eq!(count.unwrap(), [[Value::Integer(id)]]);
+    }
+    println!("read to the end");
+}
+
+#[test]
+fn a_disk_that_fails_refuses_whole_transactions_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    // Blocks of 512 bytes; without the signal, writing on is an error.
+    let limited = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" \"$@\"";
+    let output = Command::new("sh")
+        .args(["-c", limited])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "refused_process", "--nocapture"])
+        .env("TUTTI_REFUSED_DIR", dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("read to the end"), "{said}");
+    assert!(said.contains("refused SQLite: disk I/O error"), "{said}");
+    let mut acked = said.lines().filter_map(|line| line.split_once("acked "));
+    let last: i64 = acked.next_back().unwrap().1.parse().unwrap();
+    let store = Store::open(dir.path(), [1; 16], 999).unwrap();
+    let check = store.read(|reader| reader.query("PRAGMA integrity_check", &[]));
+    assert_eq!(check.unwrap(), [[Value::from("ok")]]);
+    let held = "SELECT count(*), max(id) FROM acked";
+    let rows = store.read(|reader| reader.query(held, &[])).unwrap();
+    assert_eq!(rows, [[Value::Integer(last + 1), Value::Integer(last)]]);
+    assert_eq!(store.frontier().seq(100), (last as u64).div_ceil(2));
+    let row = [(last + 1).into()];
+    let insert = "INSERT INTO acked VALUES (?, 0, 'on')";
+    store.transact(|tx| tx.execute(insert, &row)).unwrap();
+}

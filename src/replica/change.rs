@@ -33,7 +33,8 @@ pub struct Transaction {
 pub struct Head {
     /// The node, told in the incarnation's first transaction only.
     pub node: Option<NodeId>,
-    /// What the origin had applied of others, as far as it changed since its previous one.
+    /// What the origin had applied of others, as far as it changed since its previous one. Of what
+    /// was issued again the transaction before it, too ([`Transaction::is_again`]).
     pub deps: Vec<(Incarnation, u64)>,
 }
 
@@ -108,6 +109,13 @@ impl Transaction {
             origin: self.origin,
             seq: self.seq,
         }
+    }
+
+    /// Whether it was issued again, and says so by naming its own origin. What it writes was never
+    /// checked against the rows that a peer has, who lacks what it is issued in place of: it is
+    /// merged everywhere.
+    pub fn is_again(&self) -> bool {
+        self.head.deps.iter().any(|dep| dep.0 == self.origin)
     }
 
     /// Its bytes, its origin's previous transaction being of `previous`; of one with large rows

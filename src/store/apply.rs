@@ -114,6 +114,7 @@ impl Writer {
             let plain = !state.parked
                 && !state.settle.is_open()
                 && !is_concurrent(&state.origins, transaction)
+                && !transaction.is_again()
                 && replay::fits_all(&self.tables, &transaction.body)?;
             if !plain {
                 state.folded = self.fold(&state)?;

@@ -6,6 +6,7 @@ use std::io::Write;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::inbox::spoken;
+use super::snapshot::named;
 use super::{Store, StoreError, lock};
 use crate::replica::value::{Value, decode, decode_key};
 
@@ -122,12 +123,9 @@ impl Store {
     /// Appends the oldest entries to the file; their row numbers, bytes and number.
     fn export(&self, db: &Connection) -> Result<(Vec<i64>, u64, u64), StoreError> {
         let path = self.exported_path();
-        let io = |source| StoreError::Io {
-            path: path.clone(),
-            source,
-        };
         let mut options = File::options();
-        let mut file = options.append(true).create(true).open(&path).map_err(io)?;
+        let opened = options.append(true).create(true).open(&path);
+        let mut file = named(&path, opened)?;
         let mut statement = db.prepare_cached(
             "SELECT rowid, id, tbl, key, col, value, hlc FROM _tutti_conflict \
              ORDER BY rowid LIMIT ?",
@@ -154,8 +152,8 @@ impl Store {
             lines.push(b'\n');
             numbers.push(row.get(0)?);
         }
-        file.write_all(&lines).map_err(io)?;
-        file.sync_data().map_err(io)?;
+        named(&path, file.write_all(&lines))?;
+        named(&path, file.sync_data())?;
         let gone = numbers.len() as u64;
         Ok((numbers, bytes, gone))
     }

@@ -16,6 +16,9 @@ use super::snapshot::{named, room};
 use super::writer::Writer;
 use super::{Store, StoreError, lock, shown};
 use crate::replica::Incarnation;
+use crate::replica::clock::Hlc;
+use crate::replica::frontier::Frontier;
+use crate::replica::skew::limit;
 use crate::wire::replication::SnapshotId;
 
 /// How long a part is worth keeping: no donor has its snapshot any more.
@@ -151,9 +154,8 @@ fn sync_directory(path: &Path) -> Result<(), StoreError> {
     named(directory, synced)
 }
 
-/// Refuses what is no sound database with our tables; nothing is written.
-fn inspect(path: &Path) -> Result<(), StoreError> {
-    let refused = |why: String| StoreError::Peer(format!("a snapshot that is refused: {why}"));
+/// Opens a file that nobody writes to, and that nothing is written to.
+fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
     let encoded: String = path
         .to_string_lossy()
@@ -165,25 +167,40 @@ fn inspect(path: &Path) -> Result<(), StoreError> {
             other => vec![other],
         })
         .collect();
-    let check = || -> Result<Option<String>, rusqlite::Error> {
-        let uri = format!("file:{encoded}?immutable=1");
-        let db = Connection::open_with_flags(uri, flags)?;
-        db.execute_batch("PRAGMA trusted_schema = OFF")?;
-        for table in NEEDED {
-            let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?";
-            let count: i64 = db.query_row(sql, [table], |row| row.get(0))?;
-            if count == 0 {
-                return Ok(Some(format!("it has no table {table}")));
-            }
+    let db = Connection::open_with_flags(format!("file:{encoded}?immutable=1"), flags)?;
+    db.execute_batch("PRAGMA trusted_schema = OFF")?;
+    Ok(db)
+}
+
+/// The table that a replicated database must have and this one has not.
+fn lacks(db: &Connection) -> rusqlite::Result<Option<&'static str>> {
+    for table in NEEDED {
+        let sql = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?";
+        let count: i64 = db.query_row(sql, [table], |row| row.get(0))?;
+        if count == 0 {
+            return Ok(Some(table));
         }
-        let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        Ok((found != "ok").then_some(found))
-    };
-    match check() {
-        Ok(None) => Ok(()),
-        Ok(Some(why)) => Err(refused(why)),
-        Err(error) => Err(refused(error.to_string())),
     }
+    Ok(None)
+}
+
+/// The latest stamp of what a database holds beyond `held`.
+fn latest(db: &Connection, held: &Frontier) -> rusqlite::Result<Hlc> {
+    // What is not folded yet is in no origin's record.
+    let mut statement = db.prepare(
+        "SELECT origin, seq, hlc FROM _tutti_origin UNION ALL \
+         SELECT origin, seq, hlc FROM _tutti_log WHERE position > \
+         coalesce((SELECT value FROM _tutti_state WHERE name = 'folded'), 0)",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut latest = Hlc::default();
+    while let Some(row) = rows.next()? {
+        let number = |at: usize| row.get::<_, i64>(at).map(|value| value as u64);
+        if !held.covers(number(0)?, number(1)?) {
+            latest = latest.max(Hlc(number(2)?));
+        }
+    }
+    Ok(latest)
 }
 
 impl Store {
@@ -261,12 +278,42 @@ impl Store {
         let path = incoming.path.clone();
         let result = self.verify(incoming, digest, incarnation, swap);
         let result = result.and_then(|()| self.replace(&path, incarnation, swap));
-        if result.is_err() {
+        // What only the clock is against is kept: it is verified again when it comes to that.
+        if result
+            .as_ref()
+            .is_err_and(|error| !matches!(error, StoreError::Ahead { .. }))
+        {
             for suffix in ["", "-wal", "-shm"] {
                 let _ = fs::remove_file(with(&path, suffix));
             }
         }
         result
+    }
+
+    /// Refuses what is no sound database with our tables, and what is stamped too far ahead
+    /// (contract 10): taken, it would move this system's clock. Nothing is written.
+    fn inspect(&self, path: &Path) -> Result<(), StoreError> {
+        let refused = |why: String| StoreError::Peer(format!("a snapshot that is refused: {why}"));
+        let unreadable = |error: rusqlite::Error| refused(error.to_string());
+        let db = immutable(path).map_err(unreadable)?;
+        if let Some(table) = lacks(&db).map_err(unreadable)? {
+            return Err(refused(format!("it has no table {table}")));
+        }
+        let now = {
+            let writer = self.writer()?;
+            (writer.clock)()
+        };
+        let bound = self.inner.clock_bound.load(Ordering::Relaxed);
+        let latest = latest(&db, &self.frontier()).map_err(unreadable)?;
+        if latest > limit(now, bound) {
+            let ms = latest.millis().saturating_sub(now);
+            return Err(StoreError::Ahead { ms });
+        }
+        let check = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        match check.map_err(unreadable)? {
+            found if found == "ok" => Ok(()),
+            found => Err(refused(found)),
+        }
     }
 
     /// Everything that can go wrong with a snapshot goes wrong here, beside the old database.
@@ -285,10 +332,11 @@ impl Store {
         // The disk writes while SQLite reads.
         std::thread::scope(|scope| {
             let synced = scope.spawn(|| incoming.file.sync_all());
-            inspect(&path)?;
+            let checked = self.inspect(&path);
             let synced = synced
                 .join()
                 .unwrap_or_else(|_| Err(ErrorKind::Other.into()));
+            checked?;
             named(&path, synced)
         })?;
         drop(incoming.file);

@@ -142,6 +142,15 @@ pub enum StoreError {
         /// Through which transaction the log was trimmed.
         first: u64,
     },
+    /// A snapshot of a system whose clock, or whose peers' clocks, are too far ahead of ours.
+    #[error(
+        "the snapshot holds transactions stamped {ms} ms ahead of this system's clock and is not \
+         taken: check the time of both systems"
+    )]
+    Ahead {
+        /// How far the latest is ahead, in milliseconds.
+        ms: u64,
+    },
     /// One incarnation with two histories.
     #[error("another history of origin {origin:016x} at {seq}: one side was restored or copied")]
     Fork {

@@ -94,6 +94,7 @@ impl Store {
         fresh: Incarnation,
     ) -> Result<usize, StoreError> {
         let (count, commit) = self.writer()?.reissue(&[(origin, after)], fresh)?;
+        self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();
         Ok(count)
@@ -113,6 +114,7 @@ impl Store {
         // stamps of peers that are a little ahead were taken, too.
         let origins = &writer.memory.origins;
         let others = origins.values().filter(|known| known.node != Some(node));
+        let others = others.chain(writer.memory.closed.values());
         let mut stays = others.map(|known| known.hlc).max().unwrap_or_default();
         let limit = limit(now, bound).max(stays);
         let (mut ends, mut goes) = (Vec::new(), Hlc(u64::MAX));
@@ -140,6 +142,7 @@ impl Store {
         }
         let (count, commit) = writer.reissue(&ends, fresh())?;
         drop(writer);
+        self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();
         Ok(count)
@@ -270,7 +273,9 @@ impl Writer {
             }
         }
         // Whatever is issued now was written with all that is left in sight.
-        let latest = self.memory.origins.values().map(|origin| origin.hlc).max();
+        let (origins, closed) = (&self.memory.origins, &self.memory.closed);
+        let left = origins.values().chain(closed.values());
+        let latest = left.map(|origin| origin.hlc).max();
         Ok(latest.unwrap_or_default().tick((self.clock)()))
     }
 
@@ -373,7 +378,7 @@ fn rank(
 /// The transactions of one reissue.
 struct Issue {
     fresh: Incarnation,
-    /// What the first of them depends on.
+    /// What the first of them depends on of others.
     told: Vec<(Incarnation, u64)>,
     origin: Origin,
     hlc: Hlc,
@@ -392,17 +397,15 @@ impl Issue {
     fn log(&mut self, writer: &mut Writer, body: Body) -> Result<(), StoreError> {
         let stamp = self.stamp();
         let first = stamp.seq == 1;
+        let mut deps = std::mem::take(&mut self.told);
+        deps.push((self.fresh, stamp.seq - 1));
         let transaction = Transaction {
             origin: self.fresh,
             seq: stamp.seq,
             hlc: self.hlc,
             head: Head {
                 node: first.then_some(writer.node()),
-                deps: if first {
-                    std::mem::take(&mut self.told)
-                } else {
-                    Vec::new()
-                },
+                deps,
             },
             body,
         };

@@ -5,7 +5,7 @@
 //! hashed while it is sent, and kept a while for the next joiner or for one that was cut off.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -39,11 +39,14 @@ pub(super) struct Transfers {
     pub arriving: Arc<AtomicBool>,
 }
 
-/// Names the file in an error.
+/// Names the file in an error; a disk without room is none of the file's.
 pub(super) fn named<T>(path: &Path, result: io::Result<T>) -> Result<T, StoreError> {
-    result.map_err(|source| StoreError::Io {
-        path: path.to_owned(),
-        source,
+    result.map_err(|source| match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Io {
+            path: path.to_owned(),
+            source,
+        },
     })
 }
 
@@ -174,6 +177,11 @@ impl Store {
     pub fn staged_frontier(&self) -> Option<Frontier> {
         let kept = lock(&self.inner.transfers.staged);
         kept.as_ref().map(|staged| staged.frontier.clone())
+    }
+
+    /// A staged copy holds what was taken back since: the next joiner gets another.
+    pub(super) fn outdate_staged(&self) {
+        *lock(&self.inner.transfers.staged) = None;
     }
 
     /// Lets go of a staged copy that nobody has used for a while; its file goes with the last

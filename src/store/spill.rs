@@ -315,3 +315,36 @@ impl Touches {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of a disk that takes nothing more.
+    fn full() -> Option<Spill> {
+        let file = File::options().write(true).open("/dev/full").unwrap();
+        Some(Spill::of(file, 0))
+    }
+
+    #[test]
+    fn a_large_transaction_on_a_full_disk_says_that_the_disk_is_full() {
+        let here = Path::new("");
+        let mut gathered = Gathered {
+            file: full(),
+            ..Gathered::default()
+        };
+        gathered.changes().push(TableChange {
+            table: 1,
+            rows: Vec::new(),
+        });
+        let error = gathered.added(here, HELD).unwrap_err();
+        assert!(matches!(error, StoreError::Full), "{error}");
+        let mut coming = Coming {
+            file: full(),
+            ..Coming::default()
+        };
+        let long: Value = "x".repeat(HELD).into();
+        let error = coming.push(here, 1, vec![long]).unwrap_err();
+        assert!(matches!(error, StoreError::Full), "{error}");
+    }
+}

@@ -117,7 +117,9 @@ impl Writer {
         }
         self.load_tables()?;
         self.memory = Memory::load(&self.db, &self.tables)?;
-        let latest = self.memory.origins.values().map(|origin| origin.hlc).max();
+        let (origins, closed) = (&self.memory.origins, &self.memory.closed);
+        let known = origins.values().chain(closed.values());
+        let latest = known.map(|origin| origin.hlc).max();
         self.hlc = self.hlc.max(latest.unwrap_or_default());
         self.stale = false;
         self.show_all();

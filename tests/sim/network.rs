@@ -48,6 +48,8 @@ pub struct Link {
     pub ends: Option<[End; 2]>,
     /// Why it last ended by itself, where that may be.
     pub ended: String,
+    /// Whose frames are not to be trusted.
+    pub hostile: Option<usize>,
     /// Not connected again before this time.
     pub down_until: u64,
 }
@@ -139,8 +141,16 @@ impl Link {
                     .front()
                     .is_some_and(|frame| frame.0 <= now.us)
             {
-                let (_, bytes) = other.outgoing.pop_front().unwrap();
-                let frame = Frame::decode(&bytes[4..]).map_err(|error| error.to_string())?;
+                let (due, mut bytes) = other.outgoing.pop_front().unwrap();
+                if self.hostile == Some(self.nodes[1 - at]) && random.one_in(30) {
+                    match random.below(3) {
+                        0 => continue,
+                        1 => other.outgoing.push_front((due, bytes.clone())),
+                        _ => mutilate(&mut bytes, random),
+                    }
+                }
+                let body = bytes.get(4..).unwrap_or_default();
+                let frame = Frame::decode(body).map_err(|error| error.to_string())?;
                 let result = end.session.handle_frame(now, frame);
                 result.map_err(|error| error.to_string())?;
             }
@@ -166,6 +176,18 @@ impl Link {
     pub fn idle(&self) -> bool {
         let mut ends = self.ends.iter().flatten();
         ends.all(|end| end.lanes.iter().all(VecDeque::is_empty) && end.outgoing.is_empty())
+    }
+}
+
+/// Changes some bytes, or cuts them off.
+fn mutilate(bytes: &mut Vec<u8>, random: &mut Random) {
+    for _ in 0..1 + random.below(3) {
+        let at = random.below(bytes.len() as u64) as usize;
+        match random.below(3) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = random.next() as u8,
+            _ => bytes.truncate(at.max(5)),
+        }
     }
 }
 
@@ -286,8 +308,8 @@ impl End {
                 assert!(member, "all are members here");
                 let incoming = self.incoming.take().unwrap();
                 match store.swap_in(incoming, digest, random.next(), Swap::CatchUp) {
-                    // An old copy: the next link brings another.
-                    Err(StoreError::NeedsSnapshot { .. }) => {}
+                    // An old copy, or one of a wrong clock: a later link brings another.
+                    Err(StoreError::NeedsSnapshot { .. } | StoreError::Ahead { .. }) => {}
                     other => drop(other?),
                 }
                 self.ended = true;

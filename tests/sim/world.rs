@@ -16,6 +16,7 @@ use crate::random::Random;
 use crate::workload::{TABLES, is_full, transact, visible};
 
 mod checks;
+mod faults;
 
 /// Virtual milliseconds since 1970 at the start.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -48,8 +49,14 @@ struct World {
     superseded: HashSet<String>,
     /// A disk lost or went back: acknowledged writes that had not left the node may be gone.
     loser: Option<usize>,
+    /// Whose frames arrive mutilated, twice or not at all now and then.
+    hostile: Option<usize>,
     /// A system's memory was put back.
     rewound: bool,
+    /// Who is on nobody's list now, and until when.
+    removed: Option<(usize, u64)>,
+    /// Somebody was listed again after logs were trimmed without asking it.
+    readded: bool,
     /// Half of the histories trim their logs.
     trims: bool,
     /// How many bytes of log each keeps.
@@ -58,21 +65,6 @@ struct World {
     snapshots: u64,
     /// Old copies of nodes' files, to be restored.
     backups: Vec<Backup>,
-}
-
-/// Copies a node's files as they lie there, as a cut of power would leave them.
-fn copy(from: &Path, to: &Path, wal_bytes: Option<u64>) {
-    for name in ["replicated.db", "replicated.db-wal"] {
-        if from.join(name).exists() {
-            std::fs::copy(from.join(name), to.join(name)).unwrap();
-        }
-    }
-    let wal = to.join("replicated.db-wal");
-    if let (Some(bytes), true) = (wal_bytes, wal.exists()) {
-        let file = std::fs::File::options().write(true).open(wal).unwrap();
-        let length = file.metadata().unwrap().len();
-        file.set_len(length.saturating_sub(bytes)).unwrap();
-    }
 }
 
 fn text(value: &Value) -> String {
@@ -105,7 +97,7 @@ pub fn run(seed: u64, verbose: bool) {
         }
     }
     world.heal();
-    if world.trims && world.loser.is_some() {
+    if world.trims && (world.loser.is_some() || world.readded) {
         world.mend();
     }
     world.check();
@@ -117,8 +109,10 @@ impl World {
         let mut random = Random(seed);
         // Some keep little, so that peers that are away have to take snapshots.
         let log_bound = if random.one_in(3) { 3_000 } else { u64::MAX };
+        let hostile = random.one_in(5).then(|| random.below(3) as usize);
         let mut world = World {
             random,
+            hostile,
             now_us: 0,
             nodes: Vec::new(),
             links: Vec::new(),
@@ -127,6 +121,8 @@ impl World {
             superseded: HashSet::new(),
             loser: None,
             rewound: false,
+            removed: None,
+            readded: false,
             trims: seed.is_multiple_of(2),
             backups: Vec::new(),
             log_bound,
@@ -148,6 +144,7 @@ impl World {
                 ends: None,
                 down_until: 0,
                 ended: String::new(),
+                hostile: None,
             });
         }
         for node in 0..3 {
@@ -174,165 +171,18 @@ impl World {
     }
 
     fn open(&mut self, number: usize, incarnation: u64) {
+        let peers = self.peers(number);
         let node = &mut self.nodes[number];
         let clock = Arc::clone(&node.clock);
         let read = Arc::new(move || clock.load(Ordering::Relaxed) as u64);
         let id = [number as u8 + 1; 16];
         let store = Store::open_with_clock(node.dir.path(), id, incarnation, read).unwrap();
         store.migrate(&TABLES).unwrap();
-        let others = (1..=3).filter(|n| *n != number as u8 + 1);
-        store.set_peers(others.map(|n| [n; 16]).collect(), 0);
+        store.set_peers(peers, 0);
         store.set_log_bound(self.log_bound);
         node.full = false;
         node.dropped = store.dropped();
         node.store = Some(store);
-    }
-
-    /// Cuts, stalls, crashes and clock steps.
-    fn disturb(&mut self) {
-        let link = self.random.below(3) as usize;
-        let later = self.now_us + self.random.below(2_000_000);
-        match self.random.below(40) {
-            0 | 1 => {
-                let [a, b] = self.links[link].nodes;
-                let stores = [a, b].map(|node| self.nodes[node].store.clone().unwrap());
-                self.links[link].part([&stores[0], &stores[1]], later);
-            }
-            2 => {
-                let direction = self.random.below(2) as usize;
-                if let Some(ends) = &mut self.links[link].ends {
-                    ends[direction].stalled = true;
-                }
-            }
-            3 => self.crash(link, later),
-            6 if self.random.one_in(4) => self.lose(link, later),
-            7 => {
-                let to = directory();
-                copy(self.nodes[link].dir.path(), to.path(), None);
-                self.backups.push(Backup {
-                    node: link,
-                    files: to,
-                    incarnation: self.store(link).incarnation(),
-                });
-            }
-            8 if self.random.one_in(4) => self.restore(later, false),
-            9 if self.random.one_in(4) => self.restore(later, true),
-            10 => {
-                let room = self.random.below(6);
-                self.fill_disk(link, room);
-            }
-            11 => self.free_disk(link),
-            4 => self.skew(link),
-            5 => {
-                for link in &mut self.links {
-                    link.cut(later);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A node's disk has room for a few pages more.
-    fn fill_disk(&mut self, node: usize, room: u64) {
-        let pages = |sql| {
-            self.store(node)
-                .read(|reader| reader.query(sql, &[]))
-                .unwrap()
-        };
-        let Value::Integer(pages) = pages("SELECT page_count FROM pragma_page_count")[0][0] else {
-            panic!("no number of pages");
-        };
-        let bound = (pages as u64 + room) * 4_096;
-        self.store(node).set_size_bound(Some(bound)).unwrap();
-        self.nodes[node].full = true;
-    }
-
-    fn free_disk(&mut self, node: usize) {
-        self.store(node).set_size_bound(None).unwrap();
-        self.nodes[node].full = false;
-    }
-
-    /// A clock steps; with `TUTTI_FAR` set one, and one only, goes to 1970 or beyond 2099 now and
-    /// then (histories that `docs/testing.md` says do not all converge yet).
-    fn skew(&mut self, node: usize) {
-        let near_only = std::env::var_os("TUTTI_FAR").is_none();
-        let far = near_only || self.nodes.iter().any(|node| node.skew_ms.abs() > 1_000_000);
-        self.nodes[node].skew_ms = match self.random.below(8) {
-            0 if !far => -EPOCH_MS,
-            1 if !far => 3_000_000_000_000,
-            _ if self.nodes[node].skew_ms.abs() > 1_000_000 => return,
-            _ => self.random.below(4_000) as i64 - 2_000,
-        };
-    }
-
-    /// Somebody sets a node's clock right.
-    fn set_clock(&mut self, node: usize) {
-        let wall = self.now().wall_ms as i64;
-        let far = self.nodes[node].skew_ms.abs() > 1_000_000;
-        self.nodes[node].skew_ms = 0;
-        self.nodes[node].clock.store(wall, Ordering::Relaxed);
-        if !far {
-            // What is a little ahead is due by itself.
-            return;
-        }
-        let random = &mut self.random;
-        let store = self.nodes[node].store.clone().unwrap();
-        store.restamp(|| random.next()).unwrap();
-    }
-
-    /// The process dies and starts again, on its files as they are.
-    fn crash(&mut self, node: usize, later: u64) {
-        let to = directory();
-        copy(self.nodes[node].dir.path(), to.path(), None);
-        let incarnation = self.random.next();
-        self.reopen(node, to, incarnation, later);
-    }
-
-    /// Power fails and the disk had lied: the end of the WAL is gone.
-    fn lose(&mut self, node: usize, later: u64) {
-        let to = directory();
-        let bytes = self.random.below(40_000);
-        copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
-        if self.loses(node) {
-            let incarnation = self.random.next();
-            self.reopen(node, to, incarnation, later);
-        }
-    }
-
-    /// Whether a disk may lose something now. Where logs are trimmed, one node's may: two that
-    /// both forgot what the other has trimmed cannot help each other by their logs.
-    fn loses(&mut self, node: usize) -> bool {
-        let may = !self.trims || self.loser.is_none_or(|loser| loser == node);
-        if may {
-            self.loser = Some(node);
-        }
-        may
-    }
-
-    /// An old copy of a node's files is put back; with its memory, as hypervisors do it, the
-    /// incarnation of then goes on and its numbers mean two things.
-    fn restore(&mut self, later: u64, memory: bool) {
-        if let Some(backup) = self.backups.pop()
-            && self.loses(backup.node)
-        {
-            let fresh = self.random.next();
-            let incarnation = if memory { backup.incarnation } else { fresh };
-            self.rewound |= memory;
-            self.reopen(backup.node, backup.files, incarnation, later);
-        }
-    }
-
-    fn reopen(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
-        self.nodes[node].store = None;
-        self.nodes[node].dir = dir;
-        for link in self
-            .links
-            .iter_mut()
-            .filter(|link| link.nodes.contains(&node))
-        {
-            link.cut(later);
-        }
-        self.open(node, incarnation);
     }
 
     fn write(&mut self, node: usize) {
@@ -362,6 +212,7 @@ impl World {
 
     fn advance(&mut self) {
         self.now_us += self.random.below(40_000);
+        self.add_again(false);
         let now = self.now();
         for node in &self.nodes {
             let wall = now.wall_ms as i64 + node.skew_ms;
@@ -379,7 +230,7 @@ impl World {
             self.end_after_drops(now);
             if self.trims && self.random.one_in(40) {
                 match store.trim() {
-                    Ok(_) => {}
+                    Ok(_) => self.check_kept(node),
                     Err(error) => assert!(is_full(&error), "{error}"),
                 }
             }
@@ -388,8 +239,11 @@ impl World {
             let [a, b] = self.links[at].nodes;
             let stores = [a, b].map(|node| self.nodes[node].store.clone().unwrap());
             let stores = [&stores[0], &stores[1]];
+            let listed = self.is_listed([a, b]);
+            let hostile = self.hostile;
             let link = &mut self.links[at];
-            if link.ends.is_none() && link.down_until <= now.us {
+            link.hostile = hostile;
+            if link.ends.is_none() && link.down_until <= now.us && listed {
                 link.connect(stores, now);
             }
             let full = [a, b].iter().any(|node| self.nodes[*node].full);
@@ -413,7 +267,7 @@ impl World {
                     self.links[at].cut(now.us + 100_000);
                 }
                 // A link that ends by name; the next one settles it, or the nodes never rest.
-                Err(error) if self.rewound || full => {
+                Err(error) if self.rewound || full || hostile.is_some() => {
                     self.links[at].ended = error;
                     self.links[at].cut(now.us + 100_000);
                 }
@@ -456,6 +310,8 @@ impl World {
 
     /// Everything is connected again, and time passes until nothing is under way.
     fn heal(&mut self) {
+        self.hostile = None;
+        self.add_again(true);
         for link in &mut self.links {
             link.cut(0);
         }

@@ -1,5 +1,7 @@
 //! Snapshots from donor to joiner, honest, cut off, and lying.
 
+use std::sync::atomic::AtomicU64;
+
 use super::*;
 use crate::replica::value::Value;
 use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
@@ -315,4 +317,75 @@ fn of_the_backups_that_joins_leave_the_latest_three_are_kept() {
             "backup-x.db"
         ]
     );
+}
+
+/// A member, and a donor that can be far ahead of it; each with its clock.
+fn clocked(number: u8, ms: u64) -> (Peer, Arc<AtomicU64>) {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(AtomicU64::new(ms));
+    let read = Arc::clone(&clock);
+    let read: crate::store::Clock = Arc::new(move || read.load(Ordering::Relaxed));
+    let node = [number; 16];
+    let store = Store::open_with_clock(dir.path(), node, u64::from(number), read).unwrap();
+    (Peer { store, dir }, clock)
+}
+
+/// 2025 and 2099, in milliseconds.
+const PRESENT: u64 = 1_750_000_000_000;
+const FUTURE: u64 = 4_080_000_000_000;
+
+/// What a stream would let wait must not come by a snapshot.
+#[test]
+fn a_snapshot_of_a_system_in_2099_moves_nobodys_clock_and_one_of_it_put_right_is_taken() {
+    for swap in [Swap::Adopt, Swap::CatchUp] {
+        let ((a, clock), (b, _)) = (clocked(1, PRESENT), clocked(2, PRESENT));
+        a.store.declare(ITEM).unwrap();
+        pull(&b, &a);
+        clock.store(FUTURE, Ordering::Relaxed);
+        run(&a, "INSERT INTO item VALUES (1, 'from 2099', 0)");
+        let (incoming, digest) = transfer(&a, &b);
+        let error = b.store.swap_in(incoming, digest, 77, swap).unwrap_err();
+        let ms = FUTURE - PRESENT;
+        assert!(
+            matches!(error, StoreError::Ahead { ms: by } if by == ms),
+            "{error}"
+        );
+        assert_eq!(b.store.incarnation(), 2);
+        run(&b, "INSERT INTO item VALUES (2, 'now', 0)");
+        let stamps = rows(&b, "SELECT max(hlc) >> 16 FROM _tutti_log");
+        assert_eq!(stamps, [[Value::Integer(PRESENT as i64)]]);
+        // Put right, the donor does not hand out once more what it has taken back.
+        clock.store(PRESENT, Ordering::Relaxed);
+        assert_eq!(a.store.restamp(|| 11).unwrap(), 1);
+        pull(&a, &b);
+        let held = b.store.resumable().unwrap();
+        assert_ne!(
+            a.store.stage_snapshot(Some(held.0), ROOMY).unwrap().id,
+            held.0
+        );
+        let (incoming, digest) = transfer(&a, &b);
+        b.store.swap_in(incoming, digest, 78, swap).unwrap();
+        assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+    }
+}
+
+#[test]
+fn a_snapshot_that_came_while_this_clock_was_in_1970_is_taken_without_coming_again() {
+    let ((a, _), (b, clock)) = (clocked(1, PRESENT), clocked(2, 1_000));
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'now', 0)");
+    let (incoming, digest) = transfer(&a, &b);
+    let size = incoming.size;
+    let error = b.store.swap_in(incoming, digest, 77, Swap::Adopt);
+    assert!(matches!(error, Err(StoreError::Ahead { .. })));
+    clock.store(PRESENT, Ordering::Relaxed);
+    let (id, held) = b.store.resumable().unwrap();
+    assert_eq!(held, size);
+    let staged = a.store.stage_snapshot(Some(id), ROOMY).unwrap();
+    let accepted = b.store.accept_snapshot(id, size, held, ROOMY);
+    let digest = staged.read(held, 1_000).unwrap().1.unwrap();
+    b.store
+        .swap_in(accepted.unwrap(), digest, 77, Swap::Adopt)
+        .unwrap();
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
 }

@@ -265,3 +265,33 @@ fn a_peer_a_little_ahead_does_not_keep_a_clock_from_being_put_right() {
     converge(&[&a, &b]);
     assert_eq!(rows(&a).len(), 1);
 }
+
+/// Where it was issued again, what it parks was parked already; elsewhere it is not.
+#[test]
+fn what_is_issued_again_is_merged_where_others_hold_what_it_parks() {
+    let (a, _, _a) = clocked(1, PRESENT);
+    let (b, clock, _b) = clocked(2, PRESENT);
+    a.declare("CREATE TABLE item(id INTEGER PRIMARY KEY, a UNIQUE)")
+        .unwrap();
+    a.declare("CREATE TABLE part(id INTEGER PRIMARY KEY, item REFERENCES item(id))")
+        .unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'one')");
+    converge(&[&a, &b]);
+    clock.store(FUTURE, Ordering::Relaxed);
+    run(&b, "INSERT INTO part VALUES (7, 1)");
+    run(&b, "INSERT INTO item VALUES (2, 'two')");
+    run(&a, "DELETE FROM item");
+    run(&a, "INSERT INTO item VALUES (3, 'two')");
+    pull(&b, &a);
+    let parked = |store: &Store| {
+        let sql = "SELECT tbl, key, reason FROM _tutti_hidden ORDER BY 1, 2";
+        store.read(|reader| reader.query(sql, &[])).unwrap()
+    };
+    assert_eq!(parked(&b).len(), 2);
+    clock.store(PRESENT, Ordering::Relaxed);
+    assert_eq!(b.restamp(|| 22).unwrap(), 2);
+    converge(&[&a, &b]);
+    assert_eq!(rows(&a), [[Integer(2), "two".into()]]);
+    assert_eq!(parked(&a), parked(&b));
+    assert_eq!(a.digest().unwrap(), b.digest().unwrap());
+}

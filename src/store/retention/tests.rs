@@ -229,3 +229,27 @@ fn a_closed_incarnation_that_goes_on_after_all_is_opened_again() {
     assert_eq!(rows(&b.store).len(), 1);
     assert_eq!(b.store.frontier().seq(1), 2);
 }
+
+#[test]
+fn what_is_written_after_a_restart_with_an_earlier_clock_is_later_than_what_was_folded_away() {
+    let a = peer(1);
+    a.store.set_peers(BTreeSet::new(), 0);
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'first')");
+    let Peer { store, dir } = a;
+    let reopen = |incarnation, ms| {
+        let clock = std::sync::Arc::new(move || ms);
+        Store::open_with_clock(dir.path(), node(1), incarnation, clock).unwrap()
+    };
+    drop(store);
+    let store = reopen(11, 1_000);
+    store.set_peers(BTreeSet::new(), 0);
+    assert_eq!(store.trim().unwrap().incarnations, 1);
+    drop(store);
+    let store = reopen(12, 10);
+    let update = "UPDATE item SET a = 'second'";
+    store.transact(|tx| tx.execute(update, &[])).unwrap();
+    let stamp = "SELECT hlc >> 16 FROM _tutti_log";
+    let stamps = store.read(|reader| reader.query(stamp, &[])).unwrap();
+    assert_eq!(stamps, [[Integer(1_000)]]);
+}

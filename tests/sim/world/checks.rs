@@ -35,6 +35,37 @@ impl World {
         }
     }
 
+    /// What a node has forgotten each of its peers holds, unless that is marked to take a snapshot
+    /// or its disk went back.
+    pub(super) fn check_kept(&self, node: usize) {
+        let rows = |sql: &str| {
+            let read = self.store(node).read(|reader| reader.query(sql, &[]));
+            read.unwrap()
+        };
+        let marked = rows("SELECT node FROM _tutti_marked");
+        let gone = rows(
+            "SELECT origin, seq FROM _tutti_trimmed UNION ALL SELECT origin, seq FROM _tutti_closed",
+        );
+        for peer in self.peers(node) {
+            let at = usize::from(peer[0]) - 1;
+            let forgiven = self.loser == Some(at) || self.readded || self.hostile == Some(at);
+            if forgiven || marked.contains(&vec![Value::Blob(peer.to_vec())]) {
+                continue;
+            }
+            let held = self.store(at).frontier();
+            for row in &gone {
+                let [Value::Integer(origin), Value::Integer(seq)] = row[..] else {
+                    panic!("{row:?}");
+                };
+                let has = held.seq(origin as u64);
+                assert!(
+                    has >= seq as u64,
+                    "{node} forgot {origin:x}:{seq}, of which {at} holds {has}"
+                );
+            }
+        }
+    }
+
     /// Each log holds its transactions in an order that keeps causality, and of each origin all
     /// numbers from where it was trimmed on.
     fn check_order(&self, node: usize) {
