@@ -146,7 +146,7 @@ impl Link {
                     match random.below(3) {
                         0 => continue,
                         1 => other.outgoing.push_front((due, bytes.clone())),
-                        _ => mutilate(&mut bytes, random),
+                        _ => bytes = mutilated(bytes, random),
                     }
                 }
                 let body = bytes.get(4..).unwrap_or_default();
@@ -179,15 +179,21 @@ impl Link {
     }
 }
 
-/// Changes some bytes, or cuts them off.
-fn mutilate(bytes: &mut Vec<u8>, random: &mut Random) {
+/// Some bytes changed, or cut off. A frame that can be read all the same may be a lie that no peer
+/// can see through: only of a snapshot such a frame is taken, whose digest tells.
+fn mutilated(bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
+    let mut other = bytes.clone();
     for _ in 0..1 + random.below(3) {
-        let at = random.below(bytes.len() as u64) as usize;
+        let at = 4 + random.below(other.len() as u64 - 4) as usize;
         match random.below(3) {
-            0 => bytes[at] ^= 1 << random.below(8),
-            1 => bytes[at] = random.next() as u8,
-            _ => bytes.truncate(at.max(5)),
+            0 => other[at] ^= 1 << random.below(8),
+            1 => other[at] = random.next() as u8,
+            _ => other.truncate(at.max(5)),
         }
+    }
+    match Frame::decode(&other[4..]) {
+        Ok(Frame::SnapshotChunk { .. } | Frame::SnapshotEnd { .. }) | Err(_) => other,
+        Ok(_) => bytes,
     }
 }
 

@@ -96,6 +96,12 @@ pub fn run(seed: u64, verbose: bool) {
             eprintln!("step {step} at {} us, {snapshots} snapshots", world.now_us);
         }
     }
+    if verbose {
+        let (hostile, loser, rewound) = (world.hostile, world.loser, world.rewound);
+        let (trims, bound, readded) = (world.trims, world.log_bound, world.readded);
+        eprintln!("hostile {hostile:?}, loser {loser:?}, memory put back {rewound}");
+        eprintln!("logs trimmed {trims} at {bound} bytes, listed again {readded}");
+    }
     world.heal();
     if world.trims && (world.loser.is_some() || world.readded) {
         world.mend();
@@ -320,8 +326,11 @@ impl World {
             self.set_clock(node);
         }
         let mut quiet = 0;
-        for _ in 0..20_000 {
+        for round in 1..=20_000 {
             self.advance();
+            if round % 100 == 0 {
+                (0..3).for_each(|node| self.restamp(node));
+            }
             let frontier = self.store(0).frontier();
             let same = (1..3).all(|node| self.store(node).frontier() == frontier);
             let idle = self.links.iter().all(Link::idle);

@@ -36,19 +36,22 @@ impl World {
     }
 
     /// What a node has forgotten each of its peers holds, unless that is marked to take a snapshot
-    /// or its disk went back.
+    /// or its disk went back. Where memory was put back, who yields may take back what it held.
     pub(super) fn check_kept(&self, node: usize) {
         let rows = |sql: &str| {
             let read = self.store(node).read(|reader| reader.query(sql, &[]));
             read.unwrap()
         };
         let marked = rows("SELECT node FROM _tutti_marked");
+        if self.rewound {
+            return;
+        }
         let gone = rows(
             "SELECT origin, seq FROM _tutti_trimmed UNION ALL SELECT origin, seq FROM _tutti_closed",
         );
         for peer in self.peers(node) {
             let at = usize::from(peer[0]) - 1;
-            let forgiven = self.loser == Some(at) || self.readded || self.hostile == Some(at);
+            let forgiven = self.loser == Some(at) || self.readded;
             if forgiven || marked.contains(&vec![Value::Blob(peer.to_vec())]) {
                 continue;
             }
