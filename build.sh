@@ -11,6 +11,8 @@ usage() {
 ./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
 ./build.sh search-ike       every collision of two ISAKMP systems; TUTTI_SEARCH=2,1: two disturbances and
                            one loss a side
+./build.sh fuzz [TARGET...] [--seconds N]
+                           each fuzz target (or those named) for N seconds, else 60
 ./build.sh sim --seeds N   the replication simulator over N seeds, or for --minutes N
 ./build.sh bench image     size, exposure and boot times as 'name: value' lines
 ./build.sh bench replication [-- NAME...]
@@ -198,6 +200,47 @@ suite_image() {
     check three-images tests/image/cluster.sh
 }
 
+# fuzz [TARGET...] [--seconds N]: prints `TARGET: runs N in S s`, fails on the first finding, which
+# is left in out/fuzz. What earlier runs found worth keeping stays in the cache.
+fuzz() {
+    local seconds=60 targets=() target log runs
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --seconds) seconds=${2:?} && shift ;;
+            -*) fail "usage: ./build.sh fuzz [TARGET...] [--seconds N]" ;;
+            *) targets+=("$1") ;;
+        esac
+        shift
+    done
+    toolchain
+    # The sanitizer's runtime is C++.
+    packages g++
+    local tool="$CACHE/cargo-fuzz-0.13.2" corpus="$CACHE/corpus" seeds="$CACHE/seeds"
+    [ -x "$tool/bin/cargo-fuzz" ] ||
+        step fuzz-tool cargo install --locked --root "$tool" cargo-fuzz --version 0.13.2
+    rm -rf "$seeds"
+    step fuzz-seeds env TUTTI_CORPUS="$seeds" cargo test --locked --test isakmp_corpus the_corpus_is
+    # Sanitizers are for the nightly compiler, or for who insists.
+    export RUSTC_BOOTSTRAP=1
+    local dir="$CARGO_TARGET_DIR-fuzz"
+    local triple=x86_64-unknown-linux-gnu
+    [ ${#targets[@]} -gt 0 ] ||
+        mapfile -t targets < <("$tool/bin/cargo-fuzz" list)
+    step fuzz-build "$tool/bin/cargo-fuzz" build --target "$triple" --target-dir "$dir"
+    mkdir -p out/fuzz
+    for target in "${targets[@]}"; do
+        log="$LOGS/fuzz-$target.log"
+        mkdir -p "$corpus/$target" "$seeds/$target"
+        "$dir/$triple/release/$target" "$corpus/$target" "$seeds/$target" \
+            -max_total_time="$seconds" -max_len=8192 -rss_limit_mb=4096 -print_final_stats=1 \
+            -artifact_prefix="out/fuzz/$target-" >"$log" 2>&1 ||
+            { tail -n 40 "$log" >&2 && fail "$target found something; its log is $log"; }
+        runs=$(sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\) second.*/\1 in \2 s/p' "$log")
+        [ -n "$runs" ] || fail "$target did not run to its end; its log is $log"
+        echo "$target: $runs"
+    done
+}
+
 run_tests() {
     : >"$LOGS/results"
     : >"$LOGS/counted"
@@ -252,9 +295,15 @@ case "${1:-image}" in
         case "${2:-}" in
             --seeds) export TUTTI_SEEDS="${3:-}" ;;
             --minutes) export TUTTI_MINUTES="${3:-}" ;;
-            *) fail "usage: ./build.sh sim --seeds N | --minutes N" ;;
+            *) fail "usage: ./build.sh fuzz [TARGET...] [--seconds N]
+                           each fuzz target (or those named) for N seconds, else 60
+./build.sh sim --seeds N | --minutes N" ;;
         esac
         cargo test --release --locked --test sim -- --nocapture
+        ;;
+    fuzz)
+        shift
+        fuzz "$@"
         ;;
     search-ike)
         toolchain
