@@ -176,13 +176,24 @@ firewall() {
 # reaches FROM TO ADDRESS PORT [SECONDS]: a line sent there arrives.
 reaches() {
   local line="hello-$RANDOM-$RANDOM" server
-  ip netns exec "$2" timeout "${5:-20}" nc -l "$3" "$4" > "/tmp/n/$2/received" &
+  ip netns exec "$2" timeout "${5:-20}" nc -l "$3" "$4" > "/tmp/n/$2/received-$4" &
   server=$!
   until_true 10 sh -c "ip netns exec $2 ss -Htln | grep -q :$4"
   echo "$line" | on "$1" timeout "${5:-20}" nc -N -w "${5:-20}" "$3" "$4"
   kill "$server" 2> /dev/null
   wait "$server" 2> /dev/null
-  grep -q "$line" "/tmp/n/$2/received"
+  grep -q "$line" "/tmp/n/$2/received-$4"
+}
+# none_reaches FROM TO ADDRESS PORT...: nothing arrives on any of these ports; all at once.
+none_reaches() {
+  local from=$1 to=$2 address=$3 port tries=() try
+  shift 3
+  for port in "$@"; do
+    reaches "$from" "$to" "$address" "$port" 3 &
+    tries+=($!)
+  done
+  for try in "${tries[@]}"; do wait "$try" && return 1; done
+  return 0
 }
 # tcp_crosses FROM TO ADDRESS [SECONDS]: the same, on a port that only hosts without rules take.
 tcp_crosses() { reaches "$1" "$2" "$3" 9000 "${4:-20}"; }

@@ -4,8 +4,13 @@
 hosts a b
 capture wire
 tried() {
-  reaches a b 10.0.0.2 443 3 && fail "TCP passed with $1"
-  reaches b a 10.0.0.1 443 3 && fail "TCP passed with $1"
+  local there back
+  reaches a b 10.0.0.2 443 3 &
+  there=$!
+  reaches b a 10.0.0.1 443 3 &
+  back=$!
+  wait $there && fail "TCP passed with $1"
+  wait $back && fail "TCP passed with $1"
   captured wire 'ip proto 51' && fail "AH before any SA"
   captured wire tcp && fail "a clear packet with $1"
   mark "$1: nothing passed"

@@ -15,19 +15,17 @@ for family in v4 v6; do
   end_capture $family
   only_ipsec $family
   reaches d a "$($family a)" 443 || fail "$family: a stranger did not reach 443"
-  reaches d a "$($family a)" 4372 3 && fail "$family: a stranger reached 4372"
-  reaches d a "$($family a)" 9000 3 && fail "$family: a stranger reached 9000"
+  none_reaches d a "$($family a)" 4372 9000 || fail "$family: a stranger reached 4372 or 9000"
   for host in a b; do
     kill_role $host ike KILL
     kill_role $host keyer KILL
     ip -n $host xfrm state flush
     ip -n $host xfrm policy flush
   done
-  reaches b a "$($family a)" 443 3 && fail "$family: the peer reached 443 in clear"
-  reaches b a "$($family a)" 4372 3 && fail "$family: the peer reached 4372 in clear"
+  none_reaches b a "$($family a)" 443 4372 || fail "$family: the peer reached us in clear"
   # Not by the output rules of the peer alone: with those gone, a still drops.
   on b nft flush ruleset
-  reaches b a "$($family a)" 443 3 && fail "$family: a took clear packets from its peer"
+  none_reaches b a "$($family a)" 443 || fail "$family: a took clear packets from its peer"
   on b ping -c 1 -W 10 "$($family a)" > /dev/null || fail "$family: no echo"
   rm -f /tmp/n/?/run/*.sock
 done
