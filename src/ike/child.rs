@@ -24,6 +24,11 @@ pub struct Child {
     pub(super) rekey_at: u64,
     /// Not for outbound traffic yet: the peer may not have installed it.
     pub(super) held_until: Option<u64>,
+    /// Our inbound SPI of the pair it replaces; it may send as soon as that is deleted.
+    pub(super) replaces: Option<u32>,
+    /// It sent once, and another one does now. Its numbers would begin anew, and the peer take its
+    /// packets for replays.
+    pub(super) left: bool,
     /// To be deleted by us.
     pub(super) delete: bool,
     /// Lowest nonce of the exchange that made it.
@@ -50,6 +55,8 @@ impl Child {
             born: context.now,
             rekey_at: rekey_at(context, context.lifetimes.child_ms, initiator),
             held_until: None,
+            replaces: None,
+            left: false,
             delete: false,
             low_nonce: Vec::new(),
         }

@@ -63,6 +63,8 @@ pub struct Connection {
     heard: u64,
     childless_since: Option<u64>,
     silent: bool,
+    /// Our inbound SPI of the child that carries our traffic.
+    sending: Option<u32>,
     /// The peer has proved that it knows nothing of it.
     lost: bool,
     /// The peer knows quick crash detection.
@@ -92,6 +94,7 @@ impl Connection {
             silent: false,
             lost: false,
             tokens,
+            sending: None,
             out: VecDeque::new(),
         }
     }
@@ -113,12 +116,38 @@ impl Connection {
 
     /// The AH pair that carries our traffic.
     pub fn outbound(&self) -> Option<&Child> {
-        let usable = |c: &&Child| !c.delete && c.held_until.is_none();
-        let newest = self.children.iter().rev();
-        newest
-            .clone()
-            .find(usable)
-            .or_else(|| newest.clone().next())
+        let newest = |wanted: fn(&&Child) -> bool| self.children.iter().rev().find(wanted);
+        newest(|c| !c.left && !c.delete && c.held_until.is_none())
+            .or_else(|| newest(|c| !c.left))
+            .or_else(|| newest(|_| true))
+    }
+
+    /// Remembers which children have sent. If one must send again that has been left, it is
+    /// replaced at once.
+    fn note_sending(&mut self, now: u64) {
+        let sending = self.outbound().map(|c| c.spi_in);
+        if sending == self.sending {
+            return;
+        }
+        for child in &mut self.children {
+            if Some(child.spi_in) != sending {
+                child.left |= Some(child.spi_in) == self.sending;
+            } else if child.left {
+                child.rekey_at = child.rekey_at.min(now);
+            }
+        }
+        self.sending = sending;
+    }
+
+    /// Asks for a successor of the children that `wanted` names, unless they have one or are so new
+    /// that the peer may not know them.
+    fn renew(&mut self, now: u64, wanted: impl Fn(&Child) -> bool) {
+        let replaced: Vec<u32> = self.children.iter().filter_map(|c| c.replaces).collect();
+        let alone =
+            |c: &&mut Child| wanted(c) && c.held_until.is_none() && !replaced.contains(&c.spi_in);
+        for child in self.children.iter_mut().filter(alone) {
+            child.rekey_at = child.rekey_at.min(now);
+        }
     }
 
     /// If nothing is under way, with one IKE SA and one AH pair that carries traffic: whether we
@@ -206,10 +235,7 @@ impl Connection {
 
     /// Rekeys the child with this inbound or outbound SPI as soon as possible.
     pub fn expire(&mut self, now: u64, spi: u32) {
-        let ours = |c: &&mut Child| c.spi_in == spi || c.spi_out == spi;
-        if let Some(child) = self.children.iter_mut().find(ours) {
-            child.rekey_at = child.rekey_at.min(now);
-        }
+        self.renew(now, |c| c.spi_in == spi || c.spi_out == spi);
     }
 
     /// Rekeys IKE SA and children as soon as possible.
@@ -217,9 +243,7 @@ impl Connection {
         for session in self.sessions.iter_mut().filter(|s| s.is_current()) {
             session.rekey_at = session.rekey_at.min(now);
         }
-        for child in &mut self.children {
-            child.rekey_at = child.rekey_at.min(now);
-        }
+        self.renew(now, |_| true);
     }
 
     /// Handles a message for which [`Connection::owns`] holds.
@@ -297,11 +321,13 @@ impl Connection {
         }
     }
 
-    /// Removes a child; what was held back for its sake may now send.
+    /// Removes a child; what was held back for its sake may now send. Nothing else: a child of a
+    /// crossing rekey may lose yet, and the one that sent before must not send again, for its
+    /// numbers would begin anew.
     pub(super) fn forget_child(&mut self, spi_in: u32) {
         self.children.retain(|c| c.spi_in != spi_in);
         for child in &mut self.children {
-            child.held_until = None;
+            child.held_until.take_if(|_| child.replaces == Some(spi_in));
         }
     }
 
@@ -312,6 +338,7 @@ impl Connection {
             child.held_until = child.held_until.filter(|&until| now < until);
         }
         self.prune_children(now);
+        self.note_sending(now);
         self.sessions
             .retain(|s| s.closed.is_none_or(|since| now < since + CLOSED_MS));
         for at in 0..self.sessions.len() {
@@ -328,10 +355,12 @@ impl Connection {
     /// The side that made a superseded child deletes it; this is for when it does not.
     fn prune_children(&mut self, now: u64) {
         if self.duplicates_at().is_some_and(|at| at <= now) {
+            // Both sides must choose alike, whatever order they came in.
             let live = self.children.iter_mut().filter(|c| !c.delete);
-            let mut oldest_first: Vec<_> = live.collect();
-            oldest_first.pop();
-            for child in oldest_first {
+            let mut lowest_first: Vec<_> = live.collect();
+            lowest_first.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
+            lowest_first.pop();
+            for child in lowest_first {
                 child.delete = true;
             }
         }

@@ -11,10 +11,9 @@ use crate::ike::session::Purpose;
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Notify, Payload, protocol};
 
-/// How long a new child waits for the delete of the old one before it sends.
-const HOLD_MS: u64 = 3_000;
-/// The same where two rekeys crossed, until the loser is known.
-const HOLD_CROSSED_MS: u64 = 8_000;
+/// How long a new child waits for the delete of the old one before it sends: the answer may be
+/// lost a few times, and where two rekeys cross it takes longer until the loser is known.
+const HOLD_MS: u64 = 8_000;
 /// Pause before a rekey is tried again after a refusal.
 pub(super) const AGAIN_MS: u64 = 2_000;
 const NO_ADDITIONAL_SAS: u16 = 35;
@@ -92,23 +91,28 @@ impl Connection {
         let keys = self.sessions[at].keys.child(ah.integrity, ni, &nr);
         let mut child = Child::new(context, spi, ah, keys, false);
         child.low_nonce = ni.min(&nr).to_vec();
-        let mut hold = HOLD_MS;
         if let Some(old) = old {
-            if let Some(waiting) = &mut self.sessions[at].in_flight
-                && let Purpose::RekeyChild {
+            // Ours may be under way under another IKE SA than theirs.
+            for waiting in self
+                .sessions
+                .iter_mut()
+                .filter_map(|s| s.in_flight.as_mut())
+            {
+                if let Purpose::RekeyChild {
                     old: mine,
                     collision,
                     ..
                 } = &mut waiting.purpose
-                && *mine == self.children[old].spi_in
-            {
-                *collision = Some(spi);
-                hold = HOLD_CROSSED_MS;
+                    && *mine == self.children[old].spi_in
+                {
+                    *collision = Some(spi);
+                }
             }
             self.children[old].rekey_at = u64::MAX;
+            child.replaces = Some(self.children[old].spi_in);
             self.rekeys.1 += 1;
         }
-        child.held_until = (!self.children.is_empty()).then_some(context.now + hold);
+        child.held_until = (!self.children.is_empty()).then_some(context.now + HOLD_MS);
         self.children.push(child);
         let mut payloads = accepted(context, ah, spi);
         payloads.insert(2, Payload::Nonce(nr.to_vec()));

@@ -266,6 +266,28 @@ fn a_pair_that_replaces_another_carries_nothing_until_the_peer_surely_receives_o
 }
 
 #[test]
+fn a_quick_mode_that_is_not_answered_is_the_only_question_under_way() {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    handshake(&mut a, &mut b);
+    a.act(1_000, |engine, context| {
+        engine.children[0].child.rekey_at = 1_000;
+        engine.advance(context);
+    });
+    // charon remembers the last message alone: after a question of another exchange it would take
+    // this one, repeated, for what follows it.
+    let mut sent = a.sent();
+    while let Some(now) = a.engine.due().filter(|now| *now < 14_000) {
+        a.act(now, |engine, context| engine.advance(context));
+        sent.append(&mut a.sent());
+    }
+    assert!(sent.len() > 3);
+    assert!(sent.iter().all(|message| *message == sent[0]));
+    // It is missed all the same.
+    a.act(15_000, |engine, context| engine.advance(context));
+    assert!(a.engine.phase1.is_empty());
+}
+
+#[test]
 fn a_pair_that_waited_for_another_carries_the_traffic_when_that_one_is_deleted() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
     handshake(&mut a, &mut b);

@@ -215,7 +215,7 @@ impl Engine {
         };
         if wanted && !asking && !answering {
             self.begin_quick(context, at);
-        } else if sa.dpd && sa.question.is_none() && now >= self.heard + SILENCE_MS {
+        } else if sa.dpd && !asking && sa.question.is_none() && now >= self.heard + SILENCE_MS {
             let question = sa.ask(context);
             self.out.push_back(question);
         }
@@ -285,7 +285,9 @@ impl Engine {
             }
             times.extend(self.children.iter().map(|o| o.child.rekey_at));
         }
-        if best.dpd && best.question.is_none() {
+        // A quick mode of ours asks for a sign of life as well, and charon, which remembers only
+        // the last message, would mistake it repeated after a question.
+        if best.dpd && !asking && best.question.is_none() {
             times.push(self.heard + SILENCE_MS);
         }
         times.into_iter().filter(|at| *at != u64::MAX).min()
