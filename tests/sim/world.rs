@@ -103,7 +103,7 @@ pub fn run(seed: u64, verbose: bool) {
         eprintln!("logs trimmed {trims} at {bound} bytes, listed again {readded}");
     }
     world.heal();
-    if world.trims && (world.loser.is_some() || world.readded) {
+    if world.rewound || world.trims && (world.loser.is_some() || world.readded) {
         world.mend();
     }
     world.check();

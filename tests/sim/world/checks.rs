@@ -12,7 +12,9 @@ use crate::workload::{is_token, visible};
 
 impl World {
     /// Where tombstones went and a disk went back to before them, what it wrote then is merged by
-    /// who still has the tombstone and by who has not: proofs find and mend it, as links do.
+    /// who still has the tombstone and by who has not. And where one number meant two things, what
+    /// builds on a row of one history goes to the inbox of who has the other, in which there is no
+    /// such row, until it is issued again. Proofs find and mend both, as links do.
     pub(super) fn mend(&self) {
         for round in 0.. {
             let mut repaired = 0;

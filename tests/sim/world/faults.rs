@@ -178,12 +178,8 @@ impl World {
         }
     }
 
-    /// A machine that was copied runs twice; one of the two at a time is at its address. With
-    /// `TUTTI_TWIN` set only: `docs/testing.md` says what does not converge yet.
+    /// A machine that was copied runs twice; one of the two at a time is at its address.
     fn twin(&mut self, later: u64) {
-        if std::env::var_os("TUTTI_TWIN").is_none() {
-            return;
-        }
         if let Some(twin) = self.backups.pop()
             && self.loses(twin.node)
         {
