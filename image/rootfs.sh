@@ -52,6 +52,7 @@ ID=tutti
 ID_LIKE=debian
 PRETTY_NAME="Tutti $version"
 VERSION_ID="$version"
+BUILD_ID="$(git -C "$top" describe --always --dirty --abbrev=12 --exclude='*')"
 R
 printf 'Tutti %s on \\n (\\l)\nAddress: \\4\n\n' "$version" > "$root/etc/issue"
 echo tutti > "$root/etc/hostname"
@@ -87,14 +88,20 @@ cp "$initrd" "$boot/initrd.img"
 cp "$root/boot/vmlinuz-$kernel" "$boot/vmlinuz"
 
 step "leaving out what an appliance never uses"
+# What is in it stays known; what could change it goes.
+mkdir -p "$root/usr/share/tutti"
+in_root dpkg-query -W -f '${Package} ${Version}\n' > "$root/usr/share/tutti/packages.txt"
+rm -rf "$root"/var/lib/{dpkg,apt} "$root"/usr/lib/{apt,dpkg} "$root"/usr/share/{dpkg,debconf} \
+    "$root"/usr/bin/{apt,dpkg,debconf}* "$root"/usr/sbin/{dpkg,dpkg-*,update-initramfs,mkinitramfs} \
+    "$root"/etc/{dpkg,debconf.conf} "$root"/usr/lib/systemd/system/{apt,dpkg}*
 rm -rf "$root"/boot/* "$root"/vmlinuz* "$root"/initrd.img* "$root"/usr/share/{man,info,locale}/*
-rm -rf "$root"/var/lib/apt/* "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/*
+rm -rf "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/*
 rm -rf "$root"/var/lib/initramfs-tools "$root"/etc/initramfs-tools "$root"/etc/apt
 rm -rf "$root"/usr/lib/initramfs-tools "$root"/usr/share/initramfs-tools
 rm -rf "$root"/etc/ssh/ssh_host_* "$root"/usr/share/bug "$root"/usr/share/lintian
 
 step "the data partition's first content"
-mkdir -p "$root/usr/share/tutti" "$root/var/log/journal" "$root/var/lib/chrony"
+mkdir -p "$root/var/log/journal" "$root/var/lib/chrony"
 cp -a "$root/var" "$root/usr/share/tutti/var"
-rm -rf "$root/usr/share/tutti/var"/{cache,lib/dpkg,lib/apt,lib/systemd/deb-systemd*}
+rm -rf "$root/usr/share/tutti/var"/{cache,lib/systemd/deb-systemd*}
 mkdir -p "$root/usr/share/tutti/var/cache"

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tutti::node::ipc::Connection;
 use tutti::settings::System;
-use tutti::settings::message::{HostReply, HostRequest};
+use tutti::settings::message::{HostReply, HostRequest, Shown};
 use tutti::tunnel::message::{Peer, PeerList, reqid};
 
 struct Role(Child);
@@ -20,8 +20,12 @@ impl Drop for Role {
 }
 
 fn start(dir: &Path) -> Role {
+    start_with(dir, 60)
+}
+
+fn start_with(dir: &Path, trial_s: u16) -> Role {
     let child = Command::new(env!("CARGO_BIN_EXE_tutti"))
-        .args(["host", "--root"])
+        .args(["host", "--trial-seconds", &trial_s.to_string(), "--root"])
         .arg(dir.join("root"))
         .arg("--run")
         .arg(dir.join("run"))
@@ -129,4 +133,128 @@ async fn what_is_not_acceptable_is_refused_and_changes_nothing() {
     let kept = fs::read_to_string(dir.path().join("state/host/settings.toml"));
     assert!(kept.expect("kept").contains("\"one\""));
     assert!(!dir.path().join("state/host/peers.json").exists());
+}
+
+fn name(dir: &Path) -> String {
+    let text = fs::read_to_string(dir.join("root/etc/hostname")).expect("rendered");
+    text.trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_change_on_trial_that_nobody_confirms_is_put_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _role = start_with(dir.path(), 1);
+    let mut host = connect(dir.path()).await;
+    let done = HostReply::Done;
+    assert_eq!(
+        ask(&mut host, HostRequest::Apply(settings("one"))).await,
+        done
+    );
+    assert_eq!(
+        ask(&mut host, HostRequest::Try(settings("two"))).await,
+        done
+    );
+    assert_eq!(name(dir.path()), "two");
+    let refused = ask(&mut host, HostRequest::Apply(settings("three"))).await;
+    assert!(matches!(refused, HostReply::Failed(why) if why.contains("confirm")));
+    let put_back = loop {
+        match ask(&mut host, HostRequest::Read).await {
+            HostReply::Settings(Some(system), trial) if trial.put_back_ms.is_some() => {
+                assert_eq!(trial.left_s, None);
+                break system;
+            }
+            HostReply::Settings(..) => tokio::time::sleep(Duration::from_millis(50)).await,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(
+        (put_back.host_name.as_str(), name(dir.path()).as_str()),
+        ("one", "one")
+    );
+    assert_eq!(
+        ask(&mut host, HostRequest::Apply(settings("three"))).await,
+        done
+    );
+}
+
+#[tokio::test]
+async fn a_change_on_trial_that_is_confirmed_stays() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let role = start(dir.path());
+    let mut host = connect(dir.path()).await;
+    let done = HostReply::Done;
+    assert_eq!(
+        ask(&mut host, HostRequest::Apply(settings("one"))).await,
+        done
+    );
+    assert_eq!(
+        ask(&mut host, HostRequest::Try(settings("two"))).await,
+        done
+    );
+    assert_eq!(ask(&mut host, HostRequest::Confirm).await, done);
+    drop(host);
+    drop(role);
+    fs::remove_dir_all(dir.path().join("run")).expect("removed");
+    let _role = start(dir.path());
+    let _host = connect(dir.path()).await;
+    assert_eq!(name(dir.path()), "two");
+}
+
+#[tokio::test]
+async fn a_restart_puts_a_change_on_trial_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let role = start(dir.path());
+    let mut host = connect(dir.path()).await;
+    let done = HostReply::Done;
+    let refused = ask(&mut host, HostRequest::Try(settings("two"))).await;
+    assert!(matches!(refused, HostReply::Failed(why) if why.contains("not set up")));
+    assert_eq!(
+        ask(&mut host, HostRequest::Apply(settings("one"))).await,
+        done
+    );
+    assert_eq!(
+        ask(&mut host, HostRequest::Try(settings("two"))).await,
+        done
+    );
+    assert_eq!(
+        ask(&mut host, HostRequest::Try(settings("three"))).await,
+        done
+    );
+    drop(host);
+    drop(role);
+    fs::remove_dir_all(dir.path().join("run")).expect("removed");
+    let _role = start(dir.path());
+    let _host = connect(dir.path()).await;
+    assert_eq!(name(dir.path()), "one");
+    assert!(!dir.path().join("state/host/settings-before.toml").exists());
+}
+
+#[tokio::test]
+async fn the_console_shows_what_the_service_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _role = start(dir.path());
+    let mut host = connect(dir.path()).await;
+    let done = HostReply::Done;
+    assert_eq!(
+        ask(&mut host, HostRequest::Apply(settings("one"))).await,
+        done
+    );
+    let shown = Shown {
+        certificate: vec![0xab; 32],
+        peers: vec!["10.9.0.12  Key mismatch".into()],
+        alarms: vec![("The clock is wrong".into(), "Set NTP servers".into())],
+    };
+    assert_eq!(ask(&mut host, HostRequest::Show(shown)).await, done);
+    let issue = fs::read_to_string(dir.path().join("root/etc/issue")).expect("written");
+    for words in [
+        "on one",
+        "AB:AB",
+        "Key mismatch",
+        " ! The clock is wrong",
+        "Set NTP servers",
+    ] {
+        assert!(issue.contains(words), "{words}: {issue}");
+    }
+    let serial = fs::read_to_string(dir.path().join("run/serial")).expect("told");
+    assert!(issue.contains(&serial), "{serial}: {issue}");
 }

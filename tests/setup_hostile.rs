@@ -44,6 +44,7 @@ prop_compose! {
         System {
             protocol: Protocol::Ipv4,
             interface,
+            vlan: None,
             host_name,
             domain_name,
             dns_servers: Vec::new(),
@@ -52,6 +53,7 @@ prop_compose! {
             ssh,
             ipv4: Some(Addressing4::Dhcp),
             ipv6: None,
+            routes: Vec::new(),
         }
     }
 }

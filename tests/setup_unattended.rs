@@ -183,6 +183,29 @@ fn it_happens_once() {
 }
 
 #[test]
+fn it_is_kept_where_the_answers_came_from() {
+    let system = System::new();
+    fs::write(
+        system.path("credentials/tutti.origin"),
+        "the volume TUTTI (/dev/\u{1b}sdb1)\n",
+    )
+    .expect("written");
+    let refused = system.unattended(&GOOD.replace("\"one\"", "\"o n e\""));
+    assert!(said(&refused).contains("the volume TUTTI (/dev/sdb1) was refused"));
+    assert!(system.unattended(GOOD).status.success());
+    let kept = system.read("state/host/setup.json");
+    assert!(kept.contains("\"the volume TUTTI (/dev/sdb1)\""), "{kept}");
+    assert_eq!(mode(&system.path("state/host/setup.json")), 0o600);
+    let status = system.tutti(&["setup", "--status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(
+        status.contains("Set up by the volume TUTTI (/dev/sdb1)"),
+        "{status}"
+    );
+    assert!(!kept.contains("cello"), "{kept}");
+}
+
+#[test]
 fn without_a_credential_nothing_happens() {
     let system = System::new();
     let output = system.tutti(&["setup", "--unattended"]);

@@ -11,22 +11,26 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::host::first_boot::{self, Source};
-use crate::host::{HostError, Kept, Place, is_configured};
-use crate::node::Dirs;
-use crate::settings::SettingsError;
+use crate::host::first_boot::{self, Record, Source};
+use crate::host::{HostError, Kept, Place, is_configured, trial};
+use crate::node::ipc::Connection;
+use crate::node::{Dirs, serve};
 use crate::settings::file::{self, SetupFile};
+use crate::settings::message::{HostReply, HostRequest, TRIAL_S};
+use crate::settings::{SettingsError, System};
 use crate::setup::{Question, Reply, Wizard};
 use crate::sys::terminal::{Hidden, addresses, wait_readable};
 
 /// The credential of an unattended first boot.
 const CREDENTIAL: &str = "tutti.setup";
+/// Another, saying where that came from if not from the machine's firmware.
+const ORIGIN: &str = "tutti.origin";
 /// The longest line taken from a console, in bytes.
 const LINE_MAX: usize = 4096;
 
 /// Options of `tutti setup`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("mode").args(["console", "unattended", "status"])))]
+#[command(group(clap::ArgGroup::new("mode").args(["console", "unattended", "status", "confirm"])))]
 pub struct Args {
     /// Ask on this terminal (the default).
     #[arg(long)]
@@ -41,6 +45,9 @@ pub struct Args {
     /// Change the settings of a system that is set up; passwords and cluster stay.
     #[arg(long)]
     again: bool,
+    /// Keep a change of the network that would else be put back.
+    #[arg(long)]
+    confirm: bool,
     /// Write below this directory instead of `/`, and run no command.
     #[arg(long, default_value = "/")]
     root: PathBuf,
@@ -53,11 +60,14 @@ pub enum SetupError {
     #[error(transparent)]
     Host(#[from] HostError),
     /// The unattended answers are not acceptable.
-    #[error("the credential {CREDENTIAL} was refused: {0}")]
-    Refused(#[from] SettingsError),
+    #[error("{0} was refused: {1}. The console asks instead")]
+    Refused(String, SettingsError),
     /// The unattended answers could not be read.
-    #[error("the credential {CREDENTIAL} cannot be read: {0}")]
-    Credential(io::Error),
+    #[error("{0} cannot be read: {1}. The console asks instead")]
+    Credential(String, io::Error),
+    /// The host role refused or does not answer.
+    #[error("the host role: {0}")]
+    Role(String),
     /// The terminal failed or ended.
     #[error("the terminal: {0}")]
     Terminal(#[from] io::Error),
@@ -70,6 +80,11 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
         print!("{}", status(&place)?);
         return Ok(());
     }
+    if args.confirm {
+        ask_host(dirs, HostRequest::Confirm)?;
+        println!("The new settings stay.");
+        return Ok(());
+    }
     if args.unattended {
         unattended(
             &place,
@@ -79,7 +94,7 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
         )?;
         return Ok(());
     }
-    Ok(console(&place, args.again)?)
+    Ok(console(dirs, &place, args.again)?)
 }
 
 /// The unattended first boot: without a credential, or once set up, it does nothing.
@@ -95,24 +110,34 @@ pub fn unattended(place: &Place, credentials: Option<&Path>) -> Result<(), Setup
         tracing::info!("this system is set up: the credential {CREDENTIAL} is not looked at");
         return Ok(());
     }
+    let origin = credentials.map_or_else(String::new, origin);
     let mut text = Zeroizing::new(String::new());
     fs::File::open(path)
         .and_then(|file| {
             file.take(file::SIZE_MAX as u64 + 1)
                 .read_to_string(&mut text)
         })
-        .map_err(SetupError::Credential)?;
-    let setup = SetupFile::from_toml(&text)?;
-    first_boot::complete(place, &setup, Source::Unattended)?;
+        .map_err(|error| SetupError::Credential(origin.clone(), error))?;
+    let setup =
+        SetupFile::from_toml(&text).map_err(|why| SetupError::Refused(origin.clone(), why))?;
+    first_boot::complete(place, &setup, Source::Unattended(origin.clone()))?;
     if let Err(error) = first_boot::apply(place, &setup.system) {
         // Kept and rendered all the same: what has not started yet finds it.
         tracing::warn!(%error, "not everything is in force before a restart");
     }
-    tracing::info!(
-        name = setup.system.host_name,
-        "set up by the credential {CREDENTIAL}"
-    );
+    tracing::info!(name = setup.system.host_name, "set up by {origin}");
     Ok(())
+}
+
+/// Where an unattended file came from, in words that any terminal shows.
+fn origin(credentials: &Path) -> String {
+    let said = fs::read_to_string(credentials.join(ORIGIN)).unwrap_or_default();
+    let fine = |c: &char| (' '..='~').contains(c);
+    let said: String = said.trim().chars().filter(fine).take(80).collect();
+    if said.is_empty() {
+        return format!("the credential {CREDENTIAL}");
+    }
+    said
 }
 
 /// One line from the terminal.
@@ -124,7 +149,7 @@ enum Line {
     SetUpElsewhere,
 }
 
-fn console(place: &Place, again: bool) -> Result<(), SetupError> {
+fn console(dirs: &Dirs, place: &Place, again: bool) -> Result<(), SetupError> {
     if is_configured(place) && !again {
         return Err(HostError::AlreadySetUp.into());
     }
@@ -169,15 +194,53 @@ fn console(place: &Place, again: bool) -> Result<(), SetupError> {
                 Reply::Refused(expected) => say(&format!("  Expected {expected}.\n"))?,
                 Reply::StartOver => continue 'over,
                 Reply::Finished(setup) => return finish(place, &setup),
-                Reply::Changed(system) => {
-                    say("\nApplying the settings ...\n")?;
-                    first_boot::change(place, &system)?;
-                    say(&status(place)?)?;
-                    return Ok(());
-                }
+                Reply::Changed(system) => return change(dirs, place, present.as_ref(), *system),
             }
         }
     }
+}
+
+/// Applies changed settings: at the console for good, through SSH on trial where they may end it.
+fn change(
+    dirs: &Dirs,
+    place: &Place,
+    present: Option<&System>,
+    system: System,
+) -> Result<(), SetupError> {
+    say("\nApplying the settings ...\n")?;
+    let remote = env::var_os("SSH_CONNECTION").is_some();
+    if remote && present.is_some_and(|present| present.moves(&system)) {
+        say(&format!(
+            "This session may end now. Log in at the new address and run\n\
+             tutti setup --confirm\n\
+             within {TRIAL_S} seconds, else the settings of before come back.\n"
+        ))?;
+        return ask_host(dirs, HostRequest::Try(system));
+    }
+    first_boot::change(place, &system)?;
+    // Whoever sits at the console cannot lose it: this ends any trial.
+    trial::confirm(place)?;
+    say(&status(place)?)?;
+    Ok(())
+}
+
+/// Has the running host role do something.
+fn ask_host(dirs: &Dirs, request: HostRequest) -> Result<(), SetupError> {
+    let failed = |error: &dyn std::fmt::Display| SetupError::Role(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let path = dirs.run.join(serve::host::SOCKET);
+    runtime.block_on(async {
+        let connected = Connection::<HostRequest, HostReply>::connect(&path).await;
+        let mut host = connected.map_err(|e| failed(&e))?;
+        host.send(&request).await.map_err(|e| failed(&e))?;
+        match host.recv().await.map_err(|e| failed(&e))? {
+            Some(HostReply::Failed(why)) => Err(SetupError::Role(why)),
+            Some(_) => Ok(()),
+            None => Err(failed(&"it closed the connection")),
+        }
+    })
 }
 
 fn finish(place: &Place, setup: &SetupFile) -> Result<(), SetupError> {
@@ -288,6 +351,9 @@ fn status(place: &Place) -> Result<String, SetupError> {
                 IpAddr::V6(v6) => format!("  URL       https://[{v6}]/\n"),
             };
         }
+    }
+    if let Some(record) = Record::load(place) {
+        text += &format!("  Set up by {}\n", record.from);
     }
     Ok(text)
 }

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use super::{HostError, Place};
 use crate::settings::System;
+use crate::settings::render::VLAN_NAME;
 use crate::sys::terminal;
 
 const SYSTEMCTL: &str = "/usr/bin/systemctl";
@@ -27,6 +28,9 @@ const NAMES: &[&str] = &[
 const TIME: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "chrony.service"];
 const SSH_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "start", "ssh.service"];
 const SSH_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "ssh.service"];
+const NO_VLAN: &[&str] = &["/usr/bin/ip", "link", "delete", "dev", VLAN_NAME];
+/// Has the consoles show their text anew.
+pub const ISSUE: &[&str] = &["/usr/sbin/agetty", "--reload"];
 /// Restarts `serve`, if it runs.
 pub const SERVE: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "tutti-serve.service"];
 /// Restarts the other roles.
@@ -66,15 +70,22 @@ pub fn command(place: &Place, argv: &[&str]) -> Result<(), HostError> {
     Err(failed(format!("{}; {last}", output.status)))
 }
 
-/// Brings the running system into line with the rendered files. The firewall comes first, and
-/// every step is tried; the first failure is told.
-pub fn apply(place: &Place, system: &System) -> Result<(), HostError> {
+/// Brings the running system into line with the rendered files, coming from `before`. The firewall
+/// comes first, and every step is tried; the first failure is told.
+pub fn apply(place: &Place, before: Option<&System>, system: &System) -> Result<(), HostError> {
     if !place.is_this_system() {
         return Ok(());
     }
     let ssh = if system.ssh { SSH_ON } else { SSH_OFF };
     let mut result = command(place, FIREWALL);
     result = result.and(set_host_name(system));
+    // networkd makes a VLAN's interface but neither changes nor removes one.
+    let vlan = |of: &System| of.vlan.map(|id| (id, of.interface.clone()));
+    if let Some(old) = before.and_then(vlan)
+        && vlan(system) != Some(old)
+    {
+        result = result.and(command(place, NO_VLAN));
+    }
     for argv in [NETWORK, NAMES, TIME, ssh] {
         let done = command(place, argv);
         result = result.and(done);

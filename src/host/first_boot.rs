@@ -3,9 +3,12 @@
 //! The settings are written last: their presence says that this system is set up, so that an
 //! interrupted setup is simply done again.
 
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::keep::{self, Kept};
 use super::place::{self, Mode, Place};
@@ -26,12 +29,42 @@ struct InitialAdmin<'a> {
 }
 
 /// Where the answers came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A person at a console typed them.
     Console,
-    /// A file that others may have read: its passwords count as default.
-    Unattended,
+    /// A file that others may have read: its passwords count as default. In words, which.
+    Unattended(String),
+}
+
+/// What is kept of a first boot: that its answers were taken, whence, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Where the answers came from.
+    pub from: String,
+    /// When, in Unix milliseconds by this system's clock of then.
+    pub at_ms: u64,
+}
+
+impl Record {
+    fn of(source: &Source) -> Self {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            from: match source {
+                Source::Console => "a person at the console".into(),
+                Source::Unattended(words) => words.clone(),
+            },
+            at_ms: u64::try_from(now.as_millis()).unwrap_or(0),
+        }
+    }
+
+    /// What is kept, if this system was set up.
+    pub fn load(place: &Place) -> Option<Self> {
+        let text = place::read(&place.kept("setup.json"), keep::LIMIT).ok()??;
+        serde_json::from_str(&text).ok()
+    }
 }
 
 /// Keeps and renders a whole setup, once.
@@ -51,7 +84,7 @@ pub fn complete(place: &Place, setup: &SetupFile, source: Source) -> Result<(), 
     let admin = InitialAdmin {
         name: "admin",
         hash: &admin,
-        default: source == Source::Unattended,
+        default: source != Source::Console,
     };
     let owner = place.user(SERVE);
     give(place, "initial-admin.json", &admin, owner)?;
@@ -59,22 +92,38 @@ pub fn complete(place: &Place, setup: &SetupFile, source: Source) -> Result<(), 
         give(place, "initial-cluster.json", cluster, owner)?;
     }
     keep::store_root_password(place, &root)?;
+    let record = json(&place.kept("setup.json"), &Record::of(&source))?;
+    place::write(
+        &place.kept("setup.json"),
+        record.as_bytes(),
+        Mode::Secret,
+        None,
+    )?;
     keep::store_system(place, &setup.system)?;
     keep::render(place, &Kept::load(place)?)
 }
 
 /// Keeps, renders and applies changed settings of a system that is set up.
 pub fn change(place: &Place, system: &System) -> Result<(), HostError> {
+    let before = Kept::load(place)?.system;
     keep::store_system(place, system)?;
     keep::render(place, &Kept::load(place)?)?;
-    actions::apply(place, system)
+    actions::apply(place, before.as_ref(), system)
 }
 
 /// Brings the running system into line after [`complete`].
 pub fn apply(place: &Place, system: &System) -> Result<(), HostError> {
-    let applied = actions::apply(place, system);
+    let applied = actions::apply(place, None, system);
     // A running `serve` takes its first administrator at its start.
     applied.and(actions::command(place, actions::SERVE))
+}
+
+fn json(path: &Path, value: &impl Serialize) -> Result<String, HostError> {
+    serde_json::to_string(value).map_err(|e| HostError::File {
+        what: "write",
+        path: path.to_owned(),
+        source: e.into(),
+    })
 }
 
 /// Writes a secret file for `serve`.
@@ -86,11 +135,7 @@ fn give(
 ) -> Result<(), HostError> {
     let path = place.served(name);
     let new = !place.state.join("serve").exists();
-    let text = serde_json::to_string(value).map_err(|e| HostError::File {
-        what: "write",
-        path: path.clone(),
-        source: e.into(),
-    })?;
+    let text = json(&path, value)?;
     place::write(&path, text.as_bytes(), Mode::Secret, owner)?;
     if let (true, Some((uid, gid)), Some(dir)) = (new, owner, path.parent()) {
         std::os::unix::fs::lchown(dir, Some(uid), Some(gid)).map_err(|source| HostError::File {

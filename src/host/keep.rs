@@ -6,7 +6,8 @@ use crate::settings::render::{Content, File, files, firewall};
 use crate::settings::{System, name, password};
 use crate::tunnel::message::{PeerList, reqid};
 
-const LIMIT: u64 = 64 * 1024;
+/// The longest file that is read, in bytes.
+pub const LIMIT: u64 = 64 * 1024;
 
 /// Everything kept.
 #[derive(Clone, Debug, Default)]

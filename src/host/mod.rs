@@ -5,10 +5,13 @@
 //! outside ever reaches a shell or an argument.
 
 mod actions;
+mod console;
 pub mod first_boot;
 mod keep;
 mod place;
+mod serial;
 mod serve;
+pub mod trial;
 
 use std::path::PathBuf;
 
@@ -19,6 +22,7 @@ pub use place::Place;
 
 use crate::node::Dirs;
 use crate::settings::SettingsError;
+use crate::settings::message::TRIAL_S;
 
 /// Options of `tutti host`.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,6 +33,9 @@ pub struct Args {
     /// Write below this directory instead of `/`, and run no command.
     #[arg(long, default_value = "/")]
     root: PathBuf,
+    /// How many seconds a change of the network waits to be confirmed.
+    #[arg(long, default_value_t = TRIAL_S, hide = true)]
+    trial_seconds: u16,
 }
 
 /// Why a host action failed.
@@ -69,6 +76,17 @@ pub enum HostError {
     /// This system was set up before.
     #[error("this system is set up already; `tutti setup --again` changes it")]
     AlreadySetUp,
+    /// This system was not set up yet.
+    #[error("this system is not set up yet; the console asks, or run `tutti setup`")]
+    NotSetUp,
+    /// Another change waits to be confirmed.
+    #[error(
+        "a change of the network waits to be confirmed; confirm it, or wait until it is put back"
+    )]
+    OnTrial,
+    /// The kernel gave no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(String),
     /// No time zone of that name on this system.
     #[error("there is no time zone {0} on this system")]
     NoTimeZone(String),
@@ -99,5 +117,5 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
         }
         return Ok(());
     }
-    Ok(serve::run(&place)?)
+    Ok(serve::run(&place, args.trial_seconds)?)
 }

@@ -1,19 +1,37 @@
 //! The role's socket: one typed request at a time, from root and `serve` only.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::console::Screen;
 use super::keep::{self, Kept};
-use super::{HostError, Place, actions, first_boot};
+use super::{HostError, Place, actions, first_boot, serial, trial};
 use crate::node::ipc::{self, Allowed};
 use crate::settings::message::{HostReply, HostRequest};
 
 /// The user that may ask besides root.
 const SERVE: &str = "tutti-serve";
 
+/// How often the console's text is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The role while it runs. One request is performed at a time: who performs holds `turn`.
+struct Role {
+    place: Place,
+    turn: Arc<Mutex<()>>,
+    trial: StdMutex<trial::Watch>,
+    screen: StdMutex<Screen>,
+}
+
+/// A panic while it was held leaves nothing half done in these.
+fn lock<T>(mutex: &StdMutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Answers requests until the process is stopped.
-pub fn run(place: &Place) -> Result<(), HostError> {
+pub fn run(place: &Place, trial_s: u16) -> Result<(), HostError> {
     let path = place.run.join("host.sock");
     let socket = |reason: String| HostError::Socket {
         path: path.clone(),
@@ -25,19 +43,29 @@ pub fn run(place: &Place) -> Result<(), HostError> {
         .map_err(|e| socket(e.to_string()))?;
     super::place::make_dir(&place.run)?;
     start(place);
+    let serial = serial::publish(place).unwrap_or_else(|error| {
+        tracing::error!(%error, "this system has no serial number");
+        "unknown".into()
+    });
+    let role = Arc::new(Role {
+        place: place.clone(),
+        turn: Arc::default(),
+        trial: StdMutex::new(trial::Watch::new(Duration::from_secs(trial_s.into()))),
+        screen: StdMutex::new(Screen::new(serial)),
+    });
     let allowed = Allowed::new(SERVE, &[]).map_err(&socket)?;
     runtime.block_on(async {
         // Anybody may connect; who may ask is decided on the accepted connection.
         let listener = ipc::listen(&path, 0o666).map_err(|e| socket(e.to_string()))?;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
         tracing::info!(socket = %path.display(), "host role ready");
-        let turn = Arc::new(Mutex::new(()));
+        tokio::spawn(show(Arc::clone(&role)));
         loop {
             let accepted = ipc::accept(&listener, &allowed).await;
             let mut connection = accepted.map_err(|e| socket(e.to_string()))?;
-            let (place, turn) = (place.clone(), Arc::clone(&turn));
+            let role = Arc::clone(&role);
             tokio::spawn(async move {
-                if let Err(error) = converse(&mut connection, &place, &turn).await {
+                if let Err(error) = converse(&mut connection, &role).await {
                     tracing::warn!(%error, "a host connection ended");
                 }
             });
@@ -45,9 +73,29 @@ pub fn run(place: &Place) -> Result<(), HostError> {
     })
 }
 
+/// Keeps the console's text true.
+async fn show(role: Arc<Role>) {
+    let mut failed = false;
+    loop {
+        let here = Arc::clone(&role);
+        let done = tokio::task::spawn_blocking(move || lock(&here.screen).refresh(&here.place));
+        if let Ok(Err(error)) = done.await
+            && !std::mem::replace(&mut failed, true)
+        {
+            tracing::warn!(%error, "the console's text could not be made");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Brings files, firewall and host name into line with what is kept, before anybody asks. What
 /// fails is told and leaves the role running: it is also what can put it right.
 fn start(place: &Place) {
+    match trial::undo(place) {
+        Ok(None) => {}
+        Ok(Some(_)) => tracing::warn!("a change of the network was never confirmed: put back"),
+        Err(error) => tracing::error!(%error, "a change of the network cannot be put back"),
+    }
     let rendered = Kept::load(place).and_then(|kept| {
         keep::render(place, &kept)?;
         let loaded = actions::command(place, actions::FIREWALL);
@@ -63,15 +111,19 @@ fn start(place: &Place) {
 
 async fn converse(
     connection: &mut ipc::Connection<HostReply, HostRequest>,
-    place: &Place,
-    turn: &Mutex<()>,
+    role: &Arc<Role>,
 ) -> Result<(), ipc::IpcError> {
     while let Some(request) = connection.recv().await? {
-        let place = place.clone();
-        let _held = turn.lock().await;
-        let done = tokio::task::spawn_blocking(move || perform(&place, &request)).await;
+        let turn = Arc::clone(&role.turn).lock_owned().await;
+        let here = Arc::clone(role);
+        let done = tokio::task::spawn_blocking(move || perform(&here, request, turn)).await;
         let reply = match done {
-            Ok(Ok(reply)) => reply,
+            Ok(Ok((reply, begun))) => {
+                if let Some(number) = begun {
+                    tokio::spawn(put_back_later(Arc::clone(role), number));
+                }
+                reply
+            }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a host request failed");
                 HostReply::Failed(error.to_string())
@@ -83,26 +135,63 @@ async fn converse(
     Ok(())
 }
 
-/// Performs one request.
-fn perform(place: &Place, request: &HostRequest) -> Result<HostReply, HostError> {
-    if matches!(request, HostRequest::Read) {
-        let kept = Kept::load(place)?;
-        return Ok(HostReply::Settings(kept.system.map(Box::new)));
+/// Puts a trial back that nobody confirmed in time.
+async fn put_back_later(role: Arc<Role>, number: u64) {
+    let patience = lock(&role.trial).patience;
+    tokio::time::sleep(patience).await;
+    let turn = Arc::clone(&role.turn).lock_owned().await;
+    let done = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        // Confirmed, replaced, or settled at the console meanwhile.
+        if !lock(&role.trial).is(number) || !trial::stands(&role.place) {
+            return Ok(());
+        }
+        lock(&role.trial).ended(true);
+        tracing::warn!("the change of the network was not confirmed: put back");
+        trial::put_back(&role.place)
+    });
+    if let Ok(Err(error)) = done.await {
+        tracing::error!(%error, "the network as it was is not all in force");
     }
-    act(place, request).map(|()| HostReply::Done)
 }
 
-fn act(place: &Place, request: &HostRequest) -> Result<(), HostError> {
+/// Performs one request; also the number of a trial that it began.
+fn perform(
+    role: &Role,
+    request: HostRequest,
+    _turn: OwnedMutexGuard<()>,
+) -> Result<(HostReply, Option<u64>), HostError> {
+    let place = &role.place;
+    let mut begun = None;
     match request {
-        HostRequest::Read => Ok(()),
-        HostRequest::Apply(system) => first_boot::change(place, system),
+        HostRequest::Read => {
+            let kept = Kept::load(place)?;
+            let told = lock(&role.trial).told();
+            return Ok((HostReply::Settings(kept.system.map(Box::new), told), None));
+        }
+        HostRequest::Apply(_) if trial::stands(place) => return Err(HostError::OnTrial),
+        HostRequest::Apply(system) => first_boot::change(place, &system)?,
+        HostRequest::Try(system) => {
+            trial::begin(place, &system)?;
+            begun = Some(lock(&role.trial).begun());
+        }
+        HostRequest::Confirm => {
+            trial::confirm(place)?;
+            lock(&role.trial).ended(false);
+        }
         HostRequest::SetPeers(peers) => {
             keep::store_peers(place, peers.as_ref())?;
             keep::render(place, &Kept::load(place)?)?;
-            actions::command(place, actions::FIREWALL)
+            actions::command(place, actions::FIREWALL)?;
         }
-        HostRequest::Restart => actions::command(place, actions::RESTART),
-        HostRequest::Reboot => actions::command(place, actions::REBOOT),
-        HostRequest::PowerOff => actions::command(place, actions::POWER_OFF),
+        HostRequest::Show(shown) => {
+            let mut screen = lock(&role.screen);
+            screen.heard(shown);
+            screen.refresh(place)?;
+        }
+        HostRequest::Restart => actions::command(place, actions::RESTART)?,
+        HostRequest::Reboot => actions::command(place, actions::REBOOT)?,
+        HostRequest::PowerOff => actions::command(place, actions::POWER_OFF)?,
     }
+    Ok((HostReply::Done, begun))
 }

@@ -25,6 +25,7 @@ pub mod host;
 mod http;
 mod keeping;
 pub mod links;
+mod names;
 pub mod node;
 pub mod time;
 pub mod traffic;
@@ -91,6 +92,7 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     tokio::spawn(keeping::run(node.clone()));
     tokio::spawn(damage::run(node.clone()));
     tokio::spawn(time::run(node.clone()));
+    tokio::spawn(names::run(node.clone()));
     tokio::spawn(watch::run(node.clone()));
     tokio::spawn(traffic::run(node.clone()));
     tokio::spawn(follow_store(node.clone()));

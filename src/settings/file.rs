@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::password::{self, Password};
 use super::validate::Complaints;
-use super::{Addressing4, Addressing6, Protocol, SettingsError, System, name, system};
+use super::{Addressing4, Addressing6, Protocol, Route, SettingsError, System, name, system};
 
 /// The largest such file, in bytes.
 pub const SIZE_MAX: usize = 32 * 1024;
@@ -89,6 +89,7 @@ pub fn peers(peers: &[IpAddr]) -> Result<(), String> {
 struct Raw {
     protocol: Protocol,
     interface: Option<String>,
+    vlan: Option<u16>,
     host_name: String,
     #[serde(default)]
     domain_name: String,
@@ -102,6 +103,8 @@ struct Raw {
     ssh: bool,
     ipv4: Option<Addressing4>,
     ipv6: Option<Addressing6>,
+    #[serde(default)]
+    routes: Vec<Route>,
     admin_password: Option<Password>,
     admin_password_hash: Option<Password>,
     root_password: Option<Password>,
@@ -131,6 +134,7 @@ impl SetupFile {
         let system = System {
             protocol: raw.protocol,
             interface: raw.interface,
+            vlan: raw.vlan,
             host_name: raw.host_name,
             domain_name: raw.domain_name,
             dns_servers: raw.dns_servers,
@@ -139,6 +143,7 @@ impl SetupFile {
             ssh: raw.ssh,
             ipv4: raw.ipv4,
             ipv6: raw.ipv6,
+            routes: raw.routes,
         };
         system.complain(&mut found);
         if let Some(cluster) = &raw.cluster {

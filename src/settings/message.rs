@@ -10,6 +10,11 @@ use crate::tunnel::message::PeerList;
 pub enum HostRequest {
     /// Validates, keeps and applies these settings.
     Apply(System),
+    /// As `Apply`, for a change that may cut the asker off: it is put back by itself after
+    /// [`TRIAL_S`] unless `Confirm` comes first, also when the machine restarts meanwhile.
+    Try(System),
+    /// Keeps what was tried.
+    Confirm,
     /// Keeps the peers and renders `peers.json` and the firewall; `None`: standalone.
     SetPeers(Option<PeerList>),
     /// Restarts the other roles.
@@ -20,6 +25,31 @@ pub enum HostRequest {
     PowerOff,
     /// Tells the settings as kept.
     Read,
+    /// What the console shows of the service, above its login.
+    Show(Shown),
+}
+
+/// How long a change on trial waits to be confirmed, in seconds.
+pub const TRIAL_S: u16 = 60;
+
+/// The service in the console's words.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// SHA-256 of the certificate that the web shows.
+    pub certificate: Vec<u8>,
+    /// One line a peer; empty: standalone.
+    pub peers: Vec<String>,
+    /// What is wrong, each with what to do.
+    pub alarms: Vec<(String, String)>,
+}
+
+/// A change of the network that waits to be confirmed, or that waited in vain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Seconds until it is put back.
+    pub left_s: Option<u16>,
+    /// When the last one was put back, in Unix milliseconds; forgotten at a restart of the role.
+    pub put_back_ms: Option<u64>,
 }
 
 /// `host`'s answer.
@@ -29,6 +59,6 @@ pub enum HostReply {
     Done,
     /// Refused or failed, in words.
     Failed(String),
-    /// The settings; `None` before the first setup.
-    Settings(Option<Box<System>>),
+    /// The settings, `None` before the first setup, and what became of a trial.
+    Settings(Option<Box<System>>, Trial),
 }

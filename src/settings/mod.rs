@@ -10,8 +10,10 @@ pub mod message;
 pub mod name;
 pub mod password;
 pub mod render;
+mod route;
 mod system;
 pub(crate) mod validate;
 
+pub use route::{Network, ROUTES_MAX, Route};
 pub use system::{Addressing4, Addressing6, Protocol, Static4, Static6, System};
 pub use validate::{Invalid, SettingsError};

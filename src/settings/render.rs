@@ -35,6 +35,12 @@ pub const NFTABLES: &str = "etc/nftables.conf";
 pub const SSH_ENABLED: &str = "etc/tutti/ssh-enabled";
 /// The network of the interface.
 pub const NETWORK: &str = "etc/systemd/network/10-tutti.network";
+/// The network of the interface below a VLAN.
+pub const BELOW: &str = "etc/systemd/network/10-tutti-below.network";
+/// The VLAN's interface.
+pub const VLAN: &str = "etc/systemd/network/10-tutti-vlan.netdev";
+/// The name of the VLAN's interface.
+pub const VLAN_NAME: &str = "vlan0";
 
 /// Every file that follows from the settings.
 pub fn files(system: &System, peers: Option<&PeerList>) -> Vec<File> {
@@ -46,6 +52,14 @@ pub fn files(system: &System, peers: Option<&PeerList>) -> Vec<File> {
         text("etc/hostname", format!("{}\n", system.host_name)),
         text("etc/hosts", hosts(system)),
         text(NETWORK, network(system)),
+        File {
+            path: BELOW,
+            content: system.vlan.map(|_| Content::Text(below(system))),
+        },
+        File {
+            path: VLAN,
+            content: system.vlan.map(|id| Content::Text(vlan(id))),
+        },
         text("etc/systemd/resolved.conf.d/tutti.conf", resolved(system)),
         text("etc/chrony/sources.d/tutti.sources", chrony(system)),
         text("etc/timezone", format!("{}\n", system.time_zone)),
@@ -98,14 +112,7 @@ pub fn hosts(system: &System) -> String {
 
 /// The `.network` file of systemd-networkd.
 pub fn network(system: &System) -> String {
-    let mut text = format!("{HEADER}[Match]\n");
-    match &system.interface {
-        Some(interface) => {
-            let _ = writeln!(text, "Name={interface}");
-        }
-        // `Kind=!*` leaves out bridges, VLANs and the like.
-        None => text += "Type=ether\nKind=!*\n",
-    }
+    let mut text = format!("{HEADER}{}", matching(system, system.vlan));
     let dhcp4 = system.ipv4 == Some(Addressing4::Dhcp);
     let dhcp6 = system.ipv6 == Some(Addressing6::Dhcp);
     let dhcp = match (dhcp4, dhcp6) {
@@ -137,6 +144,13 @@ pub fn network(system: &System) -> String {
             let _ = writeln!(text, "Gateway={gateway}");
         }
     }
+    for route in &system.routes {
+        let _ = write!(
+            text,
+            "\n[Route]\nDestination={}\nGateway={}\n",
+            route.to, route.via
+        );
+    }
     // What the operator named wins over what a lease says.
     let dns = if system.dns_servers.is_empty() {
         "yes"
@@ -157,6 +171,29 @@ pub fn network(system: &System) -> String {
         let _ = write!(text, "\n[IPv6AcceptRA]\nUseDNS={dns}\n");
     }
     text
+}
+
+fn matching(system: &System, vlan: Option<u16>) -> String {
+    match (&system.interface, vlan) {
+        (_, Some(_)) => format!("[Match]\nName={VLAN_NAME}\n"),
+        (Some(interface), None) => format!("[Match]\nName={interface}\n"),
+        // `Kind=!*` leaves out bridges, VLANs and the like.
+        (None, None) => "[Match]\nType=ether\nKind=!*\n".into(),
+    }
+}
+
+/// The `.network` file of the interface that carries the VLAN; it has no address itself.
+fn below(system: &System) -> String {
+    format!(
+        "{HEADER}{}\n[Network]\nVLAN={VLAN_NAME}\nDHCP=no\nLinkLocalAddressing=no\n\
+         IPv6AcceptRA=no\nLLMNR=no\nMulticastDNS=no\n",
+        matching(system, None)
+    )
+}
+
+/// The `.netdev` file of the VLAN.
+fn vlan(id: u16) -> String {
+    format!("{HEADER}[NetDev]\nName={VLAN_NAME}\nKind=vlan\n\n[VLAN]\nId={id}\n")
 }
 
 /// The drop-in of systemd-resolved.
@@ -222,6 +259,37 @@ mod tests {
             )
         );
         assert!(hosts(&system).contains("127.0.1.1 one\n"));
+    }
+
+    #[test]
+    fn a_vlan_and_routes() {
+        let text = "protocol = 'ipv4'\nhost_name = 'one'\ninterface = 'eth1'\nvlan = 12\n\
+                    [ipv4.static]\naddress = '10.9.0.11'\nprefix = 24\n\
+                    [[routes]]\nto = '10.8.0.0/16'\nvia = '10.9.0.2'\n";
+        let system = System::from_toml(text).expect("fine settings");
+        assert_eq!(
+            System::from_toml(&system.to_toml().unwrap()).unwrap(),
+            system
+        );
+        let rendered = network(&system);
+        assert!(rendered.contains("[Match]\nName=vlan0\n"), "{rendered}");
+        assert!(rendered.ends_with("\n[Route]\nDestination=10.8.0.0/16\nGateway=10.9.0.2\n"));
+        let files = files(&system, None);
+        let text = |path| match files.iter().find(|f| f.path == path).map(|f| &f.content) {
+            Some(Some(Content::Text(text))) => text.clone(),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert!(text(BELOW).contains("[Match]\nName=eth1\n\n[Network]\nVLAN=vlan0\n"));
+        assert!(text(VLAN).ends_with("Kind=vlan\n\n[VLAN]\nId=12\n"));
+        let plain = System {
+            vlan: None,
+            ..system
+        };
+        let gone = super::files(&plain, None)
+            .into_iter()
+            .filter(|f| f.content.is_none());
+        let gone: Vec<_> = gone.map(|f| f.path).collect();
+        assert!(gone.contains(&BELOW) && gone.contains(&VLAN), "{gone:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::SettingsError;
+use super::{Route, SettingsError};
 
 /// Which internet protocols the system speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,9 @@ pub struct System {
     /// Name of the network interface; absent: every physical Ethernet interface.
     #[serde(default)]
     pub interface: Option<String>,
+    /// VLAN (IEEE 802.1Q) of that interface that carries the addresses, 1 to 4094; absent: none.
+    #[serde(default)]
+    pub vlan: Option<u16>,
     /// The host name, one label.
     pub host_name: String,
     /// The domain name, may be empty.
@@ -106,6 +109,9 @@ pub struct System {
     /// IPv6 addressing, present if and only if `protocol` includes it.
     #[serde(default)]
     pub ipv6: Option<Addressing6>,
+    /// Static routes, at most sixteen.
+    #[serde(default)]
+    pub routes: Vec<Route>,
 }
 
 /// The default time zone.
@@ -134,6 +140,23 @@ impl System {
         } else {
             format!("{}.{}", self.host_name, self.domain_name)
         }
+    }
+
+    /// Whether a change to `other` touches what this system is reached by.
+    pub fn moves(&self, other: &Self) -> bool {
+        let reached = |system: &Self| {
+            let System {
+                protocol,
+                interface,
+                vlan,
+                ipv4,
+                ipv6,
+                routes,
+                ..
+            } = system.clone();
+            (protocol, interface, vlan, ipv4, ipv6, routes)
+        };
+        reached(self) != reached(other)
     }
 
     /// The fixed addresses, if any; those of a lease are not known here.

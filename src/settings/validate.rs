@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
-use super::{Addressing4, Addressing6, Static4, Static6, System, name};
+use super::{Addressing4, Addressing6, ROUTES_MAX, Route, Static4, Static6, System, name};
 
 /// At most so many DNS servers, and so many NTP servers.
 pub const SERVERS_MAX: usize = 5;
@@ -122,6 +122,19 @@ impl System {
         if let Some(interface) = &self.interface {
             found.check("interface", name::interface(interface));
         }
+        match (self.vlan, &self.interface) {
+            (Some(vlan), _) if !(1..=4094).contains(&vlan) => {
+                found.add("vlan", "a number from 1 to 4094");
+            }
+            (Some(_), None) => found.add("interface", "the one that carries the VLAN, as eth0"),
+            _ => {}
+        }
+        if self.routes.len() > ROUTES_MAX {
+            found.add("routes", format!("at most {ROUTES_MAX} routes"));
+        }
+        for route in &self.routes {
+            found.check("routes", self.route(route));
+        }
         found.check("dns_servers", dns(&self.dns_servers));
         found.check("ntp_servers", ntp(&self.ntp_servers));
         match (&self.ipv4, self.protocol.has_v4()) {
@@ -135,6 +148,34 @@ impl System {
             (Some(_), true) | (None, false) => {}
             (None, true) => found.add("ipv6", "\"dhcp\" or a static address, as protocol has IPv6"),
             (Some(_), false) => found.add("ipv6", "nothing, as protocol is ipv4"),
+        }
+    }
+}
+
+impl System {
+    fn route(&self, route: &Route) -> Result<(), String> {
+        let spoken = match route.to.address {
+            IpAddr::V4(_) => self.protocol.has_v4() && route.via.is_ipv4(),
+            IpAddr::V6(_) => self.protocol.has_v6() && route.via.is_ipv6(),
+        };
+        if !spoken {
+            return Err("network and router of one protocol that this system speaks".into());
+        }
+        if route.to.length == 0 {
+            return Err("a network; the way to all others is the gateway".into());
+        }
+        match (route.via, &self.ipv4, &self.ipv6) {
+            (IpAddr::V4(via), Some(Addressing4::Static(fixed)), _) => {
+                gateway4(via, fixed.address, fixed.prefix)
+            }
+            (IpAddr::V6(via), _, Some(Addressing6::Static(fixed))) => {
+                gateway6(via, fixed.address, fixed.prefix)
+            }
+            // A lease says later which routers are near.
+            (via, ..) if via.is_unspecified() || via.is_loopback() || via.is_multicast() => {
+                Err("the address of a router".into())
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -14,7 +14,7 @@ use question::Step;
 
 use crate::settings::file::{ClusterFields, Credential, SetupFile};
 use crate::settings::password::{self, Password};
-use crate::settings::{Addressing4, Addressing6, Protocol, Static4, Static6, System, file};
+use crate::settings::{Addressing4, Addressing6, Protocol, Route, Static4, Static6, System, file};
 
 /// The longest answer that is looked at, in bytes.
 const ANSWER_MAX: usize = 1024;
@@ -48,6 +48,9 @@ pub struct Wizard {
 struct Draft {
     protocol: Option<Protocol>,
     interface: Option<String>,
+    /// Not asked for: what a file or the page set, stays.
+    vlan: Option<u16>,
+    routes: Vec<Route>,
     dhcp4: bool,
     address4: Option<std::net::Ipv4Addr>,
     prefix4: Option<u8>,
@@ -198,6 +201,8 @@ impl Draft {
         let mut draft = Self {
             protocol: Some(system.protocol),
             interface: system.interface.clone(),
+            vlan: system.vlan,
+            routes: system.routes.clone(),
             dhcp4: system.ipv4 == Some(Addressing4::Dhcp),
             dhcp6: system.ipv6 == Some(Addressing6::Dhcp),
             dns: system.dns_servers.clone(),
@@ -255,6 +260,7 @@ impl Draft {
         Some(System {
             protocol,
             interface: self.interface.clone(),
+            vlan: self.vlan,
             host_name: self.host_name.clone(),
             domain_name: self.domain_name.clone(),
             dns_servers: self.dns.clone(),
@@ -263,6 +269,7 @@ impl Draft {
             ssh: self.ssh,
             ipv4,
             ipv6,
+            routes: self.routes.clone(),
         })
     }
 

@@ -191,6 +191,48 @@ pub(super) fn ask(step: Step, draft: &Draft) -> Question {
     }
 }
 
+/// What a cluster needs and these answers do not give; each fits a line of the console.
+fn preflight(draft: &Draft) -> Vec<&'static str> {
+    if !draft.cluster {
+        return Vec::new();
+    }
+    let fixed = !draft.dhcp4 && !draft.dhcp6;
+    let own = |peer: &std::net::IpAddr| match peer {
+        std::net::IpAddr::V4(peer) => draft.address4 == Some(*peer),
+        std::net::IpAddr::V6(peer) => draft.address6 == Some(*peer),
+    };
+    let found = [
+        (
+            draft.ntp.is_empty(),
+            "No NTP server: a peer whose clock is not synchronized is mistrusted.",
+        ),
+        (
+            draft.dns.is_empty() && fixed,
+            "No DNS server: no server is found by its name.",
+        ),
+        (
+            draft.domain_name.is_empty(),
+            "No domain name: peers are told apart by the host name alone.",
+        ),
+        (
+            !fixed,
+            "An address by DHCP: peers are listed by address, so it must never change.",
+        ),
+        (
+            fixed && !draft.peers.iter().any(own),
+            "This system's own address is not among the peers: it stays alone.",
+        ),
+        (
+            draft.peers.len() > 1,
+            "Joining replaces web administrators and all replicated settings.",
+        ),
+    ];
+    found
+        .into_iter()
+        .filter_map(|(is, words)| is.then_some(words))
+        .collect()
+}
+
 /// Everything answered, without secrets.
 fn summary(draft: &Draft) -> String {
     let mut lines = String::from("Summary\n");
@@ -234,6 +276,9 @@ fn summary(draft: &Draft) -> String {
         let peers = || format!("peers {}", list(&draft.peers).unwrap_or_default());
         let cluster = draft.cluster.then(peers);
         line("Cluster", cluster.unwrap_or_else(|| "not now".into()));
+    }
+    for missing in preflight(draft) {
+        let _ = writeln!(lines, "  ! {missing}");
     }
     lines.truncate(lines.trim_end().len());
     lines

@@ -54,6 +54,7 @@ pub fn router() -> Router<Web> {
         .merge(super::restart::api())
         .merge(super::status::api())
         .merge(super::system_pages::api())
+        .merge(super::network::api())
         .route("/password", put(password))
 }
 

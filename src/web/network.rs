@@ -3,25 +3,34 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use axum::Router;
 use axum::extract::{Extension, Form, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::guard::{Caller, refuse};
+use super::record::Done;
 use super::system_pages::{Outcome, change, extend, finish, settings};
 use super::{Web, pages};
-use crate::settings::{Addressing4, Addressing6, Protocol, Static4, Static6, System};
+use crate::node::serve::host;
+use crate::settings::message::HostRequest;
+use crate::settings::{Addressing4, Addressing6, Protocol, Route, Static4, Static6, System};
 
 /// The routes.
 pub fn router() -> Router<Web> {
     Router::new()
         .route("/system/network", get(show).post(save))
+        .route("/system/network/keep", post(keep))
         .route("/system/certificates", get(certificates))
         .route("/system/certificates/server.pem", get(download))
+}
+
+/// The REST part, below `/api/v1`.
+pub fn api() -> Router<Web> {
+    Router::new().route("/settings/confirm", post(api_confirm))
 }
 
 /// The form, as typed.
@@ -36,9 +45,13 @@ struct Typed {
     address6: String,
     prefix6: String,
     gateway6: String,
-    ssh: String,
     #[serde(default)]
-    sure: Option<String>,
+    interface: String,
+    #[serde(default)]
+    vlan: String,
+    #[serde(default)]
+    routes: String,
+    ssh: String,
 }
 
 impl Typed {
@@ -52,6 +65,9 @@ impl Typed {
             .into(),
             mode4: "static".into(),
             mode6: "static".into(),
+            interface: system.interface.clone().unwrap_or_default(),
+            vlan: system.vlan.map(|id| id.to_string()).unwrap_or_default(),
+            routes: lines(&system.routes),
             ssh: if system.ssh { "on" } else { "off" }.into(),
             ..Self::default()
         };
@@ -109,21 +125,29 @@ impl Typed {
         if system.protocol.has_v6() {
             problems.extend(more);
         }
-        let (old4, old6) = (system.ipv4.clone(), system.ipv6.clone());
         system.ipv4 = system.protocol.has_v4().then_some(ipv4);
         system.ipv6 = system.protocol.has_v6().then_some(ipv6);
-        system.ssh = self.ssh == "on";
-        let moved = old4 != system.ipv4 || old6 != system.ipv6;
-        if moved && self.sure.is_none() {
-            problems.push(
-                "Other addresses: confirm that this page answers at the new address only".into(),
-            );
+        let interface = self.interface.trim();
+        system.interface = (!interface.is_empty()).then(|| interface.to_owned());
+        system.vlan = optional("VLAN", &self.vlan, &mut problems);
+        system.routes.clear();
+        for line in self.routes.lines().filter(|line| !line.trim().is_empty()) {
+            match line.parse() {
+                Ok(route) => system.routes.push(route),
+                Err(expected) => problems.push(format!("Static routes: expected {expected}")),
+            }
         }
+        system.ssh = self.ssh == "on";
         match problems.is_empty() {
             true => Ok(()),
             false => Err(problems),
         }
     }
+}
+
+fn lines(routes: &[Route]) -> String {
+    let lines: Vec<String> = routes.iter().map(Route::to_string).collect();
+    lines.join("\n")
 }
 
 fn field<T: FromStr + Unset>(label: &str, text: &str, problems: &mut Vec<String>) -> T {
@@ -153,6 +177,11 @@ impl Unset for std::net::Ipv6Addr {
     const EXPECTED: &'static str = "an IPv6 address";
 }
 
+impl Unset for u16 {
+    const UNSET: Self = 0;
+    const EXPECTED: &'static str = "a number from 1 to 4094, or nothing";
+}
+
 impl Unset for u8 {
     const UNSET: Self = 0;
     const EXPECTED: &'static str = "a number of bits";
@@ -172,14 +201,50 @@ async fn save(
     page(&web, &caller, typed, outcome).await
 }
 
+/// Keeps what is on trial.
+async fn confirm(web: &Web) -> Result<Done, String> {
+    host::perform(&web.node, HostRequest::Confirm).await?;
+    web.node.on_trial(None);
+    Ok(Done::change("New network settings kept", "", ""))
+}
+
+async fn keep(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
+    let outcome = match confirm(&web).await {
+        Ok(done) => Outcome {
+            done: Some(done),
+            problems: Vec::new(),
+        },
+        Err(why) => Outcome {
+            done: None,
+            problems: vec![why],
+        },
+    };
+    page(&web, &caller, None, outcome).await
+}
+
+#[utoipa::path(
+    post,
+    path = "/api/v1/settings/confirm",
+    summary = "Keeps a change of the network that would else be put back",
+    responses(super::openapi::Answers)
+)]
+pub(super) async fn api_confirm(State(web): State<Web>) -> Response {
+    match confirm(&web).await {
+        Ok(done) => done.with(Json(json!({ "kept": true }))),
+        Err(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, &why),
+    }
+}
+
 async fn page(web: &Web, caller: &Caller, typed: Option<Typed>, outcome: Outcome) -> Response {
-    let (system, mut context) = settings(web, caller, &outcome).await;
+    let (kept, mut context) = settings(web, caller, &outcome).await;
+    let (system, trial) = kept.unzip();
+    let put_back = trial.and_then(|trial| trial.put_back_ms).map(pages::utc);
     let fields = web.node.cluster.borrow().fields.clone();
     let own = |address: &&IpAddr| web.node.own.contains(address);
     let form = typed.or_else(|| system.as_ref().map(Typed::of));
     let more = json!({
         "title": "Network", "addresses": web.node.own, "system": system.is_some(), "form": form,
-        "clustered": fields.peers.iter().flatten().find(own),
+        "put_back": put_back, "clustered": fields.peers.iter().flatten().find(own),
     });
     extend(&mut context, more);
     finish(web, caller, ["network.html", "network"], context, outcome)

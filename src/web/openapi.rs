@@ -68,6 +68,7 @@ pub enum Answers {
         super::system_pages::api_time,
         super::system_pages::api_settings,
         super::system_pages::api_put_settings,
+        super::network::api_confirm,
         super::system_pages::api_resolve,
         super::restart::api_restart,
         super::restart::api_reboot,

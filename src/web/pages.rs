@@ -68,6 +68,7 @@ pub fn page(web: &Web, caller: &Caller, name: &str, here: &str, mut context: Val
     let frame = json!({
         "here": here, "system": web.node.name, "version": VERSION, "user": caller.name,
         "csrf": caller.csrf, "reads_only": caller.reads_only,
+        "trial_left_s": web.node.trial_left_s(),
         "alarms_standing": web.node.events.standing().map_or(0, |(_, all)| all),
     });
     if let (Value::Object(context), Value::Object(frame)) = (&mut context, frame) {

@@ -18,7 +18,7 @@ use super::record::{Done, Why};
 use super::{Web, pages};
 use crate::node::serve::node::now_ms;
 use crate::node::serve::{host, time::State as Clock};
-use crate::settings::message::HostRequest;
+use crate::settings::message::{HostRequest, TRIAL_S, Trial};
 use crate::settings::{SettingsError, System};
 
 /// Servers of a kind.
@@ -85,11 +85,18 @@ async fn apply(web: &Web, before: &System, after: System) -> Result<Done, Vec<St
         Err(error) => return Err(vec![error.to_string()]),
     }
     let (was, is) = difference(before, &after);
-    let moved = before.ipv4 != after.ipv4 || before.ipv6 != after.ipv6;
+    let moved = before.moves(&after);
     let renamed = before.host_name != after.host_name;
-    host::perform(&web.node, HostRequest::Apply(after))
+    let request = match moved {
+        true => HostRequest::Try(after),
+        false => HostRequest::Apply(after),
+    };
+    host::perform(&web.node, request)
         .await
         .map_err(|why| vec![why])?;
+    if moved {
+        web.node.on_trial(Some(TRIAL_S));
+    }
     if moved || renamed {
         // Name and addresses are taken at the start.
         web.node.restart_soon();
@@ -113,8 +120,12 @@ fn difference(before: &System, after: &System) -> (String, String) {
 }
 
 /// What every settings page has: the settings, or why there are none.
-pub async fn settings(web: &Web, caller: &Caller, outcome: &Outcome) -> (Option<System>, Value) {
-    let found = host::settings(&web.node).await;
+pub async fn settings(
+    web: &Web,
+    caller: &Caller,
+    outcome: &Outcome,
+) -> (Option<(System, Trial)>, Value) {
+    let found = host::kept(&web.node).await;
     let context = json!({
         "editable": found.is_ok() && !caller.reads_only,
         "unavailable": found.as_ref().err(),
@@ -198,7 +209,8 @@ async fn time_page(
     typed: Option<&TimeForm>,
     outcome: Outcome,
 ) -> Response {
-    let (system, mut context) = settings(web, caller, &outcome).await;
+    let (kept, mut context) = settings(web, caller, &outcome).await;
+    let system = kept.map(|(system, _)| system);
     let saved = system.as_ref().map(|system| system.ntp_servers.clone());
     let servers = match typed {
         Some(form) => padded(form.servers().into_iter().map(str::to_owned)),
@@ -320,7 +332,8 @@ async fn dns_page(
     name: Option<String>,
     outcome: Outcome,
 ) -> Response {
-    let (system, mut context) = settings(web, caller, &outcome).await;
+    let (kept, mut context) = settings(web, caller, &outcome).await;
+    let system = kept.map(|(system, _)| system);
     let (host, domain, servers) = match (typed, system) {
         (Some(form), _) => {
             let servers = form.servers().into_iter().map(str::to_owned);
@@ -397,6 +410,8 @@ async fn api_settings(State(web): State<Web>) -> Result<Json<System>, Response> 
 #[utoipa::path(
     put, path = "/api/v1/settings",
     summary = "Saves and applies all settings of this system",
+    description = "What changes its addresses, interface, VLAN or routes is put back after \
+                   `confirm_within_s` seconds unless /api/v1/settings/confirm is called first.",
     request_body = Object,
     responses(super::openapi::Answers)
 )]
@@ -407,7 +422,10 @@ async fn api_put_settings(State(web): State<Web>, Json(new): Json<System>) -> Re
     });
     let outcome = outcome.await;
     match outcome.done {
-        Some(done) => done.with(Json(json!({ "saved": true }))),
+        Some(done) => {
+            let waits = web.node.trial_left_s();
+            done.with(Json(json!({ "saved": true, "confirm_within_s": waits })))
+        }
         None => refuse(
             StatusCode::UNPROCESSABLE_ENTITY,
             &outcome.problems.join("; "),

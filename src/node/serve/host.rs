@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::node::Node;
 use crate::node::ipc::Connection;
 use crate::settings::System;
-use crate::settings::message::{HostReply, HostRequest};
+use crate::settings::message::{HostReply, HostRequest, Trial};
 
 /// How long a host action may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,9 +50,20 @@ async fn converse(socket: &Path, request: &HostRequest) -> Result<HostReply, Str
 /// # Errors
 /// In an operator's words.
 pub async fn settings(node: &Node) -> Result<System, String> {
+    kept(node).await.map(|(system, _)| system)
+}
+
+/// The settings as kept, and what became of a trial.
+///
+/// # Errors
+/// In an operator's words.
+pub async fn kept(node: &Node) -> Result<(System, Trial), String> {
     match ask(node, &HostRequest::Read).await? {
-        HostReply::Settings(Some(system)) => Ok(*system),
-        HostReply::Settings(None) => Err("this system was not set up yet".into()),
+        HostReply::Settings(Some(system), trial) => {
+            node.on_trial(trial.left_s);
+            Ok((*system, trial))
+        }
+        HostReply::Settings(None, _) => Err("this system was not set up yet".into()),
         _ => Err("an unexpected answer of the host role".into()),
     }
 }

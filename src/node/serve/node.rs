@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::time::TimeReport;
 use super::traffic::{History, Traffic};
@@ -67,6 +68,8 @@ pub struct Node {
     pub tunnels: watch::Sender<Option<Vec<PeerStatus>>>,
     /// The peers that were met, and whom they count as peers.
     pub met: watch::Sender<Roster>,
+    /// The name servers of the settings, if none of them answers.
+    pub silent_servers: watch::Sender<Vec<IpAddr>>,
     /// Whether this system's clock is synchronized.
     pub synchronized: Arc<AtomicBool>,
     /// Peers from which `ike` says that no AH arrives.
@@ -78,6 +81,8 @@ pub struct Node {
     pub changed: watch::Sender<u64>,
     /// Bumps with every new line of the event log.
     pub logged: watch::Sender<u64>,
+    /// Until when a change of the network waits to be confirmed.
+    trial: Mutex<Option<Instant>>,
     /// Turns true to end the process for a restart.
     pub stop: watch::Sender<bool>,
     /// Held by the one link on which this node adopts a cluster.
@@ -126,11 +131,13 @@ impl Node {
             tunnels: watch::Sender::new(None),
             blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
+            silent_servers: watch::Sender::default(),
             synchronized: Arc::default(),
             history: History::default(),
             traffic: Mutex::default(),
             changed: watch::Sender::new(0),
             logged: watch::Sender::new(0),
+            trial: Mutex::default(),
             stop: watch::Sender::new(false),
             joining: tokio::sync::Mutex::default(),
             links: Mutex::default(),
@@ -327,11 +334,24 @@ impl Node {
         }
     }
 
+    /// A change of the network waits so many seconds to be confirmed, or none does.
+    pub fn on_trial(&self, left_s: Option<u16>) {
+        let until = left_s.map(|left| Instant::now() + Duration::from_secs(left.into()));
+        *self.trial.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    /// How many seconds a change of the network still waits to be confirmed.
+    pub fn trial_left_s(&self) -> Option<u64> {
+        let until = (*self.trial.lock().unwrap_or_else(PoisonError::into_inner))?;
+        let left = until.checked_duration_since(Instant::now())?;
+        Some(left.as_secs())
+    }
+
     /// Restarts the process once the answer to the request that asked for it has left.
     pub fn restart_soon(&self) {
         let stop = self.stop.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
             stop.send_replace(true);
         });
     }

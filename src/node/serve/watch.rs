@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::node::{ClusterView, Node};
+use super::host;
+use super::node::{ClusterView, Node, PeerView};
 use crate::cluster::{Colour, advice};
+use crate::settings::message::{HostRequest, Shown};
 use crate::store::administrators;
 use crate::store::events::{Alarm, Event, Kind, Level};
+use crate::sys::disk;
 
 /// How often.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,10 +30,16 @@ struct Seen {
     states: HashMap<u8, (String, u32)>,
     raised: Vec<String>,
     unsynchronized: u32,
+    shown: Shown,
 }
+
+/// The console's text is told when it changed, and again after so many rounds.
+const TOLD: u32 = 30;
 
 /// Looks for ever.
 pub async fn run(node: Arc<Node>) {
+    // A change of the network may wait for a confirmation since before our start.
+    let _ = host::kept(&node).await;
     let text = format!("{} started, version {}", node.name, super::node::VERSION);
     node.note(&Event::new(Kind::System, Level::Information, text));
     let mut seen = Seen::default();
@@ -43,10 +52,18 @@ pub async fn run(node: Arc<Node>) {
         let looked = Arc::clone(&node);
         let done = tokio::task::spawn_blocking(move || {
             look(&looked, &mut seen);
-            seen
+            let shown = shown(&looked);
+            (seen, shown)
         });
         match done.await {
-            Ok(back) => seen = back,
+            Ok((back, shown)) => {
+                seen = back;
+                if shown != seen.shown || seen.round.is_multiple_of(TOLD) {
+                    seen.shown = shown.clone();
+                    // Without a host role there is no console.
+                    let _ = host::perform(&node, HostRequest::Show(shown)).await;
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "watching the node failed");
                 seen = Seen::default();
@@ -78,6 +95,8 @@ fn look(node: &Node, seen: &mut Seen) {
         ));
     }
     clock(node, seen, &mut alarms);
+    names(node, &mut alarms);
+    disk(node, &mut alarms);
     // Slow ones keep what they said the last time.
     let slow = ["default-password", "conflicts"];
     if seen.round.is_multiple_of(SLOW) {
@@ -91,6 +110,23 @@ fn look(node: &Node, seen: &mut Seen) {
     }
     settle(node, seen, &alarms, &[]);
     seen.round = seen.round.wrapping_add(1);
+}
+
+/// What the console shows of this.
+fn shown(node: &Node) -> Shown {
+    let peer = |peer: PeerView| {
+        let (address, state) = (peer.address?, peer.state?);
+        // Figures that change with every look would redraw the console as often.
+        let state = steady(&state.text).replace("  ", " ");
+        Some(format!("{address}  {state}"))
+    };
+    let alarms = node.events.alarms().unwrap_or_default().into_iter();
+    let standing = alarms.filter(|row| row.lowered_ms.is_none());
+    Shown {
+        certificate: node.identity.digest().to_vec(),
+        peers: node.view().peers.into_iter().filter_map(peer).collect(),
+        alarms: standing.map(|row| (row.text, row.action)).collect(),
+    }
 }
 
 fn alarm(id: &str, level: Level, text: &str, action: &str) -> Alarm {
@@ -188,6 +224,38 @@ fn clock(node: &Node, seen: &mut Seen, alarms: &mut Vec<Alarm>) {
             "This system's clock is not synchronized",
             "Set NTP servers that answer: System > Time. Without them a wrong clock decides which \
              of two changes is the later one.",
+        ));
+    }
+}
+
+fn names(node: &Node, alarms: &mut Vec<Alarm>) {
+    let silent = node.silent_servers.borrow();
+    if !silent.is_empty() {
+        let all: Vec<String> = silent.iter().map(ToString::to_string).collect();
+        alarms.push(alarm(
+            "name-servers",
+            Level::Warning,
+            &format!("No name server answers: {}", all.join(", ")),
+            "Look at the network, or set servers that answer: System > DNS. Servers set by name, \
+             those of the time too, cannot be found meanwhile.",
+        ));
+    }
+}
+
+/// The data partition is full when less than this part of it is free.
+const LITTLE: u64 = 20;
+
+fn disk(node: &Node, alarms: &mut Vec<Alarm>) {
+    let (Ok(free), Ok(size)) = (disk::free(&node.state), disk::size(&node.state)) else {
+        return;
+    };
+    if free < size / LITTLE {
+        alarms.push(alarm(
+            "disk-full",
+            Level::Error,
+            "Less than 5 % of the data partition is free: soon nothing more can be changed",
+            "Bring back peers that are away, for which changes are kept, or remove them; delete \
+             backup files in /var/lib/tutti/serve; move to a larger disk.",
         ));
     }
 }

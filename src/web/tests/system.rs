@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::node::ipc::{self, Allowed};
 use crate::settings::System;
-use crate::settings::message::{HostReply, HostRequest};
+use crate::settings::message::{HostReply, HostRequest, Trial};
 use crate::store::events::EventQuery;
 
 const SETTINGS: &str = "protocol = 'ipv4'\nhost_name = 'system-a'\ndomain_name = 'lab.example'\n\
@@ -18,6 +18,7 @@ async fn with_host(site: &Site) -> Arc<Mutex<System>> {
     let listener = ipc::listen(&run.join("host.sock"), 0o600).unwrap();
     site.node.run.set(run).unwrap();
     let system = kept.clone();
+    let mut trial = Trial::default();
     tokio::spawn(async move {
         let allowed = Allowed::new("tutti-serve", &[]).unwrap();
         loop {
@@ -27,10 +28,19 @@ async fn with_host(site: &Site) -> Arc<Mutex<System>> {
                 let reply = match request {
                     HostRequest::Read => {
                         let now = system.lock().unwrap().clone();
-                        HostReply::Settings(Some(Box::new(now)))
+                        HostReply::Settings(Some(Box::new(now)), trial)
                     }
                     HostRequest::Apply(new) => {
                         *system.lock().unwrap() = new;
+                        HostReply::Done
+                    }
+                    HostRequest::Try(new) => {
+                        trial.left_s = Some(60);
+                        *system.lock().unwrap() = new;
+                        HostReply::Done
+                    }
+                    HostRequest::Confirm => {
+                        trial.left_s = None;
                         HostReply::Done
                     }
                     _ => HostReply::Failed("not in this test".into()),
@@ -91,28 +101,66 @@ async fn servers_and_names_are_changed_through_the_host_role_and_the_log_says_fr
 }
 
 #[tokio::test]
-async fn another_address_wants_a_confirmation_first() {
+async fn another_address_is_tried_and_every_page_asks_whether_to_keep_it() {
+    let site = site("administrator", false);
+    let kept = with_host(&site).await;
+    let cookie = site.login().await;
+    let page = site.get("/system/network", &cookie).await.2;
+    assert!(!page.contains("Keep the new settings</button>"), "{page}");
+    let token = csrf(&page);
+    let six = "mode6=static&address6=&prefix6=&gateway6=&ssh=off";
+    let four = "protocol=ipv4&mode4=static&address4=192.0.2.12&prefix4=24&gateway4=";
+    let more = "interface=eth0&vlan=12&routes=10.8.0.0%2F16+via+192.0.2.2%0D%0A";
+    let form = format!("csrf={token}&{four}&{six}&{more}");
+    let saved = site.post("/system/network", &cookie, &form).await;
+    assert!(saved.2.contains("Saved:"), "{}", saved.2);
+    let new = kept.lock().unwrap().clone();
+    assert_eq!(
+        new.fixed_addresses(),
+        ["192.0.2.12".parse::<std::net::IpAddr>().unwrap()]
+    );
+    assert_eq!((new.vlan, new.routes.len()), (Some(12), 1));
+    assert!(site.node.trial_left_s().is_some());
+    let page = site.get("/status/overview", &cookie).await.2;
+    assert!(page.contains("Keep the new settings</button>"), "{page}");
+    let form = format!("csrf={token}");
+    let keep = site.post("/system/network/keep", &cookie, &form).await;
+    assert_eq!(keep.0, StatusCode::OK, "{}", keep.2);
+    assert_eq!(site.node.trial_left_s(), None);
+}
+
+#[tokio::test]
+async fn what_is_no_network_setting_is_refused_with_the_field_s_name() {
     let site = site("administrator", false);
     let kept = with_host(&site).await;
     let cookie = site.login().await;
     let token = csrf(&site.get("/system/network", &cookie).await.2);
+    let four = "protocol=ipv4&mode4=static&address4=192.0.2.11&prefix4=24&gateway4=";
     let six = "mode6=static&address6=&prefix6=&gateway6=&ssh=off";
-    let four = "protocol=ipv4&mode4=static&address4=192.0.2.12&prefix4=24&gateway4=";
-    let form = format!("csrf={token}&{four}&{six}");
-    let unsure = site.post("/system/network", &cookie, &form).await;
-    assert!(
-        unsure.2.contains("Other addresses: confirm"),
-        "{}",
-        unsure.2
-    );
+    for (more, expected) in [
+        ("interface=&vlan=12&routes=", "interface: expected"),
+        ("interface=eth0&vlan=4095&routes=", "vlan: expected"),
+        ("interface=eth0&vlan=many&routes=", "VLAN: expected"),
+        ("interface=e%0At&vlan=&routes=", "interface: expected"),
+        (
+            "interface=&vlan=&routes=10.8.0.1%2F16+via+192.0.2.2",
+            "Static routes: expected",
+        ),
+        (
+            "interface=&vlan=&routes=10.8.0.0%2F16+via+10.0.0.1",
+            "routes: expected",
+        ),
+        (
+            "interface=&vlan=&routes=0.0.0.0%2F0+via+192.0.2.2",
+            "routes: expected",
+        ),
+    ] {
+        let form = format!("csrf={token}&{four}&{six}&{more}");
+        let refused = site.post("/system/network", &cookie, &form).await;
+        assert_eq!(refused.0, StatusCode::UNPROCESSABLE_ENTITY, "{more}");
+        assert!(refused.2.contains(expected), "{more}: {}", refused.2);
+    }
     assert_eq!(*kept.lock().unwrap(), System::from_toml(SETTINGS).unwrap());
-    let sure = site
-        .post("/system/network", &cookie, &format!("{form}&sure=yes"))
-        .await;
-    assert!(sure.2.contains("Saved:"), "{}", sure.2);
-    assert!(SETTINGS.replace("192.0.2.11", "192.0.2.12") != SETTINGS);
-    let new = kept.lock().unwrap().fixed_addresses();
-    assert_eq!(new, ["192.0.2.12".parse::<std::net::IpAddr>().unwrap()]);
 }
 
 #[tokio::test]
