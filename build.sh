@@ -7,7 +7,8 @@ usage() {
     cat <<'USAGE'
 ./build.sh                 disk image -> out/tutti-<version>-amd64.img
 ./build.sh demo [--stop]   three appliances on a network of their own; prints URLs and logins
-./build.sh test [SUITE]    everything CI runs, or one of: fast web sim lab image
+./build.sh test [SUITE]    everything CI runs, or one of: fast web sim lab image; or image-all, the
+                           wide matrix of machines and faults, which takes hours
 ./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
 ./build.sh search-ike       every collision of two ISAKMP systems; TUTTI_SEARCH=2,1: two disturbances and
                            one loss a side
@@ -241,11 +242,19 @@ fuzz() {
     done
 }
 
+# Every firmware, disk and fault, each a booted machine. Not part of a whole run.
+suite_image_all() {
+    image
+    check image-all python3 tests/image/matrix.py "$(find out -maxdepth 1 -name 'tutti-*-amd64.img' \
+        -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)" out/matrix
+}
+
 run_tests() {
     : >"$LOGS/results"
     : >"$LOGS/counted"
     case "${1:-all}" in
         fast | web | sim | lab | image) "suite_$1" ;;
+        image-all) suite_image_all ;;
         all)
             suite_fast
             suite_web
@@ -253,7 +262,7 @@ run_tests() {
             suite_lab
             suite_image
             ;;
-        *) fail "no such suite: $1 (fast, web, sim, lab, image)" ;;
+        *) fail "no such suite: $1 (fast, web, sim, lab, image, image-all)" ;;
     esac
     summary
 }

@@ -164,6 +164,9 @@ fn console(dirs: &Dirs, place: &Place, again: bool) -> Result<(), SetupError> {
             Some(_) => "\nTutti setup, again: passwords and cluster stay as they are\n",
             None => "\nTutti first-boot setup\n",
         })?;
+        for words in first_boot::disk_problems(place) {
+            say(&format!("! {words}\n"))?;
+        }
         say("Enter takes the answer in [brackets], \"<\" goes back, Ctrl-D starts over.\n\n")?;
         let zones = zones(&place.path("usr/share/zoneinfo"));
         let mut wizard = match &present {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::keep::Kept;
 use super::place::{self, Mode, Place};
-use super::{HostError, actions};
+use super::{HostError, actions, first_boot};
 use crate::settings::System;
 use crate::settings::message::Shown;
 use crate::sys::terminal::addresses;
@@ -19,8 +19,6 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// A line of a console that has eighty columns.
 const WIDTH: usize = 79;
 const ISSUE: &str = "etc/issue";
-/// Written by the initrd: what is wrong with the disk, one line each.
-const DISK: &str = "run/tutti-disk";
 
 /// The console's text and what it is made from.
 pub struct Screen {
@@ -59,7 +57,6 @@ impl Screen {
         } else {
             Vec::new()
         };
-        let disk = place::read(&place.path(DISK), 4096).ok().flatten();
         let service = match (self.heard.elapsed() > SILENCE, self.spoke) {
             (true, _) => Service::Silent,
             (false, false) => Service::Starting,
@@ -69,7 +66,7 @@ impl Screen {
             system: kept.system.as_ref(),
             addresses: &found,
             serial: &self.serial,
-            disk: disk.as_deref().unwrap_or(""),
+            disk: first_boot::disk_problems(place),
             service,
         };
         let text = facts.text();
@@ -94,7 +91,7 @@ struct Facts<'a> {
     system: Option<&'a System>,
     addresses: &'a [IpAddr],
     serial: &'a str,
-    disk: &'a str,
+    disk: Vec<String>,
     service: Service<'a>,
 }
 
@@ -108,8 +105,8 @@ impl Facts<'_> {
         let mut problems: Vec<(String, String)> = Vec::new();
         self.reached(system, &mut text, &mut problems);
         line(&mut text, "Serial", &plain(self.serial));
-        for words in self.disk.lines() {
-            problems.push((words.to_owned(), String::new()));
+        for words in &self.disk {
+            problems.push((words.clone(), String::new()));
         }
         match &self.service {
             Service::Starting => line(&mut text, "Service", "starting"),
@@ -229,7 +226,7 @@ mod tests {
             system: Some(&system),
             addresses: &addresses,
             serial: "TT0123456789",
-            disk,
+            disk: disk.lines().map(str::to_owned).collect(),
             service,
         };
         let text = facts.text();

@@ -67,6 +67,18 @@ impl Record {
     }
 }
 
+/// Written by the initrd: what is wrong with the disk, one line each.
+const DISK: &str = "run/tutti-disk";
+
+/// What is wrong with this system's disk, each with what to do.
+pub fn disk_problems(place: &Place) -> Vec<String> {
+    let text = place::read(&place.path(DISK), keep::LIMIT).ok().flatten();
+    text.unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Keeps and renders a whole setup, once.
 pub fn complete(place: &Place, setup: &SetupFile, source: Source) -> Result<(), HostError> {
     if is_configured(place) {

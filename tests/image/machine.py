@@ -4,9 +4,11 @@ Emulated unless the machine's KVM really boots the kernel: /dev/kvm may exist an
 """
 
 import base64
+import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -48,6 +50,7 @@ class Machine:
 
     def __init__(self, image, work, *, firmware="bios", disk="virtio", nic="virtio-net-pci",
                  credential=None, https=None, accel=None, disk_size=None, extra=()):
+        """`credential`: an unattended set-up file; `nic`: None for no network."""
         self.work = Path(work)
         self.work.mkdir(parents=True, exist_ok=True)
         self.log = self.work / "console.log"
@@ -68,9 +71,11 @@ class Machine:
             f"socket,id=console,path={self.work}/console.sock,server=on,wait=off,logfile={self.log}",
             "-serial", "chardev:console",
             "-drive", f"id=disk,if=none,file={self.overlay},format=qcow2,cache=unsafe",
-            *DISKS[disk], "-netdev", f"user,id=lan{forward}", "-device", f"{nic},netdev=lan",
+            *DISKS[disk], "-qmp", f"unix:{self.work}/qmp.sock,server=on,wait=off",
             *self.firmware(firmware), *extra,
         ]
+        if nic:
+            command += ["-netdev", f"user,id=lan{forward}", "-device", f"{nic},netdev=lan"]
         if credential:
             value = base64.b64encode(Path(credential).read_bytes()).decode()
             table = self.work / "smbios"
@@ -128,6 +133,20 @@ class Machine:
         """Waits for a regular expression on the console."""
         expression = re.compile(pattern)
         return self.wait(f"/{pattern}/", lambda: expression.search(self.console()), timeout)
+
+    def writes(self) -> int:
+        """How many writes the machine has sent to its disk since power-on."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.connect(f"{self.work}/qmp.sock")
+            stream = monitor.makefile("rw")
+            stream.readline()
+            for command in ("qmp_capabilities", "query-blockstats"):
+                stream.write(json.dumps({"execute": command}))
+                stream.flush()
+                while "return" not in (reply := json.loads(stream.readline())):
+                    pass
+        disk = [d for d in reply["return"] if d.get("device") == "disk"]
+        return disk[0]["stats"]["wr_operations"]
 
     def kill(self):
         """Cuts the power."""

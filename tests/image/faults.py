@@ -1,0 +1,221 @@
+"""Everything that goes wrong with a machine, and what its console says of it."""
+
+import subprocess
+import time
+
+from machine import Failed
+from system import LIMIT_S, SETUP, setup_file, switched_on
+
+# Where the partitions lie in the shipped image, in MiB (image/layout.sh).
+ROOT_A, DATA = 1 + 1 + 128 + 192, 1 + 1 + 128 + 2 * (192 + 640)
+
+
+def set_up(image, work, **options):
+    """A machine with a first boot behind it."""
+    return switched_on(image, work, credential=options.pop("credential", SETUP), **options)
+
+
+def spoil(overlay, mib, count_mib=8):
+    """Overwrites part of a machine's disk while it is off."""
+    subprocess.run(["qemu-io", "-c", f"write -P 0xa5 {mib}M {count_mib}M", str(overlay)],
+                   check=True, capture_output=True)
+
+
+def other_disk(path, image, first):
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b",
+                    str(image.resolve()), str(path)], check=True)
+    return ["-drive", f"id=other,if=none,format=qcow2,cache=unsafe,file={path}",
+            "-device", "virtio-blk-pci,drive=other" + (",bootindex=0" if first else "")]
+
+
+def two_disks(image, work):
+    extra = other_disk(work / "other.qcow2", image, first=True)
+    shipped = "for d in vda vdb; do sfdisk --disk-id /dev/$d | grep -ci 7457cd01; done | tr '\\n' ' '"
+    with set_up(image, work, extra=extra) as system:
+        system.answers()
+        system.log_in()
+        assert system.run("readlink -f /dev/tutti/esp") == "/dev/vdb2", "not the booted disk"
+        assert system.run(shipped) == "1 0", "the other disk was touched"
+        system.sound()
+        system.run("sync")
+    extra[-1] = extra[-1].removesuffix(",bootindex=0")
+    with set_up(image, work, extra=extra, credential=setup_file(work, host_name='"other"')) as system:
+        system.answers()
+        system.log_in()
+        assert system.run("cat /proc/sys/kernel/hostname") == "other"
+        assert system.run("readlink -f /dev/tutti/esp") == "/dev/vda2", "not the booted disk"
+        assert system.run(shipped) == "0 0"
+
+
+def two_disks_nobody_can_tell(image, work):
+    extra = other_disk(work / "other.qcow2", image, first=True)
+    with set_up(image, work, extra=extra) as system:
+        system.shows("Tutti: slot A")
+    extra[-1] = extra[-1].removesuffix(",bootindex=0")
+    with set_up(image, work, extra=extra) as system:
+        system.shows("Tutti: slot A")
+    with set_up(image, work, extra=extra) as system:
+        system.shows("it[ \n]*cannot be told which one was booted")
+    with set_up(image, work) as system:
+        system.answers()
+
+
+def corrupted_root(image, work):
+    with set_up(image, work) as system:
+        system.answers()
+        system.log_in()
+        system.expect("grub-editenv /efi/grub/grubenv list | grep -x A_TRY=0", "A_TRY=0")
+        system.run("sync")
+    spoil(work / "disk.qcow2", ROOT_A + 4, 90)
+    with set_up(image, work) as system:
+        system.shows("(?s)device-mapper: verity.*corrupted|verity.*panic|does not match its hash")
+        system.shows("(?s)the disk or its software is damaged: write the image to a new disk")
+
+
+def corrupted_data(image, work):
+    with set_up(image, work) as system:
+        system.answers()
+    spoil(work / "disk.qcow2", DATA, 180)
+    with switched_on(image, work) as system:
+        system.shows("The data partition cannot be used")
+        system.shows("(?s)Tutti first-boot setup.*! The data partition cannot be used.*IP protocol")
+
+
+def full_data(image, work):
+    with set_up(image, work) as system:
+        system.answers()
+        system.log_in()
+        system.run("dd if=/dev/zero of=/data/fill bs=64k 2>/dev/null; sync")
+        assert system.run("df --output=avail /data | tail -n 1").strip() == "0"
+    with switched_on(image, work) as system:
+        system.answers()
+        system.shows("Less than 5 % of the data partition is free")
+        system.log_in()
+        assert system.run("systemctl --failed --plain --no-legend") == ""
+        system.run("rm /data/fill")
+        system.expect("grep -c 'data partition is free' /etc/issue", "0")
+
+
+def clock(year):
+    def run(image, work):
+        file = setup_file(work, ntp_servers='["10.0.2.99"]')
+        with set_up(image, work, credential=file, extra=["-rtc", f"base={year}-01-01"]) as system:
+            system.answers()
+            system.shows("clock is not synchronized")
+            system.shows("Set NTP servers that answer")
+            system.log_in()
+            system.sound()
+    return run
+
+
+def no_network(image, work):
+    with set_up(image, work, nic=None) as system:
+        system.shows("(?s)This system has no address: no DHCP server has answered.*tutti setup --again")
+        system.log_in()
+        system.sound()
+
+
+def no_names(image, work):
+    with set_up(image, work, credential=setup_file(work, dns_servers='["10.0.2.99"]')) as system:
+        system.shows("No name server answers: 10.0.2.99")
+        system.log_in()
+        system.sound()
+
+
+def healthy(image, work):
+    with set_up(image, work, credential=setup_file(work, dns_servers='["10.0.2.3"]')) as system:
+        system.shows("(?s)Tutti .* on image-test.*https://10.0.2.15/.*Serial.*SHA-256.*Cluster +none"
+                     ".*image-test login:")
+        system.log_in()
+        number = system.run("cat /run/tutti/serial")
+        assert system.run("grep -c . /var/lib/tutti/host/serial") == "1", "no serial number kept"
+        system.run("sync")
+    with set_up(image, work) as system:
+        system.log_in()
+        assert system.run("cat /run/tutti/serial") == number, "another serial number"
+    named = ["-smbios", "type=1,serial=HW-42-7"]
+    with set_up(image, work, extra=named) as system:
+        system.log_in()
+        assert system.run("cat /run/tutti/serial") == "HW-42-7"
+
+
+def hung(image, work):
+    with set_up(image, work) as system:
+        system.answers()
+        system.log_in()
+        assert system.run("cat /sys/class/watchdog/watchdog0/state") == "active"
+        system.run("sync")
+        # systemd stops at a fault and no longer feeds the watchdog.
+        system.console().type("kill -SEGV 1\r")
+        end = time.monotonic() + LIMIT_S
+        while system.machine.console().count("Tutti: slot A") < 2:
+            system.machine.alive()
+            if time.monotonic() > end:
+                raise Failed("the hung system did not start again")
+            time.sleep(1)
+
+
+# Writes after which the power goes: while the table is written, the file systems grow, /var is
+# made, the settings are kept, the database is founded.
+MOMENTS = (2, 4, 8, 14, 22, 40, 70, 110, 170, 240)
+
+
+def cut_at(system, writes):
+    """Waits for that many writes, or until the system has nothing more to write."""
+    system.machine.wait(f"{writes} writes",
+                        lambda: system.machine.writes() >= writes or "login: " in
+                        system.machine.console(), LIMIT_S)
+
+
+def first_boot_cut(moment):
+    def run(image, work):
+        with set_up(image, work) as system:
+            cut_at(system, moment)
+        with set_up(image, work) as system:
+            system.answers()
+            system.log_in()
+            system.sound()
+            assert system.run("cat /proc/sys/kernel/hostname") == "image-test"
+            assert system.run("cat /run/tutti-disk 2>/dev/null") == ""
+    return run
+
+
+def settings_cut(moment):
+    def run(image, work):
+        acknowledged = tried = 0
+        with set_up(image, work) as system:
+            system.answers()
+            rest = system.rest()
+            settings = rest.get("/api/v1/settings")
+            start = system.machine.writes()
+            while system.machine.writes() < start + moment:
+                tried += 1
+                settings["ntp_servers"] = [f"ntp-{tried}.lab.test"]
+                rest.put("/api/v1/settings", settings)
+                acknowledged = tried
+        with switched_on(image, work) as system:
+            system.answers()
+            system.log_in()
+            system.sound()
+            kept = system.run("grep -o 'ntp-[0-9]*' /etc/chrony/sources.d/tutti.sources")
+            assert kept in (f"ntp-{acknowledged}", f"ntp-{tried}"), (kept, acknowledged, tried)
+    return run
+
+
+CASES = {
+    "healthy": ("the console shows name, address, fingerprint, and a serial number that stays", healthy),
+    "two-disks": ("of two appliance disks only the booted one is used", two_disks),
+    "two-disks-alike": ("two disks that nobody can tell apart are refused", two_disks_nobody_can_tell),
+    "corrupted-root": ("a corrupted root is never run, and the console says what to do", corrupted_root),
+    "corrupted-data": ("an unusable data partition is named before anything is asked", corrupted_data),
+    "full-data": ("a full data partition is an alarm, and gone with room", full_data),
+    "clock-1970": ("a clock in 1970 without NTP is an alarm", clock(1970)),
+    "clock-2099": ("a clock in 2099 without NTP is an alarm", clock(2099)),
+    "no-network": ("without a network the console says what to look at", no_network),
+    "no-names": ("name servers that do not answer are an alarm", no_names),
+    "hung": ("a hung system starts again by its watchdog", hung),
+    **{f"first-boot-cut-{m}": (f"power cut after {m} writes of a first boot", first_boot_cut(m))
+       for m in MOMENTS},
+    **{f"settings-cut-{m}": (f"power cut {m} writes into changes of settings", settings_cut(m))
+       for m in (1, 2, 3, 5, 7, 9, 12, 15, 19, 24)},
+}

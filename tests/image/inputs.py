@@ -1,0 +1,105 @@
+"""What a first boot is told, and by whom."""
+
+import subprocess
+
+from system import SETUP, setup_file, switched_on
+
+
+def volume(path, *files):
+    """A FAT volume labelled TUTTI with these files as setup.toml."""
+    with open(path, "wb") as image:
+        image.truncate(4 << 20)
+    subprocess.run(["mkfs.vfat", "-n", "TUTTI", str(path)], check=True, capture_output=True)
+    for file in files:
+        subprocess.run(["mcopy", "-i", str(path), str(file), "::setup.toml"], check=True)
+    return path
+
+
+def sticks(*paths):
+    """QEMU's options for USB sticks."""
+    options = ["-device", "qemu-xhci,id=sticks"]
+    for number, path in enumerate(paths):
+        options += ["-drive", f"id=stick{number},if=none,format=raw,file={path}",
+                    "-device", f"usb-storage,bus=sticks.0,drive=stick{number}"]
+    return options
+
+
+def by_volume(image, work):
+    stick = volume(work / "stick", SETUP)
+    with switched_on(image, work, extra=sticks(stick)) as system:
+        system.answers()
+        system.log_in()
+        system.sound()
+        kept = system.run("tutti setup --status")
+        assert "Set up by the volume TUTTI (/dev/sd" in kept, kept
+        assert system.run("ls /run/credstore") == "", "the file's copy is still there"
+        secrets = system.run("journalctl -b --no-pager | grep -c 'seven Quiet'")
+        assert secrets == "0", "a secret in the journal"
+    other = work / "other"
+    other.mkdir()
+    volume(stick, setup_file(other, host_name='"second"'))
+    with switched_on(image, work, extra=sticks(stick)) as system:
+        system.answers()
+        system.log_in()
+        name = system.run("cat /proc/sys/kernel/hostname")
+        assert name == "image-test", f"a volume changed a system that was set up: {name}"
+
+
+def two_volumes(image, work):
+    both = [volume(work / f"stick{n}", SETUP) for n in (1, 2)]
+    with switched_on(image, work, extra=sticks(*both)) as system:
+        system.shows(r"are all labelled TUTTI, so none is used. Unplug all but one")
+        system.shows(r"Tutti first-boot setup")
+
+
+def mistaken_volume(image, work):
+    stick = volume(work / "stick", setup_file(work, time_zone='"Mars/Olympus Mons"'))
+    with switched_on(image, work, extra=sticks(stick)) as system:
+        system.shows(r"the volume TUTTI \(/dev/sd[a-z]\) was refused: time_zone: expected")
+        system.shows(r"Tutti first-boot setup")
+
+
+def empty_volume(image, work):
+    with switched_on(image, work, extra=sticks(volume(work / "stick"))) as system:
+        system.shows(r"the volume TUTTI \(/dev/sd[a-z]\) has no file setup.toml")
+        system.shows(r"Tutti first-boot setup")
+
+
+def foreign_credential(image, work):
+    """systemd's own credentials from firmware start programs as root: none is looked at."""
+    evil = "io.systemd.credential:systemd.extra-unit.evil.service=[Service]\\nExecStart=touch /run/evil"
+    with switched_on(image, work, credential=SETUP,
+                     extra=["-smbios", f"type=11,value={evil}",
+                            "-smbios", "type=11,value=io.systemd.credential:passwd.plaintext-password.root=x",
+                            "-fw_cfg", "name=opt/io.systemd.credentials/vmm.notify_socket,string=vsock:2:1",
+                            ]) as system:
+        system.answers()
+        system.log_in()
+        system.sound()
+        assert system.run("ls /run/evil 2>/dev/null; systemctl cat evil.service 2>/dev/null") == ""
+        taken = system.run("ls /run/credstore /run/credentials/@system 2>/dev/null")
+        assert "passwd" not in taken and "vmm" not in taken, taken
+
+
+def vlan_and_routes(image, work):
+    tables = ('[ipv4.static]\naddress = "10.7.0.11"\nprefix = 24\ngateway = "10.7.0.1"\n'
+              '[[routes]]\nto = "10.8.0.0/16"\nvia = "10.7.0.2"')
+    file = setup_file(work, ipv4=None, interface='"eth0"', vlan="12", tables=tables)
+    with switched_on(image, work, credential=file) as system:
+        system.log_in()
+        system.expect("cat /proc/net/vlan/vlan0 | grep -o 'VID: 12'", "VID: 12")
+        system.expect("ip -4 -brief address show dev vlan0 | awk '{print $3}'", "10.7.0.11/24")
+        system.expect("ip -4 -brief address show dev eth0 | awk '{print $3}'", "")
+        system.expect("ip route show 10.8.0.0/16 | cut -d ' ' -f 1-5", "10.8.0.0/16 via 10.7.0.2 dev vlan0")
+        system.sound()
+
+
+CASES = {
+    "by-volume": ("a volume TUTTI sets a system up, once", by_volume),
+    "two-volumes": ("of two volumes TUTTI none is used, and the console says so", two_volumes),
+    "mistaken-volume": ("a volume with a mistake is refused by the field's name, and the console asks",
+                        mistaken_volume),
+    "empty-volume": ("a volume without a setup.toml is named, and the console asks", empty_volume),
+    "foreign-credential": ("credentials that are not ours are not taken", foreign_credential),
+    "vlan-and-routes": ("a VLAN and static routes are in use", vlan_and_routes),
+}

@@ -1,0 +1,76 @@
+#!/usr/bin/env python3
+"""The wide matrix: every firmware with every disk, and everything that goes wrong with a machine.
+
+    matrix.py IMAGE WORK [--part N/M] [--list] [CASE...]
+
+Each case is a sentence; PASS or FAIL is printed with the seconds that it took. `--part N/M` runs
+every M-th case, beginning at the N-th (from 0). Without cases or part all are run.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import faults
+import firmware
+import inputs
+from machine import Failed
+
+CASES = {**firmware.CASES, **inputs.CASES, **faults.CASES}
+
+
+def chosen(options):
+    unknown = [name for name in options.cases if name not in CASES]
+    if unknown:
+        sys.exit(f"matrix: no such case: {', '.join(unknown)}; --list shows all")
+    if options.cases:
+        return options.cases
+    if options.part:
+        number, of = (int(word) for word in options.part.split("/"))
+        return list(CASES)[number % of::of]
+    return list(CASES)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("image", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("cases", nargs="*")
+    parser.add_argument("--part")
+    parser.add_argument("--list", action="store_true")
+    options = parser.parse_args()
+    if options.list:
+        for name, (sentence, _) in CASES.items():
+            print(f"{name:24}{sentence}")
+        return 0
+    names = chosen(options)
+    if len(names) < len(CASES):
+        print(f"{len(names)} of {len(CASES)} cases: {' '.join(names)}", flush=True)
+    failed = 0
+    for name in names:
+        sentence, run = CASES[name]
+        work = options.work / name
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        began = time.monotonic()
+        try:
+            run(options.image, work)
+            verdict = f"PASS {name}: {sentence}"
+            for disk in work.glob("*.qcow2"):
+                disk.unlink()
+        except (Failed, AssertionError, OSError, subprocess.SubprocessError) as failure:
+            failed += 1
+            traceback.print_exc()
+            verdict = f"FAIL {name}: {sentence}; see {work}"
+            print(f"{name}: {failure}", file=sys.stderr)
+        print(f"{verdict} ({time.monotonic() - began:.0f} s)", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
