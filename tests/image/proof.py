@@ -178,6 +178,13 @@ class Proof:
         print("    ", done.stdout.strip())
         assert done.returncode == 0, done.stderr[-600:] + done.stdout[-600:]
 
+    def only_the_documented_ports_answer(self):
+        for peer in self.peers[:1]:
+            done = subprocess.run(
+                ["ip", "netns", "exec", "tutti-demo", "python3", str(HERE / "ports.py"), peer.address],
+                check=True, capture_output=True, text=True)
+            assert done.stdout.split() == ["80", "443"], f"{peer.name}: {done.stdout}"
+
     def no_unit_failed(self):
         for peer in self.peers:
             text = peer.run("systemctl --failed --no-legend --plain")
@@ -212,6 +219,7 @@ class Proof:
         a_peer_powered_off_hard_comes_back_and_converges,
         a_wrong_key_shows_as_key_mismatch_and_nothing_passes,
         no_unit_failed,
+        only_the_documented_ports_answer,
         the_wire_shows_only_isakmp_and_ah_between_peers,
         no_row_text_is_on_the_wire,
     ]
