@@ -1,4 +1,4 @@
-//! The serial number: the machine's own where its maker gave it one, else one made up once and kept.
+//! The serial number: the machine's own where its maker wrote one, else one made once and kept.
 
 use super::HostError;
 use super::place::{self, Mode, Place};
