@@ -78,6 +78,8 @@ kill_role() {
 }
 
 start_keyer() {
+  # That of one that was killed would pass for a listening one.
+  rm -f "/tmp/n/$1/run/keyer.sock"
   role "$1" keyer
   until_true 20 test -S "/tmp/n/$1/run/keyer.sock" || fail "keyer on $1 did not start"
 }
