@@ -154,9 +154,6 @@ async fn a_change_on_trial_that_nobody_confirms_is_put_back() {
         ask(&mut host, HostRequest::Try(settings("two"))).await,
         done
     );
-    assert_eq!(name(dir.path()), "two");
-    let refused = ask(&mut host, HostRequest::Apply(settings("three"))).await;
-    assert!(matches!(refused, HostReply::Failed(why) if why.contains("confirm")));
     let put_back = loop {
         match ask(&mut host, HostRequest::Read).await {
             HostReply::Settings(Some(system), trial) if trial.put_back_ms.is_some() => {
@@ -167,6 +164,8 @@ async fn a_change_on_trial_that_nobody_confirms_is_put_back() {
             other => panic!("{other:?}"),
         }
     };
+    let late = ask(&mut host, HostRequest::Confirm).await;
+    assert!(matches!(late, HostReply::Failed(why) if why.contains("put back")));
     assert_eq!(
         (put_back.host_name.as_str(), name(dir.path()).as_str()),
         ("one", "one")
@@ -216,6 +215,9 @@ async fn a_restart_puts_a_change_on_trial_back() {
         ask(&mut host, HostRequest::Try(settings("two"))).await,
         done
     );
+    assert_eq!(name(dir.path()), "two");
+    let refused = ask(&mut host, HostRequest::Apply(settings("three"))).await;
+    assert!(matches!(refused, HostReply::Failed(why) if why.contains("confirm")));
     assert_eq!(
         ask(&mut host, HostRequest::Try(settings("three"))).await,
         done

@@ -83,6 +83,7 @@ pub fn apply(place: &Place, before: Option<&System>, system: &System) -> Result<
     let vlan = |of: &System| of.vlan.map(|id| (id, of.interface.clone()));
     if let Some(old) = before.and_then(vlan)
         && vlan(system) != Some(old)
+        && place.path("sys/class/net").join(VLAN_NAME).exists()
     {
         result = result.and(command(place, NO_VLAN));
     }

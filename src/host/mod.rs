@@ -84,6 +84,9 @@ pub enum HostError {
         "a change of the network waits to be confirmed; confirm it, or wait until it is put back"
     )]
     OnTrial,
+    /// There is nothing to confirm.
+    #[error("no change of the network waits to be confirmed: a late one was put back")]
+    NothingOnTrial,
     /// The kernel gave no random numbers.
     #[error("no random numbers: {0}")]
     Random(String),

@@ -91,10 +91,11 @@ async fn show(role: Arc<Role>) {
 /// Brings files, firewall and host name into line with what is kept, before anybody asks. What
 /// fails is told and leaves the role running: it is also what can put it right.
 fn start(place: &Place) {
-    match trial::undo(place) {
-        Ok(None) => {}
-        Ok(Some(_)) => tracing::warn!("a change of the network was never confirmed: put back"),
-        Err(error) => tracing::error!(%error, "a change of the network cannot be put back"),
+    if trial::stands(place) {
+        tracing::warn!("a change of the network was never confirmed: put back");
+        if let Err(error) = trial::put_back(place) {
+            tracing::error!(%error, "a change of the network is not all put back");
+        }
     }
     let rendered = Kept::load(place).and_then(|kept| {
         keep::render(place, &kept)?;
@@ -166,7 +167,7 @@ fn perform(
     match request {
         HostRequest::Read => {
             let kept = Kept::load(place)?;
-            let told = lock(&role.trial).told();
+            let told = lock(&role.trial).told(trial::stands(place));
             return Ok((HostReply::Settings(kept.system.map(Box::new), told), None));
         }
         HostRequest::Apply(_) if trial::stands(place) => return Err(HostError::OnTrial),
@@ -175,6 +176,8 @@ fn perform(
             trial::begin(place, &system)?;
             begun = Some(lock(&role.trial).begun());
         }
+        // Too late, or a second time: nobody shall believe that the tried settings stay.
+        HostRequest::Confirm if !trial::stands(place) => return Err(HostError::NothingOnTrial),
         HostRequest::Confirm => {
             trial::confirm(place)?;
             lock(&role.trial).ended(false);

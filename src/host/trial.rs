@@ -47,7 +47,7 @@ pub fn confirm(place: &Place) -> Result<(), HostError> {
 
 /// Makes the settings of before the kept ones again; `None`: nothing was on trial. Nothing is
 /// rendered yet.
-pub fn undo(place: &Place) -> Result<Option<System>, HostError> {
+fn undo(place: &Place) -> Result<Option<System>, HostError> {
     let path = path(place);
     let Some(text) = place::read(&path, keep::LIMIT)? else {
         return Ok(None);
@@ -122,12 +122,13 @@ impl Watch {
         }
     }
 
-    /// What others are told.
-    pub fn told(&self) -> Trial {
+    /// What others are told; a trial that no longer stands was settled at the console.
+    pub fn told(&self, stands: bool) -> Trial {
         let left = |until: Instant| until.saturating_duration_since(Instant::now()).as_secs();
         Trial {
             left_s: self
                 .until
+                .filter(|_| stands)
                 .map(|until| u16::try_from(left(until)).unwrap_or(u16::MAX)),
             put_back_ms: self.put_back_ms,
         }
@@ -141,14 +142,15 @@ mod tests {
     #[test]
     fn the_clock_of_one_trial_never_ends_another() {
         let mut watch = Watch::new(Duration::from_secs(60));
-        assert_eq!(watch.told(), Trial::default());
+        assert_eq!(watch.told(true), Trial::default());
         let first = watch.begun();
-        assert!(watch.is(first) && watch.told().left_s.is_some_and(|left| left <= 60));
+        assert!(watch.is(first) && watch.told(true).left_s.is_some_and(|left| left <= 60));
+        assert_eq!(watch.told(false).left_s, None);
         watch.ended(false);
         assert!(!watch.is(first));
         let second = watch.begun();
         assert!(watch.is(second) && !watch.is(first));
         watch.ended(true);
-        assert!(!watch.is(second) && watch.told().put_back_ms.is_some());
+        assert!(!watch.is(second) && watch.told(true).put_back_ms.is_some());
     }
 }
