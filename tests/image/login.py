@@ -52,18 +52,19 @@ class Console:
         raise Failed(f"the console did not say /{pattern}/ within {timeout} s, but: {self.seen!r}")
 
     def log_in(self, name: str, password: str, timeout: float) -> None:
-        # The prompt may have appeared before we looked: an empty line brings it again.
+        # The prompt may have appeared before we looked: an empty line brings it again. A console
+        # redrawn at this moment drops what was just typed: as a person would, type it again.
         end = time.monotonic() + timeout
         while True:
             self.type("\r")
             try:
                 self.expect("login: ", 20)
+                self.type(f"{name}\r")
+                self.expect("Password: ", 60)
                 break
             except Failed:
                 if time.monotonic() > end:
                     raise
-        self.type(f"{name}\r")
-        self.expect("Password: ", 120)
         self.type(f"{password}\r")
         self.expect(r"[#$] ", 120)
         self.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\r")
