@@ -93,6 +93,9 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     tokio::spawn(damage::run(node.clone()));
     tokio::spawn(time::run(node.clone()));
     tokio::spawn(names::run(node.clone()));
+    if args.address.is_empty() {
+        tokio::spawn(address::follow(node.clone()));
+    }
     tokio::spawn(watch::run(node.clone()));
     tokio::spawn(traffic::run(node.clone()));
     tokio::spawn(follow_store(node.clone()));
@@ -155,8 +158,8 @@ fn first_cluster(node: &Node) -> Result<(), Failure> {
         text => Zeroizing::new(text?),
     };
     let fields: ClusterFields = serde_json::from_slice(&text)?;
-    if node.own.is_empty() {
-        tracing::warn!("the cluster fields of the first boot wait for an address of this system");
+    if node.addresses.borrow().is_empty() {
+        tracing::info!("the cluster fields of the first boot wait for an address of this system");
         return Ok(());
     }
     if node.cluster.borrow().fields.is_blank() {

@@ -100,7 +100,7 @@ async fn status(State(web): State<Web>) -> Answer {
         "version": VERSION,
         "standing": view.standing,
         "cluster": view.id,
-        "addresses": web.node.own,
+        "addresses": web.node.own(),
         "tunnel_service": web.node.tunnels.borrow().is_some(),
         "origins": origins,
         "transactions": transactions,

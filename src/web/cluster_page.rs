@@ -225,7 +225,7 @@ async fn render(
         "standing": view.standing,
         "id": view.id,
         "picture": picture::cluster(&view),
-        "own": web.node.own,
+        "own": web.node.own(),
         "groups": status::grouped(&checks, &view),
     });
     let page = pages::page(web, caller, "clustering.html", "clustering", context);

@@ -240,10 +240,11 @@ async fn page(web: &Web, caller: &Caller, typed: Option<Typed>, outcome: Outcome
     let (system, trial) = kept.unzip();
     let put_back = trial.and_then(|trial| trial.put_back_ms).map(pages::utc);
     let fields = web.node.cluster.borrow().fields.clone();
-    let own = |address: &&IpAddr| web.node.own.contains(address);
+    let addresses = web.node.own();
+    let own = |address: &&IpAddr| addresses.contains(address);
     let form = typed.or_else(|| system.as_ref().map(Typed::of));
     let more = json!({
-        "title": "Network", "addresses": web.node.own, "system": system.is_some(), "form": form,
+        "title": "Network", "addresses": addresses, "system": system.is_some(), "form": form,
         "put_back": put_back, "clustered": fields.peers.iter().flatten().find(own),
     });
     extend(&mut context, more);

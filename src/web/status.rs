@@ -98,7 +98,7 @@ async fn overview(State(web): State<Web>, Extension(caller): Extension<Caller>) 
         "picture": picture::cluster(&view),
         "plots": plots(&web, &view),
         "cluster": view,
-        "addresses": web.node.own,
+        "addresses": web.node.own(),
         "tables": tables.len(),
         "rows": tables.iter().map(|table| table.rows).sum::<u64>(),
         "conflicts": conflicts,

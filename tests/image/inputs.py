@@ -2,6 +2,7 @@
 
 import subprocess
 
+from lease import Leases
 from system import SETUP, setup_file, switched_on
 
 
@@ -94,6 +95,21 @@ def vlan_and_routes(image, work):
         system.sound()
 
 
+def changed_lease(image, work):
+    leases = Leases("10.7.0.20")
+    with switched_on(image, work, credential=SETUP, nic=None, extra=leases.cable()) as system:
+        system.shows("https://10.7.0.20/")
+        system.log_in()
+        leases.address = "10.7.0.30"
+        system.shows("https://10.7.0.30/")
+        system.expect("ip -4 -brief address show dev eth0 | awk '{print $3}'", "10.7.0.30/24")
+        system.expect("tutti status --json | grep -o '10[.]7[.]0[.][0-9]*' | sort -u", "10.7.0.30")
+        log = system.run("journalctl -b -u tutti-serve -o cat --no-pager | grep -c 'addresses are now'")
+        assert int(log) >= 1, "the change is not in the event log"
+        system.sound()
+    assert leases.given[0] == "10.7.0.20" and leases.given[-1] == "10.7.0.30", leases.given
+
+
 CASES = {
     "by-volume": ("a volume TUTTI sets a system up, once", by_volume),
     "two-volumes": ("of two volumes TUTTI none is used, and the console says so", two_volumes),
@@ -101,5 +117,6 @@ CASES = {
                         mistaken_volume),
     "empty-volume": ("a volume without a setup.toml is named, and the console asks", empty_volume),
     "foreign-credential": ("credentials that are not ours are not taken", foreign_credential),
+    "changed-lease": ("another address by DHCP is shown and used, without a restart", changed_lease),
     "vlan-and-routes": ("a VLAN and static routes are in use", vlan_and_routes),
 }

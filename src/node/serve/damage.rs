@@ -113,7 +113,7 @@ fn last_aside(local: &Local) -> Result<Option<u64>, StoreError> {
 fn begin(node: &Node, why: &str) -> Result<bool, StoreError> {
     let last = last_aside(&node.local)?;
     let soon = last.is_some_and(|last| wall_ms().abs_diff(last) < PAUSE_MS);
-    if soon || !has_peers(&node.local, &node.own)? {
+    if soon || !has_peers(&node.local, &node.own())? {
         return Ok(false);
     }
     node.local.set(&[(FOUND, Some(why.as_bytes()))])?;

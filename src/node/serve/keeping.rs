@@ -70,6 +70,7 @@ fn count(node: &Node) {
 /// The addresses of the other peers.
 pub fn listed(node: &Node) -> Vec<IpAddr> {
     let fields = node.cluster.borrow().fields.clone();
+    let own = node.own();
     let peers = fields.peers.into_iter().flatten();
-    peers.filter(|peer| !node.own.contains(peer)).collect()
+    peers.filter(|peer| !own.contains(peer)).collect()
 }

@@ -54,8 +54,8 @@ pub struct Node {
     pub identity: Identity,
     /// The system name.
     pub name: String,
-    /// Our own addresses.
-    pub own: Vec<IpAddr>,
+    /// Our own addresses; they come and go.
+    pub addresses: watch::Sender<Vec<IpAddr>>,
     /// STATE/serve.
     pub state: PathBuf,
     /// Where the other roles' sockets are, once known.
@@ -123,7 +123,7 @@ impl Node {
             events,
             identity,
             name,
-            own,
+            addresses: watch::Sender::new(own),
             state,
             run: OnceLock::new(),
             time: watch::Sender::default(),
@@ -154,7 +154,9 @@ impl Node {
             keyed: old.key.is_some(),
             pem: &old.pem,
         };
-        let checked = change.check(&self.own, saved).map_err(SaveError::Fields)?;
+        let checked = change
+            .check(&self.own(), saved)
+            .map_err(SaveError::Fields)?;
         let certificates = self.examine(&checked)?;
         let Checked { fields, keyed, pem } = checked;
         let key = match &change.key {
@@ -171,7 +173,7 @@ impl Node {
             pem,
             certificates,
         };
-        match next_step(&new.fields, proven, &self.own, old.id) {
+        match next_step(&new.fields, proven, &self.own(), old.id) {
             Step::Found => new.id = Some(random()),
             Step::Leave => (new.key, new.id) = (None, None),
             Step::Stay(_) => {}
@@ -204,7 +206,7 @@ impl Node {
     /// What is in the certificate fields. They are judged as what this system will prove itself
     /// with, unless it does not yet.
     fn examine(&self, checked: &Checked) -> Result<Option<Box<Certificates>>, SaveError> {
-        let list = checked.fields.peer_list(&self.own);
+        let list = checked.fields.peer_list(&self.own());
         let local = list.map(|list| list.local);
         let found = match checked.fields.authentication {
             Authentication::Certificates => given::examine(&checked.pem, local),
@@ -251,12 +253,17 @@ impl Node {
             Authentication::Certificates => (Vec::new(), Some(cluster.certificates.clone()?)),
         };
         Some(Desired {
-            list: fields.peer_list(&self.own)?,
+            list: fields.peer_list(&self.own())?,
             key: Secret(key),
             certificate: self.identity.digest(),
             profile: fields.profile.profile(fields.additional).ok()?,
             certificates,
         })
+    }
+
+    /// Our own addresses now.
+    pub fn own(&self) -> Vec<IpAddr> {
+        self.addresses.borrow().clone()
     }
 
     /// Where this node stands.

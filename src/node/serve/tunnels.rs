@@ -2,11 +2,14 @@
 //!
 //! Order matters: the firewall and the peer list stand before `ike` may bring a tunnel up.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::node::Node;
+use tokio::sync::watch::Receiver;
+
+use super::node::{Cluster, Node};
 use crate::node::ipc::Connection;
 use crate::settings::message::{HostReply, HostRequest};
 use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, PeerList};
@@ -17,17 +20,19 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Follows the cluster fields for ever.
 pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
     let mut cluster = node.cluster.subscribe();
+    let mut addresses = node.addresses.subscribe();
     loop {
         cluster.mark_unchanged();
+        addresses.mark_unchanged();
         // Taken once, so that host and ike are told the same; a change meanwhile starts over.
         let desired = node.desired();
         if desired.is_none() && !node.cluster.borrow().fields.is_blank() {
             // Not standalone, only without its address yet (no link, slow DHCP): what stands in
-            // the kernel stays, and a restart takes the addresses there are then.
-            if own_address_is_up(&node) {
-                node.stop.send_replace(true);
+            // the kernel stays.
+            tokio::select! {
+                _ = cluster.changed() => {}
+                _ = addresses.changed() => {}
             }
-            tokio::time::sleep(RETRY).await;
             continue;
         }
         let list = desired.as_ref().map(|desired| desired.list.clone());
@@ -39,7 +44,9 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
             tokio::time::sleep(RETRY * 2).await;
             continue;
         }
-        if let Err(error) = drive_ike(&node, desired, &run.join("ike.sock"), &mut cluster).await {
+        let socket = run.join("ike.sock");
+        let follows = (&mut cluster, &mut addresses);
+        if let Err(error) = drive_ike(&node, desired, &socket, follows).await {
             tracing::debug!("ike: {error}");
             if node.tunnels.send_replace(None).is_some() {
                 tracing::warn!("lost the tunnel service: {error}");
@@ -48,11 +55,6 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
             tokio::time::sleep(RETRY).await;
         }
     }
-}
-
-fn own_address_is_up(node: &Node) -> bool {
-    let fields = node.cluster.borrow().fields.clone();
-    super::address::own().is_ok_and(|own| fields.own_field(&own).is_some())
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -89,7 +91,7 @@ async fn drive_ike(
     node: &Node,
     desired: Option<Desired>,
     socket: &Path,
-    cluster: &mut tokio::sync::watch::Receiver<super::node::Cluster>,
+    (cluster, addresses): (&mut Receiver<Cluster>, &mut Receiver<Vec<IpAddr>>),
 ) -> Result<(), Failure> {
     let mut ike = Connection::<IkeRequest, IkeEvent>::connect(socket).await?;
     let list = desired.as_ref().map(|desired| desired.list.clone());
@@ -121,9 +123,15 @@ async fn drive_ike(
                 None => return Err("it closed the connection".into()),
             },
             moved = visible.changed() => moved?,
+            // Adoption changes only our cluster id, which concerns neither role.
             changed = cluster.changed() => {
                 changed?;
-                // Adoption changes only our cluster id, which concerns neither role.
+                if node.desired() != desired {
+                    return Ok(());
+                }
+            }
+            changed = addresses.changed() => {
+                changed?;
                 if node.desired() != desired {
                     return Ok(());
                 }

@@ -100,7 +100,7 @@ impl Node {
             error: None,
         };
         let Some(address) = address else { return view };
-        if self.own.contains(&address) {
+        if self.addresses.borrow().contains(&address) {
             view.state = Some(PeerState::this_system());
             view.name = Some(self.name.clone());
             view.own = true;
@@ -146,6 +146,7 @@ impl Node {
     /// What clustering needs, and how it stands. `system` are the settings, where they can be read.
     pub fn prerequisites(&self, system: Option<&System>) -> Vec<Check> {
         let fields = self.cluster.borrow().fields.clone();
+        let addresses = self.own();
         let own = crate::cluster::Own {
             synchronized: match self.time.borrow().state {
                 State::Starting => None,
@@ -154,15 +155,15 @@ impl Node {
             dns_servers: system.map(|system| system.dns_servers.len()),
             host_name: self.name.clone(),
             domain_name: system.map(|system| system.domain_name.clone()),
-            addresses: self.own.clone(),
+            addresses: addresses.clone(),
             peers: fields.peers,
             version: VERSION,
         };
         let local = fields.peers.iter().flatten();
-        let local = local.copied().find(|peer| self.own.contains(peer));
+        let local = local.copied().find(|peer| addresses.contains(peer));
         let mut heard = Vec::new();
         for (field, address) in (1u8..).zip(fields.peers) {
-            if let Some(address) = address.filter(|address| !self.own.contains(address)) {
+            if let Some(address) = address.filter(|address| !addresses.contains(address)) {
                 let mtu = local.and_then(|local| path_mtu(local, address).ok());
                 heard.push((field, self.heard(address), mtu));
             }

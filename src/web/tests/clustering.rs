@@ -177,7 +177,7 @@ async fn rest_takes_the_same_and_what_is_not_used_changes_nothing_for_the_tunnel
         site.node.local.clone(),
         Identity::make("a", &[]).unwrap(),
         "system-a".into(),
-        site.node.own.clone(),
+        site.node.own(),
         site.node.state.clone(),
     )
     .unwrap();
