@@ -27,6 +27,7 @@ mod keeping;
 pub mod links;
 mod names;
 pub mod node;
+mod reserve;
 pub mod time;
 pub mod traffic;
 mod tunnels;
@@ -131,6 +132,7 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
         .recursive(true)
         .mode(0o700)
         .create(&state)?;
+    reserve::release(&state)?;
     let local = Local::open(&state.join("local.db"))?;
     let name = args
         .name

@@ -1,5 +1,6 @@
-//! How much room a disk has.
+//! How much room a disk has, and taking some of it.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -13,6 +14,12 @@ pub fn free(path: &Path) -> io::Result<u64> {
 pub fn size(path: &Path) -> io::Result<u64> {
     let stat = nix::sys::statvfs::statvfs(path)?;
     Ok(stat.blocks().saturating_mul(stat.fragment_size()))
+}
+
+/// Gives a file this length, with room on the disk for all of it.
+pub fn allocate(file: &File, length: u64) -> io::Result<()> {
+    let length = i64::try_from(length).map_err(io::Error::other)?;
+    Ok(nix::fcntl::posix_fallocate(file, 0, length)?)
 }
 
 #[cfg(test)]

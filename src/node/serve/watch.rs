@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::host;
 use super::node::{ClusterView, Node, PeerView};
+use super::reserve;
 use crate::cluster::{Colour, advice};
 use crate::settings::message::{HostRequest, Shown};
 use crate::store::administrators;
@@ -260,6 +261,9 @@ fn disk(node: &Node, alarms: &mut Vec<Alarm>) {
     let (Ok(free), Ok(size)) = (disk::free(&node.state), disk::size(&node.state)) else {
         return;
     };
+    if let Err(error) = reserve::hold(&node.state) {
+        tracing::warn!("no room could be kept for the next start: {error}");
+    }
     if free < size / LITTLE {
         alarms.push(alarm(
             "disk-full",
