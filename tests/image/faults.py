@@ -110,7 +110,7 @@ def clock(year):
 
 def no_network(image, work):
     with set_up(image, work, nic=None) as system:
-        system.shows("(?s)This system has no address: no DHCP server has answered.*tutti setup --again")
+        system.shows("(?s)This system has no address: no DHCP server has answered.*tutti\\s+setup --again")
         system.log_in()
         system.sound()
 
@@ -129,6 +129,8 @@ def healthy(image, work):
         system.log_in()
         number = system.run("cat /run/tutti/serial")
         assert system.run("grep -c . /var/lib/tutti/host/serial") == "1", "no serial number kept"
+        agents = "systemctl is-active qemu-guest-agent open-vm-tools hv-kvp-daemon | sort -u"
+        assert system.run(agents) == "inactive", "a guest agent without its hypervisor"
         system.run("sync")
     with set_up(image, work) as system:
         system.log_in()

@@ -1,5 +1,7 @@
 """What a first boot is told, and by whom."""
 
+import json
+import socket
 import subprocess
 
 from lease import Leases
@@ -110,6 +112,25 @@ def changed_lease(image, work):
     assert leases.given[0] == "10.7.0.20" and leases.given[-1] == "10.7.0.30", leases.given
 
 
+def guest_agent(image, work):
+    port = ["-device", "virtio-serial", "-chardev",
+            f"socket,id=agent,path={work}/agent.sock,server=on,wait=off",
+            "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"]
+    with switched_on(image, work, credential=SETUP, extra=port) as system:
+        system.answers()
+        system.log_in()
+        system.expect("systemctl is-active qemu-guest-agent", "active")
+        with socket.socket(socket.AF_UNIX) as agent:
+            agent.connect(f"{work}/agent.sock")
+            agent.settimeout(120)
+            agent.sendall(b'{"execute": "guest-get-host-name"}\n')
+            said = json.loads(agent.makefile().readline())
+        assert said["return"]["host-name"] == "image-test", said
+        others = system.run("systemctl is-active open-vm-tools hv-kvp-daemon hv-vss-daemon | sort -u")
+        assert others == "inactive", others
+        system.sound()
+
+
 CASES = {
     "by-volume": ("a volume TUTTI sets a system up, once", by_volume),
     "two-volumes": ("of two volumes TUTTI none is used, and the console says so", two_volumes),
@@ -118,5 +139,6 @@ CASES = {
     "empty-volume": ("a volume without a setup.toml is named, and the console asks", empty_volume),
     "foreign-credential": ("credentials that are not ours are not taken", foreign_credential),
     "changed-lease": ("another address by DHCP is shown and used, without a restart", changed_lease),
+    "guest-agent": ("a hypervisor's guest agent runs there and nowhere else", guest_agent),
     "vlan-and-routes": ("a VLAN and static routes are in use", vlan_and_routes),
 }
