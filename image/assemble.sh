@@ -1,11 +1,11 @@
 #!/bin/bash
 # Packs WORK/root and WORK/boot into a bootable disk image, offline: no loop device, no
 # device-mapper. Slot A is filled, slot B ships empty.
-# Usage: assemble.sh TOOLS_TAR WORK VERSION IMAGE
+# Usage: assemble.sh TOOLS_TAR WORK VERSION IMAGE KEYS   (signing.sh's directory)
 set -euo pipefail
 umask 022
 tools_tar=${1:?tools tree} work=$(readlink -f "${2:?work directory}") version=${3:?version}
-image=${4:?image}
+image=${4:?image} keys=${5:?directory of keys}
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=image/layout.sh
 . "$here/layout.sh"
@@ -64,8 +64,6 @@ console=tty1 console=ttyS0,115200n8 net.ifnames=0 panic=10 quiet loglevel=4 \
 systemd.show_status=auto systemd.import_credentials=no lsm=lockdown,yama,landlock,apparmor \
 ${TUTTI_CMDLINE:-}"
 C
-fat boot.img "$size_boot" BOOT-A boot
-
 step "ESP: Debian's signed shim and GRUB, one grub.cfg for both firmwares"
 esp=$work/esp
 rm -rf "$esp"
@@ -78,6 +76,10 @@ echo 'configfile ($root)/grub/grub.cfg' > "$esp/EFI/debian/grub.cfg"
 cp "$here/grub.cfg" "$esp/grub/grub.cfg"
 t grub-editenv /w/esp/grub/grubenv create
 t grub-editenv /w/esp/grub/grubenv set "ORDER=A B" A_OK=1 A_TRY=0 B_OK=0 B_TRY=0
+
+step "the same, signed by the builder: kernel, initrd and command line in one, and a GRUB for them"
+"$here/own_keys.sh" "$work" "$keys"
+fat boot.img "$size_boot" BOOT-A boot
 fat esp.img "$size_esp" ESP esp
 
 step "data partition"

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The whole image: trees, root, disk. Prints the image's path.
-# Usage: image/build.sh [OUT]   (TUTTI_BIN, TUTTI_CACHE, TUTTI_MIRROR, TUTTI_SECURITY_MIRROR)
+# Usage: image/build.sh [OUT]   (TUTTI_BIN, TUTTI_CACHE, TUTTI_MIRROR, TUTTI_SECURITY_MIRROR,
+# TUTTI_SIGNING)
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 top=$(dirname "$here")
@@ -12,6 +13,7 @@ export SOURCE_DATE_EPOCH
 mkdir -p "$out/image" "$cache"
 trees=$("$here/trees.sh" "$cache")
 { read -r tools; read -r base; } <<< "$trees"
-"$here/rootfs.sh" "$base" "$out/image" "$cache" "$version"
-"$here/assemble.sh" "$tools" "$out/image" "$version" "$out/tutti-$version-amd64.img"
+keys=$("$here/signing.sh" "$cache")
+"$here/rootfs.sh" "$base" "$out/image" "$cache" "$version" "$keys/cert.pem"
+"$here/assemble.sh" "$tools" "$out/image" "$version" "$out/tutti-$version-amd64.img" "$keys"
 echo "$out/tutti-$version-amd64.img"

@@ -1,10 +1,11 @@
 #!/bin/bash
 # Makes WORK/root from the base tree, rootfs/, systemd/ and the tutti binary, and WORK/boot with
 # the kernel and initrd that go with it. The initrd is cached by what went into it.
-# Usage: rootfs.sh BASE_TAR WORK CACHE VERSION   (TUTTI_BIN: the binary)
+# Usage: rootfs.sh BASE_TAR WORK CACHE VERSION CERT   (TUTTI_BIN: the binary; CERT: the builder's)
 set -euo pipefail
 umask 022
 base=${1:?base tree} work=${2:?work directory} cache=${3:?cache} version=${4:?version}
+cert=${5:?certificate}
 here=$(dirname "$(readlink -f "$0")")
 top=$(dirname "$here")
 binary=${TUTTI_BIN:-$top/target/release/tutti}
@@ -28,6 +29,10 @@ install -D -m 644 "$here/layout.sh" "$root/usr/lib/tutti/layout.sh"
 install -m 644 -t "$root/usr/lib/systemd/system" "$top"/systemd/*
 install -m 755 "$binary" "$root/usr/bin/tutti"
 mkdir -p "$root/data" "$root/efi"
+# By it a running system knows whose signature it was started with.
+mkdir -p "$root/usr/share/tutti"
+openssl x509 -in "$cert" -outform DER -out "$root/usr/share/tutti/builder.cer"
+chmod 644 "$root/usr/share/tutti/builder.cer"
 
 step "users, units, release"
 in_root systemd-sysusers

@@ -32,6 +32,8 @@ enum Command {
     Setup(console::setup::Args),
     /// Shows the tunnel to each peer, as `ike` sees it.
     Tunnels(console::tunnels::Args),
+    /// Shows what Secure Boot judged at this start; goes over to the builder's keys.
+    SecureBoot(console::secure_boot::Args),
     #[command(flatten)]
     Client(console::client::Command),
 }
@@ -53,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Host(args) => host::run(dirs, args),
         Command::Setup(args) => console::setup::run(dirs, args),
         Command::Tunnels(args) => console::tunnels::run(dirs, args),
+        Command::SecureBoot(args) => console::secure_boot::run(args),
         Command::Client(command) => console::client::run(dirs, command),
     };
     match result {

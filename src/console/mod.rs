@@ -2,5 +2,6 @@
 
 pub mod cli;
 pub mod client;
+pub mod secure_boot;
 pub mod setup;
 pub mod tunnels;

@@ -103,7 +103,7 @@ def changed_lease(image, work):
         system.shows("https://10.7.0.20/")
         system.log_in()
         leases.address = "10.7.0.30"
-        system.shows("https://10.7.0.30/")
+        system.expect("grep -o 'https://[0-9.]*' /etc/issue", "https://10.7.0.30")
         system.expect("ip -4 -brief address show dev eth0 | awk '{print $3}'", "10.7.0.30/24")
         system.expect("tutti status --json | grep -o '10[.]7[.]0[.][0-9]*' | sort -u", "10.7.0.30")
         log = system.run("journalctl -b -u tutti-serve -o cat --no-pager | grep -c 'addresses are now'")

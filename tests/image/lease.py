@@ -1,12 +1,15 @@
-"""A DHCP server at the other end of a machine's only cable, whose lease changes when told so."""
+"""A DHCP server (RFC 2131) at the other end of a machine's only cable; its lease changes when told."""
 
 import socket
+import struct
 import threading
 
-from scapy.all import ARP, BOOTP, DHCP, IP, UDP, Ether
-
-SERVER, MASK, MAC = "10.7.0.1", "255.255.255.0", "52:54:00:07:00:01"
+MAC = bytes.fromhex("525400070001")
+SERVER, MASK = (socket.inet_aton(a) for a in ("10.7.0.1", "255.255.255.0"))
 SECONDS = 20
+COOKIE = bytes.fromhex("63825363")
+DISCOVER, OFFER, REQUEST, ACK, NAK = 1, 2, 3, 5, 6
+ETHERNET, BOOTP = "!6s6sH", "!4BIHH4s4s4s4s16s"
 
 
 class Leases:
@@ -20,8 +23,7 @@ class Leases:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             other.bind(("127.0.0.1", 0))
             self.machine = other.getsockname()
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
+        threading.Thread(target=self.serve, daemon=True).start()
 
     def cable(self):
         """QEMU's options for a network card on this cable."""
@@ -31,39 +33,57 @@ class Leases:
 
     def serve(self):
         while True:
-            frame = Ether(self.socket.recv(65536))
-            answer = self.arp(frame) if ARP in frame else self.dhcp(frame) if DHCP in frame else None
+            frame = self.socket.recv(65536)
+            kind, = struct.unpack_from("!H", frame, 12)
+            answer = None
+            if kind == 0x0806:
+                answer = self.arp(frame)
+            elif kind == 0x0800 and frame[23] == 17 and frame[36:38] == struct.pack("!H", 67):
+                answer = self.dhcp(frame)
             if answer:
-                self.socket.sendto(bytes(answer), self.machine)
+                self.socket.sendto(answer, self.machine)
 
     def arp(self, frame):
-        asked = frame[ARP]
-        if asked.op != 1 or asked.pdst != SERVER:
+        head, asking, wanted = frame[14:22], frame[22:32], frame[38:42]
+        if head[7] != 1 or wanted != SERVER:
             return None
-        return Ether(src=MAC, dst=frame.src) / ARP(op=2, hwsrc=MAC, psrc=SERVER, hwdst=asked.hwsrc,
-                                                   pdst=asked.psrc)
+        return (struct.pack(ETHERNET, frame[6:12], MAC, 0x0806) + head[:7] + b"\2" + MAC + SERVER
+                + asking)
 
     def dhcp(self, frame):
-        said = {option[0]: option[1] for option in frame[DHCP].options if isinstance(option, tuple)}
-        kind = said.get("message-type")
-        wanted = said.get("requested_addr") or frame[BOOTP].ciaddr
-        if kind == 1:
-            return self.answer(frame, "offer")
-        if kind == 3 and wanted != self.address:
-            return self.answer(frame, "nak")
-        if kind == 3:
+        said = frame[14 + 20 + 8:]
+        _, _, _, _, number, _, _, own, _, _, _, card = struct.unpack_from(BOOTP, said)
+        options, at = {}, said.index(COOKIE) + 4
+        while said[at] != 255:
+            if said[at] == 0:
+                at += 1
+                continue
+            options[said[at]] = said[at + 2:at + 2 + said[at + 1]]
+            at += 2 + said[at + 1]
+        wanted = options.get(50, own)
+        address = socket.inet_aton(self.address)
+        kind = options[53][0]
+        if kind == DISCOVER:
+            return self.answer(number, card, OFFER, address)
+        if kind == REQUEST and wanted != address:
+            return self.answer(number, card, NAK, bytes(4))
+        if kind == REQUEST:
             self.given.append(self.address)
-            return self.answer(frame, "ack")
+            return self.answer(number, card, ACK, address)
         return None
 
-    def answer(self, frame, kind):
-        options = [("message-type", kind), ("server_id", SERVER)]
-        address = self.address
-        if kind == "nak":
-            address = "0.0.0.0"
-        else:
-            options += [("lease_time", SECONDS), ("subnet_mask", MASK), ("router", SERVER)]
-        boot = BOOTP(op=2, xid=frame[BOOTP].xid, yiaddr=address, siaddr=SERVER, flags=0x8000,
-                     chaddr=frame[BOOTP].chaddr)
-        return (Ether(src=MAC, dst="ff:ff:ff:ff:ff:ff") / IP(src=SERVER, dst="255.255.255.255")
-                / UDP(sport=67, dport=68) / boot / DHCP(options=options + ["end"]))
+    @staticmethod
+    def answer(number, card, kind, address):
+        options = [(53, bytes([kind])), (54, SERVER)]
+        if kind != NAK:
+            options += [(51, struct.pack("!I", SECONDS)), (1, MASK), (3, SERVER)]
+        boot = struct.pack(BOOTP, 2, 1, 6, 0, number, 0, 0x8000, bytes(4), address, SERVER, bytes(4),
+                           card) + bytes(192) + COOKIE
+        boot += b"".join(bytes([code, len(value)]) + value for code, value in options) + b"\xff"
+        udp = struct.pack("!4H", 67, 68, 8 + len(boot), 0) + boot
+        ip = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0, SERVER, b"\xff" * 4)
+        total = sum(struct.unpack("!10H", ip))
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        ip = ip[:10] + struct.pack("!H", total ^ 0xffff) + ip[12:]
+        return struct.pack(ETHERNET, b"\xff" * 6, MAC, 0x0800) + ip + udp

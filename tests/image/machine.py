@@ -49,8 +49,10 @@ class Machine:
     """A running QEMU with a throw-away overlay over the image."""
 
     def __init__(self, image, work, *, firmware="bios", disk="virtio", nic="virtio-net-pci",
-                 credential=None, https=None, accel=None, disk_size=None, extra=()):
-        """`credential`: an unattended set-up file; `nic`: None for no network."""
+                 credential=None, https=None, accel=None, disk_size=None, variables=None,
+                 extra=()):
+        """`credential`: an unattended set-up file; `nic`: None for no network; `variables`: the
+        firmware's, else those it is sold with."""
         self.work = Path(work)
         self.work.mkdir(parents=True, exist_ok=True)
         self.log = self.work / "console.log"
@@ -72,7 +74,7 @@ class Machine:
             "-serial", "chardev:console",
             "-drive", f"id=disk,if=none,file={self.overlay},format=qcow2,cache=unsafe",
             *DISKS[disk], "-qmp", f"unix:{self.work}/qmp.sock,server=on,wait=off",
-            *self.firmware(firmware), *extra,
+            *self.firmware(firmware, variables), *extra,
         ]
         if nic:
             command += ["-netdev", f"user,id=lan{forward}", "-device", f"{nic},netdev=lan"]
@@ -92,7 +94,7 @@ class Machine:
     def machine(firmware):
         return "q35,smm=on" if firmware == "secure" else "q35"
 
-    def firmware(self, kind):
+    def firmware(self, kind, given):
         if kind == "bios":
             return []
         code, store = {
@@ -100,7 +102,7 @@ class Machine:
             "secure": ("OVMF_CODE_4M.ms.fd", "OVMF_VARS_4M.ms.fd"),
         }[kind]
         variables = self.work / "efi-variables"
-        shutil.copy(OVMF / store, variables)
+        shutil.copy(given or OVMF / store, variables)
         options = ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={OVMF / code}",
                    "-drive", f"if=pflash,unit=1,format=raw,file={variables}"]
         if kind == "secure":
