@@ -82,7 +82,7 @@ class Peer:
 
     def set_cluster(self, key: str, count: int) -> None:
         fields = {f"peer{n}": ADDRESSES[n - 1] for n in range(1, count + 1)}
-        self.call("PUT", "/cluster", {"key": key, **fields})
+        self.call("PUT", "/cluster", {"key": key, "join": True, **fields})
 
 
 def main(directory: Path) -> None:

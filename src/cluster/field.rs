@@ -30,6 +30,8 @@ pub enum Field {
     Authorities,
     /// Certificate revocation lists.
     RevocationLists,
+    /// That this system's own tables may be replaced.
+    Join,
 }
 
 impl Field {
@@ -50,6 +52,7 @@ impl Field {
             Field::CertificateKey => "Private key",
             Field::Authorities => "Trust anchors",
             Field::RevocationLists => "Revocation lists",
+            Field::Join => "Join",
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Change {
     pub additional: Option<AdditionalKeyExchange>,
     /// The certificate fields.
     pub pem: PemChange,
+    /// Joining a cluster, which replaces this system's tables, was confirmed.
+    pub join: bool,
 }
 
 /// What is saved of the other fields when some are changed.
@@ -80,6 +82,7 @@ impl Change {
                 authorities: Some(String::new()),
                 revocation_lists: Some(String::new()),
             },
+            join: false,
         }
     }
 

@@ -172,6 +172,8 @@ fn first_cluster(node: &Node) -> Result<(), Failure> {
         let change = Change {
             key: Some(fields.key.0.clone()),
             peers,
+            // The wizard's summary said so, or a file that was written for it.
+            join: true,
             ..Change::default()
         };
         if let Err(error) = node.save(&change) {

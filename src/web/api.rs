@@ -148,6 +148,9 @@ struct ClusterBody {
     certificate_key: Option<String>,
     authorities: Option<String>,
     revocation_lists: Option<String>,
+    /// Confirms that joining a cluster replaces this system's tables and web administrators.
+    #[serde(default)]
+    join: bool,
 }
 
 impl ClusterBody {
@@ -165,6 +168,7 @@ impl ClusterBody {
                 authorities: self.authorities,
                 revocation_lists: self.revocation_lists,
             },
+            join: self.join,
         })
     }
 }

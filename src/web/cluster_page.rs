@@ -37,6 +37,7 @@ struct Typed {
     certificate_key: Option<String>,
     authorities: Option<String>,
     revocation_lists: Option<String>,
+    join: Option<String>,
 }
 
 impl Typed {
@@ -60,6 +61,7 @@ impl Typed {
                 authorities: self.authorities.clone(),
                 revocation_lists: self.revocation_lists.clone(),
             },
+            join: self.join.is_some(),
         })
     }
 }
@@ -216,6 +218,8 @@ async fn render(
         "texts": texts(web, typed, &message),
         "certificates": view.certificates,
         "certified": certified,
+        "join_problem": message(Field::Join),
+        "joining": typed.is_some_and(|typed| typed.join.is_some()),
         "peers": peers,
         "key": if view.key_set { KEPT } else { "" },
         "key_label": Field::Key.label(),

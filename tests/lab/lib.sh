@@ -261,7 +261,7 @@ cluster_set() {
   local host=$1 key=$2
   shift 2
   echo -n "$key" > "/tmp/n/$host/key"
-  tutti_on "$host" cluster set --key-file "/tmp/n/$host/key" \
+  tutti_on "$host" cluster set --join --key-file "/tmp/n/$host/key" \
     --peer1 "$1" --peer2 "${2:-}" --peer3 "${3:-}" ${CLUSTER[@]+"${CLUSTER[@]}"} ||
     fail "cluster set on $host"
 }

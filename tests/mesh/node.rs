@@ -93,6 +93,7 @@ fn obey(
             node.save(&Change {
                 key,
                 peers,
+                join: true,
                 ..Change::default()
             })?;
         }

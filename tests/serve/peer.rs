@@ -272,7 +272,10 @@ impl Peer {
         self.dir.join("state/serve/replicated.db")
     }
 
-    pub fn try_set(&self, fields: Value) -> Result<Value, String> {
+    pub fn try_set(&self, mut fields: Value) -> Result<Value, String> {
+        if let Some(fields) = fields.as_object_mut() {
+            fields.entry("join").or_insert(true.into());
+        }
         self.call("PUT", "/cluster", &fields)
     }
 

@@ -45,6 +45,9 @@ pub struct Set {
     /// PEM file: revocation lists; an empty file deletes them. Default: keep them.
     #[arg(long, value_name = "FILE")]
     revocation_lists: Option<PathBuf>,
+    /// Confirms that joining a cluster replaces this system's tables and web administrators.
+    #[arg(long)]
+    join: bool,
     /// How to print.
     #[command(flatten)]
     pub output: Output,
@@ -69,6 +72,7 @@ impl Set {
             "certificate_key": text(&self.certificate_key)?,
             "authorities": text(&self.authorities)?,
             "revocation_lists": text(&self.revocation_lists)?,
+            "join": self.join,
         }))
     }
 }

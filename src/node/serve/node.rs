@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::cluster::{
-    Authentication, Change, Checked, Fields, LinkState, Pem, Problem, Roster, Saved, Standing,
-    Step, next_step,
+    Authentication, Change, Checked, Field, Fields, LinkState, Pem, Problem, Roster, Saved,
+    Standing, Step, next_step,
 };
 use crate::replica::ClusterId;
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
@@ -26,6 +26,11 @@ pub use super::view::{ClusterView, PeerView};
 
 /// This software's version, compared between peers.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What is asked of who joins.
+const JOINING: &str = "confirm that this system's tables, settings of the cluster and web \
+    administrators are replaced by the cluster's (its own are kept as a backup file), or leave \
+    Peers 2 and 3 blank to begin a cluster here";
 
 /// The saved cluster fields with all that follows from them.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -173,7 +178,12 @@ impl Node {
             pem,
             certificates,
         };
-        match next_step(&new.fields, proven, &self.own(), old.id) {
+        let step = next_step(&new.fields, proven, &self.own(), old.id);
+        let begins = old.fields.is_blank() && !new.fields.is_blank();
+        if begins && step == Step::Stay(Standing::Waiting) && !change.join {
+            return Err(SaveError::Fields(vec![Problem::new(Field::Join, JOINING)]));
+        }
+        match step {
             Step::Found => new.id = Some(random()),
             Step::Leave => (new.key, new.id) = (None, None),
             Step::Stay(_) => {}

@@ -4,6 +4,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsage
 use serde_json::{Value, json};
 
 use super::*;
+use crate::cluster::Standing;
 use crate::ike::suite::Version;
 
 const KEY: &str = "vary-9umbrella-Kilo42-tidal";
@@ -186,4 +187,28 @@ async fn rest_takes_the_same_and_what_is_not_used_changes_nothing_for_the_tunnel
     site.send(Origin::Local(0), request.unwrap()).await;
     assert!(site.node.local.value("ike_key").unwrap().is_none());
     assert!(site.node.desired().is_none());
+}
+
+#[tokio::test]
+async fn who_joins_confirms_that_its_own_tables_are_replaced() {
+    let site = site("administrator", false);
+    let cookie = site.login().await;
+    let page = site.get("/system/clustering", &cookie).await.2;
+    assert!(page.contains("name=\"join\""), "{page}");
+    let token = csrf(&page);
+    let fields = format!("csrf={token}&key={KEY}&peer1=192.0.2.12&peer2=192.0.2.11&peer3=");
+    let page = site.post("/system/clustering", &cookie, &fields).await.2;
+    assert!(page.contains("Nothing was saved") && page.contains("or leave Peers 2 and 3 blank"));
+    assert_eq!(site.node.standing(), Standing::Standalone);
+    let body = |join: bool| json!({ "key": KEY, "join": join, "peer1": "192.0.2.12", "peer2": "192.0.2.11" });
+    let (status, answer) = site.put(&body(false)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(answer["problems"][0]["field"], "join");
+    assert_eq!(site.node.standing(), Standing::Standalone);
+    assert_eq!(site.put(&body(true)).await.0, StatusCode::OK);
+    assert_eq!(site.node.standing(), Standing::Waiting);
+    // Once confirmed, further changes need no second word.
+    let page = site.get("/system/clustering", &cookie).await.2;
+    assert!(!page.contains("name=\"join\""));
+    assert_eq!(site.put(&body(false)).await.0, StatusCode::OK);
 }
