@@ -2,6 +2,7 @@
 
 mod access;
 mod clustering;
+mod hostile;
 mod rest;
 mod system;
 

@@ -29,9 +29,13 @@ async fn api(
 }
 
 fn basic(name: &str, password: &str) -> String {
-    let text = format!("{name}:{password}");
+    basic_of(format!("{name}:{password}").as_bytes())
+}
+
+/// The header with these bytes as name, colon and password.
+pub(super) fn basic_of(text: &[u8]) -> String {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let encoded = text.as_bytes().chunks(3).flat_map(|three| {
+    let encoded = text.chunks(3).flat_map(|three| {
         let bits = three
             .iter()
             .fold(0u32, |all, byte| all << 8 | u32::from(*byte));
@@ -46,7 +50,7 @@ fn basic(name: &str, password: &str) -> String {
     format!("Basic {out}")
 }
 
-fn log(site: &Site, text: &str) -> Vec<EventRow> {
+pub(super) fn log(site: &Site, text: &str) -> Vec<EventRow> {
     let query = EventQuery {
         text: Some(text.into()),
         limit: 100,
