@@ -40,8 +40,8 @@ impl Start {
     pub fn words(self) -> &'static str {
         match self {
             Self::Bios => {
-                "Integrity only: a BIOS starts whatever lies on the disk. A root that is damaged or \
-                 was altered is not run."
+                "Integrity only: a BIOS starts whatever lies on the disk. A root that is damaged \
+                 or was altered is not run."
             }
             Self::Unchecked => {
                 "Integrity only: Secure Boot is off. A root that is damaged or was altered is not \
@@ -71,9 +71,7 @@ pub fn start() -> io::Result<Start> {
 
 /// Whether the firmware takes what the image's builder signed.
 pub fn trusts_builder() -> io::Result<bool> {
-    let builder = builder()?;
-    let trusted = certificates(Path::new(VARIABLES))?;
-    Ok(trusted.iter().any(|one| *one == builder))
+    Ok(certificates(Path::new(VARIABLES))?.contains(&builder()?))
 }
 
 /// Outside an image nobody has built it.

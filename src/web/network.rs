@@ -259,7 +259,8 @@ async fn certificates(State(web): State<Web>, Extension(caller): Extension<Calle
     let moment = |seconds: i64| pages::utc(u64::try_from(seconds).unwrap_or(0) * 1000);
     let context = json!({
         "title": "Security certificates", "from": moment(own.not_before),
-        "until": moment(own.not_after), "own": own, "start": started(), "ike": web.node.view().certificates,
+        "until": moment(own.not_after), "own": own, "start": started(),
+        "ike": web.node.view().certificates,
     });
     pages::page(&web, &caller, "certificates.html", "certificates", context)
 }

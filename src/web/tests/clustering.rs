@@ -200,7 +200,9 @@ async fn who_joins_confirms_that_its_own_tables_are_replaced() {
     let page = site.post("/system/clustering", &cookie, &fields).await.2;
     assert!(page.contains("Nothing was saved") && page.contains("or leave Peers 2 and 3 blank"));
     assert_eq!(site.node.standing(), Standing::Standalone);
-    let body = |join: bool| json!({ "key": KEY, "join": join, "peer1": "192.0.2.12", "peer2": "192.0.2.11" });
+    let peers = ["192.0.2.12", "192.0.2.11"];
+    let body =
+        |join: bool| json!({ "key": KEY, "join": join, "peer1": peers[0], "peer2": peers[1] });
     let (status, answer) = site.put(&body(false)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(answer["problems"][0]["field"], "join");

@@ -48,7 +48,7 @@ async fn a_cookie_with_any_octet_changed_opens_nothing() {
     let shorter = format!("{name}={}", &value[..value.len() - 1]);
     let others = [
         format!("{name}="),
-        format!("{name}"),
+        name.to_owned(),
         format!("tutti={value}"),
         format!("x{name}={value}"),
         long,
