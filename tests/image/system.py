@@ -84,7 +84,7 @@ class System:
         """The REST interface, with the first password changed."""
         url = f"https://127.0.0.1:{self.port}"
         first = Rest(url, "admin", FIRST_PASSWORD)
-        first.put("/api/v1/password", {"current": FIRST_PASSWORD, "new": PASSWORD})
+        first.put("/api/v1/password", {"password": PASSWORD})
         return Rest(url, "admin", PASSWORD)
 
 
