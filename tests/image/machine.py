@@ -139,7 +139,10 @@ class Machine:
     def writes(self) -> int:
         """How many writes the machine has sent to its disk since power-on."""
         with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.connect(f"{self.work}/qmp.sock")
+            try:
+                monitor.connect(f"{self.work}/qmp.sock")
+            except (FileNotFoundError, ConnectionRefusedError):
+                return 0  # not even the emulator has begun
             stream = monitor.makefile("rw")
             stream.readline()
             for command in ("qmp_capabilities", "query-blockstats"):

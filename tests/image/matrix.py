@@ -9,7 +9,6 @@ every M-th case, beginning at the N-th (from 0). Without cases or part all are r
 
 import argparse
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -18,7 +17,6 @@ from pathlib import Path
 import faults
 import firmware
 import inputs
-from machine import Failed
 
 CASES = {**firmware.CASES, **inputs.CASES, **faults.CASES}
 
@@ -63,7 +61,8 @@ def main() -> int:
             verdict = f"PASS {name}: {sentence}"
             for disk in work.glob("*.qcow2"):
                 disk.unlink()
-        except (Failed, AssertionError, OSError, subprocess.SubprocessError) as failure:
+        # Whatever a case meets is its failure; the others still run.
+        except Exception as failure:
             failed += 1
             traceback.print_exc()
             verdict = f"FAIL {name}: {sentence}; see {work}"
