@@ -18,6 +18,7 @@ usage() {
 ./build.sh bench image     size, exposure and boot times as 'name: value' lines
 ./build.sh bench replication [-- NAME...]
                            what replication costs, the same way; NAME: only parts that print it
+./build.sh bench node       pages, cuts seen and healed, rows inside AH, the same way
 ./build.sh bench ike        handshakes, load and loss of tunnels beside strongSwan's, the same way
 ./build.sh help            this text
 
@@ -352,7 +353,13 @@ case "${1:-image}" in
                     flood "$TUTTI_BIN"
                 tests/lab/run.sh --timeout 1500 -- bench/guest.sh
                 ;;
-            *) fail "usage: ./build.sh bench image | ike | replication [-- NAME...]" ;;
+            node)
+                binary
+                lab_root
+                python3 tests/bench/node/pages.py "$TUTTI_BIN"
+                tests/lab/run.sh --timeout 1500 -- node/guest.sh
+                ;;
+            *) fail "usage: ./build.sh bench image | ike | node | replication [-- NAME...]" ;;
         esac
         ;;
     help | -h | --help) usage ;;

@@ -4,6 +4,7 @@ mod cluster;
 mod events;
 mod http;
 mod print;
+mod system;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -41,6 +42,15 @@ pub enum Command {
     /// Lists, adds, changes or deletes administrator accounts.
     #[command(subcommand)]
     Accounts(events::Accounts),
+    /// Shows or changes this system's settings: names, addresses, servers, time zone, SSH.
+    #[command(subcommand)]
+    Settings(system::Settings),
+    /// Restarts the service.
+    Restart(system::Sure),
+    /// Restarts the machine.
+    Reboot(system::Sure),
+    /// Switches the machine off.
+    Shutdown(system::Sure),
 }
 
 /// How to print.
@@ -206,6 +216,10 @@ pub fn run(dirs: &Dirs, command: Command) -> Result<(), Failure> {
         }
         Command::Time(output) => show(output, client.get("/time")?, print::time),
         Command::Accounts(command) => events::accounts(&client, command),
+        Command::Settings(command) => system::settings(&client, command),
+        Command::Restart(sure) => system::interrupt(&client, "restart", sure),
+        Command::Reboot(sure) => system::interrupt(&client, "reboot", sure),
+        Command::Shutdown(sure) => system::interrupt(&client, "shutdown", sure),
     }
 }
 

@@ -58,7 +58,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     println!("{}", start.words());
     match (args.keys, start) {
-        (Some(Keys::Own), _) => println!("The next start is by the builder's keys: reboot"),
+        (Some(Keys::Own), _) => println!("The next start is by the builder's keys: tutti reboot"),
         (Some(Keys::Stock), _) => println!("The next start is by stock keys."),
         (None, Start::StockKeys) => println!(
             "To level 2: add tutti.cer, on the ESP, to the firmware's keys (db), then tutti \

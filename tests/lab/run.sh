@@ -4,8 +4,9 @@
 #   run.sh [--timeout SECONDS] [--out DIR] -- COMMAND [ARGUMENT...]
 #
 # The guest sees the tutti binary ($TUTTI_BIN, else target/debug/tutti) on its PATH, tests/lab as
-# /job/lab, tests/bench/ike as /job/bench, and an empty /out that is brought back to DIR. Output streams as it is printed; the
-# exit code is the command's, or 125 when the guest itself failed.
+# /job/lab, tests/bench/ike as /job/bench, tests/bench/node as /job/node, and an empty /out that is
+# brought back to DIR. Output streams as it is printed; the exit code is the command's, or 125 when the
+# guest itself failed.
 #
 # With TUTTI_LAB_ICOUNT=1 the guest's clock counts instructions (2 ns each): slower, but what it
 # times does not depend on what else this machine does.
@@ -74,7 +75,8 @@ fi
 cp -r "$here" "$work/job/lab"
 cp "$here/../image/icv.py" "$work/job/lab/"
 cp -r "$here/../bench/ike" "$work/job/bench"
-cp "$here/postcard.py" "$work/job/bench/"
+cp -r "$here/../bench/node" "$work/job/node"
+for place in bench node; do cp "$here/postcard.py" "$work/job/$place/"; done
 echo "$timeout" > "$work/job/timeout"
 printf '%q ' "$@" > "$work/job/command"
 tar cf "$work/job.tar" -C "$work/job" .
