@@ -50,7 +50,7 @@ P
 }
 rows warm 2000 > /dev/null
 inside=$(rows inside "$ROWS")
-echo "serve_rss_mb: $(($(sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$(role_pid a serve)/status") / 1024))"
+echo "serve_rss_mb: $(($(awk '/^VmRSS/ { print $2 }' "/proc/$(role_pid a serve)/status") / 1024))"
 
 declare -A digest
 for host in a b c; do
