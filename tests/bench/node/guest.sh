@@ -23,8 +23,8 @@ seconds() {
 }
 
 KEY=$(tutti_on a cluster generate-key) || fail "no key"
-cluster_set a "$KEY" $A
-for host in a b c; do cluster_set $host "$KEY" $A $B $C; done
+cluster_set a "$KEY" $A > /dev/null
+for host in a b c; do cluster_set $host "$KEY" $A $B $C > /dev/null; done
 until_true 180 all_active || fail "no cluster: $(tutti_on a peers)"
 
 ip link set vc down
