@@ -55,6 +55,8 @@ pub struct LinkState {
     pub error: Option<String>,
     /// Whether no AH arrives from the peer although we send and its tunnel stands.
     pub blocked: bool,
+    /// Whether nothing is heard of the peer on the link, or was until the last one ended.
+    pub silent: bool,
 }
 
 impl LinkState {
@@ -100,6 +102,9 @@ pub fn peer_state(
         }
         TunnelState::Up { .. } if link.blocked => {
             return say("Protocol 51 blocked".into(), Colour::Red);
+        }
+        TunnelState::Up { .. } if link.silent => {
+            return say("Unreachable".into(), Colour::Red);
         }
         TunnelState::Up { .. } => {}
     }
@@ -235,6 +240,15 @@ mod tests {
                 Colour::Red,
             ),
             (up(), live(), "Active as b", Colour::Green),
+            (
+                up(),
+                LinkState {
+                    silent: true,
+                    ..live()
+                },
+                "Unreachable",
+                Colour::Red,
+            ),
             (
                 up(),
                 LinkState {

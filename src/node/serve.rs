@@ -28,6 +28,7 @@ pub mod links;
 mod names;
 pub mod node;
 mod reserve;
+mod silence;
 pub mod time;
 pub mod traffic;
 mod tunnels;

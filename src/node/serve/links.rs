@@ -18,6 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::keeping;
 use super::node::{Node, VERSION};
+use super::silence::{self, Heard, Silence};
 use super::traffic::Counted;
 use crate::cluster::Roster;
 use crate::node::link::{self, LinkConfig, LinkEvent};
@@ -276,6 +277,12 @@ where
         drop(joining.take());
     }
     let (sender, mut events) = mpsc::channel(64);
+    let traffic = node.traffic(peer);
+    let received = || traffic.octets().0;
+    let mut heard = Heard::Lately;
+    let mut silence = Silence::new(received(), std::time::Instant::now());
+    let mut look = tokio::time::interval(silence::PERIOD);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let stream = Counted::new(stream, node.traffic(peer));
     let link = link::run(stream, node.store.clone(), config, sender);
     tokio::pin!(link);
@@ -299,6 +306,15 @@ where
             }
             () = other_cluster(&mut cluster, id) => {
                 return Err("our cluster changed; greeting again".into());
+            }
+            _ = look.tick() => {
+                let now = silence.look(received(), std::time::Instant::now());
+                if now != std::mem::replace(&mut heard, now) {
+                    node.link(peer, |link| link.silent = now != Heard::Lately);
+                }
+                if now == Heard::Lost {
+                    return Err("nothing was heard any more".into());
+                }
             }
         }
     }
@@ -333,6 +349,7 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
         } => {
             node.link(peer, |link| {
                 link.error = None;
+                link.silent = false;
                 link.name = Some(name);
                 link.version = Some(version);
                 link.cluster = cluster;
