@@ -53,7 +53,7 @@ pub fn settings(client: &Client, command: Settings) -> Result<(), Failure> {
             show(output, answer, |answer| {
                 match answer["confirm_within_s"].as_u64() {
                     Some(left) => format!(
-                        "In use, and put back in {left} s unless confirmed: tutti settings confirm\n"
+                        "In use, put back in {left} s unless confirmed: tutti settings confirm\n"
                     ),
                     None => "Saved and in use.\n".into(),
                 }
