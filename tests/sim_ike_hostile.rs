@@ -118,7 +118,7 @@ fn an_altered_octet_of_a_rekey_costs_at_most_a_repetition() {
         let rekeyed = |world: &mut World| {
             let before = world.spis(0);
             world.rekey(0);
-            world.run(20_000);
+            world.run(30_000);
             world.assert_one_pair();
             assert_ne!(world.spis(0), before);
         };

@@ -32,7 +32,7 @@ scenario() {
   fi
   local log report
   report=$(echo "FAIL $name ($((SECONDS - begin)) s)"
-    tail -15 "$OUT/said"
+    tail -50 "$OUT/said"
     for log in "$OUT"/*.log; do
       [ -e "$log" ] && { echo "    -- ${log##*/}"; tail -8 "$log"; }
     done)

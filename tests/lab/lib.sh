@@ -12,7 +12,25 @@ mkdir -p "$OUT"
 # mark WORDS: how far the scenario has come, with its seconds.
 mark() { echo "[$SECONDS s] $*"; }
 
-fail() { echo "    $*"; exit 1; }
+# fail WORDS: ends the scenario; what the hosts hold comes before the words.
+fail() {
+  kernel_sas
+  ! type explain > /dev/null 2>&1 || explain
+  echo "    $*"
+  exit 1
+}
+
+# kernel_sas: the SAs of all hosts, one a line, without keys: addresses, SPI, packets, time added.
+kernel_sas() {
+  local host
+  for host in $(ip netns list | cut -d' ' -f1); do
+    ip -n "$host" -s xfrm state | awk -v host="$host" '
+      /^src/ { way = $2 " -> " $4 }
+      / spi / { spi = $4 }
+      /\(bytes\), / { packets = $2 }
+      / add / && /use/ { print "    " host ": " way, spi, packets, "added " $3 }'
+  done
+}
 
 # hosts NAME...: a bridge, and a namespace with one interface for each.
 hosts() {
@@ -178,9 +196,9 @@ firewall() {
 # reaches FROM TO ADDRESS PORT [SECONDS]: a line sent there arrives.
 reaches() {
   local line="hello-$RANDOM-$RANDOM" server
-  ip netns exec "$2" timeout "${5:-20}" nc -l "$3" "$4" > "/tmp/n/$2/received-$4" &
+  ip netns exec "$2" timeout 120 nc -l "$3" "$4" > "/tmp/n/$2/received-$4" &
   server=$!
-  until_true 10 sh -c "ip netns exec $2 ss -Htln | grep -q :$4"
+  until_true 60 sh -c "ip netns exec $2 ss -Htln | grep -q :$4" || fail "nobody listens on $2"
   echo "$line" | on "$1" timeout "${5:-20}" nc -N -w "${5:-20}" "$3" "$4"
   kill "$server" 2> /dev/null
   wait "$server" 2> /dev/null

@@ -39,6 +39,9 @@ swan() {
     ip netns exec "$host" swanctl "$@" --uri "unix:///tmp/n/$host/vici"
 }
 
+# What `fail` shows beside the kernels' SAs.
+explain() { swan b --list-sas 2>&1 | grep -E 'ESTABLISHED|INSTALLED|REKEYED|  (in|out) ' | sed 's/^/    charon: /'; }
+
 # swan_peer HOST V4|V6 KEY PEER [START_ACTION]: one connection, named `peer`, child `ah`.
 swan_peer() {
   local local_address remote_address

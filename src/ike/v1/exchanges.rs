@@ -71,7 +71,7 @@ impl Engine {
         }
     }
 
-    fn main(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
+    pub(super) fn main(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
         if let Some(again) = self.half_open.iter().find_map(|h| h.repeat(bytes)) {
             return self.out.push_back(again);
         }
@@ -144,6 +144,8 @@ impl Engine {
                         let left = self.children.extract_if(.., before);
                         self.left.extend(left.map(|owned| owned.child));
                         self.left_until = phase1.born + super::upkeep::LEFT_MS;
+                    } else {
+                        self.evicted(phase1.born);
                     }
                 }
                 self.established(*phase1);
@@ -166,6 +168,7 @@ impl Engine {
             self.attempt = None;
         }
         self.phase1.push(phase1);
+        self.move_house();
     }
 
     /// Begins a quick mode under an ISAKMP SA.
@@ -205,7 +208,13 @@ impl Engine {
         });
     }
 
-    fn quick(&mut self, context: &mut Context<'_>, at: usize, header: &Header, bytes: &[u8]) {
+    pub(super) fn quick(
+        &mut self,
+        context: &mut Context<'_>,
+        at: usize,
+        header: &Header,
+        bytes: &[u8],
+    ) {
         let sa = &mut self.phase1[at];
         if sa.asking.as_ref().is_some_and(|a| a.id == header.id) {
             self.answered(context, at, bytes);
@@ -288,8 +297,7 @@ impl Engine {
             return;
         };
         iv = opened.next_iv;
-        let asking = |sa: &Phase1| sa.asking.as_ref().is_some_and(|a| a.done.is_none());
-        if !self.yields && self.phase1.iter().any(asking) {
+        if !self.yields && self.phase1.iter().any(Phase1::asks) {
             // Ours goes first; it comes again, should the peer not give it up.
             return;
         }
@@ -407,7 +415,8 @@ impl Engine {
         };
         let mut child = Child::new(context, spi, agreed, pair, ours);
         // Others (charon) receive on a pair only when they have our third message.
-        let waits = ours && self.children.iter().any(|older| older.confirmed);
+        let carries = |older: &Owned| older.confirmed && self.is_at_home(older);
+        let waits = ours && self.children.iter().any(carries);
         child.held_until = waits.then_some(context.now + super::upkeep::HOLD_MS);
         if !self.children.is_empty() {
             self.rekeys.1 += 1;
@@ -422,7 +431,9 @@ impl Engine {
             child,
             ours,
             confirmed: ours && !waits,
+            home: self.phase1[at].cookies,
         });
+        self.move_house();
     }
 
     fn note_certificate(&mut self, payloads: &[Payload]) {
@@ -479,6 +490,7 @@ impl Engine {
                     .retain(|o| o.confirmed || o.child.spi_in != answering.spi);
             }
             self.closed(context);
+            self.evicted(context.now);
         }
     }
 }

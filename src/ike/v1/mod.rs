@@ -10,6 +10,7 @@
 //! it. So both ends see SAs come in one order, and of several the last one stands.
 
 mod exchanges;
+mod homes;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 pub mod keys;
@@ -38,6 +39,8 @@ struct Owned {
     ours: bool,
     /// The peer is known, or had the time, to receive on it.
     confirmed: bool,
+    /// Cookies of the ISAKMP SA whose quick mode made it.
+    home: (u64, u64),
 }
 
 /// All that stands with one peer.

@@ -119,6 +119,11 @@ impl Phase1 {
         (header.cky_i, header.cky_r) == self.cookies
     }
 
+    /// Whether a quick mode of ours waits for its answer.
+    pub(super) fn asks(&self) -> bool {
+        self.asking.as_ref().is_some_and(|a| a.done.is_none())
+    }
+
     /// Whether an exchange under it may still need its answer repeated.
     pub(super) fn is_busy(&self) -> bool {
         self.asking.is_some() || !self.answering.is_empty()

@@ -1,6 +1,8 @@
 //! Main mode and quick mode against strongSwan's captured messages; wrong, repeated and replayed
 //! ones.
 
+mod beside_charon;
+
 use std::net::IpAddr;
 
 use zeroize::Zeroizing;

@@ -2,6 +2,7 @@
 //! getting rid of what was replaced.
 
 use super::Engine;
+use super::homes::replaced_after;
 use super::main_mode::Initiator;
 use super::phase1::Phase1;
 use crate::ike::{Context, Refusal};
@@ -23,9 +24,9 @@ const SILENCE_MS: u64 = 6_000;
 pub(super) const HOLD_MS: u64 = 5_000;
 /// How long those of before a peer's restart carry on: it begins its quick mode at once.
 pub(super) const LEFT_MS: u64 = 10_000;
-/// Who made an SA deletes the replaced one after this; the other side later.
-const REPLACED_MS: u64 = 2_000;
-const REPLACED_BY_PEER_MS: u64 = 10_000;
+/// Who made an SA or a pair deletes the replaced one after this; the other side later.
+pub(super) const REPLACED_MS: u64 = 2_000;
+pub(super) const REPLACED_BY_PEER_MS: u64 = 10_000;
 
 impl Engine {
     /// Performs what is due.
@@ -43,13 +44,22 @@ impl Engine {
         for at in 0..self.phase1.len() {
             self.repeat(context, at);
         }
-        if self.phase1.iter().any(|sa| is_silent(sa, now)) {
+        let older = ..self.phase1.len().saturating_sub(1);
+        if self
+            .phase1
+            .extract_if(older, |sa| is_silent(sa, now))
+            .count()
+            > 0
+        {
+            self.evicted(now);
+        }
+        if self.phase1.last().is_some_and(|sa| is_silent(sa, now)) {
             self.phase1.clear();
             self.fault = Some(Refusal::NoAnswer);
             self.closed(context);
         }
-        self.settle_phase1(context);
         self.settle_children(context);
+        self.settle_phase1(context);
         self.begin(context);
     }
 
@@ -143,27 +153,30 @@ impl Engine {
         if let Some(owned) = self.children.last_mut() {
             owned.child.rekey_at = context.now;
         }
-        if let Some(sa) = self.phase1.last() {
-            self.out.push_back(sa.delete_child(context, spi));
-        }
+        self.say_deleted(context, spi);
     }
 
-    /// Of several ISAKMP SAs the last stays.
+    /// Of several ISAKMP SAs the last stays; another as long as an AH pair lives under it.
     fn settle_phase1(&mut self, context: &mut Context<'_>) {
         let due = self.settle_phase1_at();
         if due.is_none_or(|at| at > context.now) {
             return;
         }
         let older = ..self.phase1.len().saturating_sub(1);
-        for old in self.phase1.extract_if(older, |sa| !sa.is_busy()) {
+        let homes: Vec<(u64, u64)> = self.children.iter().map(|owned| owned.home).collect();
+        let goes = |sa: &mut Phase1| !sa.is_busy() && !homes.contains(&sa.cookies);
+        for old in self.phase1.extract_if(older, goes) {
             self.out.push_back(old.delete(context));
         }
     }
 
     fn settle_phase1_at(&self) -> Option<u64> {
         let (last, older) = self.phase1.split_last()?;
-        let idle = older.iter().any(|sa| !sa.is_busy());
-        idle.then(|| last.born + replaced_after(last.initiator))
+        let goes = |sa: &Phase1| !sa.is_busy() && !self.houses(sa.cookies);
+        older
+            .iter()
+            .any(goes)
+            .then(|| last.born + replaced_after(last.initiator))
     }
 
     /// Likewise of AH pairs.
@@ -173,13 +186,10 @@ impl Engine {
             return;
         };
         let keep = last.spi_in;
-        let Some(sa) = self.phase1.last() else {
-            return;
-        };
         let goes = |o: &mut super::Owned| o.confirmed && o.child.spi_in != keep;
-        for owned in self.children.extract_if(.., |o| goes(o)) {
-            self.out
-                .push_back(sa.delete_child(context, owned.child.spi_in));
+        let gone = self.children.extract_if(.., |o| goes(o));
+        for spi in gone.map(|owned| owned.child.spi_in).collect::<Vec<u32>>() {
+            self.say_deleted(context, spi);
         }
     }
 
@@ -205,15 +215,16 @@ impl Engine {
         if self.phase1[at].rekey_at <= now && self.attempt.is_none() && now >= self.attempt_at {
             self.begin_main(context);
         }
-        let sa = &mut self.phase1[at];
-        let asking = sa.asking.as_ref().is_some_and(|a| a.done.is_none());
-        let answering = !sa.answering.is_empty();
+        let asking = self.phase1.iter().any(Phase1::asks);
+        let answering = self.phase1.iter().any(|sa| !sa.answering.is_empty());
         let wanted = if self.children.is_empty() {
             now >= self.quick_at
         } else {
             self.children.iter().any(|o| o.child.rekey_at <= now)
         };
-        if wanted && !asking && !answering {
+        let sa = &mut self.phase1[at];
+        // An SA of ours that is under way gets a pair of its own.
+        if wanted && !asking && !answering && self.attempt.is_none() {
             self.begin_quick(context, at);
         } else if sa.dpd && !asking && sa.question.is_none() && now >= self.heard + SILENCE_MS {
             let question = sa.ask(context);
@@ -278,8 +289,9 @@ impl Engine {
         if self.attempt.is_none() {
             times.push(best.rekey_at.max(self.attempt_at));
         }
-        let asking = best.asking.as_ref().is_some_and(|a| a.done.is_none());
-        if !asking && best.answering.is_empty() {
+        let asking = self.phase1.iter().any(Phase1::asks);
+        let answering = self.phase1.iter().any(|sa| !sa.answering.is_empty());
+        if !asking && !answering && self.attempt.is_none() {
             if self.children.is_empty() {
                 times.push(self.quick_at);
             }
@@ -291,14 +303,6 @@ impl Engine {
             times.push(self.heard + SILENCE_MS);
         }
         times.into_iter().filter(|at| *at != u64::MAX).min()
-    }
-}
-
-fn replaced_after(ours: bool) -> u64 {
-    if ours {
-        REPLACED_MS
-    } else {
-        REPLACED_BY_PEER_MS
     }
 }
 

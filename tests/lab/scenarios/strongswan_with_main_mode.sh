@@ -1,11 +1,22 @@
 # IKEv1 with strongSwan: main mode and quick mode with a pre-shared key, both as initiator, with and
-# without PFS; strongSwan rekeys, deletes and dies.
+# without PFS; strongSwan rekeys, deletes and dies. Where both begin at once, strongSwan's main mode
+# comes again when ours is done: it then replaces two AH pairs, each under its own ISAKMP SA, of
+# which one must go, with the pairs under it, while what we send goes by another.
 . "$LAB/strongswan.sh"
 hosts a b
 charon b
 peers_json a v4 a b
 start_keyer a
 IKE=v1 SWAN_VERSION=1
+established() { [ "$(swan b --list-sas | grep -c ' ESTABLISHED, IKEv1')" = "$1" ]; }
+one_of_each() { established 1 && [ "$(swan b --list-sas | grep -c 'INSTALLED, TRANSPORT')" = 1 ]; }
+# Its AH pairs, those under the ISAKMP SA that we began last: that one goes.
+pairs() {
+  swan b --list-sas | awk '/ESTABLISHED/ { ours = /_r\*/ }
+    / ah: #.* INSTALLED/ { print ours, substr($2, 2) + 0 }' | sort -n | cut -d' ' -f2
+}
+crossed() { established 2 && [ "$(pairs | wc -l)" = 2 ]; }
+rekeyed() { swan b --list-sas | grep -q "ah: #$1, .*REKEYED"; }
 turn=0
 for proposal in aes256-sha256-modp4096 aes256-sha256-ecp256 aes256-sha512-modp3072; do
   turn=$((turn + 1))
@@ -25,8 +36,14 @@ for proposal in aes256-sha256-modp4096 aes256-sha256-ecp256 aes256-sha512-modp30
   until_true 60 has_state a 10.0.0.2 Up || fail "$proposal not up: $(tutti_on a tunnels)"
   swan b --list-sas | grep -q 'TRANSPORT, AH:HMAC_SHA2_256_128' || fail "$(swan b --list-sas)"
   tcp_crosses a b 10.0.0.2 || fail "no TCP with $proposal"
-  swan b --rekey --child ah > "$OUT/rekey-$turn" 2>&1 || fail "rekey with $proposal failed"
-  sleep 3
+  if [ $start = start ]; then
+    until_true 40 crossed || fail "strongSwan's main mode did not end in a pair of its own"
+  fi
+  for pair in $(pairs); do
+    swan b --rekey --child-id "$pair" > "$OUT/rekey-$turn" 2>&1 || fail "rekey with $proposal failed"
+    until_true 20 rekeyed "$pair" || fail "pair $pair was not replaced"
+  done
+  [ $start = none ] || until_true 40 one_of_each || fail "two stay side by side"
   has_state a 10.0.0.2 Up || fail "down after the rekey: $(tutti_on a tunnels)"
   tcp_crosses b a 10.0.0.1 || fail "no TCP after the rekey with $proposal"
 done
