@@ -104,7 +104,8 @@ binary() {
 image_packages() {
     emulator
     packages mmdebstrap debian-archive-keyring arch-test mtools dosfstools fdisk e2fsprogs \
-        squashfs-tools cpio xz-utils zstd busybox-static iproute2 python3 kmod openssl gpg
+        squashfs-tools cpio xz-utils zstd busybox-static iproute2 python3 kmod openssl gpg \
+        gpg-agent
 }
 
 image() {
