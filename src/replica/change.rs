@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Hlc, Stamp};
+use super::frontier::{Position, tag};
 use super::payload::{LARGE, Payload, Window};
 use super::rows::{LargeRows, Rows};
 use super::schema::{DeclarationId, Keys};
@@ -35,7 +36,31 @@ pub struct Head {
     pub node: Option<NodeId>,
     /// What the origin had applied of others, as far as it changed since its previous one. Of what
     /// was issued again the transaction before it, too ([`Transaction::is_again`]).
-    pub deps: Vec<(Incarnation, u64)>,
+    pub deps: Vec<Dep>,
+}
+
+/// A transaction that another had seen. The tag says of which history it is, should its number
+/// mean two things; as transactions are hashed with what they depend on, one chain hash stands for
+/// all that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dep {
+    /// Whose.
+    pub origin: Incarnation,
+    /// Which.
+    pub seq: u64,
+    /// Of the chain hash after it.
+    pub tag: Tag,
+}
+
+impl Dep {
+    /// On an origin's transaction at a position.
+    pub fn new(origin: Incarnation, at: &Position) -> Self {
+        Dep {
+            origin,
+            seq: at.seq,
+            tag: tag(&at.chain),
+        }
+    }
 }
 
 /// A transaction as logged and sent: `bytes` say everything but whose it is and which.
@@ -115,7 +140,7 @@ impl Transaction {
     /// checked against the rows that a peer has, who lacks what it is issued in place of: it is
     /// merged everywhere.
     pub fn is_again(&self) -> bool {
-        self.head.deps.iter().any(|dep| dep.0 == self.origin)
+        self.head.deps.iter().any(|dep| dep.origin == self.origin)
     }
 
     /// Its bytes, its origin's previous transaction being of `previous`; of one with large rows

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::change::{Logged, peek};
+use super::change::{Dep, Logged, peek};
 use super::clock::Hlc;
 use super::frontier::Frontier;
 use super::{Incarnation, NodeId};
@@ -290,7 +290,7 @@ impl<F: Fn(Incarnation) -> Option<Hlc>> Round<'_, F> {
         held: &BTreeMap<Incarnation, BTreeMap<u64, Logged>>,
     ) -> bool {
         let missing =
-            |dep: &(Incarnation, u64)| !held.contains_key(&dep.0) && self.end(dep.0).0 < dep.1;
+            |dep: &Dep| !held.contains_key(&dep.origin) && self.end(dep.origin).0 < dep.seq;
         peek(&logged.bytes).is_some_and(|(_, head)| head.deps.iter().any(missing))
     }
 
@@ -308,7 +308,7 @@ impl<F: Fn(Incarnation) -> Option<Hlc>> Round<'_, F> {
         let stamped = read.and_then(|(later, head)| Some((hlc.0.checked_add(later)?, head)));
         if let Some((stamp, head)) = stamped {
             let waits =
-                |dep: &(Incarnation, u64)| held.contains_key(&dep.0) && self.end(dep.0).0 < dep.1;
+                |dep: &Dep| held.contains_key(&dep.origin) && self.end(dep.origin).0 < dep.seq;
             if Hlc(stamp) > self.limit || head.deps.iter().any(waits) {
                 return Taken::Waits;
             }
@@ -330,6 +330,11 @@ mod tests {
     use super::*;
     use crate::replica::change::{Body, Head, Transaction};
 
+    fn on(origin: u64, seq: u64) -> Dep {
+        let tag = [0; 8];
+        Dep { origin, seq, tag }
+    }
+
     fn transaction(origin: u64, seq: u64, hlc: u64, deps: &[(u64, u64)]) -> (Hlc, Transaction) {
         let transaction = Transaction {
             origin,
@@ -337,7 +342,7 @@ mod tests {
             hlc: Hlc(hlc << 16),
             head: Head {
                 node: None,
-                deps: deps.to_vec(),
+                deps: deps.iter().map(|&(origin, seq)| on(origin, seq)).collect(),
             },
             body: Body::Rows(vec![].into()),
         };

@@ -88,7 +88,7 @@ impl Writer {
                 .decode(end.2)
                 .ok_or_else(|| StoreError::Peer("a transaction that cannot be read".into()))?;
             let deps = &mut transaction.head.deps;
-            deps.retain(|dep| !self.memory.closed.contains_key(&dep.0));
+            deps.retain(|dep| !self.memory.closed.contains_key(&dep.origin));
             (end.1, end.2) = (transaction.seq, transaction.hlc);
             fresh.push((transaction, logged));
         }
@@ -108,6 +108,7 @@ impl Writer {
         };
         for (transaction, logged) in fresh {
             check_order(&state.origins, transaction)?;
+            self.check_histories(&state.origins, transaction)?;
             if state.settle.is_open() && !is_concurrent(&state.origins, transaction) {
                 self.settle(&mut state)?;
             }
@@ -349,8 +350,8 @@ fn index(db: &Connection, transaction: &Transaction, position: i64) -> Result<()
 fn is_concurrent(origins: &Origins, transaction: &Transaction) -> bool {
     let told = origins.get(&transaction.origin).map(|origin| &origin.deps);
     let seen = |id: &u64| {
-        let news = transaction.head.deps.iter().find(|dep| dep.0 == *id);
-        let news = news.map(|dep| dep.1);
+        let news = transaction.head.deps.iter().find(|dep| dep.origin == *id);
+        let news = news.map(|dep| dep.seq);
         let before = told.and_then(|told| told.get(id)).copied();
         news.max(before).unwrap_or(0)
     };
@@ -362,10 +363,11 @@ fn is_concurrent(origins: &Origins, transaction: &Transaction) -> bool {
 fn check_order(origins: &Origins, transaction: &Transaction) -> Result<(), StoreError> {
     let seq = |id: u64| origins.get(&id).map_or(0, |origin| origin.position.seq);
     let mut deps = transaction.head.deps.iter();
-    match deps.find(|dep| seq(dep.0) < dep.1) {
+    match deps.find(|dep| seq(dep.origin) < dep.seq) {
         None => Ok(()),
-        Some((dep, needed)) => Err(StoreError::Peer(format!(
-            "a transaction that depends on {dep:016x}:{needed}, which is not here yet"
+        Some(dep) => Err(StoreError::Peer(format!(
+            "a transaction that depends on {:016x}:{}, which is not here yet",
+            dep.origin, dep.seq
         ))),
     }
 }

@@ -33,6 +33,7 @@ fn beyond(old: &Writer, held: &Frontier) -> Result<Vec<Logged>, StoreError> {
 fn carry(old: &mut Writer, new: &mut Writer) -> Result<usize, StoreError> {
     old.ready()?;
     let batch = beyond(old, &frontier(new))?;
+    new.trust.all = true;
     new.apply(&batch)?;
     Ok(batch.len())
 }
@@ -40,6 +41,7 @@ fn carry(old: &mut Writer, new: &mut Writer) -> Result<usize, StoreError> {
 impl Store {
     /// Carries over what is here and not in the snapshot, while writers go on.
     pub(super) fn carry_over(&self, new: &mut Writer) -> Result<(), StoreError> {
+        new.trust.all = true;
         loop {
             let batch = {
                 let mut old = self.writer()?;

@@ -14,8 +14,8 @@ use rusqlite::{Connection, MAIN_DB, OptionalExtension, ToSql, params};
 pub(super) use super::clocks::{load as load_clock, save as save_clock};
 use super::snapshot::named;
 use super::spill::{self, Spill};
-use super::{StoreError, clocks};
-use crate::replica::change::{Body, Head, Logged, Transaction, decode};
+use super::{StoreError, clocks, retention};
+use crate::replica::change::{Body, Dep, Head, Logged, Transaction, decode};
 use crate::replica::clock::Hlc;
 use crate::replica::frontier::{Frontier, Position, chain, tag};
 use crate::replica::payload::{LARGE, Payload};
@@ -69,7 +69,8 @@ impl Origin {
         self.node = self.node.or(head.node);
         self.position = Position { seq, chain };
         self.hlc = hlc;
-        self.deps.extend(head.deps.iter().copied());
+        let deps = head.deps.iter();
+        self.deps.extend(deps.map(|dep| (dep.origin, dep.seq)));
     }
 }
 
@@ -281,13 +282,15 @@ fn same_history(
     ours: &Position,
     frontier: &Frontier,
 ) -> Result<(), StoreError> {
-    let Some(theirs) = frontier.0.get(&origin) else {
+    // Of what a peer sent itself, the hash is not told.
+    let told = |theirs: &&Position| theirs.chain != [0; 32];
+    let Some(theirs) = frontier.0.get(&origin).filter(told) else {
         return Ok(());
     };
     let chain = if theirs.seq == ours.seq {
         Some(ours.chain)
     } else {
-        chain_at(db, origin, theirs.seq)?
+        known_chain(db, origin, theirs.seq)?
     };
     if chain.is_some_and(|chain| chain != theirs.chain) {
         let seq = theirs.seq;
@@ -312,6 +315,19 @@ pub(super) fn chain_at(
             |row| row.get(0),
         )
         .optional()?)
+}
+
+/// The chain hash of a transaction that is in the log, or was the last to leave it.
+pub(super) fn known_chain(
+    db: &Connection,
+    origin: Incarnation,
+    seq: u64,
+) -> Result<Option<[u8; 32]>, StoreError> {
+    if let Some(chain) = chain_at(db, origin, seq)? {
+        return Ok(Some(chain));
+    }
+    let base = retention::base(db, origin)?.map(|base| base.0);
+    Ok(base.filter(|at| at.seq == seq).map(|at| at.chain))
 }
 
 /// Transactions beyond `frontier` at positions `from` to `until`, about `max_bytes` of them, and
@@ -366,7 +382,8 @@ pub(super) fn next(
     let seq = origins.get(&incarnation).map_or(0, |o| o.position.seq) + 1;
     let news = |(id, origin): (&Incarnation, &Origin)| {
         let seq = origin.position.seq;
-        (*id != incarnation && told.get(id) != Some(&seq)).then_some((*id, seq))
+        let new = *id != incarnation && told.get(id) != Some(&seq);
+        new.then(|| Dep::new(*id, &origin.position))
     };
     Transaction {
         origin: incarnation,

@@ -31,6 +31,7 @@ mod declare;
 mod digest;
 mod feed;
 mod fold;
+mod histories;
 mod import;
 mod inbox;
 mod joining;

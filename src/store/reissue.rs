@@ -19,7 +19,9 @@ use super::settle::Settle;
 use super::writer::Writer;
 use super::{Store, StoreError, declare, keys, lock, retention};
 use crate::replica::Incarnation;
-use crate::replica::change::{Body, Head, Logged, RowChange, RowWrite, TableChange, Transaction};
+use crate::replica::change::{
+    Body, Dep, Head, Logged, RowChange, RowWrite, TableChange, Transaction,
+};
 use crate::replica::clock::{Hlc, RowClock, Stamp};
 use crate::replica::fork;
 use crate::replica::frontier::{Frontier, Position};
@@ -52,7 +54,7 @@ impl Suffix {
     /// Whether a logged transaction goes, by its number or by what it depends on.
     fn takes(&mut self, stamp: &Stamp, head: &Head) -> bool {
         let after = &self.after;
-        let gone = |dep: &(Incarnation, u64)| after.get(&dep.0).is_some_and(|last| dep.1 > *last);
+        let gone = |dep: &Dep| after.get(&dep.origin).is_some_and(|last| dep.seq > *last);
         if !self.holds(stamp) && head.deps.iter().any(gone) {
             self.after.insert(stamp.origin, stamp.seq - 1);
         }
@@ -289,7 +291,7 @@ impl Writer {
         let told = log::frontier(&self.memory.origins);
         let mut issue = Issue {
             fresh,
-            told: told.0.iter().map(|(id, p)| (*id, p.seq)).collect(),
+            told: told.0.iter().map(|(id, at)| Dep::new(*id, at)).collect(),
             origin: Origin::default(),
             hlc,
         };
@@ -379,7 +381,7 @@ fn rank(
 struct Issue {
     fresh: Incarnation,
     /// What the first of them depends on of others.
-    told: Vec<(Incarnation, u64)>,
+    told: Vec<Dep>,
     origin: Origin,
     hlc: Hlc,
 }
@@ -398,7 +400,7 @@ impl Issue {
         let stamp = self.stamp();
         let first = stamp.seq == 1;
         let mut deps = std::mem::take(&mut self.told);
-        deps.push((self.fresh, stamp.seq - 1));
+        deps.push(Dep::new(self.fresh, &self.origin.position));
         let transaction = Transaction {
             origin: self.fresh,
             seq: stamp.seq,

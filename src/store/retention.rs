@@ -260,10 +260,7 @@ impl Store {
             Ok::<_, StoreError>(match theirs.seq.cmp(&ours.seq) {
                 Ordering::Greater => false,
                 Ordering::Equal => theirs == ours,
-                Ordering::Less => match log::chain_at(db, origin, theirs.seq)? {
-                    Some(chain) => chain == theirs.chain,
-                    None => base(db, origin)?.is_some_and(|base| base.0 == theirs),
-                },
+                Ordering::Less => log::known_chain(db, origin, theirs.seq)? == Some(theirs.chain),
             })
         };
         let proven = self.read(|reader| {

@@ -68,7 +68,8 @@ impl Writer {
                     chain: entry.chain,
                 };
                 base.1 = transaction.hlc;
-                base.2.extend(transaction.head.deps.iter().copied());
+                let deps = transaction.head.deps.iter();
+                base.2.extend(deps.map(|dep| (dep.origin, dep.seq)));
                 gone.push(entry.position);
                 let Body::Rows(rows) = &transaction.body else {
                     return Ok(true);

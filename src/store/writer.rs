@@ -9,6 +9,7 @@ use rusqlite::config::DbConfig;
 
 use super::capture::{self, Capture, Collected, Shared};
 use super::damage::Damage;
+use super::histories::Trust;
 use super::log;
 use super::memory::{Memory, parked};
 use super::schema::{Table, touched};
@@ -45,6 +46,8 @@ pub(super) struct Writer {
     /// Told of what SQLite finds wrong with the file.
     pub damage: Damage,
     mode: Mode,
+    /// Which histories are taken unseen.
+    pub trust: Trust,
     /// What our last transaction told of others.
     told: BTreeMap<Incarnation, u64>,
     pub hlc: Hlc,
@@ -98,6 +101,7 @@ impl Writer {
             stale: true,
             damage: Damage::default(),
             mode: Mode::Local,
+            trust: Trust::default(),
             told: BTreeMap::new(),
             hlc: Hlc::default(),
             node,
@@ -286,7 +290,8 @@ impl Writer {
         let origin = memory.origins.entry(self.incarnation).or_default();
         origin.advance(own.logged.seq, own.hlc, own.chain, &own.head);
         self.hlc = self.hlc.max(own.hlc);
-        self.told.extend(own.head.deps);
+        let deps = own.head.deps.iter();
+        self.told.extend(deps.map(|dep| (dep.origin, dep.seq)));
     }
 
     /// Returns the closure's value and, if anything replicated changed, the commit's number.

@@ -419,6 +419,10 @@ impl Driver {
                 assert!(after < 3 || origin == OWN, "nothing to issue again");
                 return;
             }
+            Action::Trust { upto, .. } => {
+                assert_eq!(upto, 3, "the peer holds what we hold");
+                return;
+            }
             Action::Read { position, .. } => {
                 let position = position.unwrap_or(0) + 1;
                 let seq = self.ours.seq(OWN);

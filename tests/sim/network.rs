@@ -330,6 +330,11 @@ impl End {
                 self.ended = true;
                 return Ok(None);
             }
+            Action::Trust { origin, upto } => {
+                store.trust(origin, upto)?;
+                self.ended = true;
+                return Ok(None);
+            }
             Action::Event(_) => return Ok(None),
         }))
     }

@@ -17,6 +17,7 @@ use crate::workload::{TABLES, is_full, transact, visible};
 
 mod checks;
 mod faults;
+mod lost;
 
 /// Virtual milliseconds since 1970 at the start.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -47,7 +48,8 @@ struct World {
     counter: u64,
     written: HashSet<String>,
     superseded: HashSet<String>,
-    /// A disk lost or went back: acknowledged writes that had not left the node may be gone.
+    ledger: lost::Ledger,
+    /// Where logs are trimmed, the one node whose disk may lose something.
     loser: Option<usize>,
     /// Whose frames arrive mutilated, twice or not at all now and then.
     hostile: Option<usize>,
@@ -100,10 +102,12 @@ pub fn run(seed: u64, verbose: bool) {
         let (hostile, loser, rewound) = (world.hostile, world.loser, world.rewound);
         let (trims, bound, readded) = (world.trims, world.log_bound, world.readded);
         eprintln!("hostile {hostile:?}, loser {loser:?}, memory put back {rewound}");
+        let (lost, written) = (world.ledger.lost.len(), world.written.len());
+        eprintln!("disks lost {lost} of {written} values");
         eprintln!("logs trimmed {trims} at {bound} bytes, listed again {readded}");
     }
     world.heal();
-    if world.rewound || world.trims && (world.loser.is_some() || world.readded) {
+    if world.trims && (world.loser.is_some() || world.readded) {
         world.mend();
     }
     world.check();
@@ -125,6 +129,7 @@ impl World {
             counter: 0,
             written: HashSet::new(),
             superseded: HashSet::new(),
+            ledger: lost::Ledger::default(),
             loser: None,
             rewound: false,
             removed: None,
@@ -218,6 +223,7 @@ impl World {
 
     fn advance(&mut self) {
         self.now_us += self.random.below(40_000);
+        self.note_held();
         self.add_again(false);
         let now = self.now();
         for node in &self.nodes {

@@ -29,6 +29,11 @@ pub(super) enum Outcome {
         /// How many transactions.
         count: usize,
     },
+    /// From now on what names another history of an origin is taken; the link ends.
+    Trusted {
+        /// Which origin.
+        origin: Incarnation,
+    },
 }
 
 /// The files that one link reads and writes.
@@ -198,6 +203,10 @@ impl Files {
             Action::Reissue { origin, after } => {
                 let count = store.reissue(origin, after, random()?)?;
                 return Ok(Outcome::Reissued { origin, count });
+            }
+            Action::Trust { origin, upto } => {
+                store.trust(origin, upto)?;
+                return Ok(Outcome::Trusted { origin });
             }
             Action::Event(_) => return Ok(Outcome::Nothing),
         }))

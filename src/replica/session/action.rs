@@ -140,6 +140,14 @@ pub enum Action {
         /// The last number that stays.
         after: u64,
     },
+    /// Take what names another history of an origin than the one that both sides hold, up to a
+    /// number; the link ends after it.
+    Trust {
+        /// Which origin.
+        origin: Incarnation,
+        /// The last number that both hold.
+        upto: u64,
+    },
     /// Tell the node; no answer.
     Event(Event),
 }

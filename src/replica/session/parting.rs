@@ -81,6 +81,10 @@ impl Parting {
         if renews || fork::yields(ours, theirs, after) {
             return Some(Action::Reissue { origin, after });
         }
+        if ours.first() == theirs.first() {
+            // There is one history now; what names another was written before that.
+            return Some(Action::Trust { origin, upto: mine });
+        }
         let waits = fork::yields(theirs, ours, after)
             || theirs
                 .first()

@@ -115,38 +115,63 @@ fn declarations_inserts_and_deletes_of_a_fork_are_all_issued_again() {
     assert_eq!(b.store.tables().unwrap().len(), 2);
 }
 
-/// A transaction that had seen a declaration of one history arrives where the other history of the
-/// same numbers is, without the table. Issued again there, it was newer everywhere but where it was
-/// issued, for that system had no row of it.
+/// What `store` has logged of its own incarnation.
+fn own(store: &Store) -> Vec<Logged> {
+    let at = store.log_start(&Frontier::default()).unwrap();
+    let (mut found, _) = store.log_after(&Frontier::default(), at, 1 << 24).unwrap();
+    found.retain(|logged| logged.origin == store.incarnation());
+    found
+}
+
+/// A transaction that had seen a row of one history came to who has the other under the same
+/// numbers: the row was not there, and the change lay in the inbox until a proof mended it.
 #[test]
-fn what_a_table_of_the_other_history_holds_is_not_issued_again_without_the_table() {
+fn what_was_written_on_another_history_is_taken_only_when_there_is_one_again() {
     let (a, b, c) = (peer(1), peer(2), peer(3));
     a.store.declare(ITEM).unwrap();
     let (again, _dir) = put_back(&a);
-    let late = "CREATE TABLE late(id INTEGER PRIMARY KEY, u)";
-    a.store.declare(late).unwrap();
     run(&a.store, "INSERT INTO item VALUES (1, 'first life', 0)");
     pull(&b.store, &a.store);
-    run(
-        &b.store,
-        "INSERT INTO late VALUES (1, 'of the other table')",
-    );
+    run(&b.store, "UPDATE item SET b = 'seen' WHERE id = 1");
     run(&again, "INSERT INTO item VALUES (2, 'second life', 0)");
+    pull(&c.store, &again);
+    // Number 2 of the first is here, but it is another one.
+    let refused = c.store.apply(&own(&b.store));
+    assert!(
+        matches!(refused, Err(StoreError::Fork { origin: 1, seq: 2 })),
+        "{refused:?}"
+    );
+    assert_eq!(rows(&c.store).len(), 1);
+    // Also where more of it is here by now.
     run(&again, "INSERT INTO item VALUES (3, 'second life', 0)");
     pull(&c.store, &again);
-    let at = b.store.log_start(&Frontier::default()).unwrap();
-    let (mut found, _) = b
-        .store
-        .log_after(&Frontier::default(), at, 1 << 24)
-        .unwrap();
-    found.retain(|logged| logged.origin == b.store.incarnation());
-    c.store.apply(&found).unwrap();
-    assert!(!c.store.conflicts(9).unwrap().is_empty());
-    assert_eq!(c.store.reissue(1, 1, 77).unwrap(), 3);
+    assert!(c.store.apply(&own(&b.store)).is_err());
+    assert_eq!(b.store.reissue(1, 1, 77).unwrap(), 2);
     converge(&[&b.store, &c.store]);
+    assert_eq!(rows(&c.store)[0][2], "seen".into());
     assert_eq!(rows(&c.store).len(), 3);
+    assert!(c.store.conflicts(9).unwrap().is_empty());
+    assert!(b.store.conflicts(9).unwrap().is_empty());
     let clocks = |peer: &Peer| peer.store.row_clocks().unwrap();
     assert_eq!(clocks(&b), clocks(&c));
+}
+
+/// Whoever wrote it took it back since, and a third still has it: nobody can settle anything.
+#[test]
+fn what_names_a_history_that_nobody_has_any_more_is_merged_when_told_so() {
+    let (a, b, c) = (peer(1), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    let (again, _dir) = put_back(&a);
+    run(&a.store, "INSERT INTO item VALUES (1, 'first life', 0)");
+    pull(&b.store, &a.store);
+    run(&b.store, "INSERT INTO item VALUES (4, 'seen', 0)");
+    run(&again, "INSERT INTO item VALUES (2, 'second life', 0)");
+    pull(&c.store, &again);
+    c.store.trust(1, 1).unwrap();
+    assert!(c.store.apply(&own(&b.store)).is_err());
+    c.store.trust(1, 2).unwrap();
+    c.store.apply(&own(&b.store)).unwrap();
+    assert_eq!(rows(&c.store).len(), 2);
 }
 
 fn clocked(number: u8, ms: u64) -> (Store, Arc<AtomicU64>, tempfile::TempDir) {

@@ -12,9 +12,7 @@ use crate::workload::{is_token, visible};
 
 impl World {
     /// Where tombstones went and a disk went back to before them, what it wrote then is merged by
-    /// who still has the tombstone and by who has not. And where one number meant two things, what
-    /// builds on a row of one history goes to the inbox of who has the other, in which there is no
-    /// such row, until it is issued again. Proofs find and mend both, as links do.
+    /// who still has the tombstone and by who has not. Proofs find and mend that, as links do.
     pub(super) fn mend(&self) {
         for round in 0.. {
             let mut repaired = 0;
@@ -34,40 +32,6 @@ impl World {
                 return;
             }
             assert!(round < 3, "proofs find ever more to repair");
-        }
-    }
-
-    /// What a node has forgotten each of its peers holds, unless that is marked to take a snapshot
-    /// or its disk went back. Where memory was put back, who yields may take back what it held.
-    pub(super) fn check_kept(&self, node: usize) {
-        let rows = |sql: &str| {
-            let read = self.store(node).read(|reader| reader.query(sql, &[]));
-            read.unwrap()
-        };
-        let marked = rows("SELECT node FROM _tutti_marked");
-        if self.rewound {
-            return;
-        }
-        let gone = rows(
-            "SELECT origin, seq FROM _tutti_trimmed UNION ALL SELECT origin, seq FROM _tutti_closed",
-        );
-        for peer in self.peers(node) {
-            let at = usize::from(peer[0]) - 1;
-            let forgiven = self.loser == Some(at) || self.readded;
-            if forgiven || marked.contains(&vec![Value::Blob(peer.to_vec())]) {
-                continue;
-            }
-            let held = self.store(at).frontier();
-            for row in &gone {
-                let [Value::Integer(origin), Value::Integer(seq)] = row[..] else {
-                    panic!("{row:?}");
-                };
-                let has = held.seq(origin as u64);
-                assert!(
-                    has >= seq as u64,
-                    "{node} forgot {origin:x}:{seq}, of which {at} holds {has}"
-                );
-            }
         }
     }
 
@@ -96,11 +60,11 @@ impl World {
                 panic!("a transaction without bytes");
             };
             let (_, head) = peek(&bytes.clone().into()).unwrap();
-            for (dep, needed) in head.deps {
-                let has = seen.get(&dep).copied().unwrap_or(0);
+            for dep in head.deps {
+                let has = seen.get(&dep.origin).copied().unwrap_or(0);
                 assert!(
-                    has >= needed,
-                    "node {node}: {origin:x}:{seq} before {dep:x}:{needed}"
+                    has >= dep.seq,
+                    "node {node}: {origin:x}:{seq} before {dep:?}"
                 );
             }
             let last = seen.entry(origin).or_default();
@@ -187,9 +151,11 @@ impl World {
             }
         }
         for token in &self.written {
-            let kept =
-                self.loser.is_some() || known.contains(token) || self.superseded.contains(token);
-            assert!(kept, "{token} was acknowledged and is lost");
+            let gone = self.superseded.contains(token) || self.ledger.lost.contains(token);
+            assert!(
+                gone || known.contains(token),
+                "{token} was acknowledged and is lost"
+            );
         }
     }
 }

@@ -141,7 +141,7 @@ impl World {
         copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
         if self.loses(node) {
             let incarnation = self.random.next();
-            self.reopen(node, to, incarnation, later);
+            self.replace_disk(node, to, incarnation, later);
         }
     }
 
@@ -164,7 +164,7 @@ impl World {
             let fresh = self.random.next();
             let incarnation = if memory { backup.incarnation } else { fresh };
             self.rewound |= memory;
-            self.reopen(backup.node, backup.files, incarnation, later);
+            self.replace_disk(backup.node, backup.files, incarnation, later);
         }
     }
 
@@ -186,7 +186,7 @@ impl World {
             let present = self.backup(twin.node);
             self.backups.insert(0, present);
             self.rewound = true;
-            self.reopen(twin.node, twin.files, twin.incarnation, later);
+            self.replace_disk(twin.node, twin.files, twin.incarnation, later);
         }
     }
 
@@ -214,7 +214,8 @@ impl World {
     /// It is listed again, once it is time, or now.
     pub(super) fn add_again(&mut self, now: bool) {
         let due = |removed: &mut (usize, u64)| now || removed.1 <= self.now_us;
-        if self.removed.take_if(due).is_some() {
+        if let Some((node, _)) = self.removed.take_if(due) {
+            self.note_unasked(node);
             self.list();
         }
     }
@@ -240,7 +241,7 @@ impl World {
         away.is_none_or(|away| !nodes.contains(&away))
     }
 
-    fn reopen(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
+    pub(super) fn reopen(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
         self.nodes[node].store = None;
         self.nodes[node].dir = dir;
         for link in self
