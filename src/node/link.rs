@@ -236,7 +236,7 @@ impl Link {
     }
 
     /// What the peer holds by its hello or its acknowledgement decides what may be forgotten.
-    fn heard(&self, hello: bool) {
+    fn heard(&mut self, hello: bool) {
         let Some(acked) = self.session.acked() else {
             return;
         };
@@ -245,11 +245,13 @@ impl Link {
             return store.acknowledged(peer, acked);
         }
         let acked = acked.clone();
-        tokio::task::spawn_blocking(move || {
+        // Before anything of the peer's is applied: how it is merged depends on it.
+        self.lanes[0].job = Some(tokio::task::spawn_blocking(move || {
             if let Err(error) = store.greeted(peer, &acked) {
                 tracing::warn!(%error, "a peer's hello could not be noted");
             }
-        });
+            Ok(Outcome::Nothing)
+        }));
     }
 
     /// What waited for the clock and is due is applied.

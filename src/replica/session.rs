@@ -8,9 +8,9 @@
 
 use std::collections::VecDeque;
 
-use super::Incarnation;
 use super::digest;
 use super::frontier::Frontier;
+use super::{Incarnation, NodeId};
 use crate::wire::replication::{Frame, Hello, PROTOCOL};
 
 mod action;
@@ -28,7 +28,7 @@ mod sending;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, Done, Event, Large, Local, Now};
+pub use action::{Action, Done, Event, Large, Local, Now, Swap};
 pub use error::SessionError;
 pub use greeting::schema_version;
 pub use proof::{COPIES, FIRST_PROOF_MS, MAX_MESSAGE, Message, PROOF_MS, Proven, Step};
@@ -95,6 +95,8 @@ pub struct Session {
     owes: bool,
     /// The peer's log no longer goes back to what we hold.
     needy: Option<Needy>,
+    /// The peer, once it has said hello.
+    peer: NodeId,
     heartbeat: Heartbeat,
     /// Frames of which there is one a link.
     first: VecDeque<Frame>,
@@ -125,6 +127,7 @@ impl Session {
             target: Frontier::default(),
             owes: false,
             needy: None,
+            peer: NodeId::default(),
             heartbeat: Heartbeat::new(now),
             first: VecDeque::from([hello]),
             actions: VecDeque::new(),
@@ -164,7 +167,10 @@ impl Session {
         let other = match &self.state {
             State::Streaming(sending, _, proving) => {
                 let needy = self.needy.as_ref();
-                let needy = needy.and_then(|needy| needy.poll_timeout(&sending.acked));
+                let needy = needy.and_then(|needy| {
+                    let yields = sending.is_trimmed() && self.peer < self.local.node;
+                    needy.poll_timeout(&sending.acked, yields)
+                });
                 let all = [sending.poll_timeout(), proving.poll_timeout(), needy];
                 all.into_iter().flatten().min()
             }
@@ -322,7 +328,8 @@ impl Session {
         match &mut self.state {
             State::Streaming(sending, receiving, proving) => {
                 let needy = self.needy.as_mut();
-                let claim = needy.and_then(|needy| needy.work(now, &sending.acked));
+                let yields = sending.is_trimmed() && self.peer < self.local.node;
+                let claim = needy.and_then(|needy| needy.work(now, &sending.acked, yields));
                 self.actions.extend(claim);
                 let dealt = receiving.dealt();
                 self.actions.extend(receiving.work(&self.local.frontier));

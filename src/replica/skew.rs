@@ -156,6 +156,12 @@ impl Waiting {
         };
         self.due(&mut round, false);
         for logged in batch {
+            // Of two histories the one that waits may be nobody's any more.
+            let queue = self.held.get(&logged.origin);
+            let waits = queue.and_then(|queue| queue.get(&logged.seq));
+            if waits.is_some_and(|waits| waits.bytes != logged.bytes) {
+                self.forget(logged.origin, logged.seq.saturating_sub(1));
+            }
             let holds = self
                 .held
                 .get(&logged.origin)
@@ -415,6 +421,19 @@ mod tests {
         assert!(admit(&mut waiting, &batch, 0).is_empty());
         waiting.forget(1, 0);
         assert!(waiting.is_empty() && waiting.bytes == 0);
+    }
+
+    /// Memory was put back while a clock was in 2099, and the history of before went on after all:
+    /// a third waited for the year 2099 under a number that was here long ago.
+    #[test]
+    fn what_waits_gives_way_to_another_history_of_its_numbers() {
+        let other = stream(&[(1, 1, 9_000, &[]), (1, 2, 9_001, &[])]);
+        let mut waiting = Waiting::default();
+        assert!(admit(&mut waiting, &other, 0).is_empty());
+        let stands = stream(&[(1, 1, 100, &[]), (1, 2, 101, &[])]);
+        assert_eq!(admit(&mut waiting, &stands, 0), [(1, 1), (1, 2)]);
+        assert!(waiting.is_empty() && waiting.bytes == 0);
+        assert_eq!(waiting.dropped(), 1, "links bring again what built on it");
     }
 
     #[test]

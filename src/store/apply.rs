@@ -11,6 +11,7 @@ use rusqlite::{Connection, params};
 
 use super::capture::{Row, current, set_mixed};
 use super::clocks::Run;
+use super::histories::Seen;
 use super::log::{self, Origins};
 use super::memory::parked;
 use super::schema::{Table, touched};
@@ -115,6 +116,7 @@ impl Writer {
             let plain = !state.parked
                 && !state.settle.is_open()
                 && !is_concurrent(&state.origins, transaction)
+                && self.lacks(&state.origins, transaction).is_none()
                 && !transaction.is_again()
                 && replay::fits_all(&self.tables, &transaction.body)?;
             if !plain {
@@ -144,7 +146,9 @@ impl Writer {
                 }
                 body @ Body::Schema { .. } => {
                     self.settle(&mut state)?;
-                    let covers = |stamp| covers(&state.origins, transaction, stamp);
+                    let behind = self.lacks(&state.origins, transaction).cloned();
+                    let seen = Seen::new(&state.origins, transaction, behind.as_ref());
+                    let covers = |stamp| seen.covers(stamp);
                     self.apply_schema(transaction.stamp(), body, covers)?;
                     state.parked = parked(&self.db)?;
                 }
@@ -296,7 +300,8 @@ impl Writer {
         } = state;
         let key = encode_key(&change.key);
         let clock = log::load_clock(&self.db, table.id, &key)?;
-        let covers = |stamp: Stamp| covers(origins, transaction, stamp);
+        let seen = Seen::new(origins, transaction, self.lacks(origins, transaction));
+        let covers = |stamp: Stamp| seen.covers(stamp);
         let decision = match merge::merge(
             clock.as_ref(),
             change,
@@ -370,20 +375,6 @@ fn check_order(origins: &Origins, transaction: &Transaction) -> Result<(), Store
             dep.origin, dep.seq
         ))),
     }
-}
-
-/// Whether the arriving transaction had seen a version.
-fn covers(origins: &Origins, transaction: &Transaction, stamp: Stamp) -> bool {
-    if stamp.origin == transaction.origin {
-        return stamp.seq <= transaction.seq;
-    }
-    if !origins.contains_key(&stamp.origin) {
-        // A closed incarnation: whoever writes now has seen all of it.
-        return true;
-    }
-    let origin = origins.get(&transaction.origin);
-    let seen = origin.and_then(|origin| origin.deps.get(&stamp.origin));
-    seen.is_some_and(|seen| *seen >= stamp.seq)
 }
 
 /// The row after the merge: `None` unchanged, `Some(None)` gone.

@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use rusqlite::params;
+
 use super::log;
 use super::writer::Writer;
 use super::{Store, StoreError, retention, shown};
@@ -13,8 +15,16 @@ use crate::replica::frontier::Frontier;
 /// About how many bytes of the log are carried over at a time.
 const BYTES: usize = 4 << 20;
 
+/// What our own log holds is applied to a snapshot: it was taken once, whatever history it names,
+/// and what the snapshot has folded away it may have been written without.
+pub(super) fn take_own(old: &Writer, new: &mut Writer) {
+    new.trust.all = true;
+    let held = frontier(old);
+    new.note_behind(old.node(), &held);
+}
+
 /// Everything that a writer's database holds, closed incarnations included.
-fn frontier(writer: &Writer) -> Frontier {
+pub(super) fn frontier(writer: &Writer) -> Frontier {
     let mut frontier = log::frontier(&writer.memory.origins);
     frontier.advance(&log::frontier(&writer.memory.closed));
     frontier
@@ -33,15 +43,46 @@ fn beyond(old: &Writer, held: &Frontier) -> Result<Vec<Logged>, StoreError> {
 fn carry(old: &mut Writer, new: &mut Writer) -> Result<usize, StoreError> {
     old.ready()?;
     let batch = beyond(old, &frontier(new))?;
-    new.trust.all = true;
     new.apply(&batch)?;
     Ok(batch.len())
+}
+
+/// What lost here was perhaps never compared at the donor, who heard of the two in another order.
+pub(super) fn carry_inbox(old: &Writer, new: &mut Writer) -> Result<(), StoreError> {
+    const COLUMNS: &str = "id, tbl, key, col, winner, loser, hlc, value";
+    new.atomically(|new| {
+        let mut statement = old
+            .db
+            .prepare(&format!("SELECT {COLUMNS} FROM _tutti_conflict"))?;
+        let mut entries = statement.query([])?;
+        let sql = format!(
+            "INSERT OR IGNORE INTO _tutti_conflict({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+        );
+        while let Some(entry) = entries.next()? {
+            let value = |at: usize| entry.get::<_, rusqlite::types::Value>(at);
+            new.db.prepare_cached(&sql)?.execute(params![
+                value(0)?,
+                value(1)?,
+                value(2)?,
+                value(3)?,
+                value(4)?,
+                value(5)?,
+                value(6)?,
+                value(7)?
+            ])?;
+        }
+        Ok(())
+    })
 }
 
 impl Store {
     /// Carries over what is here and not in the snapshot, while writers go on.
     pub(super) fn carry_over(&self, new: &mut Writer) -> Result<(), StoreError> {
-        new.trust.all = true;
+        {
+            let mut old = self.writer()?;
+            old.ready()?;
+            take_own(&old, new);
+        }
         loop {
             let batch = {
                 let mut old = self.writer()?;
@@ -60,7 +101,8 @@ impl Store {
         let (incarnation, clock) = (old.incarnation, old.clock.clone());
         let shown = shown::Shared::default();
         let mut new = Writer::open(incoming, self.inner.node, incarnation, clock, shown)?;
+        take_own(old, &mut new);
         while carry(old, &mut new)? > 0 {}
-        Ok(())
+        carry_inbox(old, &mut new)
     }
 }

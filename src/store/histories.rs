@@ -1,15 +1,19 @@
 //! Which history a transaction was written on (contract 6): what it had seen is named with the
 //! chain hash after it, and it is applied only where the same transactions are here under those
 //! numbers. Else it would meet rows that its origin never had.
+//!
+//! And what it had not seen: an incarnation that was folded away is named by nobody any more, and
+//! whoever writes has seen all of it, but for a system that went back to an old file.
 
 use std::collections::BTreeMap;
 
 use super::log::{self, Origins};
 use super::writer::Writer;
 use super::{Store, StoreError};
-use crate::replica::Incarnation;
 use crate::replica::change::{Dep, Transaction};
-use crate::replica::frontier::tag;
+use crate::replica::clock::Stamp;
+use crate::replica::frontier::{Frontier, tag};
+use crate::replica::{Incarnation, NodeId};
 
 /// What is taken whatever history it names.
 #[derive(Default)]
@@ -30,6 +34,9 @@ impl Trust {
     }
 }
 
+/// Per node, how much it holds of closed incarnations that it does not hold all of.
+pub(super) type Behind = BTreeMap<NodeId, BTreeMap<Incarnation, u64>>;
+
 impl Store {
     /// A peer has a transaction that names another history of `origin` than the one that we both
     /// hold up to `seq`: whoever wrote it took that history back since. From now on, until the
@@ -42,7 +49,66 @@ impl Store {
     }
 }
 
+/// What an arriving transaction had seen.
+pub(super) struct Seen<'a> {
+    origins: &'a Origins,
+    transaction: &'a Transaction,
+    behind: Option<&'a BTreeMap<Incarnation, u64>>,
+}
+
+impl<'a> Seen<'a> {
+    pub fn new(
+        origins: &'a Origins,
+        transaction: &'a Transaction,
+        behind: Option<&'a BTreeMap<Incarnation, u64>>,
+    ) -> Self {
+        Seen {
+            origins,
+            transaction,
+            behind,
+        }
+    }
+
+    /// Whether it had seen a version.
+    pub fn covers(&self, stamp: Stamp) -> bool {
+        let (origins, transaction) = (self.origins, self.transaction);
+        if stamp.origin == transaction.origin {
+            return stamp.seq <= transaction.seq;
+        }
+        if !origins.contains_key(&stamp.origin) {
+            // A closed incarnation.
+            let held = self.behind.and_then(|behind| behind.get(&stamp.origin));
+            return held.is_none_or(|held| stamp.seq <= *held);
+        }
+        let origin = origins.get(&transaction.origin);
+        let seen = origin.and_then(|origin| origin.deps.get(&stamp.origin));
+        seen.is_some_and(|seen| *seen >= stamp.seq)
+    }
+}
+
 impl Writer {
+    /// A node has told all it holds.
+    pub fn note_behind(&mut self, node: NodeId, frontier: &Frontier) {
+        let closed = self.memory.closed.iter();
+        let lacks = closed.filter(|(id, at)| !frontier.covers(**id, at.position.seq));
+        let lacks: BTreeMap<_, _> = lacks.map(|(id, _)| (*id, frontier.seq(*id))).collect();
+        match lacks.is_empty() {
+            true => self.behind.remove(&node),
+            false => self.behind.insert(node, lacks),
+        };
+    }
+
+    /// What of closed incarnations a transaction's node does not hold all of.
+    pub(super) fn lacks<'a>(
+        &'a self,
+        origins: &Origins,
+        transaction: &Transaction,
+    ) -> Option<&'a BTreeMap<Incarnation, u64>> {
+        let known = origins.get(&transaction.origin);
+        let node = known.and_then(|known| known.node);
+        self.behind.get(&node.or(transaction.head.node)?)
+    }
+
     /// Refuses what depends on transactions of another history than what is here under their
     /// numbers. What left the log was the same at every peer.
     pub(super) fn check_histories(

@@ -18,6 +18,7 @@ use super::{Store, StoreError, lock, shown};
 use crate::replica::Incarnation;
 use crate::replica::clock::Hlc;
 use crate::replica::frontier::Frontier;
+use crate::replica::session::Swap;
 use crate::replica::skew::limit;
 use crate::wire::replication::SnapshotId;
 
@@ -27,15 +28,6 @@ const KEEP: Duration = Duration::from_secs(86_400);
 const BACKUPS: usize = 3;
 /// Tables without which a file is no replicated database.
 const NEEDED: [&str; 3] = ["_tutti_log", "_tutti_origin", "_tutti_table"];
-
-/// What becomes of what is here when a snapshot takes its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Swap {
-    /// The system adopts a cluster: what was here stays in the backup only.
-    Adopt,
-    /// A member catches up: what its log holds beyond the snapshot goes on over it.
-    CatchUp,
-}
 
 /// The one place that an arriving snapshot has: two at once would replace each other. Free again
 /// when dropped.
@@ -365,8 +357,11 @@ impl Store {
         let inner = &self.inner;
         let _swap = inner.swap.write().unwrap_or_else(PoisonError::into_inner);
         let mut writer = self.writer()?;
-        if swap == Swap::CatchUp {
-            self.carry_rest(&mut writer, incoming)?;
+        if swap != Swap::Adopt {
+            match swap {
+                Swap::Rebase => self.carry_rows(&mut writer, incoming, incarnation)?,
+                _ => self.carry_rest(&mut writer, incoming)?,
+            }
             is_whole(incoming)?;
             named(incoming, File::open(incoming).and_then(|f| f.sync_all()))?;
         }

@@ -8,7 +8,7 @@
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::apply::remove;
 use super::capture::current;
@@ -30,7 +30,7 @@ use crate::replica::skew::limit;
 use crate::replica::value::{Value, encode_key};
 
 /// About how many bytes of rows go into one transaction that is issued again.
-const CHUNK: usize = 4 << 20;
+pub(super) const CHUNK: usize = 4 << 20;
 
 /// The end of a history, taken out of the log.
 struct Suffix {
@@ -320,7 +320,8 @@ impl Writer {
                 continue;
             };
             let table = Arc::clone(table);
-            let Some((clock, row)) = again(self, suffix, &table, encoded, key, issue.stamp())?
+            let holds = |stamp: &Stamp| suffix.holds(stamp);
+            let Some((clock, row)) = again(&self.db, holds, &table, encoded, key, issue.stamp())?
             else {
                 continue;
             };
@@ -434,24 +435,24 @@ impl Issue {
     }
 }
 
-/// What a row holds of the suffix, as one change, with the row's clock after it.
-fn again(
-    writer: &Writer,
-    suffix: &Suffix,
+/// What a row holds of some stamps, as one change, with the row's clock after it.
+pub(super) fn again(
+    db: &Connection,
+    holds: impl Fn(&Stamp) -> bool,
     table: &Table,
     encoded: &[u8],
     key: &[Value],
     stamp: Stamp,
 ) -> Result<Option<(RowClock, RowChange)>, StoreError> {
-    let copy = copy(&writer.db, table, encoded)?;
+    let copy = copy(db, table, encoded)?;
     let Some(mut clock) = copy.clock else {
         return Ok(None);
     };
     let write = match copy.content {
-        _ if !clock.is_alive() && suffix.holds(&clock.row) => RowWrite::Delete,
-        Some(row) if suffix.holds(&clock.row) => RowWrite::Insert(row),
+        _ if !clock.is_alive() && holds(&clock.row) => RowWrite::Delete,
+        Some(row) if holds(&clock.row) => RowWrite::Insert(row),
         Some(row) if clock.is_alive() => {
-            let columns = clock.columns.iter().filter(|c| suffix.holds(&c.1));
+            let columns = clock.columns.iter().filter(|c| holds(&c.1));
             let cells = columns.filter_map(|c| Some((c.0, row.get(usize::from(c.0))?.clone())));
             RowWrite::Update(cells.collect())
         }

@@ -182,7 +182,7 @@ impl Store {
             Err(StoreError::NeedsSnapshot { .. }) => Ok(false),
             Err(error) => Err(error),
         })?;
-        self.forget_waiting(node, frontier)?;
+        self.heard_all(node, frontier)?;
         let own = self.frontier();
         let unmarked = {
             let retention = &mut lock(&self.inner.kept).retention;

@@ -118,13 +118,12 @@ impl Store {
         self.inner.clock_bound.store(bound_ms, Ordering::Relaxed);
     }
 
-    /// What waits of a node's own incarnations and the node no longer has, it stamped anew.
-    pub(super) fn forget_waiting(
-        &self,
-        node: NodeId,
-        frontier: &Frontier,
-    ) -> Result<(), StoreError> {
-        let writer = self.writer()?;
+    /// A node said hello with all it holds. What waits of its own incarnations and it no longer
+    /// has, it stamped anew.
+    pub(super) fn heard_all(&self, node: NodeId, frontier: &Frontier) -> Result<(), StoreError> {
+        let mut writer = self.writer()?;
+        writer.ready()?;
+        writer.note_behind(node, frontier);
         let waiting = &mut lock(&self.inner.waiting);
         for origin in waiting.origins() {
             let known = writer.memory.origins.get(&origin);

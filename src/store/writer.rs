@@ -9,7 +9,7 @@ use rusqlite::config::DbConfig;
 
 use super::capture::{self, Capture, Collected, Shared};
 use super::damage::Damage;
-use super::histories::Trust;
+use super::histories::{Behind, Trust};
 use super::log;
 use super::memory::{Memory, parked};
 use super::schema::{Table, touched};
@@ -48,6 +48,8 @@ pub(super) struct Writer {
     mode: Mode,
     /// Which histories are taken unseen.
     pub trust: Trust,
+    /// Who went back to before what was folded away.
+    pub behind: Behind,
     /// What our last transaction told of others.
     told: BTreeMap<Incarnation, u64>,
     pub hlc: Hlc,
@@ -102,6 +104,7 @@ impl Writer {
             damage: Damage::default(),
             mode: Mode::Local,
             trust: Trust::default(),
+            behind: Behind::default(),
             told: BTreeMap::new(),
             hlc: Hlc::default(),
             node,

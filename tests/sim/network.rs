@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tutti::replica::NodeId;
 use tutti::replica::frontier::Frontier;
-use tutti::replica::session::{Action, BATCH, Done, Event, Local, Now, Proven, Session};
-use tutti::store::{Incoming, Partial, Place, Staged, Store, StoreError, Swap};
+use tutti::replica::session::{Action, BATCH, Done, Event, Local, Now, Proven, Session, Swap};
+use tutti::store::{Incoming, Partial, Place, Staged, Store, StoreError};
 use tutti::wire::replication::Frame;
 
 use crate::random::Random;
@@ -310,10 +310,10 @@ impl End {
                 let end = offset + bytes.len() as u64;
                 Done::ChunkWritten { end }
             }
-            Action::SwapIn { digest, member, .. } => {
-                assert!(member, "all are members here");
+            Action::SwapIn { digest, swap, .. } => {
+                assert_ne!(swap, Swap::Adopt, "all are members here");
                 let incoming = self.incoming.take().unwrap();
-                match store.swap_in(incoming, digest, random.next(), Swap::CatchUp) {
+                match store.swap_in(incoming, digest, random.next(), swap) {
                     // An old copy, or one of a wrong clock: a later link brings another.
                     Err(StoreError::NeedsSnapshot { .. } | StoreError::Ahead { .. }) => {}
                     other => drop(other?),

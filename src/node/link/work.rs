@@ -7,7 +7,7 @@ use super::proof::Proof;
 use crate::replica::frontier::Frontier;
 use crate::replica::session::{Action, BATCH, CHUNK, Done, PIECES};
 use crate::replica::{ClusterId, Incarnation, NodeId};
-use crate::store::{Incoming, Partial, Place, Staged, Store, StoreError, Swap};
+use crate::store::{Incoming, Partial, Place, Staged, Store, StoreError};
 use crate::sys::disk;
 use crate::wire::replication::Piece;
 
@@ -175,14 +175,10 @@ impl Files {
             Action::SwapIn {
                 digest,
                 cluster,
-                member,
+                swap,
             } => {
                 let incoming = self.lock().incoming.take();
                 let incoming = incoming.ok_or_else(|| missing("arriving snapshot"))?;
-                let swap = match member {
-                    true => Swap::CatchUp,
-                    false => Swap::Adopt,
-                };
                 store.swap_in(incoming, digest, random()?, swap)?;
                 return Ok(Outcome::Adopted(cluster));
             }

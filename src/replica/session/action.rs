@@ -59,6 +59,18 @@ pub struct Large {
     pub position: i64,
 }
 
+/// What becomes of what is here when a snapshot takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// The system adopts a cluster: what was here stays in the backup only.
+    Adopt,
+    /// A member catches up: what its log holds beyond the snapshot goes on over it.
+    CatchUp,
+    /// Neither member's log goes back to what the other holds: what the rows here hold beyond the
+    /// snapshot is written over it again, and all that was here stays in the backup.
+    Rebase,
+}
+
 /// What the shell does for the session. Each is answered with the [`Done`] it names; those of one
 /// [`Action::lane`] are carried out in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,8 +133,8 @@ pub enum Action {
         digest: [u8; 32],
         /// The cluster it belongs to.
         cluster: ClusterId,
-        /// Whether we are a member of it already.
-        member: bool,
+        /// What becomes of what is here.
+        swap: Swap,
     },
     /// Take a step of a proof: [`Done::Proved`].
     Prove(Step),

@@ -8,7 +8,7 @@ use super::parting::Parting;
 use super::proof::Proving;
 use super::receiving::Receiving;
 use super::sending::Sending;
-use super::{Action, Event, Now, Session, SessionError, State};
+use super::{Action, Event, Now, Session, SessionError, State, Swap};
 use crate::replica::Incarnation;
 use crate::replica::frontier::{Frontier, Position};
 use crate::wire::replication::{Frame, Hello, Run, SnapshotId};
@@ -112,6 +112,7 @@ impl Session {
         if !matches!(self.state, State::Greeting) {
             return Err(SessionError::Unexpected("a second hello"));
         }
+        self.peer = hello.node;
         self.event(Event::Hello {
             name: hello.name.clone(),
             node: hello.node,
@@ -134,7 +135,7 @@ impl Session {
             Standing::Donor => self.state = State::AwaitingRequest,
             Standing::Joiner(cluster) => {
                 let resume = self.local.resume;
-                self.state = State::Joining(Joiner::new(now, cluster, false, resume));
+                self.state = State::Joining(Joiner::new(now, cluster, Swap::Adopt, resume));
                 self.first.push_back(Frame::SnapshotRequest { resume });
                 self.event(Event::Joining { percent: 0 });
             }
@@ -158,7 +159,8 @@ impl Session {
             return needy.refused(now);
         }
         let resume = self.local.resume;
-        self.state = State::Joining(Joiner::new(now, cluster, true, resume));
+        let swap = needy.swap();
+        self.state = State::Joining(Joiner::new(now, cluster, swap, resume));
         self.first.push_back(Frame::SnapshotRequest { resume });
         self.event(Event::Joining { percent: 0 });
     }

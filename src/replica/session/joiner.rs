@@ -1,13 +1,13 @@
 //! A snapshot that arrives: piece after piece into a file, then verified and swapped in.
 
-use super::{Action, Event, Now, STAGING_MS, STALL_MS, SessionError, WINDOW};
+use super::{Action, Event, Now, STAGING_MS, STALL_MS, SessionError, Swap, WINDOW};
 use crate::replica::ClusterId;
 use crate::wire::replication::{Frame, SnapshotId};
 
 #[derive(Debug)]
 pub(super) struct Joiner {
     cluster: ClusterId,
-    member: bool,
+    swap: Swap,
     /// What an earlier link left.
     resume: Option<(SnapshotId, u64)>,
     /// Its size, once it has begun.
@@ -25,12 +25,12 @@ impl Joiner {
     pub fn new(
         now: Now,
         cluster: ClusterId,
-        member: bool,
+        swap: Swap,
         resume: Option<(SnapshotId, u64)>,
     ) -> Self {
         Joiner {
             cluster,
-            member,
+            swap,
             resume,
             size: None,
             at: 0,
@@ -95,11 +95,11 @@ impl Joiner {
             return Err(SessionError::Unexpected("the end of a snapshot"));
         }
         self.ended = true;
-        let (cluster, member) = (self.cluster, self.member);
+        let (cluster, swap) = (self.cluster, self.swap);
         Ok(Action::SwapIn {
             digest,
             cluster,
-            member,
+            swap,
         })
     }
 

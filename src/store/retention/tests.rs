@@ -253,3 +253,48 @@ fn what_is_written_after_a_restart_with_an_earlier_clock_is_later_than_what_was_
     let stamps = store.read(|reader| reader.query(stamp, &[])).unwrap();
     assert_eq!(stamps, [[Integer(1_000)]]);
 }
+
+/// What was folded away counted as seen by whoever writes, also by who had gone back to before it.
+#[test]
+fn who_went_back_to_before_what_was_folded_away_overwrites_nothing_unnoticed() {
+    let (a, b) = pair();
+    run(&a, "INSERT INTO item VALUES (1, 'old')");
+    pull(&b, &a);
+    let old = tempfile::tempdir().unwrap();
+    let to = old.path().join("replicated.db");
+    let copy = rusqlite::Connection::open(&b.store.inner.path).unwrap();
+    copy.execute("VACUUM INTO ?", [to.to_string_lossy()])
+        .unwrap();
+    drop(copy);
+    run(&a, "UPDATE item SET a = 'lost unnoticed'");
+    let Peer { store, dir } = a;
+    drop(store);
+    let clock: crate::store::Clock = std::sync::Arc::new(|| 1_000);
+    let a = Store::open_with_clock(dir.path(), node(1), 11, clock.clone()).unwrap();
+    a.set_peers([node(2)].into(), 0);
+    let pull = |to: &Store, from: &Store| {
+        let at = from.log_start(&to.frontier()).unwrap();
+        let (found, _) = from.log_after(&to.frontier(), at, 1 << 20).unwrap();
+        to.apply(&found).unwrap();
+    };
+    let update = |store: &Store, sql: &str| {
+        store.transact(|tx| tx.execute(sql, &[])).unwrap();
+    };
+    update(&a, "INSERT INTO item VALUES (2, 0)");
+    pull(&b.store, &a);
+    tell(&a, &b.store);
+    assert_eq!(a.trim().unwrap().incarnations, 1);
+    // B's disk goes back to before.
+    let b = Store::open_with_clock(old.path(), node(2), 22, clock).unwrap();
+    update(&b, "UPDATE item SET a = 'of b'");
+    a.greeted(node(2), &b.frontier()).unwrap();
+    pull(&a, &b);
+    assert_eq!(rows(&a)[0][1], "of b".into());
+    let lost: Vec<_> = a.conflicts(9).unwrap();
+    let lost: Vec<_> = lost.into_iter().map(|row| row.value).collect();
+    assert_eq!(lost, [["lost unnoticed".into()]]);
+    // It overwrites what it has seen once it has all, under an incarnation that says so.
+    a.greeted(node(2), &a.frontier()).unwrap();
+    let writer = a.writer().unwrap();
+    assert!(writer.behind.is_empty());
+}

@@ -192,10 +192,8 @@ impl World {
 
     /// The others take a node off their lists, and back later. It may have been told, and left.
     fn remove(&mut self, node: usize, later: u64) {
-        // Who is not listed and who lost something could have forgotten what the other needs; so
-        // can two that list only each other, with logs that may hold little.
-        let little = self.trims && self.log_bound < u64::MAX;
-        if self.removed.is_some() || little || (self.trims && !self.loses(node)) {
+        // Who is not listed and who lost something could have forgotten what the other needs.
+        if self.removed.is_some() || (self.trims && !self.loses(node)) {
             return;
         }
         self.removed = Some((node, later + 300_000));

@@ -1,6 +1,6 @@
 //! A member whose place in the peer's log is gone.
 
-use super::super::needy::AGAIN_MS;
+use super::super::needy::{AGAIN_MS, STALEMATE_MS};
 use super::*;
 
 /// A member that holds transactions 1 and 2 of its own, which the peer lacks, and was told that
@@ -24,6 +24,47 @@ fn needy() -> Session {
     session.handle_done(at(0), nothing_read());
     session.handle_frame(at(1), Frame::NeedsSnapshot).unwrap();
     session
+}
+
+/// Neither log goes back to what the other side holds: one yields, and not before a third had time.
+#[test]
+fn of_two_that_can_deliver_nothing_the_one_with_the_higher_id_yields() {
+    for (node, yields) in [([0; 16], false), ([9; 16], true)] {
+        let mut session = needy();
+        session.local.node = node;
+        session.handle_done(at(2), Done::Trimmed);
+        session.handle_timeout(at(STALEMATE_MS)).unwrap();
+        let early = actions(&mut session);
+        assert!(!early.contains(&Action::Claim), "{early:?}");
+        session.handle_timeout(at(1 + STALEMATE_MS)).unwrap();
+        let claims = actions(&mut session).contains(&Action::Claim);
+        assert_eq!(claims, yields);
+        if !yields {
+            continue;
+        }
+        let now = at(2 + STALEMATE_MS);
+        session.handle_done(now, Done::Claimed(true));
+        let (id, size) = ([4; 16], 4);
+        let begin = Frame::SnapshotBegin {
+            id,
+            size,
+            offset: 0,
+        };
+        session.handle_frame(now, begin).unwrap();
+        let bytes = vec![7; 4];
+        let chunk = Frame::SnapshotChunk { offset: 0, bytes };
+        session.handle_frame(now, chunk).unwrap();
+        let digest = [6; 32];
+        let end = Frame::SnapshotEnd { digest };
+        session.handle_frame(now, end).unwrap();
+        let swaps = |action: &Action| {
+            let Action::SwapIn { swap, .. } = action else {
+                return false;
+            };
+            *swap == Swap::Rebase
+        };
+        assert!(actions(&mut session).iter().any(swaps));
+    }
 }
 
 #[test]
@@ -70,7 +111,7 @@ fn what_was_under_way_when_it_asked_is_passed_over() {
     let swap = Action::SwapIn {
         digest: [6; 32],
         cluster: CLUSTER,
-        member: true,
+        swap: Swap::CatchUp,
     };
     assert_eq!(actions(&mut session).last(), Some(&swap));
 }

@@ -48,7 +48,7 @@ fn a_joiner_asks_for_where_it_was_and_swaps_in_what_is_whole() {
     let swap = Action::SwapIn {
         digest: [6; 32],
         cluster: CLUSTER,
-        member: false,
+        swap: Swap::Adopt,
     };
     assert_eq!(all.last(), Some(&swap));
 }

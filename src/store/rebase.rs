@@ -1,0 +1,211 @@
+//! Two members neither of whose logs goes back to what the other holds (contract 7): one of them
+//! takes the other's snapshot and writes over it again, under a fresh incarnation, what its own
+//! rows hold that the snapshot has not seen. As with what is issued again after a fork, that is
+//! merged everywhere: nothing that still exists is lost, and what was written on both sides is
+//! decided by the rules.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::carry::{carry_inbox, frontier, take_own};
+use super::clocks;
+use super::declare::known;
+use super::log;
+use super::reissue::{CHUNK, again};
+use super::writer::Writer;
+use super::{Store, StoreError, shown};
+use crate::replica::Incarnation;
+use crate::replica::change::{Body, Dep, Head, Logged, RowChange, TableChange, Transaction};
+use crate::replica::clock::{Hlc, Stamp};
+use crate::replica::frontier::{Frontier, Position};
+use crate::replica::schema::{DeclarationId, Kind};
+use crate::replica::value::decode_key;
+
+/// The transactions that are written over the snapshot.
+struct Over<'a> {
+    new: &'a mut Writer,
+    /// What both hold.
+    deps: Vec<Dep>,
+    fresh: Incarnation,
+    seq: u64,
+    hlc: Hlc,
+    previous: Hlc,
+}
+
+impl Over<'_> {
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            hlc: self.hlc,
+            origin: self.fresh,
+            seq: self.seq + 1,
+        }
+    }
+
+    fn write(&mut self, body: Body) -> Result<(), StoreError> {
+        let stamp = self.stamp();
+        let own = self.new.memory.origins.get(&self.fresh);
+        let last = own.map(|own| own.position).unwrap_or_default();
+        let mut deps = std::mem::take(&mut self.deps);
+        deps.push(Dep::new(self.fresh, &last));
+        let transaction = Transaction {
+            origin: self.fresh,
+            seq: stamp.seq,
+            hlc: stamp.hlc,
+            head: Head {
+                node: (stamp.seq == 1).then_some(self.new.node()),
+                deps,
+            },
+            body,
+        };
+        let logged = Logged {
+            origin: self.fresh,
+            seq: stamp.seq,
+            bytes: transaction.encode(self.previous).into(),
+            chain: None,
+        };
+        self.new.apply(&[logged])?;
+        self.seq = stamp.seq;
+        self.previous = stamp.hlc;
+        self.hlc = Hlc(stamp.hlc.0 + 1);
+        Ok(())
+    }
+}
+
+/// Per origin the last transaction that both hold.
+fn shared(old: &Frontier, new: &Frontier) -> Vec<Dep> {
+    let lower = |(origin, theirs): (&Incarnation, &Position)| {
+        let ours = old.0.get(origin)?;
+        let at = if ours.seq < theirs.seq { ours } else { theirs };
+        Some(Dep::new(*origin, at))
+    };
+    new.0.iter().filter_map(lower).collect()
+}
+
+impl Store {
+    /// Writes what `old` holds beyond the snapshot at `incoming` over that, under `fresh`, the
+    /// writer being held.
+    pub(super) fn carry_rows(
+        &self,
+        old: &mut Writer,
+        incoming: &Path,
+        fresh: Incarnation,
+    ) -> Result<(), StoreError> {
+        old.fold_now()?;
+        let (clock, shown) = (old.clock.clone(), shown::Shared::default());
+        let mut new = Writer::open(incoming, self.inner.node, fresh, clock, shown)?;
+        take_own(old, &mut new);
+        let held = frontier(&new);
+        let beyond = |stamp: &Stamp| !held.covers(stamp.origin, stamp.seq);
+        // Versions of closed incarnations count as seen.
+        let open = log::frontier(&new.memory.origins);
+        let hlc = old.hlc.max(new.hlc).tick((old.clock)());
+        let mut over = Over {
+            deps: shared(&frontier(old), &open),
+            new: &mut new,
+            fresh,
+            seq: 0,
+            hlc,
+            previous: Hlc::default(),
+        };
+        declarations(old, &mut over, beyond)?;
+        rows(old, &mut over, beyond)?;
+        let count = over.seq;
+        carry_inbox(old, &mut new)?;
+        tracing::warn!(
+            "neither log went back to what the peer holds: its database is here now, over which \
+             what this system held beyond it was written again in {count} transactions"
+        );
+        Ok(())
+    }
+}
+
+/// Declares, and drops, what the snapshot does not know of.
+fn declarations(
+    old: &Writer,
+    over: &mut Over<'_>,
+    beyond: impl Fn(&Stamp) -> bool,
+) -> Result<(), StoreError> {
+    let ours = known(&old.db)?;
+    let there = known(&over.new.db)?;
+    for made in &ours {
+        if beyond(&made.is.stamp) && !made.sql.is_empty() {
+            over.write(Body::Schema {
+                sql: made.sql.clone(),
+                keys: made.keys,
+                id: made.is.id,
+                on: made.is.on.into_iter().collect(),
+            })?;
+        }
+    }
+    let mut dropped: BTreeMap<(&str, &str), Vec<DeclarationId>> = BTreeMap::new();
+    for ended in ours.iter().filter(|known| known.is.dropped) {
+        let also = |other: &&super::declare::Known| other.is.id == ended.is.id;
+        if !there
+            .iter()
+            .find(also)
+            .is_some_and(|there| there.is.dropped)
+        {
+            let name = (ended.is.kind.word(), ended.is.name.as_str());
+            dropped.entry(name).or_default().push(ended.is.id);
+        }
+    }
+    // Parts before their tables.
+    for table in [false, true] {
+        for ((kind, name), on) in &dropped {
+            if (*kind == Kind::Table.word()) == table {
+                over.write(Body::Schema {
+                    sql: format!("DROP {kind} {}", super::schema::quote(name)),
+                    keys: crate::replica::schema::Keys::Natural,
+                    id: 0,
+                    on: on.clone(),
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes what rows hold, and what was deleted.
+fn rows(
+    old: &Writer,
+    over: &mut Over<'_>,
+    beyond: impl Fn(&Stamp) -> bool,
+) -> Result<(), StoreError> {
+    for table in &old.tables {
+        let mut keys = Vec::new();
+        clocks::each(&old.db, table.id, &[], None, |key, clock| {
+            if beyond(&clock.row) || clock.columns.iter().any(|column| beyond(&column.1)) {
+                keys.push(key);
+            }
+            Ok(true)
+        })?;
+        let (mut rows, mut size): (Vec<RowChange>, usize) = (Vec::new(), 0);
+        let write = |over: &mut Over<'_>, rows: &mut Vec<RowChange>| {
+            let rows = std::mem::take(rows);
+            let table = table.tid;
+            over.write(Body::Rows(vec![TableChange { table, rows }].into()))
+        };
+        for encoded in keys {
+            let Some(key) = decode_key(&encoded) else {
+                return Err(StoreError::Damaged("a row's key".into()));
+            };
+            let found = again(&old.db, &beyond, table, &encoded, &key, over.stamp())?;
+            let Some((_, row)) = found else {
+                continue;
+            };
+            size += encoded.len() + postcard::to_stdvec(&row).unwrap_or_default().len();
+            rows.push(row);
+            if size > CHUNK {
+                write(over, &mut rows)?;
+                size = 0;
+            }
+        }
+        if !rows.is_empty() {
+            write(over, &mut rows)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Two systems that gave each other up become one again, and nothing that was written is lost.
+
+use std::fs;
+
+use super::*;
+use crate::replica::session::Swap;
+use crate::replica::value::Value;
+use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
+
+const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
+
+fn tell(a: &Peer, b: &Peer) {
+    a.store
+        .greeted(b.store.node(), &b.store.frontier())
+        .unwrap();
+}
+
+/// Two that share three rows, and a table, and listed only each other while they were apart and
+/// wrote more than their logs may hold.
+fn apart() -> (Peer, Peer) {
+    let (a, b) = (peer(1), peer(2));
+    a.store.set_peers([b.store.node()].into(), 0);
+    b.store.set_peers([a.store.node()].into(), 0);
+    a.store.declare(ITEM).unwrap();
+    a.store
+        .declare("CREATE TABLE old(id INTEGER PRIMARY KEY)")
+        .unwrap();
+    run(
+        &a,
+        "INSERT INTO item VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)",
+    );
+    exchange(&a, &b);
+    tell(&a, &b);
+    tell(&b, &a);
+    (a, b)
+}
+
+fn give_up(peer: &Peer) {
+    peer.store.set_log_bound(0);
+    let marked = peer.store.trim().unwrap().marked;
+    assert_eq!(marked.len(), 1);
+}
+
+/// `joiner` takes `donor`'s snapshot as one that can deliver nothing.
+fn rebase(joiner: &Peer, donor: &Peer) -> std::path::PathBuf {
+    let staged = donor.store.stage(u64::MAX).unwrap();
+    let store = &joiner.store;
+    let accepted = store.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
+    let mut incoming = accepted.unwrap();
+    let (bytes, digest) = staged.read(0, 1 << 24).unwrap();
+    incoming.write(0, &bytes).unwrap();
+    let digest = digest.unwrap();
+    store.swap_in(incoming, digest, 77, Swap::Rebase).unwrap()
+}
+
+#[test]
+fn two_that_gave_each_other_up_become_one_again_and_lose_nothing() {
+    let (a, b) = apart();
+    run(&a, "UPDATE item SET a = 'of a' WHERE id = 1");
+    run(&a, "UPDATE item SET a = 'also of a' WHERE id = 2");
+    run(&a, "INSERT INTO item VALUES (4, 'of a', 0)");
+    run(&b, "UPDATE item SET b = 'of b' WHERE id = 1");
+    run(&b, "UPDATE item SET a = 'of b' WHERE id = 2");
+    run(&b, "DELETE FROM item WHERE id = 3");
+    b.store
+        .declare("CREATE TABLE late(id INTEGER PRIMARY KEY, u UNIQUE)")
+        .unwrap();
+    run(&b, "INSERT INTO late VALUES (1, 'x')");
+    b.store.declare("DROP TABLE old").unwrap();
+    run(&b, "INSERT INTO item VALUES (5, 'of b', 0)");
+    for peer in [&a, &b] {
+        give_up(peer);
+    }
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let read = from.store.log_start(&to.store.frontier());
+        assert!(matches!(read, Err(StoreError::NeedsSnapshot { .. })));
+    }
+    let backup = rebase(&b, &a);
+    assert!(fs::metadata(backup).is_ok(), "what was there is kept");
+    assert_eq!(b.store.incarnation(), 77);
+    pull(&a, &b);
+    assert_eq!(a.store.frontier(), b.store.frontier());
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+    let text = |text: &str| Value::Text(text.into());
+    let expected = [
+        vec![1.into(), text("of a"), text("of b")],
+        vec![2.into(), text("of b"), 2.into()],
+        vec![4.into(), text("of a"), 0.into()],
+        vec![5.into(), text("of b"), 0.into()],
+    ];
+    for peer in [&a, &b] {
+        assert_eq!(rows(peer, "SELECT * FROM item ORDER BY id"), expected);
+        assert_eq!(rows(peer, "SELECT * FROM late").len(), 1);
+        let tables = peer.store.tables().unwrap();
+        assert!(tables.iter().all(|table| table.name != "old"));
+        // What was written on both sides without seeing the other is in the inbox.
+        let lost = peer.store.conflicts(9).unwrap();
+        let lost: Vec<_> = lost.iter().map(|row| (&row.column, &row.value)).collect();
+        assert_eq!(lost, [(&"a".to_owned(), &vec![text("also of a")])]);
+    }
+    // Both go on, and need no snapshot any more.
+    tell(&a, &b);
+    tell(&b, &a);
+    assert!(!a.store.needs_snapshot(b.store.node()));
+    run(&a, "DELETE FROM item WHERE id = 1");
+    run(&b, "INSERT INTO item VALUES (9, 9, 9)");
+    exchange(&a, &b);
+}
+
+#[test]
+fn what_only_the_one_that_yields_had_in_its_inbox_is_not_lost() {
+    let (a, b) = apart();
+    let c = peer(3);
+    pull(&c, &a);
+    run(&c, "UPDATE item SET a = 'of c' WHERE id = 1");
+    run(&b, "UPDATE item SET a = 'of b' WHERE id = 1");
+    pull(&b, &c);
+    assert_eq!(b.store.conflicts(9).unwrap().len(), 1);
+    for peer in [&a, &b] {
+        run(peer, "INSERT INTO item VALUES (7, 7, 7)");
+        give_up(peer);
+    }
+    rebase(&b, &a);
+    let lost = b.store.conflicts(9).unwrap();
+    let one = |value: &str| lost.iter().filter(|r| r.value == [value.into()]).count();
+    assert_eq!(one("of c") + one("of b"), 1, "{lost:?}");
+}
