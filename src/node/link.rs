@@ -162,12 +162,6 @@ pub enum LinkError {
         /// How many transactions.
         count: usize,
     },
-    /// Something names a history of an origin that nobody holds any more.
-    #[error(
-        "a transaction was written on a history of {0:016x} that was taken back since (a restored \
-         or copied system): it is merged as it is"
-    )]
-    TakenBack(Incarnation),
     /// Another link's snapshot took the database's place.
     #[error("a snapshot took the place of the database; greeting again")]
     Swapped,
@@ -309,7 +303,6 @@ impl Link {
             Outcome::Reissued { origin, count } => {
                 return Err(LinkError::Reissued { origin, count });
             }
-            Outcome::Trusted { origin } => return Err(LinkError::TakenBack(origin)),
         }
         Ok(None)
     }

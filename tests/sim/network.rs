@@ -332,7 +332,6 @@ impl End {
             }
             Action::Trust { origin, upto } => {
                 store.trust(origin, upto)?;
-                self.ended = true;
                 return Ok(None);
             }
             Action::Event(_) => return Ok(None),

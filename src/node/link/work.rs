@@ -29,11 +29,6 @@ pub(super) enum Outcome {
         /// How many transactions.
         count: usize,
     },
-    /// From now on what names another history of an origin is taken; the link ends.
-    Trusted {
-        /// Which origin.
-        origin: Incarnation,
-    },
 }
 
 /// The files that one link reads and writes.
@@ -202,7 +197,11 @@ impl Files {
             }
             Action::Trust { origin, upto } => {
                 store.trust(origin, upto)?;
-                return Ok(Outcome::Trusted { origin });
+                tracing::warn!(
+                    "what was written on a history of {origin:016x} that was taken back since (a \
+                     restored or copied system) is merged as it is"
+                );
+                return Ok(Outcome::Nothing);
             }
             Action::Event(_) => return Ok(Outcome::Nothing),
         }))

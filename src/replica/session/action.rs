@@ -153,7 +153,7 @@ pub enum Action {
         after: u64,
     },
     /// Take what names another history of an origin than the one that both sides hold, up to a
-    /// number; the link ends after it.
+    /// number; no answer.
     Trust {
         /// Which origin.
         origin: Incarnation,

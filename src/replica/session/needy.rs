@@ -2,8 +2,8 @@
 //! then takes a snapshot. What it writes meanwhile goes on over it, so no writer waits.
 //!
 //! Where the peer's place in our log is gone, too, nobody can deliver. If no third brings what is
-//! missing, the one with the higher node id takes the other's snapshot and writes over it again what
-//! its rows hold beyond.
+//! missing, the one with the higher node id takes the other's snapshot and writes over it again
+//! what its rows hold beyond.
 
 use super::{Action, Now, Swap};
 use crate::replica::frontier::Frontier;

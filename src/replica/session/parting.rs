@@ -81,19 +81,18 @@ impl Parting {
         if renews || fork::yields(ours, theirs, after) {
             return Some(Action::Reissue { origin, after });
         }
-        if ours.first() == theirs.first() {
-            // There is one history now; what names another was written before that.
-            return Some(Action::Trust { origin, upto: mine });
-        }
-        let waits = fork::yields(theirs, ours, after)
-            || theirs
-                .first()
-                .is_some_and(|last| last.seq == after && mine > after);
+        let theirs_ends = theirs.first().is_some_and(|last| last.seq == after);
+        let waits = fork::yields(theirs, ours, after) || (theirs_ends && mine > after);
         if !waits {
             let seq = mine;
             self.failed = Some(SessionError::Fork { origin, seq });
         }
-        None
+        // One is a part of the other: what names another history was written before that.
+        let one = theirs_ends || after == mine;
+        one.then_some(Action::Trust {
+            origin,
+            upto: after,
+        })
     }
 
     pub fn poll_timeout(&self) -> u64 {

@@ -33,6 +33,11 @@ fn of_two_that_can_deliver_nothing_the_one_with_the_higher_id_yields() {
         let mut session = needy();
         session.local.node = node;
         session.handle_done(at(2), Done::Trimmed);
+        for ms in [20_000, 40_000] {
+            session
+                .handle_frame(at(ms), Frame::Ping { sent_us: 0 })
+                .unwrap();
+        }
         session.handle_timeout(at(STALEMATE_MS)).unwrap();
         let early = actions(&mut session);
         assert!(!early.contains(&Action::Claim), "{early:?}");

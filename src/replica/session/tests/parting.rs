@@ -72,16 +72,24 @@ fn no_row_is_taken_meanwhile() {
     assert!(later.is_err(), "it does not last for ever");
 }
 
+/// Who took the other history back left transactions behind that name it.
 #[test]
-fn histories_that_are_one_again_end_the_link_by_name() {
-    let mut session = parted();
-    ours_read(&mut session, &[(3, 3), (2, 2)]);
-    session
-        .handle_frame(at(2), told(7, &[(3, 3), (2, 2)]))
-        .unwrap();
-    assert!(actions(&mut session).is_empty());
-    let fork = SessionError::Fork { origin: 7, seq: 3 };
-    assert_eq!(session.handle_timeout(at(3)), Err(fork));
+fn where_histories_are_one_again_what_names_another_is_taken_and_the_link_ends_by_name() {
+    for (theirs, upto, ends) in [
+        (&[(3, 3), (2, 2)][..], 3, true),
+        (&[(4, 4), (3, 3)][..], 3, true),
+        (&[(2, 2), (1, 1)][..], 2, false),
+    ] {
+        let mut session = parted();
+        ours_read(&mut session, &[(3, 3), (2, 2), (1, 1)]);
+        session.handle_frame(at(2), told(7, theirs)).unwrap();
+        let origin = 7;
+        assert_eq!(actions(&mut session), [Action::Trust { origin, upto }]);
+        // The one that holds more has to stay: the other may have to go on under a fresh one.
+        let fork = SessionError::Fork { origin: 7, seq: 3 };
+        let expected = if ends { Err(fork) } else { Ok(()) };
+        assert_eq!(session.handle_timeout(at(3)), expected);
+    }
 }
 
 #[test]
