@@ -15,7 +15,8 @@ usage() {
 ./build.sh fuzz [TARGET...] [--seconds N]
                            each fuzz target (or those named) for N seconds, else 60
 ./build.sh sim --seeds N   the replication simulator over N seeds, or for --minutes N
-./build.sh bench image     size, exposure and boot times as 'name: value' lines
+./build.sh bench image [--cold]
+                           size, exposure, memory, boot and build times as 'name: value' lines
 ./build.sh bench replication [-- NAME...]
                            what replication costs, the same way; NAME: only parts that print it
 ./build.sh bench node       pages, cuts seen and healed, rows inside AH, the same way
@@ -277,6 +278,7 @@ run_tests() {
             suite_sim
             suite_lab
             suite_image
+            echo "$SECONDS" >"$LOGS/test_s"
             ;;
         *) fail "no such suite: $1 (fast, web, sim, lab, image, image-all)" ;;
     esac
@@ -338,7 +340,7 @@ case "${1:-image}" in
         case "${2:-}" in
             image)
                 image
-                tests/image/bench.sh
+                tests/image/bench.sh "${@:3}"
                 ;;
             replication)
                 shift 2
