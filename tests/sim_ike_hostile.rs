@@ -5,8 +5,14 @@
 
 // Each of the tests that share it uses a part of it.
 #[allow(dead_code)]
+#[path = "isakmp_corpus/seeds.rs"]
+mod corpus;
+#[path = "isakmp_corpus/mutant.rs"]
+mod mutant;
+#[allow(dead_code)]
 mod sim_ike_world;
 
+use sim_ike_world::forger::datagrams_in_a_state;
 use sim_ike_world::{Net, World, seeds};
 use tutti::ike::suite::Profile;
 
@@ -133,6 +139,19 @@ fn an_altered_octet_of_a_rekey_costs_at_most_a_repetition() {
                 world.net.alter = Some((before + number, at));
                 rekeyed(&mut world);
             }
+        }
+    }
+}
+
+/// What the fuzz target `ike_datagrams` does for long.
+#[test]
+fn captured_datagrams_and_mutants_of_them_change_nothing_in_any_state() {
+    let mut random = mutant::Seeded(1);
+    for seed in corpus::in_states() {
+        for input in [random.mutant(&seed), random.mutant(&seed), seed] {
+            let mut world = datagrams_in_a_state(&input).unwrap();
+            world.run(60_000);
+            world.assert_one_pair();
         }
     }
 }

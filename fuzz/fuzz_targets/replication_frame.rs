@@ -2,11 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tutti::wire::replication::Frame;
 
-fuzz_target!(|bytes: &[u8]| {
-    if let Ok(frame) = Frame::decode(bytes) {
-        let encoded = frame.encode();
-        assert_eq!(Frame::decode(&encoded[4..]).ok(), Some(frame));
-    }
-});
+#[allow(dead_code)]
+#[path = "../../tests/hostile/driver.rs"]
+mod driver;
+
+fuzz_target!(|bytes: &[u8]| driver::frame(bytes));

@@ -126,24 +126,23 @@ pub fn ikev1(kind: u8) -> Vec<Vec<u8>> {
     found
 }
 
+/// All datagrams in every state, each behind its length: which state and who receives come first.
+pub fn in_states() -> Vec<Vec<u8>> {
+    let sized = |bytes: &Vec<u8>| [&(bytes.len() as u16).to_be_bytes(), &bytes[..]].concat();
+    let all: Vec<u8> = datagrams().iter().flat_map(sized).collect();
+    let state = |n: u8| n * 4 + n % 4;
+    let states = (0..64).map(state);
+    states
+        .map(|state| [&[state, state >> 4], &all[..]].concat())
+        .collect()
+}
+
 /// One directory for each fuzz target.
 pub fn write(dir: &Path) -> std::io::Result<()> {
     let mut sets = vec![("isakmp_message".to_string(), datagrams())];
     sets.extend(IKEV2.map(|(name, kind)| (format!("ikev2_{name}"), ikev2(kind))));
     sets.extend(IKEV1.map(|(name, kind)| (format!("ikev1_{name}"), ikev1(kind))));
-    // State and receiver, then each datagram behind its length.
-    let in_state = |state: u8| {
-        let sized = |bytes: &Vec<u8>| [&(bytes.len() as u16).to_be_bytes(), &bytes[..]].concat();
-        [
-            vec![state, state >> 4],
-            datagrams().iter().flat_map(sized).collect(),
-        ]
-        .concat()
-    };
-    sets.push((
-        "ike_datagrams".to_string(),
-        (0..64).map(|n| in_state(n * 4 + n % 4)).collect(),
-    ));
+    sets.push(("ike_datagrams".to_string(), in_states()));
     for (target, seeds) in sets {
         let place = dir.join(target);
         fs::create_dir_all(&place)?;

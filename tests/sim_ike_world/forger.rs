@@ -1,6 +1,7 @@
 //! What somebody who can send from a peer's address does.
 
 use tutti::ike::Random;
+use tutti::ike::suite::Profile;
 
 use super::{Net, World, socket};
 
@@ -95,4 +96,34 @@ impl World {
             while self.tunnels(to).poll_transmit().is_some() {}
         }
     }
+}
+
+/// Whole datagrams in a state: the first octet says which version, whether a rekey is under way and
+/// how far it or the handshake has come; the second to whom; then what a forger of the other's
+/// address sends, each behind its length. Nothing panics, and no SA stands whose ends hold different
+/// keys. The world as it is then.
+pub fn datagrams_in_a_state(input: &[u8]) -> Option<World> {
+    let (&[state, victim], mut rest) = input.split_first_chunk()?;
+    let mut world = World::new(1, Net::perfect());
+    if state & 1 == 1 {
+        let mut profile = Profile::guide_era();
+        profile.ike = vec!["aes256-sha256-ecp256".parse().expect("a proposal")];
+        world.profiles = [profile.clone(), profile];
+    }
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(u64::from(state >> 2));
+    if state & 2 == 2 {
+        world.run(2_000);
+        world.rekey(usize::from(victim & 1));
+        world.run(u64::from(state >> 2));
+    }
+    while let Some((length, next)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_be_bytes(*length)).min(next.len());
+        let (datagram, next) = next.split_at(length);
+        world.inject(usize::from(victim & 1), datagram);
+        rest = next;
+    }
+    world.run(2_000);
+    Some(world)
 }

@@ -1,7 +1,7 @@
 //! A world of two tunnel managers, two model kernels and a network that loses, repeats, delays
 //! and alters datagrams; one seed gives one history.
 
-mod forger;
+pub mod forger;
 pub mod histories;
 mod kernel;
 mod net;
