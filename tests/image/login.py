@@ -53,7 +53,8 @@ class Console:
 
     def log_in(self, name: str, password: str, timeout: float) -> None:
         # The prompt may have appeared before we looked: an empty line brings it again. A console
-        # redrawn at this moment drops what was just typed: as a person would, type it again.
+        # redrawn at this moment drops what was just typed, and a machine that is slow for a minute
+        # is too late for login(1): as a person would, try again.
         end = time.monotonic() + timeout
         while True:
             self.type("\r")
@@ -61,12 +62,12 @@ class Console:
                 self.expect("login: ", 20)
                 self.type(f"{name}\r")
                 self.expect("Password: ", 60)
-                break
+                self.type(f"{password}\r")
+                if self.expect(r"[#$] |timed out", 120).group() != "timed out":
+                    break
             except Failed:
                 if time.monotonic() > end:
                     raise
-        self.type(f"{password}\r")
-        self.expect(r"[#$] ", 120)
         self.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\r")
         self.run("true")
 
