@@ -65,6 +65,7 @@ class Console:
                 self.type(f"{password}\r")
                 if self.expect(r"[#$] |timed out", 120).group() != "timed out":
                     break
+                raise Failed(f"{name} could not log in: login timed out")
             except Failed:
                 if time.monotonic() > end:
                     raise
