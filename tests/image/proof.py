@@ -179,11 +179,17 @@ class Proof:
         assert done.returncode == 0, done.stderr[-600:] + done.stdout[-600:]
 
     def only_the_documented_ports_answer(self):
-        for peer in self.peers[:1]:
+        peer = self.peers[0]
+
+        def scanned():
             done = subprocess.run(
                 ["ip", "netns", "exec", "tutti-demo", "python3", str(HERE / "ports.py"), peer.address],
                 check=True, capture_output=True, text=True)
-            assert done.stdout.split() == ["80", "443"], f"{peer.name}: {done.stdout}"
+            found = done.stdout.split()
+            assert set(found) <= {"80", "443"}, f"{peer.name}: {found}"
+            return len(found) == 2
+        # A machine that is slow for a moment answers a scan late: then it is scanned again.
+        wait_until(f"{peer.name} answers on both", scanned, limit_s=600)
 
     def no_unit_failed(self):
         for peer in self.peers:
