@@ -36,9 +36,11 @@ const KNOCK: Duration = Duration::from_secs(3);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Follows the peer list for ever.
+/// Follows the peer list for ever. It depends on the cluster fields and on our own addresses, which
+/// may come after the start (DHCP).
 pub async fn run(node: Arc<Node>, port: u16) {
     let mut cluster = node.cluster.subscribe();
+    let mut addresses = node.addresses.subscribe();
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
     let mut current: Option<PeerList> = None;
     loop {
@@ -50,7 +52,11 @@ pub async fn run(node: Arc<Node>, port: u16) {
             }
             current = list;
         }
-        if cluster.changed().await.is_err() {
+        let ended = tokio::select! {
+            changed = cluster.changed() => changed.is_err(),
+            changed = addresses.changed() => changed.is_err(),
+        };
+        if ended {
             return;
         }
     }
@@ -406,4 +412,53 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::Change;
+    use crate::store::{Store, local::Local};
+
+    #[tokio::test]
+    async fn an_address_that_comes_after_the_start_begins_the_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), [1; 16], 7).unwrap();
+        let local = Local::open(&dir.path().join("local.db")).unwrap();
+        let identity = tls::Identity::make("b", &[]).unwrap();
+        let own: IpAddr = "127.78.9.12".parse().unwrap();
+        let path = dir.path().to_owned();
+        let node = Node::new(store, local, identity, "b".into(), vec![own], path).unwrap();
+        node.save(&Change {
+            key: Some("vary-9umbrella-Kilo42-tidal".into()),
+            peers: ["127.78.9.11".into(), own.to_string(), String::new()],
+            join: true,
+            ..Change::default()
+        })
+        .unwrap();
+        node.addresses.send_replace(Vec::new());
+        assert!(node.desired().is_none());
+        let node = Arc::new(node);
+        // Free again once it is known.
+        let free = std::net::TcpListener::bind((own, 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let links = tokio::spawn(run(node.clone(), port));
+        // It has looked at the list, and found none, once it waits for a change.
+        while node.addresses.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        assert!(TcpStream::connect((own, port)).await.is_err());
+        node.addresses.send_replace(vec![own]);
+        let listens = async {
+            while TcpStream::connect((own, port)).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), listens)
+            .await
+            .expect("a listener for the peer that dials");
+        links.abort();
+    }
 }
