@@ -31,6 +31,8 @@ pub struct Retention {
     /// Configured peers that have never said who they are.
     unknown: usize,
     acks: BTreeMap<NodeId, Acks>,
+    /// What peers held that are not configured any more.
+    former: BTreeMap<NodeId, Frontier>,
     marked: BTreeSet<NodeId>,
 }
 
@@ -51,7 +53,10 @@ impl Retention {
     /// Sets who is configured, here or in the list of any peer, this node left out: those known
     /// by their node id, and how many more have not been met yet.
     pub fn configure(&mut self, known: BTreeSet<NodeId>, unknown: usize) {
-        self.acks.retain(|node, _| known.contains(node));
+        let gone = |node: &NodeId, _: &mut Acks| !known.contains(node);
+        let gone = self.acks.extract_if(.., gone);
+        self.former
+            .extend(gone.map(|(node, acks)| (node, acks.held)));
         self.marked.retain(|node| known.contains(node));
         self.configured = known;
         self.unknown = unknown;
@@ -200,6 +205,14 @@ impl Retention {
     pub fn taken(&self, origin: Incarnation) -> u64 {
         let seqs = self.acks.values().map(|acks| acks.held.seq(origin));
         seqs.max().unwrap_or(0)
+    }
+
+    /// What each peer was last known to hold, those that are not configured any more included.
+    pub fn everyone(&self) -> BTreeMap<NodeId, Frontier> {
+        let mut all = self.former.clone();
+        let acks = self.acks.iter();
+        all.extend(acks.map(|(node, acks)| (*node, acks.held.clone())));
+        all
     }
 
     /// What a peer holds by its own word.

@@ -6,9 +6,11 @@ use std::path::Path;
 
 use rusqlite::params;
 
+use super::apart::apart;
 use super::log;
 use super::writer::Writer;
 use super::{Store, StoreError, retention, shown};
+use crate::replica::Incarnation;
 use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 
@@ -76,8 +78,37 @@ pub(super) fn carry_inbox(old: &Writer, new: &mut Writer) -> Result<(), StoreErr
 }
 
 impl Store {
-    /// Carries over what is here and not in the snapshot, while writers go on.
-    pub(super) fn carry_over(&self, new: &mut Writer) -> Result<(), StoreError> {
+    /// What is here of another history than the snapshot's is issued again under `fresh`, with all
+    /// that depends on it: the snapshot's stays, and nothing is compared by number.
+    fn part(&self, new: &Writer, fresh: Incarnation) -> Result<(), StoreError> {
+        let mut old = self.writer()?;
+        old.ready()?;
+        let apart = apart(&mut old, new)?;
+        if apart.is_empty() {
+            return Ok(());
+        }
+        let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
+        let (count, commit) = old.reissue(&ends, fresh)?;
+        drop(old);
+        self.outdate_staged();
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        tracing::warn!(
+            "the snapshot holds another history than this system of what {} origins wrote (a \
+             restored or copied system): {count} transactions were issued again",
+            ends.len()
+        );
+        Ok(())
+    }
+
+    /// Carries over what is here and not in the snapshot, while writers go on; `fresh` is this
+    /// node's incarnation afterwards.
+    pub(super) fn carry_over(
+        &self,
+        new: &mut Writer,
+        fresh: Incarnation,
+    ) -> Result<(), StoreError> {
+        self.part(new, fresh)?;
         {
             let mut old = self.writer()?;
             old.ready()?;
@@ -101,6 +132,11 @@ impl Store {
         let (incarnation, clock) = (old.incarnation, old.clock.clone());
         let shown = shown::Shared::default();
         let mut new = Writer::open(incoming, self.inner.node, incarnation, clock, shown)?;
+        if let Some(apart) = apart(old, &new)?.first() {
+            // Another link brought it meanwhile.
+            let (origin, seq) = (apart.origin, apart.shared.seq);
+            return Err(StoreError::Fork { origin, seq });
+        }
         take_own(old, &mut new);
         while carry(old, &mut new)? > 0 {}
         carry_inbox(old, &mut new)

@@ -340,7 +340,7 @@ impl Store {
         let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
         trial.migrate(&migrations)?;
         if swap == Swap::CatchUp {
-            self.carry_over(&mut trial)?;
+            self.carry_over(&mut trial, incarnation)?;
         }
         drop(trial);
         is_whole(&path)?;

@@ -20,6 +20,7 @@ use crate::replica::skew::{BOUND_MS, Waiting};
 use crate::replica::value::Value;
 use crate::replica::{Incarnation, NodeId};
 
+mod apart;
 mod apply;
 mod bound;
 mod capture;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::apart::apart;
 use super::carry::{carry_inbox, frontier, take_own};
 use super::clocks;
 use super::declare::known;
@@ -94,10 +95,21 @@ impl Store {
         let (clock, shown) = (old.clock.clone(), shown::Shared::default());
         let mut new = Writer::open(incoming, self.inner.node, fresh, clock, shown)?;
         take_own(old, &mut new);
-        let held = frontier(&new);
+        // Of another history the snapshot holds nothing beyond where the two part.
+        let apart = apart(old, &new)?;
+        let mut held = frontier(&new);
+        held.0.extend(apart.iter().map(|a| (a.origin, a.shared)));
         let beyond = |stamp: &Stamp| !held.covers(stamp.origin, stamp.seq);
         // Versions of closed incarnations count as seen.
-        let open = log::frontier(&new.memory.origins);
+        let mut open = log::frontier(&new.memory.origins);
+        for apart in &apart {
+            // What only rows tell is no chain hash to depend on.
+            let known = Some(apart.shared).filter(|at| at.chain != [0; 32]);
+            match (known, open.0.get_mut(&apart.origin)) {
+                (Some(at), Some(there)) => *there = at,
+                _ => drop(open.0.remove(&apart.origin)),
+            }
+        }
         let hlc = old.hlc.max(new.hlc).tick((old.clock)());
         let mut over = Over {
             deps: shared(&frontier(old), &open),

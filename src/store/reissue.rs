@@ -17,7 +17,7 @@ use super::ranges::copy;
 use super::schema::Table;
 use super::settle::Settle;
 use super::writer::Writer;
-use super::{Store, StoreError, declare, keys, lock, retention};
+use super::{Store, StoreError, apart, declare, keys, lock, retention};
 use crate::replica::Incarnation;
 use crate::replica::change::{
     Body, Dep, Head, Logged, RowChange, RowWrite, TableChange, Transaction,
@@ -170,7 +170,7 @@ impl Writer {
         Ok(Hlc(stamp as u64))
     }
 
-    fn reissue(
+    pub(super) fn reissue(
         &mut self,
         ends: &[(Incarnation, u64)],
         fresh: Incarnation,
@@ -261,6 +261,7 @@ impl Writer {
                 "DELETE FROM _tutti_index WHERE origin = ? AND seq > ?",
                 params![sqlite(*origin), sqlite(*after)],
             )?;
+            apart::forget(&self.db, *origin, *after)?;
             match suffix.kept.get(origin).filter(|kept| kept.position.seq > 0) {
                 Some(kept) => {
                     self.memory.origins.insert(*origin, kept.clone());

@@ -308,6 +308,9 @@ impl Store {
             }
             Ok(false)
         })?;
+        if due {
+            self.note_held()?;
+        }
         // The log is walked only where something of it may go.
         let mut from = due.then_some(0);
         while let Some(after) = from {

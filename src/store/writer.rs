@@ -16,7 +16,7 @@ use super::schema::{Table, touched};
 use super::shown::{self, Changed};
 use super::spill;
 use super::tx::Tx;
-use super::{Clock, StoreError, declare, fold, inbox, keys, lock, retention, settle};
+use super::{Clock, StoreError, apart, declare, fold, inbox, keys, lock, retention, settle};
 use crate::replica::change::{Body, Head, Logged};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::{Frontier, Position};
@@ -90,6 +90,7 @@ impl Writer {
         )?;
         log::create(&db)?;
         retention::create(&db)?;
+        apart::create(&db)?;
         declare::create(&db)?;
         settle::create(&db)?;
         keys::create(&db)?;

@@ -49,8 +49,8 @@ struct World {
     written: HashSet<String>,
     superseded: HashSet<String>,
     ledger: lost::Ledger,
-    /// Where logs are trimmed, the one node whose disk may lose something.
-    loser: Option<usize>,
+    /// A disk lost something.
+    forgot: bool,
     /// Whose frames arrive mutilated, twice or not at all now and then.
     hostile: Option<usize>,
     /// A system's memory was put back.
@@ -99,15 +99,15 @@ pub fn run(seed: u64, verbose: bool) {
         }
     }
     if verbose {
-        let (hostile, loser, rewound) = (world.hostile, world.loser, world.rewound);
+        let (hostile, forgot, rewound) = (world.hostile, world.forgot, world.rewound);
         let (trims, bound, readded) = (world.trims, world.log_bound, world.readded);
-        eprintln!("hostile {hostile:?}, loser {loser:?}, memory put back {rewound}");
+        eprintln!("hostile {hostile:?}, a disk forgot {forgot}, memory put back {rewound}");
         let (lost, written) = (world.ledger.lost.len(), world.written.len());
         eprintln!("disks lost {lost} of {written} values");
         eprintln!("logs trimmed {trims} at {bound} bytes, listed again {readded}");
     }
     world.heal();
-    if world.trims && (world.loser.is_some() || world.readded) {
+    if world.trims && (world.forgot || world.readded) {
         world.mend();
     }
     world.check();
@@ -130,7 +130,7 @@ impl World {
             written: HashSet::new(),
             superseded: HashSet::new(),
             ledger: lost::Ledger::default(),
-            loser: None,
+            forgot: false,
             rewound: false,
             removed: None,
             readded: false,

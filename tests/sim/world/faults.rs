@@ -139,28 +139,14 @@ impl World {
         let to = directory();
         let bytes = self.random.below(40_000);
         copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
-        if self.loses(node) {
-            let incarnation = self.random.next();
-            self.replace_disk(node, to, incarnation, later);
-        }
-    }
-
-    /// Whether a disk may lose something now. Where logs are trimmed, one node's may: two that
-    /// both forgot what the other has trimmed cannot help each other by their logs.
-    fn loses(&mut self, node: usize) -> bool {
-        let may = !self.trims || self.loser.is_none_or(|loser| loser == node);
-        if may {
-            self.loser = Some(node);
-        }
-        may
+        let incarnation = self.random.next();
+        self.replace_disk(node, to, incarnation, later);
     }
 
     /// An old copy of a node's files is put back; with its memory, as hypervisors do it, the
     /// incarnation of then goes on and its numbers mean two things.
     fn restore(&mut self, later: u64, memory: bool) {
-        if let Some(backup) = self.backups.pop()
-            && self.loses(backup.node)
-        {
+        if let Some(backup) = self.backups.pop() {
             let fresh = self.random.next();
             let incarnation = if memory { backup.incarnation } else { fresh };
             self.rewound |= memory;
@@ -180,9 +166,7 @@ impl World {
 
     /// A machine that was copied runs twice; one of the two at a time is at its address.
     fn twin(&mut self, later: u64) {
-        if let Some(twin) = self.backups.pop()
-            && self.loses(twin.node)
-        {
+        if let Some(twin) = self.backups.pop() {
             let present = self.backup(twin.node);
             self.backups.insert(0, present);
             self.rewound = true;
@@ -192,8 +176,7 @@ impl World {
 
     /// The others take a node off their lists, and back later. It may have been told, and left.
     fn remove(&mut self, node: usize, later: u64) {
-        // Who is not listed and who lost something could have forgotten what the other needs.
-        if self.removed.is_some() || (self.trims && !self.loses(node)) {
+        if self.removed.is_some() {
             return;
         }
         self.removed = Some((node, later + 300_000));

@@ -112,6 +112,7 @@ impl World {
         let others = (0..3).filter(|other| *other != node);
         let mut left: HashSet<String> = others.flat_map(|other| self.tokens(other)).collect();
         self.note_held();
+        self.forgot = true;
         self.reopen(node, dir, incarnation, later);
         left.extend(self.tokens(node));
         let lost = self.written.difference(&left).cloned();

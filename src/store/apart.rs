@@ -1,0 +1,222 @@
+//! Where this database and a snapshot that is to take its place hold two histories of one origin
+//! (contracts 6 and 7). On a link, numbers that both logs still hold tell. A member takes a
+//! snapshot because the donor's log no longer reaches back to it, so the donor remembers the chain
+//! hashes of where its peers were. Where that does not tell either, the rows do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rusqlite::{Connection, params};
+
+use super::log::{self, sqlite};
+use super::ranges::copy;
+use super::writer::Writer;
+use super::{Store, StoreError, clocks, lock, retention};
+use crate::replica::Incarnation;
+use crate::replica::clock::Stamp;
+use crate::replica::fork::probes;
+use crate::replica::frontier::Position;
+
+/// Per peer and origin, up to where it held this log when something left it, with the chain hash.
+const TABLE: &str = "
+CREATE TABLE IF NOT EXISTS _tutti_held(
+  node BLOB NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL, chain BLOB NOT NULL,
+  PRIMARY KEY (node, origin)) WITHOUT ROWID;
+";
+
+/// Creates it where it is missing.
+pub(super) fn create(db: &Connection) -> Result<(), StoreError> {
+    Ok(db.execute_batch(TABLE)?)
+}
+
+/// What was remembered of an origin beyond `after` is of a history that was taken back.
+pub(super) fn forget(db: &Connection, origin: Incarnation, after: u64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM _tutti_held WHERE origin = ? AND seq > ?";
+    db.execute(sql, params![sqlite(origin), sqlite(after)])?;
+    Ok(())
+}
+
+/// The remembered positions of an origin.
+fn remembered(db: &Connection, origin: Incarnation) -> Result<Vec<Position>, StoreError> {
+    let sql = "SELECT seq, chain FROM _tutti_held WHERE origin = ?";
+    let mut statement = db.prepare_cached(sql)?;
+    let at = statement.query_map([sqlite(origin)], |row| {
+        let seq = row.get::<_, i64>(0)? as u64;
+        let chain = row.get(1)?;
+        Ok(Position { seq, chain })
+    })?;
+    Ok(at.collect::<Result<_, _>>()?)
+}
+
+/// Up to where a database holds an origin, one that was folded away included.
+fn position(writer: &Writer, origin: Incarnation) -> Option<Position> {
+    let memory = &writer.memory;
+    let known = memory.origins.get(&origin);
+    let known = known.or_else(|| memory.closed.get(&origin));
+    known.map(|known| known.position)
+}
+
+/// The chain hash of one transaction, as far as a database still knows it.
+fn chain(writer: &Writer, origin: Incarnation, seq: u64) -> Result<Option<[u8; 32]>, StoreError> {
+    if let Some(last) = position(writer, origin).filter(|last| last.seq == seq) {
+        return Ok(Some(last.chain));
+    }
+    if let Some(chain) = log::known_chain(&writer.db, origin, seq)? {
+        return Ok(Some(chain));
+    }
+    let mut at = remembered(&writer.db, origin)?.into_iter();
+    Ok(at.find(|at| at.seq == seq).map(|at| at.chain))
+}
+
+/// The last transaction of an origin that two databases are known to share; number 0 for none.
+fn shared(
+    ours: &Writer,
+    theirs: &Writer,
+    origin: Incarnation,
+    last: u64,
+) -> Result<Position, StoreError> {
+    let mut seqs = BTreeSet::from_iter(probes(last));
+    for writer in [ours, theirs] {
+        let at = remembered(&writer.db, origin)?.into_iter();
+        let base = retention::base(&writer.db, origin)?;
+        seqs.extend(at.chain(base.map(|base| base.0)).map(|at| at.seq));
+    }
+    for seq in seqs.into_iter().rev().filter(|seq| *seq <= last) {
+        if let (Some(chain), Some(other)) = (chain(ours, origin, seq)?, chain(theirs, origin, seq)?)
+            && chain == other
+        {
+            return Ok(Position { seq, chain });
+        }
+    }
+    Ok(Position::default())
+}
+
+/// An origin of which two databases do not hold, or may not hold, one history.
+pub(super) struct Apart {
+    pub origin: Incarnation,
+    /// The last transaction that they are known to share; number 0 for none. Its chain hash is
+    /// zero where only rows tell.
+    pub shared: Position,
+    /// Both hold that many, of whatever history.
+    last: u64,
+}
+
+/// The origins of which two databases hold two histories. Left out is what our log holds nothing of
+/// beyond where they part: what left it was at every peer.
+pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, StoreError> {
+    ours.fold_now()?;
+    let mut found = Vec::new();
+    for (origin, mine) in &ours.memory.origins {
+        let Some(other) = position(theirs, *origin) else {
+            continue;
+        };
+        let last = mine.position.seq.min(other.seq);
+        let trimmed = retention::base(&ours.db, *origin)?.map_or(0, |base| base.0.seq);
+        let shared = shared(ours, theirs, *origin, last)?;
+        if shared.seq < last && trimmed < mine.position.seq {
+            found.push(Apart {
+                origin: *origin,
+                shared,
+                last,
+            });
+        }
+    }
+    if !found.is_empty() {
+        by_rows(ours, theirs, &mut found)?;
+        found.retain(|apart| apart.shared.seq < apart.last);
+    }
+    Ok(found)
+}
+
+/// What rows tell where chain hashes do not: one version in both databases shows that both hold its
+/// transaction, unless another has two values.
+fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), StoreError> {
+    let mut same: BTreeMap<Incarnation, u64> = BTreeMap::new();
+    let mut other: BTreeMap<Incarnation, u64> = BTreeMap::new();
+    for table in &ours.tables {
+        let Some(there) = theirs.tables.iter().find(|there| there.tid == table.tid) else {
+            continue;
+        };
+        let asked = |stamp: &Stamp| apart.iter().any(|apart| apart.origin == stamp.origin);
+        clocks::each(&ours.db, table.id, &[], None, |key, clock| {
+            if !asked(&clock.row) && !clock.columns.iter().any(|column| asked(&column.1)) {
+                return Ok(true);
+            }
+            let (mine, yours) = (copy(&ours.db, table, &key)?, copy(&theirs.db, there, &key)?);
+            let Some(their) = yours.clock.filter(|c| c.generation == clock.generation) else {
+                return Ok(true);
+            };
+            if clock.row == their.row {
+                let seq = same.entry(clock.row.origin).or_default();
+                *seq = clock.row.seq.max(*seq);
+            }
+            let cells = mine
+                .content
+                .iter()
+                .flatten()
+                .zip(yours.content.iter().flatten());
+            for (column, (a, b)) in (0..).zip(cells) {
+                let stamp = clock.column(column);
+                if stamp != their.column(column) {
+                    continue;
+                }
+                if a == b {
+                    let seq = same.entry(stamp.origin).or_default();
+                    *seq = stamp.seq.max(*seq);
+                } else {
+                    let seq = other.entry(stamp.origin).or_insert(stamp.seq);
+                    *seq = stamp.seq.min(*seq);
+                }
+            }
+            Ok(true)
+        })?;
+    }
+    for apart in apart {
+        let origin = apart.origin;
+        let before = other.get(&origin).map_or(u64::MAX, |first| first - 1);
+        let known = same.get(&origin).copied().unwrap_or(0).min(apart.last);
+        if known > apart.shared.seq && known <= before {
+            let chain = chain(ours, origin, known)?.unwrap_or_default();
+            apart.shared = Position { seq: known, chain };
+        }
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Remembers up to where each peer holds the log, before any of that leaves it.
+    pub(super) fn note_held(&self) -> Result<(), StoreError> {
+        let held = lock(&self.inner.kept).retention.everyone();
+        let mut writer = self.writer()?;
+        writer.ready()?;
+        let mut news = Vec::new();
+        for (node, frontier) in held {
+            let sql = "SELECT origin, seq FROM _tutti_held WHERE node = ?";
+            let mut statement = writer.db.prepare_cached(sql)?;
+            let known = statement.query_map([node], |row| {
+                Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
+            })?;
+            let known: BTreeSet<(Incarnation, u64)> = known.collect::<Result<_, _>>()?;
+            for (origin, at) in &frontier.0 {
+                if !known.contains(&(*origin, at.seq))
+                    && let Some(chain) = log::known_chain(&writer.db, *origin, at.seq)?
+                {
+                    news.push((node, *origin, at.seq, chain));
+                }
+            }
+        }
+        if news.is_empty() {
+            return Ok(());
+        }
+        writer.atomically(|writer| {
+            let sql = "REPLACE INTO _tutti_held(node, origin, seq, chain) VALUES (?, ?, ?, ?)";
+            let mut insert = writer.db.prepare_cached(sql)?;
+            for (node, origin, seq, chain) in &news {
+                insert.execute(params![node, sqlite(*origin), sqlite(*seq), chain])?;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Members that take a snapshot of another history than their own, and lose nothing by it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::replica::session::Swap;
+use crate::replica::value::Value;
+use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
+
+const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a)";
+
+fn tell(a: &Peer, b: &Peer) {
+    let (node, frontier) = (b.store.node(), b.store.frontier());
+    a.store.greeted(node, &frontier).unwrap();
+}
+
+/// The peer as it is now, to go on with the same memory at another time.
+fn copy(peer: &Peer) -> Peer {
+    let dir = tempfile::tempdir().unwrap();
+    let name = dir.path().join("replicated.db").display().to_string();
+    let db = Connection::open(&peer.store.inner.path).unwrap();
+    db.execute("VACUUM INTO ?", [name]).unwrap();
+    let (node, incarnation) = (peer.store.node(), peer.store.incarnation());
+    let clock: crate::store::Clock = Arc::new(|| 1_000);
+    let store = Store::open_with_clock(dir.path(), node, incarnation, clock).unwrap();
+    Peer { store, dir }
+}
+
+/// `member` takes `donor`'s snapshot, under incarnation 77.
+fn take(member: &Peer, donor: &Peer) {
+    let staged = donor.store.stage(u64::MAX).unwrap();
+    let store = &member.store;
+    let accepted = store.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
+    let mut incoming = accepted.unwrap();
+    let (bytes, digest) = staged.read(0, 1 << 24).unwrap();
+    incoming.write(0, &bytes).unwrap();
+    let backup: &Path = &store
+        .swap_in(incoming, digest.unwrap(), 77, Swap::CatchUp)
+        .unwrap();
+    assert!(fs::metadata(backup).is_err());
+}
+
+/// Two that hold two histories of the first's numbers, and the second a longer one of which its log
+/// has nothing left that the first holds. A third had them meet nowhere.
+fn two_histories() -> (Peer, Peer) {
+    let (a, member, donor) = (peer(1), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (9, 'of both')");
+    for other in [&member, &donor] {
+        pull(other, &a);
+    }
+    let before = copy(&a);
+    run(
+        &a,
+        "INSERT INTO item VALUES (1, 'of the member''s history')",
+    );
+    pull(&member, &a);
+    // Its memory is put back.
+    run(&before, "UPDATE item SET a = 'of the donor' WHERE id = 9");
+    for id in 5..7 {
+        run(&before, &format!("INSERT INTO item VALUES ({id}, '')"));
+    }
+    pull(&donor, &before);
+    donor.store.set_peers([[1; 16]].into(), 0);
+    tell(&donor, &before);
+    assert_eq!(donor.store.trim().unwrap().transactions, 5);
+    let read = donor.store.log_start(&member.store.frontier());
+    assert!(matches!(read, Err(StoreError::NeedsSnapshot { .. })));
+    (member, donor)
+}
+
+#[test]
+fn a_member_with_another_history_than_the_snapshot_issues_its_own_again() {
+    let (member, donor) = two_histories();
+    run(&member, "UPDATE item SET a = a || '!' WHERE id = 1");
+    take(&member, &donor);
+    let own = "SELECT id, a FROM item WHERE id = 1";
+    let text = Value::Text("of the member's history!".into());
+    assert_eq!(rows(&member, own), [[1.into(), text]]);
+    exchange(&member, &donor);
+    for peer in [&member, &donor] {
+        assert_eq!(rows(peer, "SELECT id FROM item").len(), 4);
+        assert!(peer.store.conflicts(9).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn what_a_member_wrote_with_another_history_in_sight_overwrites_nothing_of_the_snapshot() {
+    let (member, donor) = two_histories();
+    // Written by who had seen another number 3 of the first than the donor's.
+    run(&member, "UPDATE item SET a = 'of the member' WHERE id = 9");
+    take(&member, &donor);
+    exchange(&member, &donor);
+    // Which of the two is later does not matter here.
+    let lost = member.store.conflicts(9).unwrap();
+    let lost = lost.iter().flat_map(|row| row.value.clone());
+    let shown = rows(&member, "SELECT a FROM item WHERE id = 9");
+    let all: Vec<_> = lost.chain(shown.into_iter().flatten()).collect();
+    for text in ["of the member", "of the donor"] {
+        assert!(all.contains(&Value::Text(text.into())), "{all:?}");
+    }
+}
+
+#[test]
+fn a_member_that_was_given_up_takes_the_snapshot_and_issues_nothing_again() {
+    let (a, member) = (peer(1), peer(2));
+    a.store.set_peers([member.store.node()].into(), 0);
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'x'), (2, 'y')");
+    run(&a, "UPDATE item SET a = 'z' WHERE id = 1");
+    exchange(&a, &member);
+    tell(&a, &member);
+    run(&a, "UPDATE item SET a = 'later' WHERE id = 1");
+    a.store.set_log_bound(0);
+    assert_eq!(a.store.trim().unwrap().marked.len(), 1);
+    let read = a.store.log_start(&member.store.frontier());
+    assert!(matches!(read, Err(StoreError::NeedsSnapshot { .. })));
+    take(&member, &a);
+    assert_eq!(
+        member.store.frontier(),
+        a.store.frontier(),
+        "nothing is issued again"
+    );
+    assert_eq!(member.store.digest().unwrap(), a.store.digest().unwrap());
+}
