@@ -228,3 +228,76 @@ fn a_system_alone_serves_what_can_be_read_of_a_damaged_database() {
     let alarms = || a.get("/alarms").to_string();
     a.wait(|| alarms().contains("database-damaged"), "an alarm");
 }
+
+#[test]
+fn a_certificate_is_renewed_on_both_sides_and_no_link_is_cut() {
+    let cluster = Cluster::start("renewal");
+    cluster.form_pair();
+    let [a, b, _] = &cluster.peers;
+    let fingerprint = |peer: &Peer| peer.get("/status")["certificate"].clone();
+    let before = [a, b].map(fingerprint);
+    // Every state of a link passes by here, however short.
+    let ends = [a, b].map(|peer| peer.log().matches("ended").count());
+    let mut written = Vec::new();
+    let mut write = |peer: &Peer| {
+        let id = format!("{:03}", written.len());
+        peer.post("/tables/note/rows", json!({ "id": id, "text": id }));
+        written.push(id);
+    };
+    b.hears(false);
+    a.post("/certificate/renew", json!({}));
+    // b did not take it: a goes on with the old one, and a second renewal is refused.
+    write(a);
+    assert!(
+        a.try_post("/certificate/renew")
+            .unwrap_err()
+            .contains("under way")
+    );
+    assert_eq!(fingerprint(a), before[0]);
+    let told = |peer: &Peer| peer.get("/certificate")["peers"][0]["told"].clone();
+    a.wait(|| told(a) == json!(false), "word that b was not told");
+    b.hears(true);
+    b.post("/certificate/renew", json!({}));
+    for (peer, before) in [(a, &before[0]), (b, &before[1])] {
+        let presented = || {
+            write(peer);
+            &fingerprint(peer) != before
+        };
+        peer.wait_mut(presented, "its new certificate to be presented");
+    }
+    for (peer, other) in [(a, b), (b, a)] {
+        peer.wait(|| peer.texts() == written, "all that was written meanwhile");
+        peer.wait_state(&other.ip, &format!("Active as {}", other.name));
+        assert!(peer.events().contains("announced another certificate"));
+    }
+    let after = [a, b].map(|peer| peer.log().matches("ended").count());
+    assert_eq!(after, ends, "the links of before stand");
+    // And the new ones are what the next link is made with.
+    a.tunnels(false);
+    a.wait_state(&b.ip, "Unreachable");
+    a.tunnels(true);
+    a.wait_state(&b.ip, "Active as peer-b");
+    b.wait_state(&a.ip, "Active as peer-a");
+}
+
+#[test]
+fn a_renewal_survives_a_restart_and_ends_after_it() {
+    let mut cluster = Cluster::start("renewal-restart");
+    cluster.form_pair();
+    let before = cluster.peers[0].get("/status")["certificate"].clone();
+    cluster.peers[1].hears(false);
+    cluster.peers[0].post("/certificate/renew", json!({}));
+    let next = cluster.peers[0].get("/certificate")["next"].clone();
+    assert!(next.is_string());
+    cluster.peers[0].restart();
+    let [a, b, _] = &cluster.peers;
+    assert_eq!(a.get("/status")["certificate"], before);
+    assert_eq!(a.get("/certificate")["next"], next);
+    b.hears(true);
+    a.wait(
+        || a.get("/status")["certificate"] == next,
+        "the renewal's end",
+    );
+    a.wait_state(&b.ip, "Active as peer-b");
+    b.wait_state(&a.ip, "Active as peer-a");
+}

@@ -32,7 +32,7 @@ fn a_tunnel_comes_up_and_both_kernels_agree() {
         assert_eq!(
             world.state(side),
             TunnelState::Up {
-                certificate: Some(digest)
+                certificate: Some(digest.into())
             }
         );
     }

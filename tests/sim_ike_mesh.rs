@@ -42,7 +42,7 @@ fn tunnels(n: usize, seed: u64, now: u64) -> Tunnels {
             peers: peers.collect(),
         },
         key: Secret(b"a key for three".to_vec()),
-        certificate: [n as u8; 32],
+        certificate: [n as u8; 32].into(),
         profile: Profile::default(),
         certificates: None,
     };
@@ -103,7 +103,7 @@ fn assert_mesh(all: &[Option<Tunnels>], kernel: &Kernel, now: u64) {
                 assert_eq!(status.state, TunnelState::NoAnswer);
                 continue;
             }
-            let certificate = Some([peer as u8; 32]);
+            let certificate = Some([peer as u8; 32].into());
             assert_eq!(status.state, TunnelState::Up { certificate });
             let (inbound, outbound) = status.spis.unwrap();
             let out = &kernel[&(n, outbound, false)];

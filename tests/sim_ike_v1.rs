@@ -40,7 +40,7 @@ fn the_guides_profile_keys_a_tunnel() {
     world.run(3_000);
     world.assert_one_pair();
     for side in 0..2 {
-        let certificate = Some([1 - side as u8; 32]);
+        let certificate = Some([1 - side as u8; 32].into());
         assert_eq!(world.state(side), TunnelState::Up { certificate });
     }
 }

@@ -269,7 +269,7 @@ mod tests {
             ..LinkState::default()
         };
         let up = TunnelState::Up {
-            certificate: Some([0; 32]),
+            certificate: Some([0; 32].into()),
         };
         let peer = Peer {
             field: 2,

@@ -186,7 +186,7 @@ mod tests {
 
     fn up() -> TunnelState {
         TunnelState::Up {
-            certificate: Some([0; 32]),
+            certificate: Some([0; 32].into()),
         }
     }
 

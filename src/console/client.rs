@@ -45,6 +45,9 @@ pub enum Command {
     /// Shows or changes this system's settings: names, addresses, servers, time zone, SSH.
     #[command(subcommand)]
     Settings(system::Settings),
+    /// Shows or renews this system's own certificate.
+    #[command(subcommand)]
+    Certificate(system::Certificate),
     /// Restarts the service.
     Restart(system::Sure),
     /// Restarts the machine.
@@ -217,6 +220,7 @@ pub fn run(dirs: &Dirs, command: Command) -> Result<(), Failure> {
         Command::Time(output) => show(output, client.get("/time")?, print::time),
         Command::Accounts(command) => events::accounts(&client, command),
         Command::Settings(command) => system::settings(&client, command),
+        Command::Certificate(command) => system::certificate(&client, command),
         Command::Restart(sure) => system::interrupt(&client, "restart", sure),
         Command::Reboot(sure) => system::interrupt(&client, "reboot", sure),
         Command::Shutdown(sure) => system::interrupt(&client, "shutdown", sure),

@@ -88,6 +88,7 @@ mod tests {
             for_ms: 61_000,
             spis: None,
             rekeys: (0, 0),
+            told: None,
         };
         let up = PeerStatus {
             state: TunnelState::Up { certificate: None },

@@ -11,8 +11,9 @@ use subtle::ConstantTimeEq;
 
 use super::child::{Child, rekey_at};
 use super::crash;
+use super::exchange::announce;
 use super::session::{Incoming, Purpose, Session};
-use super::{Context, Refusal, keylog};
+use super::{Context, Presented, Refusal, keylog};
 use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
 
 /// The peer is asked for a sign of life after this silence.
@@ -34,8 +35,10 @@ pub struct Origin {
     pub began: u64,
     /// Whether we sent it.
     pub initiator: bool,
-    /// Digest of the peer's node certificate, if it sent one.
-    pub certificate: Option<[u8; 32]>,
+    /// The peer's node certificates, as it named them last; none if it is not one of ours.
+    pub certificate: Option<Presented>,
+    /// Our own, as the peer took them last.
+    pub told: Presented,
 }
 
 /// Why a connection is over.
@@ -69,6 +72,8 @@ pub struct Connection {
     lost: bool,
     /// The peer knows quick crash detection.
     pub(super) tokens: bool,
+    /// Node certificates of ours that the peer was told of and did not take.
+    pub(super) untaken: Option<Presented>,
     pub(super) out: VecDeque<Vec<u8>>,
 }
 
@@ -94,6 +99,7 @@ impl Connection {
             silent: false,
             lost: false,
             tokens,
+            untaken: None,
             sending: None,
             out: VecDeque::new(),
         }
@@ -302,6 +308,7 @@ impl Connection {
     ) {
         match purpose {
             Purpose::Authenticate | Purpose::Liveness => {}
+            Purpose::Announce(says) => self.announced(says, payloads),
             Purpose::DeleteChild(spi) => self.forget_child(spi),
             Purpose::DeleteSa => self.sessions[at].close(context.now),
             Purpose::RekeyChild {
@@ -425,6 +432,10 @@ impl Connection {
             session.told_token = true;
             let payloads = vec![crash::token(context, (session.spi_i, session.spi_r))];
             (exchange::INFORMATIONAL, payloads, Purpose::Liveness)
+        } else if self.must_announce(context.credentials.certificate) {
+            let says = context.credentials.certificate;
+            let payloads = announce::name(&says);
+            (exchange::INFORMATIONAL, payloads, Purpose::Announce(says))
         } else if self.sessions[at].rekey_at <= now {
             let (payloads, purpose) = self.rekey_sa(context, at);
             (exchange::CREATE_CHILD_SA, payloads, purpose)

@@ -18,6 +18,7 @@ pub mod fragment;
 pub mod group;
 pub mod keylog;
 pub mod keys;
+pub mod presented;
 pub mod proposal;
 pub mod retransmit;
 pub mod session;
@@ -36,6 +37,7 @@ use zeroize::Zeroizing;
 pub use certificate::Certified;
 pub use child::Child;
 pub use connection::{Connection, End};
+pub use presented::Presented;
 pub use suite::{Integrity, Profile, Suite};
 
 /// One message: several datagrams if it had to be cut into fragments (RFC 7383).
@@ -69,8 +71,8 @@ impl Default for Lifetimes {
 pub struct Credentials {
     /// The cluster pre-shared key.
     pub key: Zeroizing<Vec<u8>>,
-    /// SHA-256 of the node certificate.
-    pub certificate: [u8; 32],
+    /// Our node certificate, while it is renewed with another.
+    pub certificate: Presented,
     /// Certificates, which then take the place of the key: neither side may use it.
     pub certified: Option<Arc<dyn Certified>>,
     /// What tokens of quick crash detection are made from; the same after a restart.

@@ -8,6 +8,7 @@ use super::fragment::Assembly;
 use super::group::{Decapsulation, Exchange};
 use super::keylog;
 use super::keys::{SaKeys, Seeds};
+use super::presented::Presented;
 use super::retransmit::Retry;
 use super::suite::Suite;
 use crate::wire::isakmp::{Header, Message, Payload, WireError, exchange};
@@ -22,6 +23,8 @@ pub(crate) enum Purpose {
     Authenticate,
     /// Is the peer alive?
     Liveness,
+    /// Names our node certificates, which changed.
+    Announce(Presented),
     /// Deletes the child with this inbound SPI.
     DeleteChild(u32),
     /// Deletes this IKE SA.

@@ -14,6 +14,7 @@ use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Message, Notify, Payload, TrafficSelector, exchange, protocol};
 
 mod additional;
+mod announced;
 
 struct Counting(u64);
 
@@ -45,7 +46,7 @@ impl Side {
             remote: IpAddr::from([10, 0, 0, 3 - n]),
             credentials: Credentials {
                 key: Zeroizing::new(b"key".to_vec()),
-                certificate: [n; 32],
+                certificate: [n; 32].into(),
                 certified: None,
                 tokens: Zeroizing::new([9; 32]),
             },
@@ -179,8 +180,8 @@ fn both_ends_hold_the_same_keys_crosswise() {
     assert_eq!(a.key_out, b.key_in);
     assert_ne!(a.key_in, a.key_out);
     assert!(a.esn && b.esn);
-    assert_eq!(pair.responder.origin.certificate, Some([1; 32]));
-    assert_eq!(pair.initiator.origin.certificate, Some([2; 32]));
+    assert_eq!(pair.responder.origin.certificate, Some([1; 32].into()));
+    assert_eq!(pair.initiator.origin.certificate, Some([2; 32].into()));
 }
 
 #[test]

@@ -105,7 +105,7 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
 
 /// What a client asks of the driving task.
 enum Asked {
-    Configure(Option<Desired>),
+    Configure(Option<Box<Desired>>),
     /// Publish the status now, with its times.
     Refresh,
 }
@@ -131,6 +131,7 @@ async fn converse(
         tokio::select! {
             request = connection.recv() => match request? {
                 Some(IkeRequest::Configure(desired)) => {
+                    let desired = desired.map(Box::new);
                     words.ask.send(Asked::Configure(desired)).await?;
                 }
                 Some(IkeRequest::Status) => words.ask.send(Asked::Refresh).await?,
@@ -279,7 +280,7 @@ impl Ike {
                 },
                 reply = hear(self.keyer.as_mut()) => self.heard(reply),
                 request = asked.recv() => match request {
-                    Some(Asked::Configure(desired)) => self.configure(desired).await,
+                    Some(Asked::Configure(desired)) => self.configure(desired.map(|d| *d)).await,
                     Some(Asked::Refresh) => self.publish_status(),
                     None => return,
                 },

@@ -83,7 +83,7 @@ mod tests {
                 peers: Vec::new(),
             },
             key: Secret(b"key".to_vec()),
-            certificate: [1; 32],
+            certificate: [1; 32].into(),
             profile: Profile::default(),
             certificates: None,
         };

@@ -15,7 +15,6 @@ use crate::cluster::Change;
 use crate::settings::file::ClusterFields;
 use crate::store::administrators::{self, Administrator};
 use crate::store::{Store, api_tokens, local::Local};
-use crate::tls::Identity;
 use crate::web;
 use zeroize::Zeroizing;
 
@@ -27,6 +26,8 @@ mod keeping;
 pub mod links;
 mod names;
 pub mod node;
+mod pins;
+pub mod renewal;
 mod reserve;
 mod silence;
 pub mod time;
@@ -91,6 +92,7 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     http::start(&node, router, dirs, &args).await?;
     tokio::spawn(tunnels::run(node.clone(), dirs.run.clone(), args.no_host));
     tokio::spawn(links::run(node.clone(), args.replication_port));
+    tokio::spawn(renewal::run(node.clone()));
     tokio::spawn(keeping::run(node.clone()));
     tokio::spawn(damage::run(node.clone()));
     tokio::spawn(time::run(node.clone()));
@@ -144,10 +146,10 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
         true => address::own()?,
     };
     let node_id = node_id(&local)?;
-    let identity = identity(&local, &name, &own)?;
+    let identities = renewal::open(&local, &name, &own)?;
     let store = damage::open(&state, node_id, &local, &own)?;
     first_administrator(&store, &state)?;
-    let node = Node::new(store, local, identity, name, own, state)?;
+    let node = Node::new(store, local, identities, name, own, state)?;
     node.run.get_or_init(|| dirs.run.clone());
     first_cluster(&node)?;
     Ok(node)
@@ -195,23 +197,6 @@ fn node_id(local: &Local) -> Result<[u8; 16], Failure> {
     let fresh: [u8; 16] = random();
     local.set(&[("node_id", Some(&fresh))])?;
     Ok(fresh)
-}
-
-fn identity(local: &Local, name: &str, own: &[IpAddr]) -> Result<Identity, Failure> {
-    if let (Some(certificate), Some(key)) = (local.value("certificate")?, local.value("key")?) {
-        return Ok(Identity {
-            certificate: certificate.to_vec(),
-            key: Zeroizing::new(key.to_vec()),
-        });
-    }
-    let mut names = vec![name.to_owned()];
-    names.extend(own.iter().map(ToString::to_string));
-    let identity = Identity::make(name, &names)?;
-    local.set(&[
-        ("certificate", Some(&identity.certificate)),
-        ("key", Some(&identity.key)),
-    ])?;
-    Ok(identity)
 }
 
 #[derive(Deserialize)]

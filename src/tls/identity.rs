@@ -21,13 +21,20 @@ pub struct Identity {
 impl Identity {
     /// Makes a new one. `name` is the system name, `alternatives` what browsers may call it.
     pub fn make(name: &str, alternatives: &[String]) -> Result<Self, TlsError> {
+        Self::make_at(name, alternatives, 0)
+    }
+
+    /// The same at a time, in seconds since 1970: it is valid to the end of 2049, or for 20 years
+    /// if that is longer.
+    pub fn make_at(name: &str, alternatives: &[String], now_s: u64) -> Result<Self, TlsError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(alternatives.to_vec())?;
         params.distinguished_name.push(DnType::CommonName, name);
         // An appliance may be set up before its clock is, so the start lies well in the past;
         // peers go by the pin, never by these dates.
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(2049, 12, 31);
+        let year = 1970 + i32::try_from(now_s / 31_556_952).unwrap_or(0).min(8_000);
+        params.not_after = rcgen::date_time_ymd(2049.max(year + 20), 12, 31);
         let certificate = params.self_signed(&key)?;
         Ok(Self {
             certificate: certificate.der().to_vec(),

@@ -1,6 +1,7 @@
-//! Replication's TLS: 1.3 only, both sides present a certificate, and each takes exactly the one
-//! whose SHA-256 IKE reported. The handshake signature is verified with that certificate's key, so
-//! a copied certificate without its key is of no use.
+//! Replication's TLS: 1.3 only, both sides present a certificate, and each takes only one whose
+//! SHA-256 IKE reported: the peer's, and while that is renewed the other one too. The handshake
+//! signature is verified with that certificate's key, so a copied certificate without its key is of
+//! no use.
 
 use std::sync::Arc;
 
@@ -15,15 +16,18 @@ use rustls::{
 use subtle::ConstantTimeEq;
 
 use super::{Identity, TlsError, digest, provider};
-use crate::tunnel::message::CertDigest;
+use crate::tunnel::message::Presented;
 
 /// The dialling side.
-pub fn dial_config(identity: &Identity, pin: CertDigest) -> Result<Arc<ClientConfig>, TlsError> {
+pub fn dial_config(
+    identity: &Identity,
+    pins: impl Into<Presented>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let (chain, key) = identity.rustls()?;
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned::new(pin)))
+        .with_custom_certificate_verifier(Arc::new(Pinned::new(pins.into())))
         .with_client_auth_cert(chain, key)?;
     // A resumed session would skip the certificate; every link proves itself anew.
     config.resumption = rustls::client::Resumption::disabled();
@@ -32,11 +36,14 @@ pub fn dial_config(identity: &Identity, pin: CertDigest) -> Result<Arc<ClientCon
 }
 
 /// The accepting side.
-pub fn accept_config(identity: &Identity, pin: CertDigest) -> Result<Arc<ServerConfig>, TlsError> {
+pub fn accept_config(
+    identity: &Identity,
+    pins: impl Into<Presented>,
+) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, key) = identity.rustls()?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(Arc::new(Pinned::new(pin)))
+        .with_client_cert_verifier(Arc::new(Pinned::new(pins.into())))
         .with_single_cert(chain, key)?;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -45,18 +52,19 @@ pub fn accept_config(identity: &Identity, pin: CertDigest) -> Result<Arc<ServerC
 
 #[derive(Debug)]
 struct Pinned {
-    pin: CertDigest,
+    pins: Presented,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Pinned {
-    fn new(pin: CertDigest) -> Self {
+    fn new(pins: Presented) -> Self {
         let algorithms = provider().signature_verification_algorithms;
-        Self { pin, algorithms }
+        Self { pins, algorithms }
     }
 
     fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        if bool::from(digest(certificate).ct_eq(&self.pin)) {
+        let presented = digest(certificate);
+        if self.pins.digests().any(|pin| presented.ct_eq(pin).into()) {
             return Ok(());
         }
         Err(Error::InvalidCertificate(
@@ -194,6 +202,24 @@ mod tests {
         let dial = dial_config(&a, b.digest()).unwrap();
         let wrong_client = accept_config(&b, c.digest()).unwrap();
         assert!(handshake(dial, wrong_client).is_err());
+    }
+
+    #[test]
+    fn while_a_certificate_is_renewed_the_old_and_the_new_one_are_taken_and_no_third() {
+        let (a, b, c) = (identity("a"), identity("b"), identity("c"));
+        let new = identity("b");
+        let pins = Presented {
+            now: b.digest(),
+            also: Some(new.digest()),
+        };
+        for (presents, taken) in [(&b, true), (&new, true), (&c, false)] {
+            let dial = dial_config(&a, pins).unwrap();
+            let accept = accept_config(presents, a.digest()).unwrap();
+            assert_eq!(handshake(dial, accept).is_ok(), taken);
+            let dial = dial_config(presents, a.digest()).unwrap();
+            let accept = accept_config(&a, pins).unwrap();
+            assert_eq!(handshake(dial, accept).is_ok(), taken);
+        }
     }
 
     #[test]

@@ -115,6 +115,7 @@ impl Link {
             for_ms: now.saturating_sub(self.since),
             spis: child.map(|c| (c.spi_in, c.spi_out)),
             rekeys: self.rekeys,
+            told: self.chosen().map(|c| c.origin.told),
         }
     }
 

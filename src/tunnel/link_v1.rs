@@ -53,6 +53,7 @@ impl LinkV1 {
             for_ms: now.saturating_sub(self.since),
             spis: child.map(|c| (c.spi_in, c.spi_out)),
             rekeys: self.engine.rekeys(),
+            told: self.engine.told(),
         }
     }
 
@@ -90,8 +91,11 @@ impl LinkV1 {
             shown.unwrap_or(TunnelState::Connecting)
         };
         if state != self.state {
+            // A renewed certificate changes nothing of how long the tunnel stands.
+            if !(state.is_up() && self.state.is_up()) {
+                self.since = now;
+            }
             self.state = state;
-            self.since = now;
         }
     }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+pub use crate::ike::Presented;
 pub use crate::ike::suite::{Integrity, Profile};
 
 /// Bytes that must not reach a log: `Debug` shows only their length.
@@ -55,8 +56,8 @@ pub struct Desired {
     pub list: PeerList,
     /// The cluster pre-shared key.
     pub key: Secret,
-    /// Digest of this node's certificate, sent to authenticated peers.
-    pub certificate: CertDigest,
+    /// This node's certificate, while it is renewed with another: told to authenticated peers.
+    pub certificate: Presented,
     /// What may be negotiated; the same at all peers.
     pub profile: Profile,
     /// Certificates instead of the key, at all peers.
@@ -112,6 +113,8 @@ pub struct PeerStatus {
     pub spis: Option<(u32, u32)>,
     /// Established IKE SAs with this peer, and how often each kind was rekeyed.
     pub rekeys: (u32, u32),
+    /// The node certificates of ours that the peer took last, while its tunnel stands.
+    pub told: Option<Presented>,
 }
 
 /// The state of one peer's tunnel.
@@ -121,8 +124,8 @@ pub enum TunnelState {
     Connecting,
     /// AH is up; the peer authenticated and named this certificate (`None`: not one of ours).
     Up {
-        /// Digest of the peer's node certificate, authenticated by IKE.
-        certificate: Option<CertDigest>,
+        /// The peer's node certificates, authenticated by IKE.
+        certificate: Option<Presented>,
     },
     /// No answer on UDP 500.
     NoAnswer,

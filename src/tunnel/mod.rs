@@ -21,7 +21,9 @@ use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
 use crate::ike::suite::Version;
-use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random, keylog};
+use crate::ike::{
+    Certified, Context, Credentials, Datagrams, Lifetimes, Presented, Random, keylog,
+};
 use either::Either;
 use kernel::Question;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
@@ -126,7 +128,13 @@ pub struct Tunnels {
     changed: bool,
 }
 
-type Shown = (IpAddr, message::TunnelState, Option<(u32, u32)>, (u32, u32));
+type Shown = (
+    IpAddr,
+    message::TunnelState,
+    Option<(u32, u32)>,
+    (u32, u32),
+    Option<Presented>,
+);
 
 impl Tunnels {
     /// No peers yet.
@@ -142,7 +150,7 @@ impl Tunnels {
             desired: None,
             credentials: Credentials {
                 key: Zeroizing::default(),
-                certificate: [0; 32],
+                certificate: [0; 32].into(),
                 certified: None,
                 tokens,
             },
@@ -180,7 +188,6 @@ impl Tunnels {
             (Some(old), Some(new)) => {
                 old.list.local == new.list.local
                     && old.key == new.key
-                    && old.certificate == new.certificate
                     && old.profile == new.profile
                     && old.certificates == new.certificates
             }
@@ -412,7 +419,7 @@ impl Tunnels {
             .links
             .iter()
             .map(|link| link.status(now))
-            .map(|s| (s.address, s.state, s.spis, s.rekeys))
+            .map(|s| (s.address, s.state, s.spis, s.rekeys, s.told))
             .collect();
         if shown != self.reported {
             self.reported = shown;

@@ -55,6 +55,7 @@ pub fn router() -> Router<Web> {
         .merge(super::status::api())
         .merge(super::system_pages::api())
         .merge(super::network::api())
+        .merge(super::certificates::api())
         .route("/password", put(password))
 }
 
@@ -104,7 +105,7 @@ async fn status(State(web): State<Web>) -> Answer {
         "tunnel_service": web.node.tunnels.borrow().is_some(),
         "origins": origins,
         "transactions": transactions,
-        "certificate": hex(&web.node.identity.digest()),
+        "certificate": hex(&web.node.identity().digest()),
     })))
 }
 

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod api;
+mod certificates;
 mod cluster_page;
 mod conflicts;
 mod guard;
@@ -86,6 +87,7 @@ fn router_with(node: Arc<Node>, patience: Duration) -> Router {
         .merge(restart::router())
         .merge(system_pages::router())
         .merge(network::router())
+        .merge(certificates::router())
         .route("/events", get(live::stream))
         .nest("/api/v1", api::router())
         .route_layer(middleware::from_fn_with_state(web.clone(), guard::require));

@@ -1,11 +1,11 @@
-//! *System > Network* and *System > Security certificates*.
+//! *System > Network*.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use axum::extract::{Extension, Form, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,6 @@ pub fn router() -> Router<Web> {
     Router::new()
         .route("/system/network", get(show).post(save))
         .route("/system/network/keep", post(keep))
-        .route("/system/certificates", get(certificates))
-        .route("/system/certificates/server.pem", get(download))
 }
 
 /// The REST part, below `/api/v1`.
@@ -249,41 +247,4 @@ async fn page(web: &Web, caller: &Caller, typed: Option<Typed>, outcome: Outcome
     });
     extend(&mut context, more);
     finish(web, caller, ["network.html", "network"], context, outcome)
-}
-
-async fn certificates(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
-    let Some(own) = web.node.identity.facts() else {
-        let words = "the certificate of this system cannot be read";
-        return refuse(StatusCode::INTERNAL_SERVER_ERROR, words);
-    };
-    let moment = |seconds: i64| pages::utc(u64::try_from(seconds).unwrap_or(0) * 1000);
-    let context = json!({
-        "title": "Security certificates", "from": moment(own.not_before),
-        "until": moment(own.not_after), "own": own, "start": started(),
-        "ike": web.node.view().certificates,
-    });
-    pages::page(&web, &caller, "certificates.html", "certificates", context)
-}
-
-/// What was judged before this system ran, in words.
-fn started() -> String {
-    match crate::sys::efi::start() {
-        Ok(start) => start.words().to_owned(),
-        Err(error) => format!("The firmware's variables cannot be read: {error}"),
-    }
-}
-
-async fn download(State(web): State<Web>) -> Response {
-    let Some(own) = web.node.identity.facts() else {
-        let words = "the certificate of this system cannot be read";
-        return refuse(StatusCode::INTERNAL_SERVER_ERROR, words);
-    };
-    let head = [
-        (header::CONTENT_TYPE, "application/x-pem-file"),
-        (
-            header::CONTENT_DISPOSITION,
-            "attachment; filename=\"server.pem\"",
-        ),
-    ];
-    (head, own.pem).into_response()
 }

@@ -69,6 +69,8 @@ pub enum Answers {
         super::system_pages::api_settings,
         super::system_pages::api_put_settings,
         super::network::api_confirm,
+        super::certificates::api_show,
+        super::certificates::api_renew,
         super::system_pages::api_resolve,
         super::restart::api_restart,
         super::restart::api_reboot,

@@ -101,11 +101,12 @@ fn obey(
             let standing = up.into_iter().map(|(address, certificate)| PeerStatus {
                 address,
                 state: TunnelState::Up {
-                    certificate: Some(certificate),
+                    certificate: Some(certificate.into()),
                 },
                 for_ms: 0,
                 spis: None,
                 rekeys: (0, 0),
+                told: None,
             });
             node.tunnels.send_replace(Some(standing.collect()));
             node.touch();

@@ -13,21 +13,34 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tutti::tunnel::message::{Desired, IkeEvent, IkeRequest, PeerStatus, TunnelState};
+use tutti::tunnel::message::{Desired, IkeEvent, IkeRequest, PeerStatus, Presented, TunnelState};
 
 pub const KEY: &str = "vary-9umbrella-Kilo42-tidal-basin";
 
 /// Waits are generous and end on the event: machines are shared.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Certificates by their system.
+type Held = Vec<(IpAddr, Presented)>;
+
 /// What the stand-in for `ike` knows of every system of a test.
 #[derive(Default)]
 struct Tunnels {
     desired: Mutex<Vec<Desired>>,
     cut: Mutex<Vec<IpAddr>>,
+    /// Systems that take no announcement, with what they hold of each other one.
+    deaf: Mutex<Vec<(IpAddr, Held)>>,
 }
 
 impl Tunnels {
+    /// What `who` holds of the certificates of `other`.
+    fn taken(&self, who: IpAddr, other: &Desired) -> Presented {
+        let deaf = self.deaf.lock().unwrap();
+        let held = deaf.iter().find(|(deaf, _)| *deaf == who);
+        let held = held.and_then(|(_, all)| all.iter().find(|(a, _)| *a == other.list.local));
+        held.map_or(other.certificate, |(_, held)| *held)
+    }
+
     /// As the real tunnels would stand: both list each other, keys equal, neither cut.
     fn status(&self, own: &Desired) -> Vec<PeerStatus> {
         let all = self.desired.lock().unwrap();
@@ -56,9 +69,10 @@ impl Tunnels {
                 return TunnelState::NotListed;
             }
             TunnelState::Up {
-                certificate: Some(other.certificate),
+                certificate: Some(self.taken(own.list.local, other)),
             }
         };
+        let told = |address: IpAddr| state(address).is_up().then(|| self.taken(address, own));
         let peers = own.list.peers.iter();
         peers
             .map(|peer| PeerStatus {
@@ -67,6 +81,7 @@ impl Tunnels {
                 for_ms: 0,
                 spis: None,
                 rekeys: (0, 0),
+                told: told(peer.address),
             })
             .collect()
     }
@@ -249,6 +264,10 @@ impl Peer {
         self.call("POST", path, &body).unwrap();
     }
 
+    pub fn try_post(&self, path: &str) -> Result<Value, String> {
+        self.call("POST", path, &json!({}))
+    }
+
     pub fn put(&self, path: &str, body: Value) {
         self.call("PUT", path, &body).unwrap();
     }
@@ -291,7 +310,21 @@ impl Peer {
             .collect()
     }
 
+    /// What it said in its log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Its event log, as the command line has it.
+    pub fn events(&self) -> String {
+        self.get("/events").to_string()
+    }
+
     pub fn wait(&self, done: impl Fn() -> bool, what: &str) {
+        self.wait_mut(done, what);
+    }
+
+    pub fn wait_mut(&self, mut done: impl FnMut() -> bool, what: &str) {
         let start = Instant::now();
         while !done() {
             assert!(
@@ -299,7 +332,7 @@ impl Peer {
                 "{} waited in vain for {what}; peers: {}\n{}",
                 self.name,
                 self.call("GET", "/peers", &Value::Null).unwrap_or_default(),
-                std::fs::read_to_string(self.dir.join("log")).unwrap_or_default(),
+                self.log(),
             );
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -323,6 +356,18 @@ impl Peer {
         cut.retain(|other| *other != address);
         if !up {
             cut.push(address);
+        }
+    }
+
+    /// Lets this system take announcements of the others, or none from now on.
+    pub fn hears(&self, hears: bool) {
+        let address: IpAddr = self.ip.parse().unwrap();
+        let all = self.tunnels.desired.lock().unwrap();
+        let mut deaf = self.tunnels.deaf.lock().unwrap();
+        deaf.retain(|(other, _)| *other != address);
+        if !hears {
+            let held = all.iter().map(|one| (one.list.local, one.certificate));
+            deaf.push((address, held.collect()));
         }
     }
 

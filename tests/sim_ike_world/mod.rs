@@ -14,8 +14,8 @@ use tutti::ike::Certified;
 use tutti::tls::IkeCertificates;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
-    Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Profile, Secret, TunnelState,
-    reqid,
+    Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Presented, Profile, Secret,
+    TunnelState, reqid,
 };
 
 use kernel::Kernel;
@@ -37,6 +37,8 @@ pub struct World {
     pub net: Net,
     /// What each side may negotiate.
     pub profiles: [Profile; 2],
+    /// The node certificates that each side names.
+    pub presents: [Presented; 2],
     /// What each side authenticates with instead of the key.
     pub certificates: [Option<Certificates>; 2],
     /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
@@ -83,6 +85,7 @@ impl World {
             now: 1_000,
             net,
             profiles: [Profile::default(), Profile::default()],
+            presents: [[0; 32].into(), [1; 32].into()],
             certificates: [None, None],
             lossless: false,
             no_beginnings: false,
@@ -159,7 +162,7 @@ impl World {
                 }],
             },
             key: Secret(key.to_vec()),
-            certificate: [side as u8; 32],
+            certificate: self.presents[side],
             profile: self.profiles[side].clone(),
             certificates: self.certificates[side].clone().map(Box::new),
         };
@@ -370,6 +373,24 @@ impl World {
         status
             .first()
             .map_or(TunnelState::Connecting, |s| s.state.clone())
+    }
+
+    /// The node certificates that a side takes for its peer's.
+    pub fn pins(&self, side: usize) -> Option<Presented> {
+        match self.state(side) {
+            TunnelState::Up { certificate } => certificate,
+            _ => None,
+        }
+    }
+
+    /// The node certificates of a side that its peer took.
+    pub fn told(&self, side: usize) -> Option<Presented> {
+        let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+        tunnels.status(self.now)[0].told
+    }
+
+    pub fn ike_sas(&self, side: usize) -> usize {
+        self.sides[side].tunnels.as_ref().unwrap().ike_sas()
     }
 
     pub fn spis(&self, side: usize) -> Option<(u32, u32)> {

@@ -48,6 +48,28 @@ fn pairs(answer: &Value, names: &[(&str, &str)]) -> String {
     aligned(&names.iter().map(row).collect::<Vec<_>>())
 }
 
+/// `tutti certificate show`
+pub fn certificate(answer: &Value) -> String {
+    let names = [
+        ("Subject", "subject"),
+        ("Issuer", "issuer"),
+        ("Serial number", "serial"),
+        ("SHA-256 fingerprint", "fingerprint"),
+        ("Next, announced", "next"),
+        ("Former, still taken", "former"),
+    ];
+    let mut out = pairs(answer, &names);
+    let know = list(answer, "peers").iter().map(|peer| {
+        let told = match peer["told"].as_bool() {
+            Some(true) => "knows them",
+            _ => "was not told yet",
+        };
+        vec![format!("Peer {}:", word(&peer["address"])), told.into()]
+    });
+    out.push_str(&aligned(&know.collect::<Vec<_>>()));
+    out
+}
+
 /// `tutti status`
 pub fn status(answer: &Value) -> String {
     let names = [

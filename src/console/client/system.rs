@@ -1,4 +1,4 @@
-//! `tutti settings` and `tutti restart|reboot|shutdown`.
+//! `tutti settings`, `tutti certificate` and `tutti restart|reboot|shutdown`.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -7,7 +7,7 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 
 use super::http::Client;
-use super::{Failure, Output, show};
+use super::{Failure, Output, print, show};
 
 /// `tutti settings ...`
 #[derive(Clone, Debug, Subcommand)]
@@ -26,6 +26,28 @@ pub enum Settings {
     },
     /// Keeps a change of the network that waits for it.
     Confirm(Output),
+}
+
+/// `tutti certificate ...`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Certificate {
+    /// Shows it, and how far a renewal is.
+    Show(Output),
+    /// Makes the next one with a new key, announces it to the peers, then presents it: no link is
+    /// cut.
+    Renew(Output),
+}
+
+/// Runs `tutti certificate`.
+pub fn certificate(client: &Client, command: Certificate) -> Result<(), Failure> {
+    match command {
+        Certificate::Show(output) => show(output, client.get("/certificate")?, print::certificate),
+        Certificate::Renew(output) => {
+            let answer = client.send(Method::POST, "/certificate/renew", &Value::Null)?;
+            let words = |_: &Value| "It has begun; tutti certificate show tells how far.\n".into();
+            show(output, answer, words)
+        }
+    }
 }
 
 /// Options of the three that interrupt.

@@ -1,13 +1,15 @@
 //! IKE_AUTH as initiator (RFC 7296 section 1.2): identities, proof of the shared key, the first AH
 //! pair, and each side's node certificate digest. For the responder see `half_open`.
 
-use super::{Asked, Handshake, Parts, certificate_request, notify, selectors, selectors_cover};
+use super::{
+    Asked, Handshake, Parts, announce, certificate_request, notify, selectors, selectors_cover,
+};
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
 use crate::ike::crash::{self, token};
 use crate::ike::proposal::{self, Ah};
 use crate::ike::session::{Purpose, Session};
-use crate::ike::{Context, Credentials, Datagrams, Refusal};
+use crate::ike::{Context, Credentials, Datagrams, Presented, Refusal};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Header, Identification, Message, Payload, exchange};
 
@@ -16,6 +18,8 @@ use crate::wire::isakmp::{Delete, Header, Identification, Message, Payload, exch
 pub struct Authenticating {
     asked: Asked,
     spi: u32,
+    /// The node certificates that it names.
+    says: Presented,
 }
 
 /// What an answer to IKE_AUTH did.
@@ -52,10 +56,8 @@ impl Authenticating {
         payloads.push(notify(kind::USE_TRANSPORT_MODE, &[]));
         payloads.push(Payload::Sa(proposal::offer_ah(context.profile, spi)));
         payloads.extend(selectors(context, true));
-        payloads.push(notify(
-            kind::NODE_CERTIFICATE,
-            &context.credentials.certificate,
-        ));
+        let says = context.credentials.certificate;
+        payloads.extend(announce::name(&says));
         payloads.push(token(context, (session.spi_i, session.spi_r)));
         let bytes = session.request(
             context.now,
@@ -70,6 +72,7 @@ impl Authenticating {
                 handshake,
             },
             spi,
+            says,
         };
         Ok((authenticating, bytes))
     }
@@ -113,7 +116,8 @@ impl Authenticating {
                 let origin = Origin {
                     began: self.asked.handshake.began,
                     initiator: true,
-                    certificate: certificate(&parts),
+                    certificate: announce::named(&parts),
+                    told: self.says,
                 };
                 let mut session = self.asked.session;
                 session.token = crash::given(parts.notifies.iter().copied());
@@ -207,12 +211,6 @@ fn refusal(parts: &Parts<'_>, credentials: &Credentials) -> Refusal {
         Some(other) => Refusal::Other(format!("the peer refused IKE_AUTH (notify {other})")),
         None => Refusal::Other("the peer's IKE_AUTH answer is incomplete".to_string()),
     }
-}
-
-/// The digest of the peer's node certificate, if it sent one.
-pub(super) fn certificate(parts: &Parts<'_>) -> Option<[u8; 32]> {
-    let digest = parts.notify(kind::NODE_CERTIFICATE)?;
-    digest.data.as_slice().try_into().ok()
 }
 
 /// Judges a request for an AH pair: what was chosen and our SPI, or the error to report.

@@ -1,8 +1,8 @@
 //! The responder's side from its answer to IKE_SA_INIT until IKE_AUTH: further key exchange
 //! (RFC 9242, RFC 9370), then identities and proof of the shared key (RFC 7296 section 1.2).
 
-use super::auth::{accept_child, accepted, certificate, no_signature};
-use super::{Handshake, Parts, complaint, notify};
+use super::auth::{accept_child, accepted, no_signature};
+use super::{Handshake, Parts, announce, complaint, notify};
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
 use crate::ike::crash::{self, token};
@@ -232,17 +232,16 @@ impl HalfOpen {
                 None
             }
         };
-        payloads.push(notify(
-            kind::NODE_CERTIFICATE,
-            &context.credentials.certificate,
-        ));
+        let says = context.credentials.certificate;
+        payloads.extend(announce::name(&says));
         payloads.push(token(context, (session.spi_i, session.spi_r)));
         session.token = crash::given(parts.notifies.iter().copied());
         let bytes = session.respond(exchange::IKE_AUTH, &payloads);
         let origin = Origin {
             began: self.began,
             initiator: false,
-            certificate: certificate(parts),
+            certificate: announce::named(parts),
+            told: says,
         };
         let connection = Connection::new(context, session, child, origin);
         let initial = parts.notify(kind::INITIAL_CONTACT).is_some();

@@ -42,7 +42,7 @@ impl System {
             random: Counting(seed),
             credentials: Credentials {
                 key: Zeroizing::new(b"key".to_vec()),
-                certificate: [7; 32],
+                certificate: [7; 32].into(),
                 certified: None,
                 tokens: Zeroizing::new([9; 32]),
             },
@@ -222,6 +222,7 @@ fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagr
                 began: 0,
                 initiator: role == 2,
                 certificate: None,
+                told: context.credentials.certificate,
             };
             let ours = session(role == 2)?;
             let keys = ours.keys.child(context.profile.ah[0], &[2; 32], &[3; 32]);

@@ -48,6 +48,7 @@ impl Connection {
             self.sessions[at].close(context.now);
             return Vec::new();
         }
+        let mut answer = self.heard_announcement(parts);
         let mut ours = Vec::new();
         let named = parts.deletes.iter().filter(|d| d.protocol == protocol::AH);
         for spi in named.flat_map(|d| &d.spis) {
@@ -62,13 +63,13 @@ impl Connection {
             let spi_in = child.spi_in;
             self.forget_child(spi_in);
         }
-        if ours.is_empty() {
-            return Vec::new();
+        if !ours.is_empty() {
+            answer.push(Payload::Delete(Delete {
+                protocol: protocol::AH,
+                spi_size: 4,
+                spis: ours,
+            }));
         }
-        vec![Payload::Delete(Delete {
-            protocol: protocol::AH,
-            spi_size: 4,
-            spis: ours,
-        })]
+        answer
     }
 }

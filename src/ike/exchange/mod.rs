@@ -1,5 +1,6 @@
 //! The exchanges of IKEv2, one file each (RFC 7296 section 1).
 
+pub(crate) mod announce;
 pub mod auth;
 pub(crate) mod create_child;
 pub mod half_open;

@@ -23,7 +23,7 @@ impl Random for Counting {
 fn with<T>(seed: u8, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let credentials = Credentials {
         key: zeroize::Zeroizing::new(b"key".to_vec()),
-        certificate: [7; 32],
+        certificate: [7; 32].into(),
         certified: None,
         tokens: zeroize::Zeroizing::new([9; 32]),
     };

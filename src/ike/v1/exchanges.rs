@@ -8,7 +8,7 @@ use crate::ike::child::Child;
 use crate::ike::group::Exchange;
 use crate::ike::proposal;
 use crate::ike::retransmit::Retry;
-use crate::ike::{Context, Refusal};
+use crate::ike::{Context, Presented, Refusal};
 use crate::wire::isakmp::v1::{self, Header, Notify, Payload, exchange, kind};
 
 /// Half-open SAs kept; the oldest whose cookie did not come back goes first.
@@ -18,7 +18,7 @@ const MAX_CHILDREN: usize = 6;
 const NONCE_LEN: usize = 32;
 const NO_PROPOSAL_CHOSEN: u16 = 14;
 const INVALID_ID_INFORMATION: u16 = 18;
-/// Private: SHA-256 of the sender's node certificate, in the first two messages of quick mode.
+/// Private: SHA-256 of a node certificate of the sender, in the first two messages of quick mode.
 const NODE_CERTIFICATE: u16 = 40_180;
 const PROTO_ISAKMP: u8 = 1;
 
@@ -190,7 +190,8 @@ impl Engine {
         ];
         payloads.extend(exchange.as_ref().map(ke));
         payloads.extend(quick_mode::identities(context, true));
-        payloads.push(certificate(context));
+        let says = context.credentials.certificate;
+        payloads.extend(name(&says));
         let mut iv = sa.exchange_iv(id);
         let id_bytes = id.to_be_bytes();
         let covers = (id, &[&id_bytes[..]][..]);
@@ -202,6 +203,7 @@ impl Engine {
             nonce: nonce.to_vec(),
             spi,
             exchange,
+            says,
             last,
             retry: Retry::start(context.now, PATIENCE_MS),
             done: None,
@@ -284,6 +286,7 @@ impl Engine {
             sa.seal(exchange::QUICK, covers, Vec::new(), &mut iv)
         };
         self.note_certificate(&opened.payloads);
+        self.told = Some(asking.says);
         self.add_child(context, at, (asking.spi, ah), (&shared, nonces), true);
         Some(third)
     }
@@ -327,6 +330,7 @@ impl Engine {
             iv,
             nonces: nonces.clone(),
             spi,
+            says: context.credentials.certificate,
             request: bytes.to_vec(),
             last,
             retry: Retry::start(context.now, PATIENCE_MS),
@@ -370,7 +374,7 @@ impl Engine {
         ];
         answer.extend(exchange.as_ref().map(ke));
         answer.extend(quick_mode::identities(context, false));
-        answer.push(certificate(context));
+        answer.extend(name(&context.credentials.certificate));
         Ok((ah, shared, (ni.to_vec(), nr.to_vec()), answer))
     }
 
@@ -384,7 +388,9 @@ impl Engine {
             return;
         }
         self.heard = context.now;
-        let spi = sa.answering.swap_remove(answering).spi;
+        let answered = sa.answering.swap_remove(answering);
+        self.told = Some(answered.says);
+        let spi = answered.spi;
         for owned in self.children.iter_mut().filter(|o| o.child.spi_in == spi) {
             owned.confirmed = true;
         }
@@ -438,9 +444,16 @@ impl Engine {
 
     fn note_certificate(&mut self, payloads: &[Payload]) {
         let notifies = payloads.iter().filter(|p| p.kind == kind::NOTIFY);
-        let mut parsed = notifies.filter_map(|p| Notify::parse(&p.body).ok());
-        let digest = parsed.find(|n| n.kind == NODE_CERTIFICATE);
-        self.certificate = digest.and_then(|n| n.data.as_slice().try_into().ok());
+        let parsed = notifies.filter_map(|p| Notify::parse(&p.body).ok());
+        let named: Vec<_> = parsed.filter(|n| n.kind == NODE_CERTIFICATE).collect();
+        self.certificate = Presented::read(named.iter().map(|n| n.data.as_slice()));
+    }
+
+    /// Whether the peer, one of ours, does not know yet what we present: a quick mode tells. Not
+    /// before the last one is forgotten, whose third message may have to be repeated.
+    pub(super) fn must_announce(&self, ours: Presented) -> bool {
+        let last = self.phase1.iter().any(|sa| sa.asking.is_some());
+        self.certificate.is_some() && self.told.is_some_and(|told| told != ours) && !last
     }
 
     fn informational(
@@ -502,13 +515,14 @@ fn ke(exchange: &Exchange) -> Payload {
     Payload::new(kind::KE, exchange.public.clone())
 }
 
-/// The digest of our node certificate.
-fn certificate(context: &Context<'_>) -> Payload {
-    Notify {
+/// Names our node certificates, the one in use first.
+fn name(presented: &Presented) -> Vec<Payload> {
+    let notify = |digest: &[u8; 32]| Notify {
         protocol: PROTO_ISAKMP,
         spi: Vec::new(),
         kind: NODE_CERTIFICATE,
-        data: context.credentials.certificate.to_vec(),
-    }
-    .payload()
+        data: digest.to_vec(),
+    };
+    let notifies = presented.digests().map(notify);
+    notifies.map(|notify| notify.payload()).collect()
 }

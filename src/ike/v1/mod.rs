@@ -27,7 +27,7 @@ mod upkeep;
 use std::collections::VecDeque;
 
 use super::child::Child;
-use super::{Context, Refusal, keylog};
+use super::{Context, Presented, Refusal, keylog};
 use main_mode::{Initiator, Responder};
 use phase1::Phase1;
 
@@ -61,7 +61,10 @@ pub struct Engine {
     /// there is a new one.
     left: Vec<Child>,
     left_until: u64,
-    certificate: Option<[u8; 32]>,
+    /// The peer's node certificates, as it named them last.
+    certificate: Option<Presented>,
+    /// Our own, as the peer took them last.
+    told: Option<Presented>,
     heard: u64,
     /// When anything came at all, authentic or not.
     spoke: Option<u64>,
@@ -85,6 +88,7 @@ impl Engine {
             left: Vec::new(),
             left_until: 0,
             certificate: None,
+            told: None,
             heard: now,
             spoke: None,
             rekeys: (0, 0),
@@ -108,9 +112,14 @@ impl Engine {
         confirmed.or(self.left.last()).or(waiting)
     }
 
-    /// Digest of the peer's node certificate, if it said one.
-    pub fn certificate(&self) -> Option<[u8; 32]> {
+    /// The peer's node certificates, if it named any.
+    pub fn certificate(&self) -> Option<Presented> {
         self.certificate
+    }
+
+    /// Our own, as the peer took them last.
+    pub fn told(&self) -> Option<Presented> {
+        self.told
     }
 
     /// How often ISAKMP SA and AH pair were replaced.

@@ -4,11 +4,11 @@
 use subtle::ConstantTimeEq;
 
 use super::keys::{Iv, Keys, Opened};
-use crate::ike::Context;
 use crate::ike::child::rekey_at;
 use crate::ike::group::Exchange;
 use crate::ike::retransmit::Retry;
 use crate::ike::suite::Suite;
+use crate::ike::{Context, Presented};
 use crate::wire::isakmp::v1::{self, Delete, Header, Notify, Payload, exchange, kind};
 
 /// A request without an answer for this long means that the peer is gone.
@@ -30,6 +30,8 @@ pub(super) struct Asking {
     pub nonce: Vec<u8>,
     pub spi: u32,
     pub exchange: Option<Exchange>,
+    /// The node certificates that it names.
+    pub says: Presented,
     /// The message that is repeated until it is answered.
     pub last: Vec<u8>,
     pub retry: Retry,
@@ -44,6 +46,8 @@ pub(super) struct Answering {
     pub iv: Iv,
     pub nonces: (Vec<u8>, Vec<u8>),
     pub spi: u32,
+    /// The node certificates that our answer names.
+    pub says: Presented,
     pub request: Vec<u8>,
     pub last: Vec<u8>,
     pub retry: Retry,

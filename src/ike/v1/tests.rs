@@ -165,7 +165,7 @@ impl Side {
             remote: IpAddr::from([10, 0, 0, 3 - n]),
             credentials: Credentials {
                 key: Zeroizing::new(KEY.to_vec()),
-                certificate: [n; 32],
+                certificate: [n; 32].into(),
                 certified: None,
                 tokens: Zeroizing::new([9; 32]),
             },
@@ -224,8 +224,8 @@ fn six_and_three_messages_make_one_pair_with_the_same_keys() {
     assert_eq!(x.key_out, y.key_in);
     assert_ne!(x.key_in, x.key_out);
     assert!(x.esn && y.esn);
-    assert_eq!(a.engine.certificate(), Some([2; 32]));
-    assert_eq!(b.engine.certificate(), Some([1; 32]));
+    assert_eq!(a.engine.certificate(), Some([2; 32].into()));
+    assert_eq!(b.engine.certificate(), Some([1; 32].into()));
 }
 
 /// `a` begins to replace the pair; its third message, not delivered yet.

@@ -109,6 +109,7 @@ impl Engine {
             self.children.clear();
             self.left.clear();
             self.certificate = None;
+            self.told = None;
             let wait = if self.yields {
                 YIELD_MS
             } else {
@@ -220,7 +221,8 @@ impl Engine {
         let wanted = if self.children.is_empty() {
             now >= self.quick_at
         } else {
-            self.children.iter().any(|o| o.child.rekey_at <= now)
+            let due = self.children.iter().any(|o| o.child.rekey_at <= now);
+            due || self.must_announce(context.credentials.certificate)
         };
         let sa = &mut self.phase1[at];
         // An SA of ours that is under way gets a pair of its own.

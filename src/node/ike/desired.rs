@@ -117,7 +117,7 @@ pub fn read(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
             peers: peers.collect(),
         },
         key: Secret(file.key.into_bytes()),
-        certificate,
+        certificate: certificate.into(),
         profile,
         certificates: certificates.transpose()?.map(Box::new),
     };
@@ -153,7 +153,7 @@ mod tests {
         std::fs::set_permissions(&path, mode(0o600)).unwrap();
         let (desired, _) = read(&path).unwrap();
         assert_eq!(desired.list.peers[0].reqid, 7402);
-        assert_eq!(desired.certificate, [10; 32]);
+        assert_eq!(desired.certificate, [10; 32].into());
         assert_eq!(desired.profile, Profile::default());
     }
 }

@@ -19,7 +19,7 @@ use super::node::Node;
 use super::{Args, open_to_all};
 use crate::node::Dirs;
 use crate::store::events::{Event, Kind, Level};
-use crate::tls;
+use crate::tls::{self, Identity};
 use crate::web::Origin;
 
 /// Connections at a time, over all network sockets.
@@ -44,16 +44,11 @@ pub async fn start(
     let _ = std::fs::remove_file(&path);
     let local = UnixListener::bind(&path).map_err(|e| format!("{}: {e}", path.display()))?;
     open_to_all(&path)?;
-    let acceptor = TlsAcceptor::from(tls::https_config(&node.identity)?);
+    // What cannot be used is said at the start.
+    tls::https_config(&node.identity())?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let handle = node.clone();
-    tokio::spawn(serve_https(
-        handle,
-        https,
-        acceptor,
-        router.clone(),
-        places.clone(),
-    ));
+    tokio::spawn(serve_https(handle, https, router.clone(), places.clone()));
     tokio::spawn(serve_http(http, places.clone()));
     // Its own places: strangers on the network cannot lock root out.
     let places = Arc::new(Semaphore::new(LOCAL_CONNECTIONS_MAX));
@@ -77,10 +72,10 @@ fn listener(name: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
 async fn serve_https(
     node: Arc<Node>,
     listener: TcpListener,
-    acceptor: TlsAcceptor,
     router: Router,
     places: Arc<Semaphore>,
 ) {
+    let mut current: Option<(Arc<Identity>, TlsAcceptor)> = None;
     loop {
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
@@ -90,7 +85,20 @@ async fn serve_https(
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (node, acceptor, router) = (node.clone(), acceptor.clone(), router.clone());
+        let identity = node.identity();
+        if current
+            .as_ref()
+            .is_none_or(|(of, _)| !Arc::ptr_eq(of, &identity))
+        {
+            match tls::https_config(&identity) {
+                Ok(config) => current = Some((identity, TlsAcceptor::from(config))),
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        let Some((_, acceptor)) = current.clone() else {
+            continue;
+        };
+        let (node, router) = (node.clone(), router.clone());
         tokio::spawn(async move {
             let _place = place;
             let _ = stream.set_nodelay(true);

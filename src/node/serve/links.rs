@@ -18,6 +18,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::keeping;
 use super::node::{Node, VERSION};
+use super::pins::{pins, wait_down, wait_up};
 use super::silence::{self, Heard, Silence};
 use super::traffic::Counted;
 use crate::cluster::Roster;
@@ -25,7 +26,7 @@ use crate::node::link::{self, LinkConfig, LinkEvent};
 use crate::replica::session::schema_version;
 use crate::replica::skew::{BOUND_MS, Skew, judge};
 use crate::tls;
-use crate::tunnel::message::{CertDigest, PeerList, TunnelState};
+use crate::tunnel::message::{PeerList, Presented};
 
 /// How long a connection and its handshake may take.
 const OPEN: Duration = Duration::from_secs(5);
@@ -78,59 +79,20 @@ fn start(node: &Arc<Node>, list: &PeerList, port: u16) -> Vec<JoinHandle<()>> {
     tasks
 }
 
-/// The certificate that `ike` authenticated for this peer, while its tunnel stands.
-fn pin(node: &Node, peer: IpAddr) -> Option<CertDigest> {
-    let tunnels = node.tunnels.borrow();
-    let status = tunnels
-        .as_ref()?
-        .iter()
-        .find(|status| status.address == peer)?;
-    match status.state {
-        TunnelState::Up { certificate } => certificate,
-        _ => None,
-    }
-}
-
-/// Waits until the peer's tunnel stands.
-async fn wait_up(node: &Node, peer: IpAddr) -> CertDigest {
-    let mut tunnels = node.tunnels.subscribe();
-    loop {
-        tunnels.mark_unchanged();
-        if let Some(pin) = pin(node, peer) {
-            return pin;
-        }
-        // The sender lives in `node`, so this cannot fail while we hold it.
-        let _ = tunnels.changed().await;
-    }
-}
-
-/// Returns once the peer's tunnel is down or names another certificate. A silent `ike` (restarted)
-/// does not count: the SAs stand in the kernel, and the pin was authenticated.
-async fn wait_down(node: &Node, peer: IpAddr, held: CertDigest) {
-    let mut tunnels = node.tunnels.subscribe();
-    loop {
-        tunnels.mark_unchanged();
-        if tunnels.borrow().is_some() && pin(node, peer) != Some(held) {
-            return;
-        }
-        let _ = tunnels.changed().await;
-    }
-}
-
 async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
     loop {
-        let pin = wait_up(&node, peer).await;
+        let held = wait_up(&node, peer).await;
         let began = tokio::time::Instant::now();
         tokio::select! {
-            result = dial_once(&node, local, peer, port, pin) => {
+            result = dial_once(&node, local, peer, port, held) => {
                 ended(&node, peer, result);
                 // A tunnel that went down has a new one follow, which is dialled at once.
                 tokio::select! {
                     () = tokio::time::sleep_until(began + PAUSE) => {}
-                    () = wait_down(&node, peer, pin) => {}
+                    () = wait_down(&node, peer, held) => {}
                 }
             }
-            () = wait_down(&node, peer, pin) => {
+            () = wait_down(&node, peer, held) => {
                 ended(&node, peer, Err("the tunnel went down".into()));
             }
         }
@@ -164,13 +126,13 @@ async fn dial_once(
     local: IpAddr,
     peer: IpAddr,
     port: u16,
-    pin: CertDigest,
+    held: Presented,
 ) -> Result<(), Failure> {
-    let config = tls::dial_config(&node.identity, pin)?;
+    let config = tls::dial_config(&node.identity(), held)?;
     let stream = tokio::time::timeout(OPEN, async {
         let stream = connect(local, peer, port).await?;
         stream.set_nodelay(true)?;
-        // The name is not looked at: the pin is.
+        // The name is not looked at: the pins are.
         TlsConnector::from(config)
             .connect(peer.into(), stream)
             .await
@@ -208,13 +170,13 @@ async fn accept(node: Arc<Node>, list: PeerList, port: u16) {
             tracing::debug!("refused a replication link from {from}: not a peer that dials us");
             continue;
         }
-        let Some(pin) = pin(&node, from) else {
+        let Some(held) = pins(&node, from) else {
             tracing::debug!("refused a replication link from {from}: its tunnel is not up yet");
             continue;
         };
         // A peer that dials again has lost its old link, whether we noticed or not.
         current.remove(&from);
-        let task = tokio::spawn(accept_one(node.clone(), stream, from, pin));
+        let task = tokio::spawn(accept_one(node.clone(), stream, from, held));
         current.insert(from, Running(task));
     }
 }
@@ -227,10 +189,10 @@ impl Drop for Running {
     }
 }
 
-async fn accept_one(node: Arc<Node>, stream: TcpStream, peer: IpAddr, pin: CertDigest) {
+async fn accept_one(node: Arc<Node>, stream: TcpStream, peer: IpAddr, held: Presented) {
     let work = async {
         stream.set_nodelay(true)?;
-        let config = tls::accept_config(&node.identity, pin)?;
+        let config = tls::accept_config(&node.identity(), held)?;
         let stream = tokio::time::timeout(OPEN, TlsAcceptor::from(config).accept(stream))
             .await
             .map_err(|_| "the TLS handshake took too long")??;
@@ -238,7 +200,7 @@ async fn accept_one(node: Arc<Node>, stream: TcpStream, peer: IpAddr, pin: CertD
     };
     let result = tokio::select! {
         result = work => result,
-        () = wait_down(&node, peer, pin) => Err("the tunnel went down".into()),
+        () = wait_down(&node, peer, held) => Err("the tunnel went down".into()),
     };
     ended(&node, peer, result);
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::renewal::Identities;
 use super::time::TimeReport;
 use super::traffic::{History, Traffic};
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ use crate::cluster::{
 use crate::replica::ClusterId;
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
 use crate::store::{Store, StoreError, local::Local};
-use crate::tls::{Identity, given};
+use crate::tls::given;
 use crate::tunnel::message::{Certificates, Desired, PeerStatus, Secret, TunnelState};
 
 pub use super::view::{ClusterView, PeerView};
@@ -55,8 +56,8 @@ pub struct Node {
     pub local: Local,
     /// This machine's event log and alarms.
     pub events: Events,
-    /// Certificate and key.
-    pub identity: Identity,
+    /// Certificates and keys; tasks follow them.
+    pub identities: watch::Sender<Identities>,
     /// The system name.
     pub name: String,
     /// Our own addresses; they come and go.
@@ -113,7 +114,7 @@ impl Node {
     pub fn new(
         store: Store,
         local: Local,
-        identity: Identity,
+        identities: impl Into<Identities>,
         name: String,
         own: Vec<IpAddr>,
         state: PathBuf,
@@ -126,7 +127,7 @@ impl Node {
             store,
             local,
             events,
-            identity,
+            identities: watch::Sender::new(identities.into()),
             name,
             addresses: watch::Sender::new(own),
             state,
@@ -152,7 +153,7 @@ impl Node {
 
     /// Judges and saves what an operator typed, and acts on it: founds, waits or leaves. Blocks.
     pub fn save(&self, change: &Change) -> Result<(), SaveError> {
-        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _saving = self.saving();
         let old = self.cluster.borrow().clone();
         let saved = Saved {
             fields: &old.fields,
@@ -201,7 +202,7 @@ impl Node {
 
     /// Keeps the cluster id of the member we adopted from. Blocks.
     pub fn adopted(&self, id: ClusterId) -> Result<(), StoreError> {
-        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _saving = self.saving();
         let mut new = self.cluster.borrow().clone();
         if new.fields.is_blank() {
             return Ok(()); // left while the join ended
@@ -265,7 +266,7 @@ impl Node {
         Some(Desired {
             list: fields.peer_list(&self.own())?,
             key: Secret(key),
-            certificate: self.identity.digest(),
+            certificate: self.identities.borrow().presented(),
             profile: fields.profile.profile(fields.additional).ok()?,
             certificates,
         })
@@ -382,6 +383,11 @@ impl Node {
     /// Tells followers that something visible changed.
     pub fn touch(&self) {
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Held while what is kept of the cluster or of the certificates changes.
+    pub(super) fn saving(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn links(&self) -> MutexGuard<'_, HashMap<IpAddr, LinkState>> {

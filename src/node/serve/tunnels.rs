@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch::Receiver;
+use tokio::sync::watch::error::RecvError;
 
 use super::node::{Cluster, Node};
+use super::renewal::Identities;
 use crate::node::ipc::Connection;
 use crate::settings::message::{HostReply, HostRequest};
 use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, PeerList};
@@ -19,20 +21,19 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Follows the cluster fields for ever.
 pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
-    let mut cluster = node.cluster.subscribe();
-    let mut addresses = node.addresses.subscribe();
+    let mut wanted = Wanted {
+        cluster: node.cluster.subscribe(),
+        addresses: node.addresses.subscribe(),
+        identities: node.identities.subscribe(),
+    };
     loop {
-        cluster.mark_unchanged();
-        addresses.mark_unchanged();
+        wanted.mark_unchanged();
         // Taken once, so that host and ike are told the same; a change meanwhile starts over.
         let desired = node.desired();
         if desired.is_none() && !node.cluster.borrow().fields.is_blank() {
             // Not standalone, only without its address yet (no link, slow DHCP): what stands in
             // the kernel stays.
-            tokio::select! {
-                _ = cluster.changed() => {}
-                _ = addresses.changed() => {}
-            }
+            let _ = wanted.changed().await;
             continue;
         }
         let list = desired.as_ref().map(|desired| desired.list.clone());
@@ -45,8 +46,7 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
             continue;
         }
         let socket = run.join("ike.sock");
-        let follows = (&mut cluster, &mut addresses);
-        if let Err(error) = drive_ike(&node, desired, &socket, follows).await {
+        if let Err(error) = drive_ike(&node, desired, &socket, &mut wanted).await {
             tracing::debug!("ike: {error}");
             if node.tunnels.send_replace(None).is_some() {
                 tracing::warn!("lost the tunnel service: {error}");
@@ -58,6 +58,29 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
 }
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// All that [`Node::desired`] depends on.
+struct Wanted {
+    cluster: Receiver<Cluster>,
+    addresses: Receiver<Vec<IpAddr>>,
+    identities: Receiver<Identities>,
+}
+
+impl Wanted {
+    fn mark_unchanged(&mut self) {
+        self.cluster.mark_unchanged();
+        self.addresses.mark_unchanged();
+        self.identities.mark_unchanged();
+    }
+
+    async fn changed(&mut self) -> Result<(), RecvError> {
+        tokio::select! {
+            changed = self.cluster.changed() => changed,
+            changed = self.addresses.changed() => changed,
+            changed = self.identities.changed() => changed,
+        }
+    }
+}
 
 async fn tell_host(run: &Path, list: Option<PeerList>, no_host: bool) -> Result<(), Failure> {
     let socket = run.join("host.sock");
@@ -86,12 +109,12 @@ fn write_peers(path: &Path, list: Option<&PeerList>) -> std::io::Result<()> {
     std::fs::rename(fresh, path)
 }
 
-/// Configures `ike` and listens until the fields change (`Ok`) or the connection ends (`Err`).
+/// Configures `ike` and listens until the peer list changes (`Ok`) or the connection ends (`Err`).
 async fn drive_ike(
     node: &Node,
-    desired: Option<Desired>,
+    mut desired: Option<Desired>,
     socket: &Path,
-    (cluster, addresses): (&mut Receiver<Cluster>, &mut Receiver<Vec<IpAddr>>),
+    wanted: &mut Wanted,
 ) -> Result<(), Failure> {
     let mut ike = Connection::<IkeRequest, IkeEvent>::connect(socket).await?;
     let list = desired.as_ref().map(|desired| desired.list.clone());
@@ -113,6 +136,7 @@ async fn drive_ike(
                     peers.retain(|peer| list.as_ref().is_some_and(|list| {
                         list.peers.iter().any(|listed| listed.address == peer.address)
                     }));
+                    node.note_announcements(&peers);
                     node.tunnels.send_replace(Some(peers));
                     node.touch();
                 }
@@ -124,16 +148,15 @@ async fn drive_ike(
             },
             moved = visible.changed() => moved?,
             // Adoption changes only our cluster id, which concerns neither role.
-            changed = cluster.changed() => {
+            changed = wanted.changed() => {
                 changed?;
-                if node.desired() != desired {
+                let new = node.desired();
+                if new.as_ref().map(|new| &new.list) != list.as_ref() {
                     return Ok(());
                 }
-            }
-            changed = addresses.changed() => {
-                changed?;
-                if node.desired() != desired {
-                    return Ok(());
+                if new != desired {
+                    ike.send(&IkeRequest::Configure(new.clone())).await?;
+                    desired = new;
                 }
             }
         }

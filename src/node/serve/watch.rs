@@ -125,7 +125,7 @@ fn shown(node: &Node) -> Shown {
     let alarms = node.events.alarms().unwrap_or_default().into_iter();
     let standing = alarms.filter(|row| row.lowered_ms.is_none());
     Shown {
-        certificate: node.identity.digest().to_vec(),
+        certificate: node.identity().digest().to_vec(),
         peers: node.view().peers.into_iter().filter_map(peer).collect(),
         alarms: standing.map(|row| (row.text, row.action)).collect(),
     }

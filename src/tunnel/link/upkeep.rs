@@ -175,8 +175,11 @@ impl Link {
             self.failures = 0;
         }
         if state != self.state {
+            // A renewed certificate changes nothing of how long the tunnel stands.
+            if !(state.is_up() && self.state.is_up()) {
+                self.since = now;
+            }
             self.state = state;
-            self.since = now;
         }
     }
 

@@ -221,7 +221,7 @@ impl World {
     pub fn up(profile: &Profile, seed: u64, budget: Budget) -> Self {
         let credentials = |key: &[u8]| Credentials {
             key: Zeroizing::new(key.to_vec()),
-            certificate: [7; 32],
+            certificate: [7; 32].into(),
             certified: None,
             tokens: Zeroizing::new([9; 32]),
         };

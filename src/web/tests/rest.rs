@@ -35,6 +35,7 @@ fn written() -> BTreeSet<String> {
         include_str!("../restart.rs"),
         include_str!("../status.rs"),
         include_str!("../network.rs"),
+        include_str!("../certificates.rs"),
         include_str!("../system_pages.rs"),
     ];
     let mut found = BTreeSet::from(["/api/v1/session".to_owned()]);
