@@ -33,7 +33,7 @@ def suite(text):
 def desired(local, peers, key, version, proposal):
     """`peers` are (address, reqid); AH is SHA2-256 with a key exchange of its own in IKEv1."""
     listed = b"".join(address(peer) + varint(reqid) for peer, reqid in peers)
-    certificate = local.encode().rjust(32, b"\0")
+    certificate = local.encode().rjust(32, b"\0") + b"\0"
     profile = varint(version - 1) + varint(1) + suite(proposal) + varint(1) + varint(0) + b"\1"
     return (address(local) + varint(len(peers)) + listed + blob(key.encode()) + certificate
             + profile + b"\0")
@@ -58,6 +58,9 @@ class Reader:
 
     def option(self, read):
         return read() if self.take(1)[0] else None
+
+    def presented(self):
+        return self.take(32), self.option(lambda: self.take(32))
 
 
 class Ike:
@@ -103,12 +106,13 @@ class Ike:
             peer = ipaddress.ip_address(reader.take(16 if reader.varint() else 4))
             state = reader.varint()
             if state == 1:
-                reader.option(lambda: reader.take(32))
+                reader.option(reader.presented)
             elif state >= len(STATES):
                 reader.take(reader.varint())
             reader.varint()
             reader.option(lambda: (reader.varint(), reader.varint()))
             reader.varint(), reader.varint()
+            reader.option(reader.presented)
             self.states[str(peer)] = STATES[state] if state < len(STATES) else "Failed"
 
     def wait(self, done):
