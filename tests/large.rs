@@ -7,7 +7,10 @@ use tutti::replica::value::Value;
 use tutti::store::{Store, StoreError};
 use tutti::wire::replication::Partial;
 
-const TABLE: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, filler TEXT, n INTEGER)";
+const TABLES: [&str; 2] = [
+    "CREATE TABLE item(id INTEGER PRIMARY KEY, filler TEXT, n INTEGER)",
+    "CREATE TABLE tied(id INTEGER PRIMARY KEY, filler TEXT, n INTEGER UNIQUE)",
+];
 /// How large a row is, in bytes.
 const ROW: i64 = 4_096;
 const MIB: i64 = 1 << 20;
@@ -25,16 +28,17 @@ fn peak() -> i64 {
 
 fn open(dir: &Path, number: u8) -> Store {
     let store = Store::open(dir, [number; 16], u64::from(number)).unwrap();
-    store.migrate(&[TABLE]).unwrap();
+    store.migrate(&TABLES).unwrap();
     store
 }
 
-fn write(store: &Store, mib: i64, filler: &str) -> Result<(), StoreError> {
+fn write(store: &Store, table: &str, mib: i64, filler: &str) -> Result<(), StoreError> {
     let filler = filler.repeat(ROW as usize);
+    let sql = format!("INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)");
     store.transact(|tx| {
         for id in 0..mib * MIB / ROW {
             let row = [id.into(), filler.as_str().into(), id.into()];
-            tx.execute("INSERT OR REPLACE INTO item VALUES (?, ?, ?)", &row)?;
+            tx.execute(&sql, &row)?;
         }
         Ok(())
     })
@@ -67,13 +71,13 @@ fn deliver(to: &Store, from: &Store) {
 fn a_transaction_of_200_mib_takes_a_fraction_of_it_in_memory_and_a_larger_one_is_refused() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (a, b) = (open(here.path(), 1), open(there.path(), 2));
-    write(&a, 200, "x").unwrap();
+    write(&a, "item", 200, "x").unwrap();
     println!("written: {} MiB", peak());
     deliver(&b, &a);
     println!("applied: {} MiB", peak());
     assert_eq!(a.digest().unwrap(), b.digest().unwrap());
     // Written over again: what was before is held back, too.
-    let error = write(&a, 257, "y").unwrap_err();
+    let error = write(&a, "item", 257, "y").unwrap_err();
     assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
     let count = a.read(|reader| reader.query("SELECT count(*) FROM item", &[]));
     assert_eq!(count.unwrap(), [[Value::Integer(200 * MIB / ROW)]]);
@@ -81,5 +85,20 @@ fn a_transaction_of_200_mib_takes_a_fraction_of_it_in_memory_and_a_larger_one_is
     let again = Store::open(here.path(), [1; 16], 3).unwrap();
     assert_eq!(again.digest().unwrap(), b.digest().unwrap());
     println!("opened again: {} MiB", peak());
+    drop(again);
+    // What others wrote meanwhile has to be merged, and unique values to be settled.
+    let own = [1_000_000.into(), "own".into(), 7.into()];
+    let insert = "INSERT INTO tied VALUES (?, ?, ?)";
+    b.transact(|tx| tx.execute(insert, &own)).unwrap();
+    write(&a, "tied", 120, "z").unwrap();
+    deliver(&b, &a);
+    let count = b.read(|reader| reader.query("SELECT count(*) FROM tied", &[]));
+    let all = 120 * MIB / ROW;
+    assert_eq!(
+        count.unwrap(),
+        [[Value::Integer(all)]],
+        "one of two is parked"
+    );
+    println!("merged: {} MiB", peak());
     assert!(peak() < 100, "{} MiB of memory", peak());
 }

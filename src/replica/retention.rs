@@ -196,6 +196,12 @@ impl Retention {
         self.marked.contains(&node)
     }
 
+    /// This node's log is another one now: whom that one gave up is of no concern here, and who
+    /// lacks what left it will be told so.
+    pub fn unmark_all(&mut self) {
+        self.marked.clear();
+    }
+
     /// A peer has taken a snapshot, or holds all that was dropped after all.
     pub fn unmark(&mut self, node: NodeId) -> bool {
         self.marked.remove(&node)

@@ -98,10 +98,18 @@ pub(super) struct Apart {
     pub shared: Position,
     /// Both hold that many, of whatever history.
     last: u64,
+    /// Up to where our log was trimmed.
+    trimmed: u64,
 }
 
-/// The origins of which two databases hold two histories. Left out is what our log holds nothing of
-/// beyond where they part: what left it was at every peer.
+impl Apart {
+    /// Whether our log no longer holds all that is ours alone.
+    pub fn is_trimmed(&self) -> bool {
+        self.trimmed > self.shared.seq
+    }
+}
+
+/// The origins of which two databases hold two histories.
 pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, StoreError> {
     ours.fold_now()?;
     let mut found = Vec::new();
@@ -112,11 +120,12 @@ pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, St
         let last = mine.position.seq.min(other.seq);
         let trimmed = retention::base(&ours.db, *origin)?.map_or(0, |base| base.0.seq);
         let shared = shared(ours, theirs, *origin, last)?;
-        if shared.seq < last && trimmed < mine.position.seq {
+        if shared.seq < last {
             found.push(Apart {
                 origin: *origin,
                 shared,
                 last,
+                trimmed,
             });
         }
     }

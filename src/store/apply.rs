@@ -252,6 +252,9 @@ impl Writer {
                 match table {
                     Some(table) if replay::fits(table, row) => {
                         self.merge_row(state, transaction, table, row)?;
+                        if state.settle.is_full() {
+                            self.settle(state)?;
+                        }
                     }
                     _ => inbox::park_row(&self.db, transaction.stamp(), change.table, row)?,
                 }

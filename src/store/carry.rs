@@ -6,13 +6,14 @@ use std::path::Path;
 
 use rusqlite::params;
 
-use super::apart::apart;
+use super::apart::{Apart, apart};
 use super::log;
 use super::writer::Writer;
 use super::{Store, StoreError, retention, shown};
 use crate::replica::Incarnation;
 use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
+use crate::replica::session::Swap;
 
 /// About how many bytes of the log are carried over at a time.
 const BYTES: usize = 4 << 20;
@@ -79,13 +80,14 @@ pub(super) fn carry_inbox(old: &Writer, new: &mut Writer) -> Result<(), StoreErr
 
 impl Store {
     /// What is here of another history than the snapshot's is issued again under `fresh`, with all
-    /// that depends on it: the snapshot's stays, and nothing is compared by number.
-    fn part(&self, new: &Writer, fresh: Incarnation) -> Result<(), StoreError> {
+    /// that depends on it: the snapshot's stays, and nothing is compared by number. False where our
+    /// log no longer holds all of that: only rows do.
+    fn part(&self, new: &Writer, fresh: Incarnation) -> Result<bool, StoreError> {
         let mut old = self.writer()?;
         old.ready()?;
         let apart = apart(&mut old, new)?;
-        if apart.is_empty() {
-            return Ok(());
+        if apart.is_empty() || apart.iter().any(Apart::is_trimmed) {
+            return Ok(apart.is_empty());
         }
         let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
         let (count, commit) = old.reissue(&ends, fresh)?;
@@ -98,17 +100,19 @@ impl Store {
              restored or copied system): {count} transactions were issued again",
             ends.len()
         );
-        Ok(())
+        Ok(true)
     }
 
     /// Carries over what is here and not in the snapshot, while writers go on; `fresh` is this
-    /// node's incarnation afterwards.
+    /// node's incarnation afterwards. Returns what is to become of what is here.
     pub(super) fn carry_over(
         &self,
         new: &mut Writer,
         fresh: Incarnation,
-    ) -> Result<(), StoreError> {
-        self.part(new, fresh)?;
+    ) -> Result<Swap, StoreError> {
+        if !self.part(new, fresh)? {
+            return Ok(Swap::Rebase);
+        }
         {
             let mut old = self.writer()?;
             old.ready()?;
@@ -121,7 +125,7 @@ impl Store {
                 beyond(&old, &frontier(new))?
             };
             if batch.is_empty() {
-                return Ok(());
+                return Ok(Swap::CatchUp);
             }
             new.apply(&batch)?;
         }

@@ -258,8 +258,8 @@ impl Store {
 
     /// Verifies an arrived snapshot and swaps it in under a fresh incarnation. What was here is
     /// kept as `backup-<milliseconds>.db` in the same directory; its path is returned. A member
-    /// that catches up keeps none: all of it is in what took its place. What is refused goes, and
-    /// the old database stays.
+    /// that catches up keeps none, unless the two held two histories: all of it is in what took its
+    /// place. What is refused goes, and the old database stays.
     pub fn swap_in(
         &self,
         incoming: Incoming,
@@ -269,7 +269,7 @@ impl Store {
     ) -> Result<PathBuf, StoreError> {
         let path = incoming.path.clone();
         let result = self.verify(incoming, digest, incarnation, swap);
-        let result = result.and_then(|()| self.replace(&path, incarnation, swap));
+        let result = result.and_then(|swap| self.replace(&path, incarnation, swap));
         // What only the clock is against is kept: it is verified again when it comes to that.
         if result
             .as_ref()
@@ -309,13 +309,14 @@ impl Store {
     }
 
     /// Everything that can go wrong with a snapshot goes wrong here, beside the old database.
+    /// Returns what is to become of that.
     fn verify(
         &self,
         incoming: Incoming,
         digest: [u8; 32],
         incarnation: Incarnation,
         swap: Swap,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Swap, StoreError> {
         let whole = incoming.held == incoming.size;
         if !whole || incoming.hasher.finalize() != digest {
             return Err(StoreError::Peer("a snapshot that arrived damaged".into()));
@@ -339,12 +340,16 @@ impl Store {
         let migrations = lock(&inner.migrations).clone();
         let migrations: Vec<&str> = migrations.iter().map(String::as_str).collect();
         trial.migrate(&migrations)?;
-        if swap == Swap::CatchUp {
-            self.carry_over(&mut trial, incarnation)?;
-        }
+        // Whom the donor gave up this system has not.
+        trial.db.execute("DELETE FROM _tutti_marked", [])?;
+        let swap = match swap {
+            Swap::CatchUp => self.carry_over(&mut trial, incarnation)?,
+            other => other,
+        };
         drop(trial);
         is_whole(&path)?;
-        named(&path, File::open(&path).and_then(|file| file.sync_all()))
+        named(&path, File::open(&path).and_then(|file| file.sync_all()))?;
+        Ok(swap)
     }
 
     /// Puts a verified file in the database's place.
@@ -393,6 +398,7 @@ impl Store {
         swapped?;
         self.bound_size(&writer)?;
         drop(writer);
+        lock(&inner.kept).retention.unmark_all();
         self.flush()?;
         if swap == Swap::CatchUp {
             named(&backup, fs::remove_file(&backup))?;

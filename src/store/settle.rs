@@ -20,7 +20,7 @@ use super::parents::{foreign_keys, offered};
 use super::schema::{ForeignKey, Table, Unique};
 use super::tx::Bind;
 use super::{StoreError, log};
-use crate::replica::value::{decode, encode, encode_key};
+use crate::replica::value::{Value, decode, encode, encode_key};
 
 pub(super) use super::claim::rivals;
 
@@ -33,6 +33,13 @@ struct Touched {
     values: Row,
 }
 
+/// How many bytes of rows are on their way at most before they are settled: what is visible is a
+/// function of the rows merged so far, so it may be asked for at any time. Little in tests, for
+/// there the rows are few.
+const FULL: usize = if cfg!(test) { 256 } else { 4 << 20 };
+/// What a row on its way takes besides its values, about.
+const EACH: usize = 256;
+
 /// Rows on their way: taken out of their table, not yet placed.
 #[derive(Default)]
 pub(super) struct Settle {
@@ -44,6 +51,8 @@ pub(super) struct Settle {
     written: Vec<Entry>,
     /// Visible rows whose parents are to be looked for again.
     check: Vec<Entry>,
+    /// About how many bytes all that is.
+    bytes: usize,
 }
 
 /// Creates the tables of parked rows' claims.
@@ -58,11 +67,26 @@ fn settings(db: &Connection, local: bool) -> Result<(), StoreError> {
     Ok(db.pragma_update(None, "ignore_check_constraints", !local)?)
 }
 
+/// About how many bytes a row on its way takes.
+fn weight(row: &Row) -> usize {
+    let held = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        _ => 0,
+    };
+    EACH + row.iter().map(held).sum::<usize>()
+}
+
 impl Settle {
     /// Whether anything is to be settled.
     pub fn is_open(&self) -> bool {
         let rows = !self.pending.is_empty() || !self.claims.is_empty();
         rows || !self.removed.is_empty() || !self.check.is_empty()
+    }
+
+    /// Whether there is so much that it is to be settled now.
+    pub fn is_full(&self) -> bool {
+        self.bytes > FULL
     }
 
     /// A merged row that is not visible: on its way or parked.
@@ -94,6 +118,7 @@ impl Settle {
         unpark(db, table.id, &key)?;
         for row in before.iter().chain(&new) {
             self.touch(table, row)?;
+            self.bytes += weight(row);
         }
         self.removed
             .extend(visible.map(|row| (Arc::clone(table), row)));

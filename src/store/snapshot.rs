@@ -18,6 +18,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::pieces::Partial;
 use super::{Store, StoreError, joining, lock};
+use crate::replica::NodeId;
 use crate::replica::frontier::Frontier;
 use crate::wire::replication::SnapshotId;
 
@@ -171,6 +172,26 @@ impl Store {
         let staged = Arc::new(self.stage(free)?);
         *kept = Some(Arc::clone(&staged));
         Ok(staged)
+    }
+
+    /// The same for a peer, which may be a member whose log no longer holds what both hold: a copy
+    /// from before that would be refused.
+    pub fn stage_for(
+        &self,
+        peer: NodeId,
+        wanted: Option<SnapshotId>,
+        free: u64,
+    ) -> Result<Arc<Staged>, StoreError> {
+        let held = lock(&self.inner.kept).retention.held(peer).cloned();
+        let own = self.frontier();
+        let lacks = |staged: &Staged| {
+            let held = held.iter().flat_map(|held| &held.0);
+            let mut both = held.map(|(id, at)| (*id, at.seq.min(own.seq(*id))));
+            both.any(|(id, seq)| !staged.frontier.covers(id, seq))
+        };
+        let stale = |staged: &mut Arc<Staged>| wanted != Some(staged.id) && lacks(staged);
+        drop(lock(&self.inner.transfers.staged).take_if(stale));
+        self.stage_snapshot(wanted, free)
     }
 
     /// The staged copy's frontier, while one is kept: the log beyond it is still needed.

@@ -29,7 +29,8 @@ fn three_nodes_converge_whatever_happens_between_them() {
             .map(|text| text.parse::<u64>().unwrap())
     };
     if let Some(seed) = number("TUTTI_SEED") {
-        return world::run(seed, true);
+        world::run(seed, true);
+        return;
     }
     let from = number("TUTTI_FROM").unwrap_or(0);
     let until = number("TUTTI_MINUTES").map(|m| Instant::now() + Duration::from_secs(m * 60));
@@ -39,15 +40,22 @@ fn three_nodes_converge_whatever_happens_between_them() {
     };
     let next = AtomicU64::new(from);
     let failed = Mutex::new(Vec::new());
+    let rebases = AtomicU64::new(0);
     let work = || {
         while failed.lock().unwrap().is_empty() && until.is_none_or(|end| Instant::now() < end) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds {
                 return;
             }
-            if catch_unwind(AssertUnwindSafe(|| world::run(seed, false))).is_err() {
-                eprintln!("seed {seed} failed; replay it: TUTTI_SEED={seed} cargo test --test sim");
-                failed.lock().unwrap().push(seed);
+            match catch_unwind(AssertUnwindSafe(|| world::run(seed, false))) {
+                Ok(found) => {
+                    rebases.fetch_add(found, Ordering::Relaxed);
+                }
+                Err(_) => {
+                    let replay = format!("TUTTI_SEED={seed} cargo test --test sim");
+                    eprintln!("seed {seed} failed; replay it: {replay}");
+                    failed.lock().unwrap().push(seed);
+                }
             }
         }
     };
@@ -58,7 +66,9 @@ fn three_nodes_converge_whatever_happens_between_them() {
         }
     });
     let run = next.into_inner().min(seeds) - from;
-    eprintln!("{run} seeds from {from} on");
+    let rebases = rebases.into_inner();
+    eprintln!("{run} seeds from {from} on, {rebases} rebases");
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
+    assert!(run < 100 || rebases > 0, "nobody gave anybody up");
 }

@@ -29,6 +29,7 @@ pub struct End {
     place: Option<Place>,
     /// Nothing more is to be done here: the database is another one now.
     ended: bool,
+    rebased: bool,
     /// Nothing of `outgoing` arrives meanwhile: a one-way cut.
     pub stalled: bool,
 }
@@ -40,6 +41,8 @@ pub struct Moved {
     pub committed: Vec<usize>,
     /// The nodes whose store took a snapshot or issued something again.
     pub another: Vec<usize>,
+    /// How many of them wrote what they held over another's snapshot.
+    pub rebased: u64,
 }
 
 /// A link; without ends it is cut.
@@ -79,6 +82,7 @@ fn end(store: &Store, now: Now) -> End {
         incoming: None,
         place: None,
         ended: false,
+        rebased: false,
         outgoing: VecDeque::new(),
         stalled: false,
     }
@@ -159,6 +163,7 @@ impl Link {
             }
             if end.ended {
                 moved.another.push(self.nodes[at]);
+                moved.rebased += u64::from(end.rebased);
             }
         }
         Ok(moved)
@@ -284,7 +289,7 @@ impl End {
             // Proofs are run by the world, once everything is at rest.
             Action::Prove(_) => Done::Proved(Err(Proven::default())),
             Action::Stage { wanted } => {
-                let staged = store.stage_snapshot(wanted, u64::MAX)?;
+                let staged = store.stage_for(self.peer.unwrap(), wanted, u64::MAX)?;
                 let (id, size) = (staged.id, staged.size);
                 self.staged = Some(staged);
                 Done::Staged { id, size }
@@ -316,7 +321,10 @@ impl End {
                 match store.swap_in(incoming, digest, random.next(), swap) {
                     // An old copy, or one of a wrong clock: a later link brings another.
                     Err(StoreError::NeedsSnapshot { .. } | StoreError::Ahead { .. }) => {}
-                    other => drop(other?),
+                    other => {
+                        other?;
+                        self.rebased = swap == Swap::Rebase;
+                    }
                 }
                 self.ended = true;
                 return Ok(None);

@@ -57,6 +57,9 @@ struct World {
     rewound: bool,
     /// Who is on nobody's list now, and until when.
     removed: Option<(usize, u64)>,
+    /// The two others gave each other up: each wrote more than its log holds, on nobody's list but
+    /// the other's.
+    divided: bool,
     /// Somebody was listed again after logs were trimmed without asking it.
     readded: bool,
     /// Half of the histories trim their logs.
@@ -65,6 +68,8 @@ struct World {
     log_bound: u64,
     /// How many snapshots were taken.
     snapshots: u64,
+    /// How often one wrote what it held over another's snapshot.
+    rebases: u64,
     /// Old copies of nodes' files, to be restored.
     backups: Vec<Backup>,
 }
@@ -83,8 +88,9 @@ fn directory() -> TempDir {
     }
 }
 
-/// Runs one seed; panics where a rule is broken.
-pub fn run(seed: u64, verbose: bool) {
+/// Runs one seed; panics where a rule is broken. Returns how often one of two that gave each other
+/// up wrote what it held over the other's snapshot.
+pub fn run(seed: u64, verbose: bool) -> u64 {
     let mut world = World::new(seed);
     for step in 0..250 {
         world.disturb();
@@ -112,6 +118,10 @@ pub fn run(seed: u64, verbose: bool) {
     }
     world.check();
     world.prove();
+    if verbose {
+        eprintln!("{} snapshots, {} rebases", world.snapshots, world.rebases);
+    }
+    world.rebases
 }
 
 impl World {
@@ -133,11 +143,13 @@ impl World {
             forgot: false,
             rewound: false,
             removed: None,
+            divided: false,
             readded: false,
             trims: seed.is_multiple_of(2),
             backups: Vec::new(),
             log_bound,
             snapshots: 0,
+            rebases: 0,
         };
         for _ in 0..3 {
             world.nodes.push(Node {
@@ -271,6 +283,7 @@ impl World {
                         .another
                         .into_iter()
                         .for_each(|node| self.another(node, now));
+                    self.rebases += moved.rebased;
                 }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
@@ -307,6 +320,7 @@ impl World {
     /// A node's database is another one now: its links greet again.
     fn another(&mut self, node: usize, now: Now) {
         self.snapshots += 1;
+        self.note_arrived(node);
         let links = self.links.iter_mut();
         let ours = links.filter(|link| link.nodes.contains(&node));
         ours.for_each(|link| link.cut(now.us));
@@ -323,7 +337,6 @@ impl World {
     /// Everything is connected again, and time passes until nothing is under way.
     fn heal(&mut self) {
         self.hostile = None;
-        self.add_again(true);
         for link in &mut self.links {
             link.cut(0);
         }
@@ -331,14 +344,29 @@ impl World {
             self.free_disk(node);
             self.set_clock(node);
         }
+        if self.divided {
+            // The two find together without the third.
+            self.give_up();
+            let away = self.removed.map_or(3, |removed| removed.0);
+            let pair: Vec<usize> = (0..3).filter(|node| *node != away).collect();
+            self.rest(&pair);
+        }
+        self.add_again(true);
+        self.rest(&[0, 1, 2]);
+    }
+
+    /// Time passes until these nodes hold the same and nothing is under way.
+    fn rest(&mut self, nodes: &[usize]) {
         let mut quiet = 0;
         for round in 1..=20_000 {
             self.advance();
             if round % 100 == 0 {
                 (0..3).for_each(|node| self.restamp(node));
             }
-            let frontier = self.store(0).frontier();
-            let same = (1..3).all(|node| self.store(node).frontier() == frontier);
+            let frontier = self.store(nodes[0]).frontier();
+            let same = nodes
+                .iter()
+                .all(|node| self.store(*node).frontier() == frontier);
             let idle = self.links.iter().all(Link::idle);
             quiet = if same || idle { quiet + 1 } else { 0 };
             if same && quiet > 3 {

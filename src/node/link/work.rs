@@ -139,7 +139,8 @@ impl Files {
                 Done::LargeRead { offset, bytes }
             }
             Action::Stage { wanted } => {
-                let staged = store.stage_snapshot(wanted, self.free()?)?;
+                let peer = self.lock().peer;
+                let staged = store.stage_for(peer, wanted, self.free()?)?;
                 let (id, size) = (staged.id, staged.size);
                 self.lock().staged = Some(staged);
                 Done::Staged { id, size }

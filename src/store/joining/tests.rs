@@ -146,6 +146,25 @@ fn two_joiners_share_one_staged_copy_and_its_file_goes_with_the_last() {
 }
 
 #[test]
+fn a_member_gets_no_copy_from_before_what_its_own_log_may_have_dropped() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    pull(&b, &a);
+    let stage = || a.store.stage_for(b.store.node(), None, ROOMY).unwrap();
+    let tell = || a.store.greeted(b.store.node(), &b.store.frontier());
+    tell().unwrap();
+    let first = stage();
+    assert_eq!(stage().id, first.id);
+    run(&b, "INSERT INTO item VALUES (1, 1, 1)");
+    tell().unwrap();
+    assert_eq!(stage().id, first.id, "this system lacks that, too");
+    pull(&a, &b);
+    let second = stage();
+    assert_ne!(second.id, first.id);
+    assert_eq!(second.frontier, b.store.frontier());
+}
+
+#[test]
 fn a_lying_donor_is_refused_and_the_old_database_stays() {
     let (a, b) = donor_and_joiner();
     let before = b.store.digest().unwrap();

@@ -98,6 +98,9 @@ fn two_that_gave_each_other_up_become_one_again_and_lose_nothing() {
         let lost: Vec<_> = lost.iter().map(|row| (&row.column, &row.value)).collect();
         assert_eq!(lost, [(&"a".to_owned(), &vec![text("also of a")])]);
     }
+    // Whom the other gave up is given up by nobody here, nor is the other itself any more.
+    assert_eq!(rows(&b, "SELECT * FROM _tutti_marked").len(), 0);
+    assert!(!b.store.needs_snapshot(a.store.node()));
     // Both go on, and need no snapshot any more.
     tell(&a, &b);
     tell(&b, &a);

@@ -49,14 +49,15 @@ impl World {
                 self.backups.push(backup);
             }
             8 if self.random.one_in(4) => self.restore(later, false),
-            9 if self.random.one_in(4) => self.restore(later, true),
+            9 if self.random.one_in(4) => self.restore(later, !self.divided),
             10 => {
                 let room = self.random.below(6);
                 self.fill_disk(link, room);
             }
             11 => self.free_disk(link),
-            12 if self.random.one_in(2) => self.twin(later),
+            12 if self.random.one_in(2) && !self.divided => self.twin(later),
             13 if self.random.one_in(2) => self.remove(link, later),
+            14 if self.random.one_in(3) => self.divide(link),
             4 => self.skew(link),
             5 => {
                 for link in &mut self.links {
@@ -190,6 +191,32 @@ impl World {
             }
         }
         self.list();
+    }
+
+    /// Two are left alone with each other, until everything heals, and cannot meet: each will have
+    /// written more than its log holds.
+    fn divide(&mut self, third: usize) {
+        // Of a history that is two, and both ends trimmed, neither yields.
+        if self.removed.is_some() || !self.trims || self.rewound {
+            return;
+        }
+        self.divided = true;
+        self.readded = true;
+        self.removed = Some((third, u64::MAX));
+        for link in self.links.iter_mut() {
+            link.cut(u64::MAX);
+        }
+        self.list();
+    }
+
+    /// Both of the two have waited for each other too long.
+    pub(super) fn give_up(&mut self) {
+        for node in 0..3 {
+            self.store(node).set_log_bound(0);
+            self.store(node).trim().unwrap();
+            self.check_kept(node);
+            self.store(node).set_log_bound(self.log_bound);
+        }
     }
 
     /// It is listed again, once it is time, or now.

@@ -17,7 +17,8 @@ pub(super) type Seqs = HashMap<u64, u64>;
 pub(super) struct Ledger {
     /// Per node the last number of each origin that it ever held.
     held: [Seqs; 3],
-    /// Per node what the others forgot while it was on nobody's list.
+    /// Per node what the others lack that nobody had asked it about: it was on nobody's list, or
+    /// who forgot it had given it up.
     unasked: [Seqs; 3],
     /// Acknowledged values that were nowhere but on a disk that lost them.
     pub lost: HashSet<String>,
@@ -43,6 +44,16 @@ impl World {
         for other in (0..3).filter(|other| *other != node) {
             for (origin, seq) in self.gone(other) {
                 raise(&mut self.ledger.unasked[node], origin, seq);
+            }
+        }
+    }
+
+    /// A node's log is another's now, who may have given up a peer before: what is missing in it
+    /// this node has not forgotten.
+    pub(super) fn note_arrived(&mut self, node: usize) {
+        for (origin, seq) in self.gone(node) {
+            for other in (0..3).filter(|other| *other != node) {
+                raise(&mut self.ledger.unasked[other], origin, seq);
             }
         }
     }
