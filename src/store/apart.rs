@@ -11,10 +11,10 @@ use super::log::{self, sqlite};
 use super::ranges::copy;
 use super::writer::Writer;
 use super::{Store, StoreError, clocks, lock, retention};
-use crate::replica::Incarnation;
 use crate::replica::clock::Stamp;
 use crate::replica::fork::probes;
 use crate::replica::frontier::Position;
+use crate::replica::{Incarnation, NodeId};
 
 /// Per peer and origin, up to where it held this log when something left it, with the chain hash.
 const TABLE: &str = "
@@ -32,6 +32,20 @@ pub(super) fn create(db: &Connection) -> Result<(), StoreError> {
 pub(super) fn forget(db: &Connection, origin: Incarnation, after: u64) -> Result<(), StoreError> {
     let sql = "DELETE FROM _tutti_held WHERE origin = ? AND seq > ?";
     db.execute(sql, params![sqlite(origin), sqlite(after)])?;
+    Ok(())
+}
+
+/// Remembers that up to these positions a node's history is the one here.
+pub(super) fn remember(
+    db: &Connection,
+    node: NodeId,
+    positions: impl Iterator<Item = (Incarnation, Position)>,
+) -> Result<(), StoreError> {
+    let sql = "REPLACE INTO _tutti_held(node, origin, seq, chain) VALUES (?, ?, ?, ?)";
+    let mut insert = db.prepare_cached(sql)?;
+    for (origin, at) in positions {
+        insert.execute(params![node, sqlite(origin), sqlite(at.seq), at.chain])?;
+    }
     Ok(())
 }
 
@@ -209,7 +223,8 @@ impl Store {
                 if !known.contains(&(*origin, at.seq))
                     && let Some(chain) = log::known_chain(&writer.db, *origin, at.seq)?
                 {
-                    news.push((node, *origin, at.seq, chain));
+                    let seq = at.seq;
+                    news.push((node, (*origin, Position { seq, chain })));
                 }
             }
         }
@@ -217,10 +232,8 @@ impl Store {
             return Ok(());
         }
         writer.atomically(|writer| {
-            let sql = "REPLACE INTO _tutti_held(node, origin, seq, chain) VALUES (?, ?, ?, ?)";
-            let mut insert = writer.db.prepare_cached(sql)?;
-            for (node, origin, seq, chain) in &news {
-                insert.execute(params![node, sqlite(*origin), sqlite(*seq), chain])?;
+            for (node, at) in news {
+                remember(&writer.db, node, [at].into_iter())?;
             }
             Ok(())
         })

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::params;
 
-use super::apart::{Apart, apart};
+use super::apart::{self, Apart, apart};
 use super::log;
 use super::writer::Writer;
 use super::{Store, StoreError, retention, shown};
@@ -82,15 +82,21 @@ impl Store {
     /// What is here of another history than the snapshot's is issued again under `fresh`, with all
     /// that depends on it: the snapshot's stays, and nothing is compared by number. False where our
     /// log no longer holds all of that: only rows do.
-    fn part(&self, new: &Writer, fresh: Incarnation) -> Result<bool, StoreError> {
+    fn part(&self, new: &mut Writer, fresh: Incarnation) -> Result<bool, StoreError> {
         let mut old = self.writer()?;
         old.ready()?;
         let apart = apart(&mut old, new)?;
         if apart.is_empty() || apart.iter().any(Apart::is_trimmed) {
             return Ok(apart.is_empty());
         }
+        // Of the others both hold one history as far as both go.
+        let mut shared = frontier(new);
+        shared.0.extend(apart.iter().map(|a| (a.origin, a.shared)));
         let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
         let (count, commit) = old.reissue(&ends, fresh)?;
+        let left = log::frontier(&old.memory.origins).0.into_iter();
+        let left = left.filter(|(origin, last)| shared.covers(*origin, last.seq));
+        apart::remember(&new.db, old.node(), left)?;
         drop(old);
         self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;

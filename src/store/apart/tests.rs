@@ -134,3 +134,37 @@ fn what_left_the_log_of_a_member_with_another_history_is_written_again_from_its_
     assert_eq!(rows(&member, own), [["of the member's history".into()]]);
     exchange(&member, &donor);
 }
+
+/// Where nothing tells whether it is one history, what depends on it is issued again, too; what is
+/// left of that origin was compared before.
+#[test]
+fn what_is_left_of_an_origin_that_both_share_is_not_taken_for_another_history() {
+    let (a, c, member, donor) = (peer(1), peer(4), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (9, 'first')");
+    pull(&c, &a);
+    run(&c, "INSERT INTO item VALUES (20, 'of c')");
+    run(&a, "UPDATE item SET a = 'second' WHERE id = 9");
+    pull(&c, &a);
+    run(
+        &c,
+        "INSERT INTO item VALUES (21, 'of c with the second in sight')",
+    );
+    pull(&member, &c);
+    pull(&a, &c);
+    run(&a, "UPDATE item SET a = 'third' WHERE id = 9");
+    run(&a, "DELETE FROM item WHERE id = 20");
+    for from in [&c, &a] {
+        pull(&donor, from);
+    }
+    // The member was on no list, and nobody knows where it was.
+    donor.store.set_peers([[1; 16], [4; 16]].into(), 0);
+    pull(&a, &donor);
+    pull(&c, &donor);
+    tell(&donor, &a);
+    tell(&donor, &c);
+    assert_eq!(donor.store.trim().unwrap().transactions, 7);
+    take(&member, &donor);
+    exchange(&member, &donor);
+    assert_eq!(rows(&member, "SELECT id FROM item").len(), 2);
+}
