@@ -10,7 +10,7 @@ usage() {
 ./build.sh test [SUITE]    everything CI runs, or one of: fast web sim lab image; or image-all, the
                            wide matrix of machines and faults, which takes hours
 ./build.sh lab -- CMD      CMD as root inside the lab kernel (AH, strongSwan), our binary included
-./build.sh search-ike       every collision of two ISAKMP systems; TUTTI_SEARCH=2,1: two disturbances and
+./build.sh search-ike [TEST]  every collision of two ISAKMP systems; TUTTI_SEARCH=2,1: two disturbances and
                            one loss a side
 ./build.sh fuzz [TARGET...] [--seconds N]
                            each fuzz target (or those named) for N seconds, else 60
@@ -334,7 +334,7 @@ case "${1:-image}" in
         ;;
     search-ike)
         toolchain
-        TUTTI_SEARCH="${TUTTI_SEARCH:-1,1}" cargo test --release --locked --lib tunnel::search -- --nocapture
+        TUTTI_SEARCH="${TUTTI_SEARCH:-1,1}" cargo test --release --locked --lib "tunnel::search${2:+::$2}" -- --nocapture
         ;;
     bench)
         case "${2:-}" in

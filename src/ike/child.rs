@@ -61,6 +61,19 @@ impl Child {
             low_nonce: Vec::new(),
         }
     }
+
+    #[cfg(test)]
+    pub(super) fn shape(&self, shape: &mut super::shape::Shape) {
+        shape.spi(self.spi_in);
+        shape.spi(self.spi_out);
+        shape.time(self.born);
+        shape.time(self.rekey_at);
+        shape.option(self.held_until, super::shape::Shape::time);
+        shape.option(self.replaces, super::shape::Shape::spi);
+        shape.word(self.left);
+        shape.word(self.delete);
+        shape.nonce(&self.low_nonce);
+    }
 }
 
 /// The initiator of an SA rekeys it first, so that rekeys seldom cross.

@@ -5,6 +5,9 @@
 //! inherits them. What the kernel shall hold follows from [`Connection::children`] and
 //! [`Connection::outbound`]; the tunnel manager brings it into line.
 
+#[cfg(test)]
+mod shape;
+
 use std::collections::VecDeque;
 
 use subtle::ConstantTimeEq;
@@ -143,6 +146,18 @@ impl Connection {
             }
         }
         self.sending = sending;
+    }
+
+    /// The traffic went over from one outbound SA to another, perhaps of another connection. The
+    /// same holds then: what is left never sends again, or is replaced at once.
+    pub fn note_traffic(&mut self, now: u64, before: u32, after: Option<u32>) {
+        for child in &mut self.children {
+            if child.spi_out == before {
+                child.left = true;
+            } else if child.left && Some(child.spi_out) == after {
+                child.rekey_at = child.rekey_at.min(now);
+            }
+        }
     }
 
     /// Asks for a successor of the children that `wanted` names, unless they have one or are so new

@@ -22,6 +22,8 @@ pub mod presented;
 pub mod proposal;
 pub mod retransmit;
 pub mod session;
+#[cfg(test)]
+pub(crate) mod shape;
 pub mod suite;
 #[cfg(test)]
 mod tests;

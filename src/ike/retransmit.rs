@@ -21,6 +21,13 @@ impl Retry {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn shape(&self, shape: &mut super::shape::Shape) {
+        shape.word(self.tries as u64);
+        shape.time(self.next);
+        shape.time(self.until);
+    }
+
     /// When something is due.
     pub fn due(&self) -> u64 {
         self.next.min(self.until)

@@ -1,5 +1,8 @@
 //! One IKE SA: its keys, SPIs and the two message windows of size one (RFC 7296 sections 2.1-2.3).
 
+#[cfg(test)]
+mod shape;
+
 use zeroize::Zeroizing;
 
 use super::Datagrams;

@@ -1,13 +1,12 @@
 //! A tunnel by one version of IKE or the other: the manager treats them alike.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use super::Outbox;
 use super::kernel::Question;
 use super::link::Link;
 use super::link_v1::LinkV1;
 use super::message::{Peer, PeerStatus};
-use crate::ike::cookie::Cookies;
+use super::{Arrival, Outbox};
 use crate::ike::suite::Version;
 use crate::ike::{Context, Refusal, keylog};
 use crate::wire::isakmp::{Header, WireError, v1};
@@ -50,23 +49,14 @@ impl Either {
 
     /// Handles a datagram from the peer's address. One of the other version gets no answer, but
     /// shows that the peers are set differently.
-    pub fn handle(
-        &mut self,
-        context: &mut Context<'_>,
-        outbox: &mut Outbox,
-        cookies: &Cookies,
-        from: SocketAddr,
-        bytes: &[u8],
-    ) {
+    pub fn handle(&mut self, context: &mut Context<'_>, arrival: Arrival<'_>) {
         let other = match self {
-            Either::V1(link) => match v1::Header::parse(bytes) {
-                Ok(_) => return link.handle(context, from, bytes),
+            Either::V1(link) => match v1::Header::parse(arrival.bytes) {
+                Ok(_) => return link.handle(context, arrival.from, arrival.bytes),
                 Err(error) => error,
             },
-            Either::V2(link) => match Header::parse(bytes) {
-                Ok((header, _)) => {
-                    return link.handle(context, outbox, cookies, from, (&header, bytes));
-                }
+            Either::V2(link) => match Header::parse(arrival.bytes) {
+                Ok((header, _)) => return link.handle(context, &header, arrival),
                 Err(error) => error,
             },
         };
@@ -125,6 +115,15 @@ impl Either {
 
     pub fn key_log(&self) -> Vec<keylog::Line> {
         both!(self.key_log())
+    }
+
+    /// The tunnel by IKEv2.
+    #[cfg(test)]
+    pub fn newer(&self) -> &Link {
+        match self {
+            Either::V2(link) => link,
+            Either::V1(_) => panic!("a tunnel by IKEv1"),
+        }
     }
 
     #[cfg(test)]

@@ -164,6 +164,25 @@ impl Kernel {
         }
     }
 
+    /// The SPI by which we send.
+    pub fn outbound(&self) -> Option<u32> {
+        self.outbound
+    }
+
+    #[cfg(test)]
+    pub fn shape(&self, shape: &mut crate::ike::shape::Shape) {
+        // In an order that chance has no part in.
+        let mut inbound: Vec<_> = self.inbound.iter().collect();
+        inbound.sort_by_key(|(spi, lingers)| (**lingers, shape.known(**spi)));
+        shape.list(inbound.into_iter(), |shape, (spi, lingers)| {
+            shape.spi(*spi);
+            shape.option(*lingers, crate::ike::shape::Shape::time);
+        });
+        shape.option(self.outbound, crate::ike::shape::Shape::spi);
+        shape.option(self.held_until, crate::ike::shape::Shape::time);
+        shape.word(self.carrying);
+    }
+
     /// SPIs of all, both ways.
     pub fn spis(&self) -> Vec<u32> {
         self.inbound.keys().copied().chain(self.outbound).collect()

@@ -1,14 +1,16 @@
 //! The tunnel to one peer: datagrams to the state they belong to. What time demands, and what is
 //! shown, is in [`upkeep`].
 
+#[cfg(test)]
+mod shape;
 mod upkeep;
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::kernel::{Kernel, Question};
 use super::message::{Peer, PeerStatus, TunnelState};
-use super::{Outbox, PORT};
-use crate::ike::cookie::Cookies;
+use super::shown::Shown;
+use super::{Arrival, Outbox, PORT};
 use crate::ike::crash;
 use crate::ike::exchange::auth::{AuthStep, Authenticating};
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
@@ -56,8 +58,7 @@ pub(crate) struct Link {
     /// When the next request under an unknown IKE SA is answered.
     pub(super) told_unknown: u64,
     fault: Option<TunnelState>,
-    state: TunnelState,
-    since: u64,
+    shown: Shown,
     rekeys: (u32, u32),
 }
 
@@ -77,8 +78,7 @@ impl Link {
             accepted: Datagrams::new(),
             told_unknown: 0,
             fault: None,
-            state: TunnelState::Connecting,
-            since: now,
+            shown: Shown::new(now),
             rekeys: (0, 0),
         }
     }
@@ -108,29 +108,24 @@ impl Link {
     }
 
     pub fn status(&self, now: u64) -> PeerStatus {
-        let child = self.chosen().and_then(Connection::outbound);
-        PeerStatus {
-            address: self.peer.address,
-            state: self.state.clone(),
-            for_ms: now.saturating_sub(self.since),
-            spis: child.map(|c| (c.spi_in, c.spi_out)),
-            rekeys: self.rekeys,
-            told: self.chosen().map(|c| c.origin.told),
-        }
+        let chosen = self.chosen();
+        let child = chosen.and_then(Connection::outbound);
+        let told = chosen.map(|c| c.origin.told);
+        self.shown
+            .status(now, self.peer, child, (self.rekeys, told))
     }
 
     /// Handles a datagram from the peer's address.
-    pub fn handle(
-        &mut self,
-        context: &mut Context<'_>,
-        outbox: &mut Outbox,
-        cookies: &Cookies,
-        from: SocketAddr,
-        (header, bytes): (&Header, &[u8]),
-    ) {
+    pub fn handle(&mut self, context: &mut Context<'_>, header: &Header, arrival: Arrival<'_>) {
         if header.exchange == exchange::IKE_SA_INIT && !header.response {
-            return self.first_request(context, outbox, cookies, from, (header, bytes));
+            return self.first_request(context, header, arrival);
         }
+        let Arrival {
+            outbox,
+            from,
+            bytes,
+            ..
+        } = arrival;
         let Ok(message) = Message::parse(bytes) else {
             return;
         };
@@ -187,14 +182,13 @@ impl Link {
         }
     }
 
-    fn first_request(
-        &mut self,
-        context: &mut Context<'_>,
-        outbox: &mut Outbox,
-        cookies: &Cookies,
-        from: SocketAddr,
-        (header, bytes): (&Header, &[u8]),
-    ) {
+    fn first_request(&mut self, context: &mut Context<'_>, header: &Header, arrival: Arrival<'_>) {
+        let Arrival {
+            outbox,
+            cookies,
+            from,
+            bytes,
+        } = arrival;
         if let Some(answer) = self.half_open.iter().find_map(|h| h.repeat(bytes)) {
             return outbox.send(from, answer);
         }
@@ -393,7 +387,7 @@ impl Link {
     }
 
     pub fn keyer_failed(&mut self, context: &mut Context<'_>, question: &Question, text: &str) {
-        if *question == Question::Reload && self.state != TunnelState::Connecting {
+        if *question == Question::Reload && *self.shown.state() != TunnelState::Connecting {
             return;
         }
         let wanted = self.kernel.concerns(question);

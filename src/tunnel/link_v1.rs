@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::kernel::{Kernel, Question};
 use super::link::state_of;
 use super::message::{Peer, PeerStatus, TunnelState};
+use super::shown::Shown;
 use super::{Outbox, PORT};
 use crate::ike::v1::Engine;
 use crate::ike::{Child, Context, Refusal, keylog};
@@ -19,8 +20,7 @@ pub(crate) struct LinkV1 {
     failure: Option<TunnelState>,
     /// Where answers go.
     reply_to: SocketAddr,
-    state: TunnelState,
-    since: u64,
+    shown: Shown,
 }
 
 impl LinkV1 {
@@ -31,8 +31,7 @@ impl LinkV1 {
             kernel: Kernel::new(peer.address),
             failure: None,
             reply_to: SocketAddr::new(peer.address, PORT),
-            state: TunnelState::Connecting,
-            since: now,
+            shown: Shown::new(now),
         }
     }
 
@@ -46,15 +45,9 @@ impl LinkV1 {
     }
 
     pub fn status(&self, now: u64) -> PeerStatus {
-        let child = self.engine.outbound();
-        PeerStatus {
-            address: self.peer.address,
-            state: self.state.clone(),
-            for_ms: now.saturating_sub(self.since),
-            spis: child.map(|c| (c.spi_in, c.spi_out)),
-            rekeys: self.engine.rekeys(),
-            told: self.engine.told(),
-        }
+        let (child, rekeys) = (self.engine.outbound(), self.engine.rekeys());
+        let told = self.engine.told();
+        self.shown.status(now, self.peer, child, (rekeys, told))
     }
 
     pub fn handle(&mut self, context: &mut Context<'_>, from: SocketAddr, bytes: &[u8]) {
@@ -90,13 +83,7 @@ impl LinkV1 {
             let shown = self.failure.clone().or(fault);
             shown.unwrap_or(TunnelState::Connecting)
         };
-        if state != self.state {
-            // A renewed certificate changes nothing of how long the tunnel stands.
-            if !(state.is_up() && self.state.is_up()) {
-                self.since = now;
-            }
-            self.state = state;
-        }
+        self.shown.set(now, state);
     }
 
     pub fn acquire(&mut self, now: u64) {
@@ -150,7 +137,9 @@ impl LinkV1 {
     ) {
         let wanted = self.kernel.concerns(question);
         self.kernel.forget(question);
-        if wanted || (*question == Question::Reload && self.state == TunnelState::Connecting) {
+        if wanted
+            || (*question == Question::Reload && *self.shown.state() == TunnelState::Connecting)
+        {
             self.failure = Some(TunnelState::Failed(format!("keyer: {text}")));
         }
         if wanted {

@@ -11,6 +11,7 @@ mod link_v1;
 pub mod message;
 #[cfg(test)]
 mod search;
+mod shown;
 mod strangers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -47,6 +48,14 @@ pub struct Transmit {
     pub to: SocketAddr,
     /// The UDP payload.
     pub bytes: Vec<u8>,
+}
+
+/// A datagram that came, and what its handling needs beside the context.
+pub(crate) struct Arrival<'a> {
+    pub outbox: &'a mut Outbox,
+    pub cookies: &'a Cookies,
+    pub from: SocketAddr,
+    pub bytes: &'a [u8],
 }
 
 /// Datagrams that may wait for the keyer; retransmission makes good what is dropped.
@@ -124,11 +133,11 @@ pub struct Tunnels {
     keep: bool,
     /// When those go at the latest.
     retain_at: Option<u64>,
-    reported: Vec<Shown>,
+    reported: Vec<Reported>,
     changed: bool,
 }
 
-type Shown = (
+type Reported = (
     IpAddr,
     message::TunnelState,
     Option<(u32, u32)>,
@@ -274,7 +283,15 @@ impl Tunnels {
         }
         self.each_link(now, |link, context, outbox| {
             if link.address() == from.ip() {
-                link.handle(context, outbox, &cookies, from, bytes);
+                link.handle(
+                    context,
+                    Arrival {
+                        outbox,
+                        cookies: &cookies,
+                        from,
+                        bytes,
+                    },
+                );
             }
         });
     }
@@ -296,8 +313,13 @@ impl Tunnels {
             profile: &desired.profile,
             lifetimes: self.lifetimes,
         };
-        let strangers = &mut self.strangers;
-        strangers.handle(&mut context, &mut self.outbox, cookies, from, bytes);
+        let arrival = Arrival {
+            outbox: &mut self.outbox,
+            cookies,
+            from,
+            bytes,
+        };
+        self.strangers.handle(&mut context, arrival);
     }
 
     /// Lets go of SAs of before a restart as soon as new ones stand, or after a time.
@@ -415,7 +437,7 @@ impl Tunnels {
     }
 
     fn note_changes(&mut self, now: u64) {
-        let shown: Vec<Shown> = self
+        let shown: Vec<Reported> = self
             .links
             .iter()
             .map(|link| link.status(now))

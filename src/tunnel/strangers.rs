@@ -5,9 +5,8 @@
 
 use std::net::SocketAddr;
 
-use super::Outbox;
+use super::Arrival;
 use crate::ike::Context;
-use crate::ike::cookie::Cookies;
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer};
 use crate::wire::isakmp::{Header, Message, exchange};
@@ -27,24 +26,18 @@ pub(crate) struct Strangers {
 
 impl Strangers {
     /// Handles a datagram from an address that is not listed.
-    pub fn handle(
-        &mut self,
-        context: &mut Context<'_>,
-        outbox: &mut Outbox,
-        cookies: &Cookies,
-        from: SocketAddr,
-        bytes: &[u8],
-    ) {
+    pub fn handle(&mut self, context: &mut Context<'_>, arrival: Arrival<'_>) {
         let now = context.now;
         let done = |h: &HalfOpen| !h.is_waiting() && now >= h.began + REPEAT_MS;
         self.half_open
             .retain(|(_, h)| now < h.expires() && !done(h));
-        let Ok((header, _)) = Header::parse(bytes) else {
+        let Ok((header, _)) = Header::parse(arrival.bytes) else {
             return;
         };
         if header.exchange == exchange::IKE_SA_INIT {
-            return self.first(context, outbox, cookies, from, bytes);
+            return self.first(context, arrival);
         }
+        let (outbox, from, bytes) = (arrival.outbox, arrival.from, arrival.bytes);
         let mine = |(address, h): &(SocketAddr, HalfOpen)| *address == from && h.owns(&header);
         let Some(at) = self.half_open.iter().position(mine) else {
             return;
@@ -64,14 +57,13 @@ impl Strangers {
         }
     }
 
-    fn first(
-        &mut self,
-        context: &mut Context<'_>,
-        outbox: &mut Outbox,
-        cookies: &Cookies,
-        from: SocketAddr,
-        bytes: &[u8],
-    ) {
+    fn first(&mut self, context: &mut Context<'_>, arrival: Arrival<'_>) {
+        let Arrival {
+            outbox,
+            cookies,
+            from,
+            bytes,
+        } = arrival;
         if let Some(answer) = self.half_open.iter().find_map(|(_, h)| h.repeat(bytes)) {
             return outbox.send(from, answer);
         }

@@ -77,6 +77,17 @@ impl Authenticating {
         Ok((authenticating, bytes))
     }
 
+    #[cfg(test)]
+    pub(crate) fn shape(&self, shape: &mut crate::ike::shape::Shape) {
+        self.asked.shape(shape);
+        shape.spi(self.spi);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn session(&self) -> &Session {
+        &self.asked.session
+    }
+
     /// Whether `header` answers this request.
     pub fn owns(&self, header: &Header) -> bool {
         self.asked.owns(header)

@@ -96,6 +96,20 @@ impl HalfOpen {
         (self.handshake.request == datagram).then(|| self.handshake.answer.clone())
     }
 
+    #[cfg(test)]
+    pub(crate) fn shape(&self, shape: &mut crate::ike::shape::Shape) {
+        shape.word(self.expected);
+        shape.word(self.effort as u8);
+        shape.word(self.refused);
+        self.handshake.shape(shape);
+        self.session.shape(shape);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Whether `header` belongs to it.
     pub fn owns(&self, header: &Header) -> bool {
         // IKE_INTERMEDIATE also after it is done: its answer may have been lost.

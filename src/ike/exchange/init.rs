@@ -109,6 +109,18 @@ impl Initiator {
         Message { header, payloads }.encode()
     }
 
+    #[cfg(test)]
+    pub(crate) fn shape(&self, shape: &mut crate::ike::shape::Shape) {
+        shape.name(&self.spi_i.to_be_bytes());
+        shape.nonce(&self.nonce);
+        shape.word(self.regrouped);
+        shape.word(self.cookies);
+        shape.option(self.cookie.as_ref(), |shape, cookie| shape.name(cookie));
+        shape.time(self.began);
+        shape.value(self.hint.as_ref().map(ToString::to_string));
+        self.retry.shape(shape);
+    }
+
     /// Milliseconds since the first request.
     pub fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.began)

@@ -59,6 +59,16 @@ impl Intermediating {
         (intermediating, bytes)
     }
 
+    #[cfg(test)]
+    pub(crate) fn shape(&self, shape: &mut crate::ike::shape::Shape) {
+        self.asked.shape(shape);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn session(&self) -> &Session {
+        &self.asked.session
+    }
+
     /// Whether `header` answers this request.
     pub fn owns(&self, header: &Header) -> bool {
         self.asked.owns(header)

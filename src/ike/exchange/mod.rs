@@ -53,6 +53,15 @@ impl Handshake {
         self.int_auth = [int_auth_i, int_auth_r, &AUTH_ID.to_be_bytes()].concat();
     }
 
+    #[cfg(test)]
+    pub fn shape(&self, shape: &mut super::shape::Shape) {
+        shape.time(self.began);
+        shape.nonce(&self.ni);
+        shape.nonce(&self.nr);
+        shape.name(&self.request);
+        shape.word(self.nat);
+    }
+
     /// What the initiator or the responder signs.
     pub fn signed<'a>(
         &'a self,
@@ -85,6 +94,13 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    #[cfg(test)]
+    pub fn shape(&self, shape: &mut super::shape::Shape) {
+        shape.word(self.exchange);
+        self.handshake.shape(shape);
+        self.session.shape(shape);
+    }
+
     /// Whether `header` answers it.
     pub fn owns(&self, header: &Header) -> bool {
         header.exchange == self.exchange && header.response && self.session.owns(header)

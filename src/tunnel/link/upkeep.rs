@@ -43,7 +43,7 @@ impl Link {
             connection.advance(context);
         }
         self.bury(context);
-        self.reconcile(now, outbox);
+        self.reconcile(context, outbox);
         self.speak(outbox);
         // Only now: a peer that deleted the last IKE SA has its answer first.
         if self.attempt.is_none() && self.chosen().is_none() && now >= self.attempt_at {
@@ -150,7 +150,9 @@ impl Link {
         self.attempt = Some(Attempt::Init(Box::new(initiator)));
     }
 
-    fn reconcile(&mut self, now: u64, outbox: &mut Outbox) {
+    fn reconcile(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
+        let now = context.now;
+        let before = self.kernel.outbound();
         let live = self.connections.iter().filter(|c| !c.is_closing());
         let children: Vec<&Child> = live.flat_map(Connection::children).collect();
         let outbound = self.connections.iter().filter(|c| !c.is_closing());
@@ -158,6 +160,13 @@ impl Link {
             .reduce(|a, b| if loses(a, b) { b } else { a })
             .and_then(Connection::outbound);
         self.kernel.reconcile(now, outbox, &children, outbound);
+        let after = self.kernel.outbound();
+        if let Some(before) = before.filter(|_| before != after) {
+            for connection in &mut self.connections {
+                connection.note_traffic(now, before, after);
+                connection.advance(context);
+            }
+        }
     }
 
     fn judge(&mut self, now: u64) {
@@ -174,13 +183,7 @@ impl Link {
             self.fault = None;
             self.failures = 0;
         }
-        if state != self.state {
-            // A renewed certificate changes nothing of how long the tunnel stands.
-            if !(state.is_up() && self.state.is_up()) {
-                self.since = now;
-            }
-            self.state = state;
-        }
+        self.shown.set(now, state);
     }
 
     /// When [`Link::advance`] wants to be called.

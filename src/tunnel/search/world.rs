@@ -1,6 +1,6 @@
 //! Two systems, what their kernels hold, and what is under way between them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -10,14 +10,15 @@ use zeroize::Zeroizing;
 
 use super::super::either::Either;
 use super::super::message::{KeyerRequest, Peer};
-use super::super::{Outbox, PORT};
+use super::super::{Arrival, Outbox, PORT};
 use super::Disturbance;
 use crate::ike::cookie::Cookies;
+use crate::ike::shape::Shape;
 use crate::ike::suite::Profile;
 use crate::ike::{Context, Credentials, Lifetimes, Random};
 
 /// Unrest that lasts longer than this never ends.
-const LIMIT_MS: u64 = 60_000;
+pub(super) const LIMIT_MS: u64 = 60_000;
 
 /// What may still happen, and of which kinds.
 #[derive(Clone)]
@@ -100,8 +101,7 @@ struct Side {
     link: Either,
     outbox: Outbox,
     random: Stream,
-    inbound: BTreeMap<u32, Vec<u8>>,
-    outbound: Option<(u32, Vec<u8>)>,
+    kernel: Kernel,
     /// Stands for all it was given, and when.
     history: u64,
 }
@@ -117,8 +117,7 @@ impl Side {
             link: Either::new(profile.version, 0, peer, address(number)),
             outbox: Outbox::default(),
             random: Stream(hash(&(number, seed))),
-            inbound: BTreeMap::new(),
-            outbound: None,
+            kernel: Kernel::default(),
             history: 0,
         }
     }
@@ -154,7 +153,7 @@ impl Side {
             let Some(request) = self.outbox.requests.pop_front() else {
                 break;
             };
-            keep(&mut self.inbound, &mut self.outbound, request);
+            self.kernel.keep(request);
             if let Some(question) = self.outbox.answer() {
                 self.link.keyer_done(&question);
             }
@@ -167,30 +166,56 @@ impl Side {
         let from = SocketAddr::new(address(1 - self.number), PORT);
         let who = (rules, &rules.credentials);
         self.give(who, now, bytes, |link, context, outbox| {
-            link.handle(context, outbox, &rules.cookies, from, bytes);
+            let cookies = &rules.cookies;
+            link.handle(
+                context,
+                Arrival {
+                    outbox,
+                    cookies,
+                    from,
+                    bytes,
+                },
+            );
         })
     }
 }
 
-fn keep(
-    inbound: &mut BTreeMap<u32, Vec<u8>>,
-    outbound: &mut Option<(u32, Vec<u8>)>,
-    request: KeyerRequest,
-) {
-    match request {
-        KeyerRequest::Install(sa) if sa.inbound => {
-            assert!(inbound.insert(sa.spi, sa.key.0.clone()).is_none());
+/// What its kernel holds: keys by SPI.
+#[derive(Clone, Default)]
+struct Kernel {
+    inbound: BTreeMap<u32, Vec<u8>>,
+    outbound: Option<(u32, Vec<u8>)>,
+    /// Every key that ever sent.
+    used: BTreeSet<Vec<u8>>,
+    /// One of them sends again: its numbers begin anew, and the peer takes its packets for replays.
+    put_back: bool,
+}
+
+impl Kernel {
+    fn keep(&mut self, request: KeyerRequest) {
+        match request {
+            KeyerRequest::Install(sa) if sa.inbound => {
+                assert!(self.inbound.insert(sa.spi, sa.key.0.clone()).is_none());
+            }
+            KeyerRequest::Install(sa) => {
+                self.put_back = !self.used.insert(sa.key.0.clone());
+                self.outbound = Some((sa.spi, sa.key.0.clone()));
+            }
+            KeyerRequest::Remove {
+                spi, inbound: true, ..
+            } => {
+                assert!(self.inbound.remove(&spi).is_some());
+            }
+            KeyerRequest::Remove { spi, .. } => {
+                assert_eq!(self.outbound.take().map(|(spi, _)| spi), Some(spi));
+            }
+            _ => {}
         }
-        KeyerRequest::Install(sa) => *outbound = Some((sa.spi, sa.key.0.clone())),
-        KeyerRequest::Remove {
-            spi, inbound: true, ..
-        } => {
-            assert!(inbound.remove(&spi).is_some());
-        }
-        KeyerRequest::Remove { spi, .. } => {
-            assert_eq!(outbound.take().map(|(spi, _)| spi), Some(spi));
-        }
-        _ => {}
+    }
+
+    /// The same, but for what was before.
+    fn holds(&self, other: &Self) -> bool {
+        (&self.inbound, &self.outbound) == (&other.inbound, &other.outbound)
     }
 }
 
@@ -253,7 +278,7 @@ impl World {
     pub fn key(&self) -> u64 {
         let left = (self.budget.actions, self.budget.losses);
         if let Some(roles) = self.settled() {
-            return hash(&(roles, left));
+            return hash(&(roles, left, self.put_back()));
         }
         let mut wire = self.wire.clone();
         if self.budget.reorder {
@@ -261,6 +286,42 @@ impl World {
         }
         let histories = [self.sides[0].history, self.sides[1].history];
         hash(&(histories, wire, left, self.unrest_ms()))
+    }
+
+    /// Equal for states that differ by chance alone, or by times of less than `grain`
+    /// milliseconds.
+    pub fn shape(&self, grain: u64) -> u64 {
+        let left = (self.budget.actions, self.budget.losses);
+        if let Some(roles) = self.settled() {
+            return hash(&(roles, left, self.put_back()));
+        }
+        let mut shape = Shape::new(self.now, grain);
+        let links = [0, 1].map(|side| self.sides[side].link.newer());
+        for link in links {
+            link.shape(&mut shape);
+        }
+        for side in 0..2 {
+            for bytes in links[side].repeatable() {
+                shape.datagram(bytes, links[1 - side].session_of(bytes));
+            }
+            shape.list(self.wire[side].iter(), |shape, bytes| {
+                shape.datagram(bytes, links[side].session_of(bytes));
+            });
+        }
+        shape.value(left);
+        shape.finish()
+    }
+
+    /// What happens next if nothing is disturbed or lost, and how long that takes.
+    pub fn undisturbed(&self) -> Option<(World, u64)> {
+        let alone = (0..2).find(|&side| !self.wire[side].is_empty());
+        let next = match alone {
+            Some(side) => self.delivered(side, 0),
+            None if self.is_settled() => return None,
+            None => self.later(),
+        };
+        let took = next.now - self.now;
+        Some((next, took))
     }
 
     /// How long it is since something was disturbed or lost.
@@ -275,6 +336,11 @@ impl World {
         Some([a?, b?]).filter(|_| silent)
     }
 
+    /// Whether either side sends by an SA that sent before and had been replaced.
+    fn put_back(&self) -> [bool; 2] {
+        [0, 1].map(|side| self.sides[side].kernel.put_back)
+    }
+
     /// Whether nothing more happens by itself.
     pub fn is_settled(&self) -> bool {
         self.settled().is_some()
@@ -284,14 +350,15 @@ impl World {
     pub fn check(&self) {
         for side in 0..2 {
             let (ours, theirs) = (&self.sides[side], &self.sides[1 - side]);
-            if let Some((spi, key)) = &ours.outbound
-                && let Some(other) = theirs.inbound.get(spi)
+            if let Some((spi, key)) = &ours.kernel.outbound
+                && let Some(other) = theirs.kernel.inbound.get(spi)
             {
                 self.demand(key == other, "keys differ");
             }
             if self.is_settled() {
-                let received = ours.outbound.as_ref().map(|(spi, _)| *spi);
-                let current = |spi: u32| theirs.inbound.contains_key(&spi);
+                self.demand(!ours.kernel.put_back, "an outbound SA was put back");
+                let received = ours.kernel.outbound.as_ref().map(|(spi, _)| *spi);
+                let current = |spi: u32| theirs.kernel.inbound.contains_key(&spi);
                 self.demand(
                     received.is_some_and(current),
                     "nobody receives what is sent",
@@ -392,7 +459,11 @@ impl World {
             Disturbance::Replay => return next.replayed(side),
             _ => {
                 let rules = Rc::clone(&next.rules);
-                let spi = self.sides[side].outbound.as_ref().map(|(spi, _)| *spi);
+                let spi = self.sides[side]
+                    .kernel
+                    .outbound
+                    .as_ref()
+                    .map(|(spi, _)| *spi);
                 let who = (&*rules, &rules.credentials);
                 let acting = Rc::make_mut(&mut next.sides[side]);
                 let sent = acting.give(who, self.now, kind, |link, context, outbox| {
@@ -417,22 +488,27 @@ impl World {
         };
         let mut sent = stranger.give(who, now, 0, begin);
         let before = self.sides[side].link.ike_sas();
-        let kernel = (
-            self.sides[side].inbound.clone(),
-            self.sides[side].outbound.clone(),
-        );
+        let kernel = self.sides[side].kernel.clone();
         while let Some(bytes) = sent.pop() {
             let answers = Rc::make_mut(&mut self.sides[side]).handle(&rules, now, &bytes);
             for answer in &answers {
                 let from = SocketAddr::new(address(side), PORT);
                 sent.extend(stranger.give(who, now, answer, |link, context, outbox| {
-                    link.handle(context, outbox, &rules.cookies, from, answer);
+                    let (cookies, bytes) = (&rules.cookies, &answer[..]);
+                    link.handle(
+                        context,
+                        Arrival {
+                            outbox,
+                            cookies,
+                            from,
+                            bytes,
+                        },
+                    );
                 }));
             }
             self.send(side, answers);
         }
-        let same =
-            (&self.sides[side].inbound, &self.sides[side].outbound) == (&kernel.0, &kernel.1);
+        let same = self.sides[side].kernel.holds(&kernel);
         self.demand(same, "a stranger changed the kernel");
         let same = self.sides[side].link.ike_sas() == before;
         self.demand(same, "a stranger made or ended an IKE SA");
@@ -442,15 +518,12 @@ impl World {
         let recorded = self.recorded[side].iter();
         let again = recorded.map(|bytes| {
             let mut next = self.step(format!("again to {side}: {}", named(bytes)));
-            let before = (
-                next.sides[side].inbound.clone(),
-                next.sides[side].outbound.clone(),
-            );
+            let before = next.sides[side].kernel.clone();
             let rules = Rc::clone(&next.rules);
             let given = Rc::make_mut(&mut next.sides[side]);
             let sent = given.handle(&rules, self.now, bytes);
             if !self.wire[side].contains(bytes) {
-                let same = (&before.0, &before.1) == (&given.inbound, &given.outbound);
+                let same = given.kernel.holds(&before);
                 next.demand(same, "a repeated datagram changed the kernel");
             }
             next.send(side, sent);
