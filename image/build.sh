@@ -14,6 +14,6 @@ mkdir -p "$out/image" "$cache"
 trees=$("$here/trees.sh" "$cache")
 { read -r tools; read -r base; } <<< "$trees"
 keys=$("$here/signing.sh" "$cache")
-"$here/rootfs.sh" "$base" "$out/image" "$cache" "$version" "$keys/cert.pem"
+"$here/rootfs.sh" "$base" "$out/image" "$cache" "$version" "$keys"
 "$here/assemble.sh" "$tools" "$out/image" "$version" "$out/tutti-$version-amd64.img" "$keys"
 echo "$out/tutti-$version-amd64.img"

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Makes WORK/root from the base tree, rootfs/, systemd/ and the tutti binary, and WORK/boot with
 # the kernel and initrd that go with it. The initrd is cached by what went into it.
-# Usage: rootfs.sh BASE_TAR WORK CACHE VERSION CERT   (TUTTI_BIN: the binary; CERT: the builder's)
+# Usage: rootfs.sh BASE_TAR WORK CACHE VERSION KEYS   (TUTTI_BIN: the binary; KEYS: the builder's)
 set -euo pipefail
 umask 022
 base=${1:?base tree} work=${2:?work directory} cache=${3:?cache} version=${4:?version}
-cert=${5:?certificate}
+keys=${5:?directory of keys}
 here=$(dirname "$(readlink -f "$0")")
 top=$(dirname "$here")
 binary=${TUTTI_BIN:-$top/target/release/tutti}
@@ -31,8 +31,14 @@ install -m 755 "$binary" "$root/usr/bin/tutti"
 mkdir -p "$root/data" "$root/efi"
 # By it a running system knows whose signature it was started with.
 mkdir -p "$root/usr/share/tutti"
-openssl x509 -in "$cert" -outform DER -out "$root/usr/share/tutti/builder.cer"
+openssl x509 -in "$keys/cert.pem" -outform DER -out "$root/usr/share/tutti/builder.cer"
 chmod 644 "$root/usr/share/tutti/builder.cer"
+# The release key: who built this image says what it is.
+build=$(git -C "$top" describe --always --dirty --abbrev=12 --exclude='*')
+printf 'version = "%s"\nbuild = "%s"\n' "$version" "$build" > "$root/usr/share/tutti/release"
+openssl dgst -sha256 -sign "$keys/key.pem" -out "$root/usr/share/tutti/release.sig" \
+    "$root/usr/share/tutti/release"
+chmod 644 "$root/usr/share/tutti"/release{,.sig}
 
 step "users, units, release"
 in_root systemd-sysusers
@@ -44,7 +50,10 @@ in_root systemctl -q mask getty@tty1.service serial-getty@ttyS0.service \
     systemd-networkd-persistent-storage.service systemd-network-generator.service \
     systemd-hibernate-clear.service systemd-battery-check.service \
     sys-kernel-debug.mount sys-kernel-tracing.mount dev-hugepages.mount \
-    sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount
+    sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount \
+    sys-kernel-config.mount systemd-repart.service systemd-sysusers.service \
+    systemd-udev-load-credentials.service \
+    modprobe@{configfs,dm_mod,drm,loop}.service
 in_root systemctl -q set-default multi-user.target
 mkdir -p "$root/etc/systemd/system-generators"
 for generator in ssh gpt-auto cryptsetup hibernate-resume rc-local integritysetup veritysetup \
@@ -57,7 +66,7 @@ ID=tutti
 ID_LIKE=debian
 PRETTY_NAME="Tutti $version"
 VERSION_ID="$version"
-BUILD_ID="$(git -C "$top" describe --always --dirty --abbrev=12 --exclude='*')"
+BUILD_ID="$build"
 R
 printf 'Tutti %s on \\n (\\l)\nAddress: \\4\n\n' "$version" > "$root/etc/issue"
 echo tutti > "$root/etc/hostname"
@@ -70,7 +79,7 @@ in_root passwd -q -l root
 step "kernel modules"
 kernel=$(ls "$root/usr/lib/modules")
 modules=$root/usr/lib/modules/$kernel/kernel
-rm -rf "$modules"/drivers/gpu/drm/{amd,nouveau,radeon,i915,xe} "$modules"/{sound,net/bluetooth} \
+rm -rf "$modules"/drivers/gpu/drm/{amd,nouveau,radeon,i915,xe} "$modules"/{sound,net/bluetooth,net/mac80211,net/wireless} \
     "$modules"/drivers/{media,staging,infiniband,iio,bluetooth,isdn,net/wireless}
 # The root and the initrd are compressed as a whole; loading .xz one by one is slow at every boot.
 find "$modules" -name '*.ko.xz' -print0 | xargs -0 -r -n 100 -P "$(nproc)" xz -d

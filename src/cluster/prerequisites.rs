@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::LinkState;
 use crate::tunnel::message::TunnelState;
+use crate::wire::replication::{MAX_CHECK_DETAIL, MAX_CHECK_NAME, MAX_CHECKS, Told};
 
 /// The highest round-trip that clustering is meant for, in microseconds.
 const ROUND_TRIP_MAX_US: u64 = 30_000;
@@ -16,7 +17,7 @@ const CLOCK_BOUND_MS: i64 = 500;
 /// The path MTU of plain Ethernet, and the least that IPv6 has, in octets.
 const MTU: (u32, u32) = (1500, 1280);
 
-/// How one stands.
+/// How one stands, in the order of its numbers in frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
@@ -48,9 +49,11 @@ pub enum Seen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// The peer field it is about; none for this system.
     pub peer: Option<u8>,
+    /// The peer that says so; none where this system saw it itself.
+    pub by: Option<u8>,
     /// How it stands.
     pub grade: Grade,
     /// The figure, or what is missing.
@@ -72,6 +75,8 @@ pub struct Own {
     pub domain_name: Option<String>,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// Who signed this release, or why it does not count; none for what is no image.
+    pub release: Option<Result<String, String>>,
     /// The peer fields.
     pub peers: [Option<IpAddr>; 3],
     /// Its software version.
@@ -86,8 +91,42 @@ pub struct Peer<'a> {
     pub tunnel: &'a TunnelState,
     /// What the link says.
     pub link: &'a LinkState,
-    /// The path MTU that the kernel knows, in octets.
-    pub mtu: Option<u32>,
+    /// What is known of the path MTU.
+    pub mtu: PathMtu,
+}
+
+/// What is known of the path MTU to a peer, in octets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathMtu {
+    /// There is no route.
+    #[default]
+    NoRoute,
+    /// The route's; no echo comes back that could show more.
+    Route(u32),
+    /// An echo of this size came back whole, and no larger one.
+    Probed(u32),
+}
+
+/// Looks for the largest packet that comes back from a peer, where one of `route` octets may leave
+/// this system; `echoes` sends one of that size and says whether it came back.
+pub fn probe(route: u32, least: u32, mut echoes: impl FnMut(u32) -> bool) -> PathMtu {
+    if echoes(route) {
+        return PathMtu::Probed(route);
+    }
+    if route <= least || !echoes(least) {
+        return PathMtu::Route(route);
+    }
+    // One of `fits` came back, one of `lost` did not.
+    let (mut fits, mut lost) = (least, route);
+    while lost - fits > 1 {
+        let size = fits.midpoint(lost);
+        if echoes(size) {
+            fits = size;
+        } else {
+            lost = size;
+        }
+    }
+    PathMtu::Probed(fits)
 }
 
 /// All prerequisites, this system's first.
@@ -100,9 +139,10 @@ pub fn prerequisites(own: &Own, peers: &[Peer<'_>]) -> Vec<Check> {
 }
 
 fn of_this_system(own: &Own) -> Vec<Check> {
-    let check = |name, (grade, detail): (Grade, String)| Check {
-        name,
+    let check = |name: &str, (grade, detail): (Grade, String)| Check {
+        name: name.into(),
         peer: None,
+        by: None,
         grade,
         detail,
         seen: Seen::Here,
@@ -131,21 +171,26 @@ fn of_this_system(own: &Own) -> Vec<Check> {
         (false, true) => (Grade::Met, format!("{} of 3, all different", filled.len())),
         (false, false) => (Grade::Unmet, "none of them is this system's".into()),
     };
-    let key = "this version does not look for one";
+    let release = match &own.release {
+        None => (Grade::Unknown, "not started from an image".into()),
+        Some(Ok(by)) => (Grade::Met, format!("valid, signed by {by}")),
+        Some(Err(why)) => (Grade::Unmet, why.clone()),
+    };
     vec![
         check("NTP synchronized", clock),
         check("DNS server present", dns),
         check("Host and domain name set", name),
         check("Unique addresses", addresses),
-        check("Release key", (Grade::Unknown, key.into())),
+        check("Release key valid", release),
     ]
 }
 
 fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
-    let mut say = |name, seen, (grade, detail): (Grade, String)| {
+    let mut say = |name: &str, seen, (grade, detail): (Grade, String)| {
         all.push(Check {
-            name,
+            name: name.into(),
             peer: Some(peer.field),
+            by: None,
             grade,
             detail,
             seen,
@@ -161,10 +206,16 @@ fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
     let seen = if up { Seen::Through } else { Seen::Before };
     say("UDP 500 reachable", seen, udp);
     let mtu = match peer.mtu {
-        None => unknown("no route to it"),
-        Some(mtu) if mtu >= MTU.0 => (Grade::Met, format!("{mtu} octets")),
-        Some(mtu) if mtu >= MTU.1 => (Grade::Met, format!("{mtu} octets: less than Ethernet's")),
-        Some(mtu) => (Grade::Warning, format!("{mtu} octets: below {}", MTU.1)),
+        PathMtu::NoRoute => unknown("no route to it"),
+        PathMtu::Route(mtu) => (
+            Grade::Unknown,
+            format!("{mtu} octets by the route; no echo (ICMP) comes back"),
+        ),
+        PathMtu::Probed(mtu) if mtu >= MTU.0 => (Grade::Met, format!("{mtu} octets")),
+        PathMtu::Probed(mtu) if mtu >= MTU.1 => {
+            (Grade::Met, format!("{mtu} octets: less than Ethernet's"))
+        }
+        PathMtu::Probed(mtu) => (Grade::Warning, format!("{mtu} octets: below {}", MTU.1)),
     };
     say("Path MTU", Seen::Before, mtu);
     let stands = up && link.stands();
@@ -207,12 +258,45 @@ fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
         }
     };
     say("Clock offset", Seen::Through, offset);
-    let theirs = match link.synchronized.filter(|_| measured) {
-        None => later(),
-        Some(true) => (Grade::Met, "it says so".into()),
-        Some(false) => (Grade::Unmet, "it says that it is not".into()),
-    };
-    say("Its clock is synchronized", Seen::Through, theirs);
+    if stands {
+        all.extend(link.told.iter().map(|told| heard(peer.field, told)));
+    }
+}
+
+/// What a peer is told: how this side sees itself, and the peer in field `to`.
+pub fn told(all: &[Check], to: u8) -> Vec<Told> {
+    let ours = all.iter().filter(|check| check.by.is_none());
+    let wanted = ours.filter(|check| check.peer.is_none_or(|peer| peer == to));
+    let cut = |text: &str, limit| text.chars().take(limit).collect();
+    let told = wanted.map(|check| Told {
+        name: cut(&check.name, MAX_CHECK_NAME),
+        of_receiver: check.peer.is_some(),
+        grade: check.grade as u8,
+        detail: cut(&check.detail, MAX_CHECK_DETAIL),
+        seen: check.seen as u8,
+    });
+    told.take(MAX_CHECKS).collect()
+}
+
+/// What the peer of a field told.
+fn heard(by: u8, told: &Told) -> Check {
+    Check {
+        name: told.name.clone(),
+        peer: (!told.of_receiver).then_some(by),
+        by: Some(by),
+        grade: match told.grade {
+            0 => Grade::Met,
+            1 => Grade::Warning,
+            2 => Grade::Unmet,
+            _ => Grade::Unknown,
+        },
+        detail: told.detail.clone(),
+        seen: match told.seen {
+            0 => Seen::Here,
+            1 => Seen::Before,
+            _ => Seen::Through,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -227,6 +311,7 @@ mod tests {
             host_name: "a".into(),
             domain_name: Some("lab.example".into()),
             addresses: vec![IpAddr::from([192, 0, 2, 11])],
+            release: Some(Ok("CN=a builder".into())),
             peers: [Some(IpAddr::from([192, 0, 2, 11])), None, None],
             version: "0.1.0",
         }
@@ -264,7 +349,13 @@ mod tests {
             round_trip_us: Some(41_300),
             clock_offset_ms: -3,
             skew: Some(Skew::Fine),
-            synchronized: Some(false),
+            told: vec![Told {
+                name: "NTP synchronized".into(),
+                of_receiver: false,
+                grade: 2,
+                detail: "not synchronized".into(),
+                seen: 0,
+            }],
             live: true,
             ..LinkState::default()
         };
@@ -275,15 +366,75 @@ mod tests {
             field: 2,
             tunnel: &up,
             link: &link,
-            mtu: Some(1400),
+            mtu: PathMtu::Probed(1400),
         };
         let all = prerequisites(&own(), &[peer]);
         let slow = (Grade::Warning, "41.3 ms, more than 30 ms".to_owned());
         assert_eq!(grade(&all, "Round-trip at most 30 ms"), slow);
         assert_eq!(grade(&all, "Protocol 51 reachable").0, Grade::Met);
-        assert_eq!(grade(&all, "Its clock is synchronized").0, Grade::Unmet);
+        assert_eq!(grade(&all, "Path MTU").0, Grade::Met);
+        let theirs = all.iter().find(|check| check.by.is_some()).unwrap();
+        assert_eq!((theirs.peer, theirs.by), (Some(2), Some(2)));
+        assert_eq!((theirs.grade, theirs.seen), (Grade::Unmet, Seen::Here));
         let through = |check: &&Check| check.seen == Seen::Through;
-        assert_eq!(all.iter().filter(through).count(), 6);
+        assert_eq!(all.iter().filter(through).count(), 5);
+    }
+
+    #[test]
+    fn each_side_hears_what_the_other_sees_of_itself_and_of_the_one_it_tells() {
+        let (link, tunnel) = (LinkState::default(), TunnelState::NoAnswer);
+        let peer = |field| Peer {
+            field,
+            tunnel: &tunnel,
+            link: &link,
+            mtu: PathMtu::Route(1500),
+        };
+        let sent = told(&prerequisites(&own(), &[peer(2), peer(3)]), 3);
+        let there = LinkState {
+            name: Some("a".into()),
+            told: sent,
+            ..LinkState::default()
+        };
+        let up = TunnelState::Up { certificate: None };
+        let listener = Peer {
+            field: 1,
+            tunnel: &up,
+            link: &there,
+            mtu: PathMtu::NoRoute,
+        };
+        let all = prerequisites(&own(), &[listener]);
+        let by_it: Vec<_> = all.iter().filter(|check| check.by == Some(1)).collect();
+        let of_itself = by_it.iter().filter(|check| check.peer == Some(1)).count();
+        let of_us: Vec<_> = by_it.iter().filter(|check| check.peer.is_none()).collect();
+        assert_eq!((of_itself, of_us.len()), (5, 6));
+        assert_eq!(of_us[0].name, "UDP 500 reachable");
+        assert_eq!(
+            (of_us[0].grade, of_us[0].seen),
+            (Grade::Unmet, Seen::Before)
+        );
+        assert_eq!(
+            told(&all, 1).len(),
+            5 + 6,
+            "what it was told is not passed on"
+        );
+    }
+
+    #[test]
+    fn the_largest_packet_that_comes_back_is_found() {
+        for path in [1280, 1281, 1400, 1499, 1500] {
+            let mut sent = 0;
+            let found = probe(1500, 1280, |size| {
+                sent += 1;
+                size <= path
+            });
+            assert_eq!(found, PathMtu::Probed(path));
+            assert!(sent <= 10, "{sent} echoes for {path}");
+        }
+        assert_eq!(probe(1500, 1280, |_| false), PathMtu::Route(1500));
+        assert_eq!(
+            probe(1200, 1280, |size| size <= 1200),
+            PathMtu::Probed(1200)
+        );
     }
 
     #[test]
@@ -293,7 +444,7 @@ mod tests {
             field: 3,
             tunnel: &tunnel,
             link: &link,
-            mtu: None,
+            mtu: PathMtu::NoRoute,
         };
         let all = prerequisites(&own(), &[peer]);
         let udp = all

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::replica::skew::Skew;
 use crate::tunnel::message::TunnelState;
+use crate::wire::replication::Told;
 
 /// Colour of a state text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,8 @@ pub struct LinkState {
     pub blocked: bool,
     /// Whether nothing is heard of the peer on the link, or was until the last one ended.
     pub silent: bool,
+    /// How the peer sees the prerequisites.
+    pub told: Vec<Told>,
 }
 
 impl LinkState {

@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::replica::session::{Action, Event, Local, Now, Proven, Session, SessionError};
 use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::store::{Store, StoreError};
-use crate::wire::replication::{Frame, FrameError, MAX_NAME, MAX_PEERS};
+use crate::wire::replication::{Frame, FrameError, MAX_NAME, MAX_PEERS, Told};
 
 mod frames;
 mod pace;
@@ -45,6 +45,8 @@ pub struct LinkConfig {
     pub unmet: u8,
     /// Whether this system's clock is synchronized, kept up to date by whoever knows.
     pub synchronized: Arc<AtomicBool>,
+    /// What the peer is told of the prerequisites, now and whenever it changes.
+    pub checks: Option<watch::Receiver<Vec<Told>>>,
 }
 
 /// What happens on a link.
@@ -96,6 +98,8 @@ pub enum LinkEvent {
         /// Whether the peer's clock is synchronized, by its own word.
         synchronized: bool,
     },
+    /// The peer says how it sees the prerequisites of clustering.
+    Checks(Vec<Told>),
 }
 
 impl From<Event> for LinkEvent {
@@ -129,6 +133,7 @@ impl From<Event> for LinkEvent {
                 clock_offset_ms,
                 synchronized,
             },
+            Event::Checks(checks) => LinkEvent::Checks(checks),
         }
     }
 }
@@ -168,6 +173,17 @@ pub enum LinkError {
     /// Something that waited for the clock was given up.
     #[error("what waited for the clock lost what it builds on; a new link brings all that counts")]
     Dropped,
+}
+
+/// What is to be told, once it is news.
+async fn told(checks: &mut Option<watch::Receiver<Vec<Told>>>) -> Vec<Told> {
+    let Some(checks) = checks else {
+        return pending().await;
+    };
+    match checks.changed().await {
+        Ok(()) => checks.borrow_and_update().clone(),
+        Err(_) => pending().await,
+    }
 }
 
 /// Waits for what may not be there: for ever, then.
@@ -359,6 +375,10 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     let dropped = store.dropped();
     let incarnation = store.incarnation();
     let synchronized = Arc::clone(&config.synchronized);
+    let mut checks = config.checks.clone();
+    if let Some(checks) = &mut checks {
+        checks.mark_changed();
+    }
     let files = Files::new(store);
     let (reader, writer) = tokio::io::split(stream);
     let mut reading: Pinned<'_, _> = Box::pin(read_frame(reader));
@@ -423,6 +443,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 let frontier = link.files.store.frontier();
                 link.session.committed(link.now(), &frontier);
             }
+            checks = told(&mut checks) => link.session.tell(checks),
             () = tokio::time::sleep_until(due.into()) => {
                 let now = link.now();
                 link.session.handle_timeout(now)?;

@@ -19,6 +19,7 @@ use crate::web;
 use zeroize::Zeroizing;
 
 mod address;
+mod checks;
 mod damage;
 pub mod host;
 mod http;
@@ -97,6 +98,8 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     tokio::spawn(damage::run(node.clone()));
     tokio::spawn(time::run(node.clone()));
     tokio::spawn(names::run(node.clone()));
+    tokio::spawn(checks::run(node.clone()));
+    tokio::spawn(checks::paths(node.clone()));
     if args.address.is_empty() {
         tokio::spawn(address::follow(node.clone()));
     }
@@ -151,6 +154,7 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
     first_administrator(&store, &state)?;
     let node = Node::new(store, local, identities, name, own, state)?;
     node.run.get_or_init(|| dirs.run.clone());
+    node.release.get_or_init(checks::release);
     first_cluster(&node)?;
     Ok(node)
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use super::digest;
 use super::frontier::Frontier;
 use super::{Incarnation, NodeId};
-use crate::wire::replication::{Frame, Hello, PROTOCOL};
+use crate::wire::replication::{Frame, Hello, PROTOCOL, Told};
 
 mod action;
 mod arriving;
@@ -98,6 +98,9 @@ pub struct Session {
     /// The peer, once it has said hello.
     peer: NodeId,
     heartbeat: Heartbeat,
+    /// What the peer is to be told of the prerequisites; the latest takes the place of what still
+    /// waits.
+    checks: Option<Vec<Told>>,
     /// Frames of which there is one a link.
     first: VecDeque<Frame>,
     actions: VecDeque<Action>,
@@ -129,6 +132,7 @@ impl Session {
             needy: None,
             peer: NodeId::default(),
             heartbeat: Heartbeat::new(now),
+            checks: None,
             first: VecDeque::from([hello]),
             actions: VecDeque::new(),
         }
@@ -153,6 +157,11 @@ impl Session {
         if let Some(ping) = self.heartbeat.ping(now) {
             return Some(ping);
         }
+        if !matches!(self.state, State::Greeting)
+            && let Some(checks) = self.checks.take()
+        {
+            return Some(Frame::Checks(checks));
+        }
         let frame = match &mut self.state {
             State::Streaming(sending, _, proving) => proving.frame().or_else(|| sending.frame(now)),
             State::Donating(donor) => donor.frame(),
@@ -160,6 +169,11 @@ impl Session {
         };
         self.drive(now);
         frame
+    }
+
+    /// Tells the peer of the prerequisites as this side sees them, once it has greeted.
+    pub fn tell(&mut self, checks: Vec<Told>) {
+        self.checks = Some(checks);
     }
 
     /// When [`Session::handle_timeout`] is due, in monotonic microseconds.
@@ -225,6 +239,7 @@ impl Session {
                     synchronized,
                 });
             }
+            Frame::Checks(checks) => self.event(Event::Checks(checks)),
             frame => self.state_frame(now, frame)?,
         }
         self.drive(now);

@@ -8,6 +8,7 @@ mod identity;
 mod ike;
 mod ike_keys;
 mod pinned;
+pub mod release;
 
 use std::sync::Arc;
 

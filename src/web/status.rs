@@ -45,13 +45,22 @@ async fn api_prerequisites(State(web): State<Web>) -> Json<Value> {
     Json(json!({ "prerequisites": prerequisites(&web).await }))
 }
 
-/// The prerequisites for a page: this system's, then each peer's.
+/// The prerequisites for a page: this system's, then for each peer what is seen of it from here,
+/// what it says of itself, and what it sees of this system.
 pub fn grouped(all: &[Check], view: &ClusterView) -> Vec<Value> {
-    let part = |peer: Option<u8>| {
-        let of_part = all.iter().filter(|check| check.peer == peer);
+    let part = |peer: Option<u8>, by: Option<u8>| {
+        let of_part = all
+            .iter()
+            .filter(|check| (check.peer, check.by) == (peer, by));
         of_part.map(|check| json!(check)).collect::<Vec<_>>()
     };
-    let mut groups = vec![json!({ "title": "This system", "checks": part(None) })];
+    let parts = |shown: [(&str, Vec<Value>); 3]| {
+        let filled = shown.into_iter().filter(|(_, checks)| !checks.is_empty());
+        let part = |(title, checks)| json!({ "title": title, "checks": checks });
+        filled.map(part).collect::<Vec<_>>()
+    };
+    let own = [("", part(None, None)), ("", vec![]), ("", vec![])];
+    let mut groups = vec![json!({ "title": "This system", "parts": parts(own) })];
     for peer in view
         .peers
         .iter()
@@ -62,9 +71,13 @@ pub fn grouped(all: &[Check], view: &ClusterView) -> Vec<Value> {
             .clone()
             .unwrap_or_else(|| format!("Peer {}", peer.field));
         let address = peer.address.map(|address| address.to_string());
-        groups.push(json!({
-            "title": name, "address": address, "checks": part(Some(peer.field)),
-        }));
+        let field = Some(peer.field);
+        let shown = [
+            ("Seen from this system", part(field, None)),
+            ("It says of itself", part(field, field)),
+            ("It sees of this system", part(None, field)),
+        ];
+        groups.push(json!({ "title": name, "address": address, "parts": parts(shown) }));
     }
     groups
 }

@@ -1,7 +1,7 @@
 //! Frames of every kind, mostly as an honest peer's would be.
 
 use tutti::replica::session::CHUNK;
-use tutti::wire::replication::{Frame, Hello, PROTOCOL, Piece, Run};
+use tutti::wire::replication::{Frame, Hello, PROTOCOL, Piece, Run, Told};
 
 use super::source::{Source, wire};
 use super::{Driver, KINDS, SNAPSHOT};
@@ -70,7 +70,7 @@ impl Driver {
     pub(super) fn frame(&mut self, source: &mut Source<'_>) -> Frame {
         let kind = source.byte();
         let kind = match kind {
-            0..=2 => source.byte() % 16,
+            0..=2 => source.byte() % 17,
             _ if !self.begun && self.kinds == KINDS[1] => 7,
             _ if !self.begun && self.kinds == KINDS[2] => 8,
             kind => self.kinds[usize::from(kind) % self.kinds.len()],
@@ -145,6 +145,13 @@ impl Driver {
                 origin: 1 + u64::from(source.byte() % 3),
                 chains: vec![(source.near(3), [3; 32]), (1, [source.byte() % 2; 32])],
             },
+            16 => Frame::Checks(vec![Told {
+                name: "x".repeat(source.near(64) as usize % 70),
+                of_receiver: true,
+                grade: source.byte() % 5,
+                detail: String::new(),
+                seen: source.byte() % 4,
+            }]),
             _ => Frame::Piece(self.piece(source)),
         }
     }

@@ -42,6 +42,8 @@ hosts() {
     ip link add "v$host" type veth peer name eth0 netns "$host"
     ip link set "v$host" master br0 up
     ip -n "$host" link set lo up
+    # As systemd has it: anybody may ask for echoes.
+    ip netns exec "$host" sysctl -qw net.ipv4.ping_group_range="0 2147483647"
     ip -n "$host" addr add "10.0.0.$number/24" dev eth0
     ip -n "$host" addr add "fd00::$number/64" dev eth0 nodad
     ip -n "$host" link set eth0 up

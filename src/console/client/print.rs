@@ -257,17 +257,21 @@ pub fn alarms(answer: &Value) -> String {
 
 /// `tutti prerequisites`
 pub fn prerequisites(answer: &Value) -> String {
+    let system = |field: &Value| match field.as_u64() {
+        Some(peer) => format!("Peer {peer}"),
+        None => "This system".into(),
+    };
     let row = |check: &Value| {
-        let peer = match check["peer"].as_u64() {
-            Some(peer) => format!("Peer {peer}"),
-            None => "This system".into(),
-        };
         vec![
-            peer,
+            system(&check["peer"]),
             word(&check["name"]),
             word(&check["grade"]),
             word(&check["detail"]),
             word(&check["seen"]),
+            match check["by"].is_null() {
+                true => String::new(),
+                false => format!("{} says so", system(&check["by"]).to_lowercase()),
+            },
         ]
     };
     aligned(

@@ -239,6 +239,7 @@ where
         peers: counted.0.into_iter().collect(),
         unmet: u8::try_from(counted.1).unwrap_or(u8::MAX),
         synchronized: Arc::clone(&node.synchronized),
+        checks: Some(node.telling(peer).subscribe()),
     };
     let id = config.cluster;
     if id.is_some() {
@@ -372,6 +373,7 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
                 link.skew = Some(skew);
             });
         }
+        LinkEvent::Checks(told) => node.link(peer, |link| link.told = told),
     }
     Ok(())
 }

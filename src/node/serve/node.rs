@@ -1,6 +1,6 @@
 //! The node's handle: what web, REST and the role's tasks share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -14,14 +14,15 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::cluster::{
-    Authentication, Change, Checked, Field, Fields, LinkState, Pem, Problem, Roster, Saved,
-    Standing, Step, next_step,
+    Authentication, Change, Checked, Field, Fields, LinkState, PathMtu, Pem, Problem, Roster,
+    Saved, Standing, Step, next_step,
 };
 use crate::replica::ClusterId;
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
 use crate::store::{Store, StoreError, local::Local};
 use crate::tls::given;
 use crate::tunnel::message::{Certificates, Desired, PeerStatus, Secret, TunnelState};
+use crate::wire::replication::Told;
 
 pub use super::view::{ClusterView, PeerView};
 
@@ -76,6 +77,12 @@ pub struct Node {
     pub met: watch::Sender<Roster>,
     /// The name servers of the settings, if none of them answers.
     pub silent_servers: watch::Sender<Vec<IpAddr>>,
+    /// Who signed the image that was started; not set or none for what is no image.
+    pub release: OnceLock<Option<Result<String, String>>>,
+    /// What is known of the paths to the peers.
+    pub paths: watch::Sender<HashMap<IpAddr, PathMtu>>,
+    /// What each peer is told of the prerequisites.
+    telling: Mutex<HashMap<IpAddr, watch::Sender<Vec<Told>>>>,
     /// Whether this system's clock is synchronized.
     pub synchronized: Arc<AtomicBool>,
     /// Peers from which `ike` says that no AH arrives.
@@ -138,6 +145,9 @@ impl Node {
             blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
             silent_servers: watch::Sender::default(),
+            release: OnceLock::new(),
+            paths: watch::Sender::default(),
+            telling: Mutex::default(),
             synchronized: Arc::default(),
             history: History::default(),
             traffic: Mutex::default(),
@@ -277,6 +287,27 @@ impl Node {
         self.addresses.borrow().clone()
     }
 
+    /// Which of our own addresses is in the peer list.
+    pub fn local_address(&self) -> Option<IpAddr> {
+        let own = self.own();
+        let peers = self.cluster.borrow().fields.peers;
+        peers.into_iter().flatten().find(|peer| own.contains(peer))
+    }
+
+    /// The other peers, each with its field.
+    pub fn others(&self) -> Vec<(u8, IpAddr)> {
+        let own = self.own();
+        let listed = (1u8..).zip(self.cluster.borrow().fields.peers);
+        let others = listed.filter_map(|(field, peer)| Some((field, peer?)));
+        others.filter(|(_, peer)| !own.contains(peer)).collect()
+    }
+
+    /// Where a peer is told of the prerequisites as seen from here.
+    pub fn telling(&self, peer: IpAddr) -> watch::Sender<Vec<Told>> {
+        let mut all = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(peer).or_default().clone()
+    }
+
     /// Where this node stands.
     pub fn standing(&self) -> Standing {
         let cluster = self.cluster.borrow();
@@ -291,6 +322,14 @@ impl Node {
     pub fn link(&self, peer: IpAddr, change: impl FnOnce(&mut LinkState)) {
         change(self.links().entry(peer).or_default());
         self.touch();
+    }
+
+    /// Peers whose tunnel stands.
+    pub fn up(&self) -> HashSet<IpAddr> {
+        let tunnels = self.tunnels.borrow();
+        let up = |status: &&PeerStatus| matches!(status.state, TunnelState::Up { .. });
+        let all = tunnels.iter().flatten().filter(up);
+        all.map(|status| status.address).collect()
     }
 
     /// Peers whose tunnel stands and of whose link nothing is heard.

@@ -9,7 +9,6 @@ use super::node::{Cluster, Node, VERSION, hex};
 use super::time::State;
 use crate::cluster::{Check, Fields, LinkState, PeerState, Standing, peer_state, prerequisites};
 use crate::settings::System;
-use crate::sys::socket::path_mtu;
 use crate::tls::given;
 use crate::tunnel::message::TunnelState;
 
@@ -146,7 +145,6 @@ impl Node {
     /// What clustering needs, and how it stands. `system` are the settings, where they can be read.
     pub fn prerequisites(&self, system: Option<&System>) -> Vec<Check> {
         let fields = self.cluster.borrow().fields.clone();
-        let addresses = self.own();
         let own = crate::cluster::Own {
             synchronized: match self.time.borrow().state {
                 State::Starting => None,
@@ -155,19 +153,20 @@ impl Node {
             dns_servers: system.map(|system| system.dns_servers.len()),
             host_name: self.name.clone(),
             domain_name: system.map(|system| system.domain_name.clone()),
-            addresses: addresses.clone(),
+            addresses: self.own(),
+            release: self.release.get().cloned().flatten(),
             peers: fields.peers,
             version: VERSION,
         };
-        let local = fields.peers.iter().flatten();
-        let local = local.copied().find(|peer| addresses.contains(peer));
-        let mut heard = Vec::new();
-        for (field, address) in (1u8..).zip(fields.peers) {
-            if let Some(address) = address.filter(|address| !addresses.contains(address)) {
-                let mtu = local.and_then(|local| path_mtu(local, address).ok());
-                heard.push((field, self.heard(address), mtu));
-            }
-        }
+        let path = |address| {
+            self.paths
+                .borrow()
+                .get(&address)
+                .copied()
+                .unwrap_or_default()
+        };
+        let of = |(field, address)| (field, self.heard(address), path(address));
+        let heard: Vec<_> = self.others().into_iter().map(of).collect();
         let peers: Vec<crate::cluster::Peer<'_>> = heard
             .iter()
             .map(|(field, (tunnel, link, _), mtu)| crate::cluster::Peer {

@@ -4,7 +4,7 @@ use super::{Message, Proven, Step};
 use crate::replica::change::Logged;
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{ClusterId, Incarnation, NodeId};
-use crate::wire::replication::{Partial, Piece, SnapshotId, Tag};
+use crate::wire::replication::{Partial, Piece, SnapshotId, Tag, Told};
 
 /// What this side is.
 #[derive(Clone, Debug)]
@@ -289,4 +289,6 @@ pub enum Event {
         /// Whether the peer's clock is synchronized, by its own word.
         synchronized: bool,
     },
+    /// The peer says how it sees the prerequisites of clustering.
+    Checks(Vec<Told>),
 }

@@ -20,17 +20,19 @@
 use serde::{Deserialize, Serialize};
 
 mod bytes;
+mod checks;
 mod compress;
 mod hello;
 #[cfg(test)]
 mod tests;
 mod transactions;
 
+pub use checks::{MAX_CHECK_DETAIL, MAX_CHECK_NAME, MAX_CHECKS, Told};
 pub use hello::{Hello, MAX_CHAINS, MAX_NAME, MAX_ORIGINS, MAX_PEERS, Partial, WireFrontier};
 pub use transactions::{MAX_COST, MAX_TRANSACTIONS, Piece, Run, runs};
 
 /// The version of these frames; peers of another one do not replicate.
-pub const PROTOCOL: u16 = 5;
+pub const PROTOCOL: u16 = 6;
 
 /// The largest length a frame may state, and the largest a compressed one may become.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -116,6 +118,8 @@ pub enum Frame {
         /// Sequence numbers with their chain hashes.
         chains: Vec<(u64, [u8; 32])>,
     },
+    /// Kind 16: the prerequisites of clustering as the sender sees them, all of them.
+    Checks(Vec<Told>),
 }
 
 /// Why bytes are no frame.
@@ -230,6 +234,7 @@ impl Frame {
             Frame::Proof(message) => encode(13, message),
             Frame::NeedsSnapshot => encode(14, &()),
             Frame::Chains { origin, chains } => encode(15, &(origin, chains)),
+            Frame::Checks(all) => encode(16, all),
         }
     }
 
@@ -353,6 +358,11 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             let (origin, chains): (_, Vec<_>) = fields(kind, rest)?;
             hello::chains(&chains)?;
             Frame::Chains { origin, chains }
+        }
+        16 => {
+            let all: Vec<Told> = fields(kind, rest)?;
+            checks::check(&all)?;
+            Frame::Checks(all)
         }
         other => return Err(FrameError::Kind(other)),
     })

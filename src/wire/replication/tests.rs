@@ -37,6 +37,16 @@ fn run(origin: u64, first: u64, transactions: &[&[u8]]) -> Run {
     }
 }
 
+fn told(name: &str, detail: &str) -> Told {
+    Told {
+        name: name.into(),
+        of_receiver: true,
+        grade: 3,
+        detail: detail.into(),
+        seen: 2,
+    }
+}
+
 /// One of each kind, and of each that is worth compressing a large one.
 fn samples() -> Vec<Frame> {
     let piece = |size: usize| Piece {
@@ -85,6 +95,7 @@ fn samples() -> Vec<Frame> {
             origin: 5,
             chains: vec![(6, [7; 32]), (2, [8; 32])],
         },
+        Frame::Checks(vec![told("Path MTU", "1500 octets")]),
     ]
 }
 
@@ -292,5 +303,31 @@ proptest! {
         if let Ok(frame) = frame {
             prop_assert_eq!(Frame::decode(&frame.encode()[4..]), Ok(frame));
         }
+    }
+}
+
+#[test]
+fn checks_that_could_harm_a_page_or_a_terminal_are_refused() {
+    let decode = |all: Vec<Told>| Frame::decode(&Frame::Checks(all).encode()[4..]);
+    assert!(decode(vec![told("a", "b"); MAX_CHECKS]).is_ok());
+    let many = vec![told("a", "b"); MAX_CHECKS + 1];
+    assert!(matches!(decode(many), Err(FrameError::TooMany { .. })));
+    let long = "x".repeat(MAX_CHECK_DETAIL + 1);
+    let wrong = [
+        told("a", "b\u{1b}[2J"),
+        told("a\n", "b"),
+        told("a", &long),
+        told(&long, "b"),
+        Told {
+            grade: 4,
+            ..told("a", "b")
+        },
+        Told {
+            seen: 3,
+            ..told("a", "b")
+        },
+    ];
+    for told in wrong {
+        assert!(decode(vec![told.clone()]).is_err(), "{told:?}");
     }
 }
