@@ -112,7 +112,7 @@ rm -rf "$root"/boot/* "$root"/vmlinuz* "$root"/initrd.img* "$root"/usr/share/{ma
 rm -rf "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/*
 rm -rf "$root"/var/lib/initramfs-tools "$root"/etc/initramfs-tools "$root"/etc/apt
 rm -rf "$root"/usr/lib/initramfs-tools "$root"/usr/share/initramfs-tools
-rm -rf "$root"/etc/ssh/ssh_host_* "$root"/usr/share/bug "$root"/usr/share/lintian
+rm -rf "$root"/etc/rsyslog.{conf,d} "$root"/etc/ssh/ssh_host_* "$root"/usr/share/bug "$root"/usr/share/lintian
 
 # Where systemd finds libbpf it probes, at each start, for what no unit here uses: up to a third of
 # an emulated boot. So the library belongs to the tools that are linked with it.

@@ -54,6 +54,7 @@ prop_compose! {
             ipv4: Some(Addressing4::Dhcp),
             ipv6: None,
             routes: Vec::new(),
+            syslog: None,
         }
     }
 }

@@ -59,7 +59,8 @@ fn crossing_initiations_end_with_one_pair() {
 
 #[test]
 fn different_keys_show_as_such_and_install_nothing() {
-    histories::different_keys_install_nothing_until_put_right(World::new);
+    let shown = TunnelState::AuthenticationFailed;
+    histories::different_keys_install_nothing_until_put_right(World::new, &shown);
 }
 
 fn profile(ike: &[&str], ah: &[&str]) -> Profile {

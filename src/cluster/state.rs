@@ -89,6 +89,9 @@ pub fn peer_state(
         TunnelState::Connecting => return say("Connecting".into(), Colour::Amber),
         TunnelState::NoAnswer => return say("Unreachable".into(), Colour::Red),
         TunnelState::AuthenticationFailed => return say("Key mismatch".into(), Colour::Red),
+        TunnelState::AuthenticationDoubted => {
+            return say("Key mismatch, probably".into(), Colour::Red);
+        }
         TunnelState::NoProposal => {
             return say("No common proposal for the tunnel".into(), Colour::Red);
         }
@@ -212,6 +215,12 @@ mod tests {
                 TunnelState::AuthenticationFailed,
                 none(),
                 "Key mismatch",
+                Colour::Red,
+            ),
+            (
+                TunnelState::AuthenticationDoubted,
+                none(),
+                "Key mismatch, probably",
                 Colour::Red,
             ),
             (

@@ -63,6 +63,9 @@ fn line(peer: &PeerStatus, blocked: bool) -> String {
         TunnelState::Up { .. } => "up".into(),
         TunnelState::NoAnswer => "no answer on UDP 500".into(),
         TunnelState::AuthenticationFailed => "key mismatch: authentication failed".into(),
+        TunnelState::AuthenticationDoubted => {
+            "key mismatch, probably: what it sends cannot be read".into()
+        }
         TunnelState::NoProposal => "no common proposal".into(),
         TunnelState::NotListed => "the peer does not list this system".into(),
         TunnelState::CertificateRefused(why) => format!("certificate refused: {why}"),

@@ -28,6 +28,8 @@ const NAMES: &[&str] = &[
 const TIME: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "chrony.service"];
 const SSH_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "start", "ssh.service"];
 const SSH_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "ssh.service"];
+const SYSLOG_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "restart", "rsyslog.service"];
+const SYSLOG_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "rsyslog.service"];
 const NO_VLAN: &[&str] = &["/usr/bin/ip", "link", "delete", "dev", VLAN_NAME];
 /// Has the consoles show their text anew.
 pub const ISSUE: &[&str] = &["/usr/sbin/agetty", "--reload"];
@@ -87,7 +89,12 @@ pub fn apply(place: &Place, before: Option<&System>, system: &System) -> Result<
     {
         result = result.and(command(place, NO_VLAN));
     }
-    for argv in [NETWORK, NAMES, TIME, ssh] {
+    // It may be reached by another way or name now.
+    let syslog = match system.syslog {
+        Some(_) => SYSLOG_ON,
+        None => SYSLOG_OFF,
+    };
+    for argv in [NETWORK, NAMES, TIME, ssh, syslog] {
         let done = command(place, argv);
         result = result.and(done);
     }

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::password::{self, Password};
 use super::validate::Complaints;
-use super::{Addressing4, Addressing6, Protocol, Route, SettingsError, System, name, system};
+use super::{
+    Addressing4, Addressing6, Protocol, Route, SettingsError, Syslog, System, name, system,
+};
 
 /// The largest such file, in bytes.
 pub const SIZE_MAX: usize = 32 * 1024;
@@ -105,6 +107,7 @@ struct Raw {
     ipv6: Option<Addressing6>,
     #[serde(default)]
     routes: Vec<Route>,
+    syslog: Option<Syslog>,
     admin_password: Option<Password>,
     admin_password_hash: Option<Password>,
     root_password: Option<Password>,
@@ -144,6 +147,7 @@ impl SetupFile {
             ipv4: raw.ipv4,
             ipv6: raw.ipv6,
             routes: raw.routes,
+            syslog: raw.syslog,
         };
         system.complain(&mut found);
         if let Some(cluster) = &raw.cluster {

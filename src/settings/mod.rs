@@ -11,9 +11,11 @@ pub mod name;
 pub mod password;
 pub mod render;
 mod route;
+mod syslog;
 mod system;
 pub(crate) mod validate;
 
 pub use route::{Network, ROUTES_MAX, Route};
+pub use syslog::{Syslog, TLS_PORT, Transport};
 pub use system::{Addressing4, Addressing6, Protocol, Static4, Static6, System};
 pub use validate::{Invalid, SettingsError};

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use super::firewall::Rules;
+use super::syslog::AUTHORITIES;
 use super::{Addressing4, Addressing6, System};
 use crate::tunnel::message::PeerList;
 
@@ -33,6 +34,8 @@ pub enum Content {
 pub const NFTABLES: &str = "etc/nftables.conf";
 /// Exists while SSH is on: the condition of `ssh.service`.
 pub const SSH_ENABLED: &str = "etc/tutti/ssh-enabled";
+/// The configuration of rsyslog, which runs while it exists.
+pub const SYSLOG: &str = "etc/rsyslog.conf";
 /// The network of the interface.
 pub const NETWORK: &str = "etc/systemd/network/10-tutti.network";
 /// The network of the interface below a VLAN.
@@ -74,8 +77,25 @@ pub fn files(system: &System, peers: Option<&PeerList>) -> Vec<File> {
             path: SSH_ENABLED,
             content: system.ssh.then(|| Content::Text(HEADER.into())),
         },
+        File {
+            path: SYSLOG,
+            content: system
+                .syslog
+                .as_ref()
+                .map(|syslog| Content::Text(format!("{HEADER}{}", syslog.to_rsyslog()))),
+        },
+        File {
+            path: AUTHORITIES,
+            content: authorities(system).map(|pem| Content::Text(format!("{pem}\n"))),
+        },
         firewall(Some(system), peers),
     ]
+}
+
+/// The authorities of the syslog server, where the settings name some.
+fn authorities(system: &System) -> Option<&str> {
+    let pem = system.syslog.as_ref()?.authorities.trim();
+    (!pem.is_empty()).then_some(pem)
 }
 
 /// The ruleset alone; before first boot's setup there are no settings.
@@ -290,6 +310,33 @@ mod tests {
             .filter(|f| f.content.is_none());
         let gone: Vec<_> = gone.map(|f| f.path).collect();
         assert!(gone.contains(&BELOW) && gone.contains(&VLAN), "{gone:?}");
+    }
+
+    #[test]
+    fn a_syslog_server_and_none() {
+        let text = "protocol = 'ipv4'\nhost_name = 'one'\nipv4 = 'dhcp'\n\
+                    [syslog]\nserver = 'logs.lab.test'\nauthorities = '''\n\
+                    -----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n'''\n";
+        let system = System::from_toml(text).expect("fine settings");
+        let of = |system: &System, path| {
+            let found = files(system, None)
+                .into_iter()
+                .find(|file| file.path == path);
+            found.expect("always in the list").content
+        };
+        let Some(Content::Text(text)) = of(&system, SYSLOG) else {
+            panic!("no configuration");
+        };
+        assert!(
+            text.contains("logs.lab.test") && text.contains(AUTHORITIES),
+            "{text}"
+        );
+        assert!(of(&system, AUTHORITIES).is_some());
+        let none = System {
+            syslog: None,
+            ..system
+        };
+        assert_eq!((of(&none, SYSLOG), of(&none, AUTHORITIES)), (None, None));
     }
 
     #[test]

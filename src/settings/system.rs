@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Route, SettingsError};
+use super::{Route, SettingsError, Syslog};
 
 /// Which internet protocols the system speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +112,9 @@ pub struct System {
     /// Static routes, at most sixteen.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// Where the journal is sent as well; absent: nowhere.
+    #[serde(default)]
+    pub syslog: Option<Syslog>,
 }
 
 /// The default time zone.

@@ -135,6 +135,9 @@ impl System {
         for route in &self.routes {
             found.check("routes", self.route(route));
         }
+        if let Some((field, expected)) = self.syslog.as_ref().and_then(|log| log.check().err()) {
+            found.add(field, expected);
+        }
         found.check("dns_servers", dns(&self.dns_servers));
         found.check("ntp_servers", ntp(&self.ntp_servers));
         match (&self.ipv4, self.protocol.has_v4()) {

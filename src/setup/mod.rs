@@ -14,7 +14,9 @@ use question::Step;
 
 use crate::settings::file::{ClusterFields, Credential, SetupFile};
 use crate::settings::password::{self, Password};
-use crate::settings::{Addressing4, Addressing6, Protocol, Route, Static4, Static6, System, file};
+use crate::settings::{
+    Addressing4, Addressing6, Protocol, Route, Static4, Static6, Syslog, System, file,
+};
 
 /// The longest answer that is looked at, in bytes.
 const ANSWER_MAX: usize = 1024;
@@ -51,6 +53,7 @@ struct Draft {
     /// Not asked for: what a file or the page set, stays.
     vlan: Option<u16>,
     routes: Vec<Route>,
+    syslog: Option<Syslog>,
     dhcp4: bool,
     address4: Option<std::net::Ipv4Addr>,
     prefix4: Option<u8>,
@@ -203,6 +206,7 @@ impl Draft {
             interface: system.interface.clone(),
             vlan: system.vlan,
             routes: system.routes.clone(),
+            syslog: system.syslog.clone(),
             dhcp4: system.ipv4 == Some(Addressing4::Dhcp),
             dhcp6: system.ipv6 == Some(Addressing6::Dhcp),
             dns: system.dns_servers.clone(),
@@ -270,6 +274,7 @@ impl Draft {
             ipv4,
             ipv6,
             routes: self.routes.clone(),
+            syslog: self.syslog.clone(),
         })
     }
 

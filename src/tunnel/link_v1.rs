@@ -79,7 +79,10 @@ impl LinkV1 {
                 certificate: self.engine.certificate(),
             }
         } else {
-            let fault = self.engine.fault().map(state_of);
+            let fault = self.engine.fault().map(|refusal| match refusal {
+                Refusal::AuthenticationFailed => TunnelState::AuthenticationDoubted,
+                other => state_of(other),
+            });
             let shown = self.failure.clone().or(fault);
             shown.unwrap_or(TunnelState::Connecting)
         };

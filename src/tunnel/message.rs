@@ -131,6 +131,9 @@ pub enum TunnelState {
     NoAnswer,
     /// Authentication failed: the keys differ.
     AuthenticationFailed,
+    /// With main mode what a peer of another key sends cannot be read, which may have other
+    /// reasons: the keys probably differ.
+    AuthenticationDoubted,
     /// The peer answered, but shares no proposal with us.
     NoProposal,
     /// The peer does not list this system.

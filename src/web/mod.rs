@@ -11,6 +11,7 @@ mod conflicts;
 mod guard;
 mod live;
 mod log_page;
+mod logging;
 mod network;
 mod openapi;
 mod pages;
@@ -87,6 +88,7 @@ fn router_with(node: Arc<Node>, patience: Duration) -> Router {
         .merge(restart::router())
         .merge(system_pages::router())
         .merge(network::router())
+        .merge(logging::router())
         .merge(certificates::router())
         .route("/events", get(live::stream))
         .nest("/api/v1", api::router())

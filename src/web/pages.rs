@@ -28,6 +28,7 @@ pub fn templates() -> Environment<'static> {
         ("alarms.html", include_str!("templates/alarms.html")),
         ("time.html", include_str!("templates/time.html")),
         ("dns.html", include_str!("templates/dns.html")),
+        ("logging.html", include_str!("templates/logging.html")),
         ("network.html", include_str!("templates/network.html")),
         (
             "certificates.html",

@@ -20,16 +20,16 @@ PAGES = {
     "dns": "/system/dns?name=localhost.example", "network": "/system/network",
     "certificates": "/system/certificates", "accounts": "/users/administrators",
     "edit": "/users/administrators/kim/edit", "password": "/account/password",
-    "restart": "/maintenance/restart", "confirm": "/maintenance/restart/shutdown",
+    "logging": "/maintenance/logging", "restart": "/maintenance/restart", "confirm": "/maintenance/restart/shutdown",
 }
 SETTINGS = {
     "alone-overview": "/status/overview", "alone-clustering": "/system/clustering",
     "settings-time": "/system/time", "settings-dns": "/system/dns",
-    "settings-network": "/system/network",
+    "settings-network": "/system/network", "settings-logging": "/maintenance/logging",
 }
 MENU = ["Status", "Overview", "Alarms", "Event log", "Conflicts", "Cluster", "System", "Clustering",
         "Time", "DNS", "Network", "Security certificates", "Users", "Administrator accounts",
-        "Maintenance", "Restart options"]
+        "Maintenance", "Logging", "Restart options"]
 CONTROLS = """
 return [...document.querySelectorAll(
     "a[href], button, input:not([type=hidden]), select, textarea, summary")]

@@ -1,11 +1,13 @@
 """What a first boot is told, and by whom."""
 
 import json
+import re
 import socket
 import subprocess
 
+from collector import NAME, Collector
 from lease import Leases
-from system import SETUP, setup_file, switched_on
+from system import LIMIT_S, SETUP, setup_file, switched_on
 
 
 def volume(path, *files):
@@ -131,6 +133,40 @@ def guest_agent(image, work):
         system.sound()
 
 
+def remote_syslog(image, work):
+    trusted, other = Collector(work / "trusted"), Collector(work / "other")
+    with switched_on(image, work, credential=SETUP) as system:
+        system.answers()
+        system.log_in()
+        system.sound()
+        assert system.run("systemctl is-active rsyslog") == "inactive", "runs without a server"
+        rest = system.rest()
+
+        def send(authority, **more):
+            settings = rest.get("/api/v1/settings")
+            settings["syslog"] = {"server": "10.0.2.2", "port": trusted.port, "transport": "tls",
+                                  "certificate_name": NAME, "authorities": authority, **more}
+            rest.put("/api/v1/settings", settings)
+            system.expect("systemctl is-active rsyslog", "active")
+
+        send(other.authority)
+        system.run("logger -t lab not-for-strangers")
+        system.expect("journalctl -b -o cat -u rsyslog | grep -ci 'certificate' | grep -c '[1-9]'",
+                      "1")
+        assert not trusted.messages, "sent to a server that proved nothing"
+        send(trusted.authority)
+        system.run("logger -t lab -p user.warning for-the-collector")
+        line = r"<12>1 \d{4}-\d\d-\d\dT\S+ image-test lab \S+ \S+ - ?for-the-collector"
+        found = lambda: any(re.search(line, message) for message in trusted.messages)
+        system.machine.wait("line at the collector", found, LIMIT_S)
+        # What waited comes too.
+        late = lambda: any("not-for-strangers" in message for message in trusted.messages)
+        system.machine.wait("the line that waited", late, LIMIT_S)
+        rest.put("/api/v1/settings", {**rest.get("/api/v1/settings"), "syslog": None})
+        system.expect("systemctl is-active rsyslog", "inactive")
+        system.expect("systemctl is-system-running", "running")
+
+
 CASES = {
     "by-volume": ("a volume TUTTI sets a system up, once", by_volume),
     "two-volumes": ("of two volumes TUTTI none is used, and the console says so", two_volumes),
@@ -140,5 +176,7 @@ CASES = {
     "foreign-credential": ("credentials that are not ours are not taken", foreign_credential),
     "changed-lease": ("another address by DHCP is shown and used, without a restart", changed_lease),
     "guest-agent": ("a hypervisor's guest agent runs there and nowhere else", guest_agent),
+    "remote-syslog": ("the journal goes to a syslog server that proves itself, and to no other",
+                      remote_syslog),
     "vlan-and-routes": ("a VLAN and static routes are in use", vlan_and_routes),
 }

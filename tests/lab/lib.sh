@@ -83,8 +83,11 @@ peers_json() {
 role() {
   local host=$1 role=$2
   shift 2
+  # Another program than the one that is tested, or around it, for one host.
+  local program=(env tutti)
+  [ -z "${PROGRAM:-}" ] || program=(env $PROGRAM)
   [ "$role" != ike ] || [ -n "${NO_KEY_LOG:-}" ] || set -- --key-log "$OUT/isakmp.keys" "$@"
-  ip netns exec "$host" tutti --run "/tmp/n/$host/run" --state "/tmp/n/$host/state" \
+  ip netns exec "$host" "${program[@]}" --run "/tmp/n/$host/run" --state "/tmp/n/$host/state" \
     "$role" "$@" >> "$OUT/$host-$role.log" 2>&1 &
   echo $! > "/tmp/n/$host/$role.pid"
 }

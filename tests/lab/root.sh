@@ -18,7 +18,7 @@ packages=(
   iproute2 nftables iputils-ping netbase procps tcpdump iperf3 netcat-openbsd curl strace
   strongswan-charon strongswan-swanctl strongswan-pki libstrongswan-standard-plugins
   libstrongswan-extra-plugins libcharon-extra-plugins
-  openssl sqlite3 python3 python3-scapy python3-cryptography
+  openssl sqlite3 python3 python3-scapy python3-cryptography faketime
 )
 
 key=$(cat "$here/root.sh" "$here/guest/init" "$here/guest/initramfs" | sha256sum | cut -c1-16)

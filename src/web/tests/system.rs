@@ -167,7 +167,12 @@ async fn what_is_no_network_setting_is_refused_with_the_field_s_name() {
 async fn without_a_host_role_the_pages_say_where_settings_are_changed() {
     let site = site("administrator", false);
     let cookie = site.login().await;
-    for path in ["/system/time", "/system/dns", "/system/network"] {
+    for path in [
+        "/system/time",
+        "/system/dns",
+        "/system/network",
+        "/maintenance/logging",
+    ] {
         let page = site.get(path, &cookie).await.2;
         assert!(page.contains("tutti setup --again"), "{path}: {page}");
         assert!(
@@ -180,4 +185,49 @@ async fn without_a_host_role_the_pages_say_where_settings_are_changed() {
     let (status, _, page) = site.post(to, &cookie, &format!("csrf={token}")).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(page.contains("It was not begun"), "{page}");
+}
+
+#[tokio::test]
+async fn a_syslog_server_is_saved_named_in_the_log_and_taken_away_again() {
+    let site = site("administrator", false);
+    let kept = with_host(&site).await;
+    let cookie = site.login().await;
+    let page = site.get("/maintenance/logging", &cookie).await.2;
+    assert!(page.contains("Remote syslog server") && page.contains("value=\"6514\""));
+    let csrf = csrf(&page);
+    let form = |server: &str, name: &str| {
+        format!(
+            "csrf={csrf}&server={server}&port=6514&transport=tls&certificate_name={name}&authorities="
+        )
+    };
+    let url = "/maintenance/logging";
+    // An address proves nothing by itself.
+    let wrong = site.post(url, &cookie, &form("192.0.2.9", "")).await;
+    assert!(
+        wrong
+            .2
+            .contains("syslog.certificate_name: expected the name"),
+        "{}",
+        wrong.2
+    );
+    let done = site
+        .post(url, &cookie, &form("192.0.2.9", "logs.example.org"))
+        .await;
+    assert!(done.2.contains("System settings saved"), "{}", done.2);
+    let saved = kept.lock().unwrap().syslog.clone().expect("a server");
+    assert_eq!((saved.server.as_str(), saved.port), ("192.0.2.9", 6514));
+    let lines = site
+        .node
+        .events
+        .list(&EventQuery {
+            limit: 50,
+            ..EventQuery::default()
+        })
+        .unwrap();
+    assert!(
+        lines.iter().any(|line| line.after.contains("192.0.2.9")),
+        "{lines:?}"
+    );
+    site.post(url, &cookie, &form("", "")).await;
+    assert!(kept.lock().unwrap().syslog.is_none());
 }
