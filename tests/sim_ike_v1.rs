@@ -196,6 +196,28 @@ fn different_versions_are_named_and_never_fallen_back_to() {
 }
 
 #[test]
+fn a_peer_of_another_key_that_then_speaks_another_version_is_named_by_that() {
+    for before in [0, 1] {
+        let mut world = world(9, Net::perfect());
+        let profiles = [world.profiles[0].clone(), Profile::default()];
+        world.profiles = [profiles[before].clone(), profiles[before].clone()];
+        world.start(0, b"key");
+        world.start(1, b"another key");
+        world.run(60_000);
+        let differ = [
+            TunnelState::AuthenticationDoubted,
+            TunnelState::AuthenticationFailed,
+        ];
+        assert_eq!(world.state(0), differ[before]);
+        world.profiles[1] = profiles[1 - before].clone();
+        world.start(1, b"key");
+        world.run(60_000);
+        let named = TunnelState::Failed("different IKE profile".into());
+        assert_eq!(world.state(0), named);
+    }
+}
+
+#[test]
 fn standalone_deletes_politely() {
     histories::standalone_deletes_politely(world);
 }

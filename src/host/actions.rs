@@ -28,8 +28,8 @@ const NAMES: &[&str] = &[
 const TIME: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "chrony.service"];
 const SSH_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "start", "ssh.service"];
 const SSH_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "ssh.service"];
-const SYSLOG_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "restart", "rsyslog.service"];
-const SYSLOG_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "rsyslog.service"];
+const SYSLOG_ON: &[&str] = &[SYSTEMCTL, NO_BLOCK, "restart", "tutti-syslog.service"];
+const SYSLOG_OFF: &[&str] = &[SYSTEMCTL, NO_BLOCK, "stop", "tutti-syslog.service"];
 const NO_VLAN: &[&str] = &["/usr/bin/ip", "link", "delete", "dev", VLAN_NAME];
 /// Has the consoles show their text anew.
 pub const ISSUE: &[&str] = &["/usr/sbin/agetty", "--reload"];

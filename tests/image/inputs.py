@@ -139,7 +139,7 @@ def remote_syslog(image, work):
         system.answers()
         system.log_in()
         system.sound()
-        assert system.run("systemctl is-active rsyslog") == "inactive", "runs without a server"
+        assert system.run("systemctl is-active tutti-syslog") == "inactive", "runs without a server"
         rest = system.rest()
 
         def send(authority, **more):
@@ -147,11 +147,11 @@ def remote_syslog(image, work):
             settings["syslog"] = {"server": "10.0.2.2", "port": trusted.port, "transport": "tls",
                                   "certificate_name": NAME, "authorities": authority, **more}
             rest.put("/api/v1/settings", settings)
-            system.expect("systemctl is-active rsyslog", "active")
+            system.expect("systemctl is-active tutti-syslog", "active")
 
         send(other.authority)
         system.run("logger -t lab not-for-strangers")
-        system.expect("journalctl -b -o cat -u rsyslog | grep -ci 'certificate' | grep -c '[1-9]'",
+        system.expect("journalctl -b -o cat -u tutti-syslog | grep -ci 'certificate' | grep -c '[1-9]'",
                       "1")
         assert not trusted.messages, "sent to a server that proved nothing"
         send(trusted.authority)
@@ -163,7 +163,7 @@ def remote_syslog(image, work):
         late = lambda: any("not-for-strangers" in message for message in trusted.messages)
         system.machine.wait("the line that waited", late, LIMIT_S)
         rest.put("/api/v1/settings", {**rest.get("/api/v1/settings"), "syslog": None})
-        system.expect("systemctl is-active rsyslog", "inactive")
+        system.expect("systemctl is-active tutti-syslog", "inactive")
         system.expect("systemctl is-system-running", "running")
 
 

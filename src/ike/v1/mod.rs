@@ -187,10 +187,13 @@ impl Engine {
         }
     }
 
-    /// Remembers why there is no tunnel. Differing keys stay shown until a success.
+    /// Remembers why there is no tunnel. Differing keys stay shown until a success, or until the
+    /// peer speaks otherwise than before.
     fn blame(&mut self, refusal: Refusal) {
         let known = match self.fault {
-            Some(Refusal::AuthenticationFailed) => true,
+            Some(Refusal::AuthenticationFailed) => {
+                !matches!(refusal, Refusal::OtherProfile | Refusal::OtherMethod)
+            }
             // It spoke, if another language.
             Some(Refusal::OtherProfile) => refusal == Refusal::NoAnswer,
             // The peer only says that nothing of ours fits.

@@ -21,10 +21,12 @@ impl Link {
         self.attempt_at = context.now + context.jitter(pause);
     }
 
-    /// Remembers why there is no tunnel. Differing keys stay shown until a success.
+    /// Remembers why there is no tunnel. Differing keys stay shown until a success, or until the
+    /// peer speaks another language.
     pub(super) fn blame(&mut self, refusal: &Refusal) {
         let other_profile = Some(state_of(&Refusal::OtherProfile));
-        if self.fault == Some(TunnelState::AuthenticationFailed)
+        let differs = self.fault == Some(TunnelState::AuthenticationFailed);
+        if (differs && *refusal != Refusal::OtherProfile)
             // It spoke, if another language.
             || (self.fault == other_profile && *refusal == Refusal::NoAnswer)
         {
