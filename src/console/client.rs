@@ -2,7 +2,7 @@
 
 mod cluster;
 mod events;
-mod http;
+pub(super) mod http;
 mod print;
 mod system;
 

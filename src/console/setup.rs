@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::preflight;
 use crate::host::first_boot::{self, Record, Source};
 use crate::host::{HostError, Kept, Place, is_configured, trial};
 use crate::node::ipc::Connection;
@@ -196,7 +197,7 @@ fn console(dirs: &Dirs, place: &Place, again: bool) -> Result<(), SetupError> {
                 Reply::Next => {}
                 Reply::Refused(expected) => say(&format!("  Expected {expected}.\n"))?,
                 Reply::StartOver => continue 'over,
-                Reply::Finished(setup) => return finish(place, &setup),
+                Reply::Finished(setup) => return finish(dirs, place, &setup),
                 Reply::Changed(system) => return change(dirs, place, present.as_ref(), *system),
             }
         }
@@ -246,7 +247,7 @@ fn ask_host(dirs: &Dirs, request: HostRequest) -> Result<(), SetupError> {
     })
 }
 
-fn finish(place: &Place, setup: &SetupFile) -> Result<(), SetupError> {
+fn finish(dirs: &Dirs, place: &Place, setup: &SetupFile) -> Result<(), SetupError> {
     say("\nApplying the settings ...\n")?;
     first_boot::complete(place, setup, Source::Console)?;
     if let Err(error) = first_boot::apply(place, &setup.system) {
@@ -256,6 +257,9 @@ fn finish(place: &Place, setup: &SetupFile) -> Result<(), SetupError> {
         ))?;
     }
     say(&status(place)?)?;
+    if setup.cluster.is_some() && place.is_this_system() {
+        preflight::show(dirs)?;
+    }
     Ok(())
 }
 

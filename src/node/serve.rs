@@ -60,6 +60,9 @@ pub struct Args {
     /// This system's name. Default: the host name.
     #[arg(long)]
     pub name: Option<String>,
+    /// What peers are told instead of this software's version (lab).
+    #[arg(long, hide = true)]
+    pub told_version: Option<String>,
     /// Without a host role write peers.json here (lab and tests).
     #[arg(long)]
     pub no_host: bool,
@@ -155,6 +158,9 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
     let node = Node::new(store, local, identities, name, own, state)?;
     node.run.get_or_init(|| dirs.run.clone());
     node.release.get_or_init(checks::release);
+    let told = args.told_version.clone();
+    node.told_version
+        .get_or_init(|| told.unwrap_or_else(|| node::VERSION.to_owned()));
     first_cluster(&node)?;
     Ok(node)
 }

@@ -10,7 +10,7 @@ pub const TLS_PORT: u16 = 6514;
 /// How much text certificates may have, in octets.
 pub const AUTHORITIES_MAX: usize = 24 * 1024;
 /// Where the authorities lie that certificates are judged by, when the settings name some.
-pub const AUTHORITIES: &str = "etc/tutti/syslog-authorities.pem";
+pub const AUTHORITIES: &str = "etc/rsyslog-authorities.pem";
 
 /// How messages travel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ impl Syslog {
         };
         format!(
             "global(workDirectory=\"/var/lib/rsyslog\" maxMessageSize=\"16k\")\n\
-             module(load=\"imjournal\" StateFile=\"journal\" IgnorePreviousMessages=\"on\" \
+             module(load=\"imjournal\" StateFile=\"journal\" FileCreateMode=\"0600\" IgnorePreviousMessages=\"on\" \
              PersistStateInterval=\"100\" Ratelimit.Interval=\"0\")\n\
              action(type=\"omfwd\" target=\"{server}\" port=\"{port}\" {way} \
              template=\"RSYSLOG_SyslogProtocol23Format\" queue.type=\"LinkedList\" \

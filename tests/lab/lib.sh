@@ -269,7 +269,8 @@ start_roles() {
   until_true 30 test -S "$dir/run/host.sock" || fail "host on $host did not start"
   start_keyer "$host"
   role "$host" ike
-  role "$host" serve --name "peer-$host" --address "$($2 "$host")"
+  # SERVE: more of its options.
+  role "$host" serve --name "peer-$host" --address "$($2 "$host")" ${SERVE:-}
   until_true 60 tutti_on "$host" status || fail "serve on $host does not answer"
 }
 # kill_node HOST: as a power cut would end its processes; what the kernel holds goes with it.

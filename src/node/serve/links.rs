@@ -233,7 +233,7 @@ where
     let counted = node.met.borrow().ours(&keeping::listed(node));
     let config = LinkConfig {
         name: node.name.clone(),
-        version: VERSION.to_owned(),
+        version: node.told_version.get_or_init(|| VERSION.into()).clone(),
         schema: schema_version(super::TABLES),
         cluster: cluster.borrow_and_update().id,
         peers: counted.0.into_iter().collect(),

@@ -77,6 +77,8 @@ pub struct Node {
     pub met: watch::Sender<Roster>,
     /// The name servers of the settings, if none of them answers.
     pub silent_servers: watch::Sender<Vec<IpAddr>>,
+    /// The version that peers are told; this software's where nothing else is asked for.
+    pub told_version: OnceLock<String>,
     /// Who signed the image that was started; not set or none for what is no image.
     pub release: OnceLock<Option<Result<String, String>>>,
     /// What is known of the paths to the peers.
@@ -145,6 +147,7 @@ impl Node {
             blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
             silent_servers: watch::Sender::default(),
+            told_version: OnceLock::new(),
             release: OnceLock::new(),
             paths: watch::Sender::default(),
             telling: Mutex::default(),
