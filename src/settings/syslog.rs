@@ -110,7 +110,8 @@ impl Syslog {
         };
         format!(
             "global(workDirectory=\"/var/lib/rsyslog\" maxMessageSize=\"16k\")\n\
-             module(load=\"imjournal\" StateFile=\"journal\" FileCreateMode=\"0600\" IgnorePreviousMessages=\"on\" \
+             module(load=\"imjournal\" StateFile=\"journal\" FileCreateMode=\"0600\" \
+             IgnorePreviousMessages=\"on\" \
              PersistStateInterval=\"100\" Ratelimit.Interval=\"0\")\n\
              action(type=\"omfwd\" target=\"{server}\" port=\"{port}\" {way} \
              template=\"RSYSLOG_SyslogProtocol23Format\" queue.type=\"LinkedList\" \

@@ -10,6 +10,8 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, bind, connect, socket,
 };
 
+use super::socket::mtu_of;
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often one is asked for.
@@ -20,6 +22,7 @@ const HEADER: usize = 8;
 /// A way to ask one peer for echoes.
 pub struct Echo {
     socket: UdpSocket,
+    peer: IpAddr,
     /// The type of a request.
     request: u8,
     /// Of the IP header before it, in octets.
@@ -42,10 +45,16 @@ impl Echo {
         let socket = UdpSocket::from(fd);
         Ok(Self {
             socket,
+            peer,
             request,
             outer,
             sequence: 0,
         })
+    }
+
+    /// The largest packet that the kernel lets go that way, in octets.
+    pub fn route(&self) -> io::Result<u32> {
+        mtu_of(&self.socket, self.peer)
     }
 
     /// Whether a packet of so many octets, its IP header included, came back.

@@ -61,9 +61,15 @@ pub fn path_mtu(local: IpAddr, peer: IpAddr) -> io::Result<u32> {
     // Connecting a UDP socket sends nothing.
     let socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
     socket.connect(SocketAddr::new(peer, 500))?;
+    mtu_of(&socket, peer)
+}
+
+/// The path MTU of a socket that is connected to a peer; what AH takes is left out where its
+/// packets go through AH.
+pub fn mtu_of(socket: &UdpSocket, peer: IpAddr) -> io::Result<u32> {
     let mtu = match peer {
-        IpAddr::V4(_) => getsockopt(&socket, sockopt::IpMtu)?,
-        IpAddr::V6(_) => ipv6_mtu(&socket)?,
+        IpAddr::V4(_) => getsockopt(socket, sockopt::IpMtu)?,
+        IpAddr::V6(_) => ipv6_mtu(socket)?,
     };
     u32::try_from(mtu).map_err(io::Error::other)
 }

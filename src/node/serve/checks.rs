@@ -72,10 +72,12 @@ fn path(local: IpAddr, peer: IpAddr) -> PathMtu {
     };
     // IPv6's least; an IPv4 path that takes less is not one that anybody would cluster over.
     const LEAST: u32 = 1280;
-    match Echo::open(local, peer) {
-        Ok(mut echo) => probe(route, LEAST, |octets| echo.returns(octets)),
-        Err(_) => PathMtu::Route(route),
-    }
+    let Ok(mut echo) = Echo::open(local, peer) else {
+        return PathMtu::Route(route);
+    };
+    // Echoes do not go through AH, so more of the path is theirs.
+    let route = echo.route().unwrap_or(route);
+    probe(route, LEAST, |octets| echo.returns(octets))
 }
 
 /// Who signed the image that this system was started from; none for what is no image.
