@@ -267,7 +267,9 @@ fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
 pub fn told(all: &[Check], to: u8) -> Vec<Told> {
     let ours = all.iter().filter(|check| check.by.is_none());
     let wanted = ours.filter(|check| check.peer.is_none_or(|peer| peer == to));
-    let cut = |text: &str, limit| text.chars().take(limit).collect();
+    // A frame with anything else would be refused, and the link with it.
+    let shown = |c: &char| !c.is_control();
+    let cut = |text: &str, limit| text.chars().filter(shown).take(limit).collect();
     let told = wanted.map(|check| Told {
         name: cut(&check.name, MAX_CHECK_NAME),
         of_receiver: check.peer.is_some(),

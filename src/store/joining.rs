@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use blake3::Hasher;
@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::snapshot::{named, room};
 use super::writer::Writer;
-use super::{Store, StoreError, lock, schema, shown};
+use super::{Store, StoreError, lock, shown};
 use crate::replica::Incarnation;
 use crate::replica::clock::Hlc;
 use crate::replica::frontier::Frontier;
@@ -176,40 +176,6 @@ fn lacks(db: &Connection) -> rusqlite::Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// What SQLite finds wrong with a file that nobody writes to, if anything. Each table is looked
-/// through with its indexes by itself, two at a time: this is what a join waits for at its end.
-fn sound(path: &Path) -> rusqlite::Result<Option<String>> {
-    let db = immutable(path)?;
-    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0";
-    let mut statement = db.prepare(sql)?;
-    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
-    let mut tables: Vec<String> = names.collect::<Result<_, _>>()?;
-    tables.push("sqlite_schema".into());
-    // The log is among the first tables, and among the largest.
-    let left = Mutex::new(tables.into_iter());
-    let check = || -> rusqlite::Result<Option<String>> {
-        let db = immutable(path)?;
-        loop {
-            let Some(table) = lock(&left).next() else {
-                return Ok(None);
-            };
-            let sql = format!("PRAGMA quick_check({})", schema::quote(&table));
-            let found: String = db.query_row(&sql, [], |row| row.get(0))?;
-            if found != "ok" {
-                return Ok(Some(found));
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        let other = scope.spawn(check);
-        let found = check()?;
-        let other = other
-            .join()
-            .unwrap_or_else(|_| Ok(Some("the check did not end".into())))?;
-        Ok(found.or(other))
-    })
-}
-
 /// The latest stamp of what a database holds beyond `held`.
 fn latest(db: &Connection, held: &Frontier) -> rusqlite::Result<Hlc> {
     // What is not folded yet is in no origin's record.
@@ -335,10 +301,10 @@ impl Store {
             let ms = latest.millis().saturating_sub(now);
             return Err(StoreError::Ahead { ms });
         }
-        drop(db);
-        match sound(path).map_err(unreadable)? {
-            None => Ok(()),
-            Some(found) => Err(refused(found)),
+        let check = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        match check.map_err(unreadable)? {
+            found if found == "ok" => Ok(()),
+            found => Err(refused(found)),
         }
     }
 

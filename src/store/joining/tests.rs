@@ -207,36 +207,6 @@ fn a_lying_donor_is_refused_and_the_old_database_stays() {
 }
 
 #[test]
-fn whichever_page_of_a_snapshot_is_damaged_it_is_found() {
-    let a = peer(1);
-    a.store.declare(ITEM).unwrap();
-    let index = "CREATE UNIQUE INDEX item_a ON item(a)";
-    a.store.declare(index).unwrap();
-    let many = "WITH n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 400) \
-                INSERT INTO item SELECT x, 'number ' || x, x FROM n";
-    run(&a, many);
-    let staged = a.store.stage_snapshot(None, ROOMY).unwrap();
-    let (good, _) = staged.read(0, staged.size as usize).unwrap();
-    let path = a.dir.path().join("damaged.db");
-    fs::write(&path, &good).unwrap();
-    assert_eq!(sound(&path).unwrap(), None);
-    // One transaction is larger than a page; what its bytes are the log's hashes tell.
-    let overflow = "SELECT pageno FROM dbstat WHERE pagetype = 'overflow'";
-    let db = Connection::open(&path).unwrap();
-    let mut statement = db.prepare(overflow).unwrap();
-    let numbers = statement.query_map([], |row| row.get::<_, u32>(0)).unwrap();
-    let overflow: Vec<u32> = numbers.map(|number| number.unwrap()).collect();
-    let pages = good.len() / 4_096;
-    assert!(pages > 30 && overflow.len() < pages / 3);
-    for page in (2..=pages).filter(|page| !overflow.contains(&(*page as u32))) {
-        let mut bad = good.clone();
-        bad[(page - 1) * 4_096..page * 4_096].fill(0x5a);
-        fs::write(&path, &bad).unwrap();
-        assert_ne!(sound(&path).ok(), Some(None), "page {page} of {pages}");
-    }
-}
-
-#[test]
 fn a_full_disk_is_named_before_anything_is_written() {
     let (a, b) = donor_and_joiner();
     let free = 64 << 20;
