@@ -42,7 +42,8 @@ pub async fn run(node: Arc<Node>) {
     }
 }
 
-/// Probes the paths to the peers for ever: at once when one is new, and when a tunnel came up.
+/// Probes the paths to the peers for ever: at once when the fields change or a tunnel comes up
+/// that did not stand at the last look, and every minute.
 pub async fn paths(node: Arc<Node>) {
     let mut cluster = node.cluster.subscribe();
     let mut tunnels = node.tunnels.subscribe();
