@@ -87,15 +87,16 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let accepting = async {
-        loop {
+        for number in 1.. {
             let connection = ipc::accept(&listener, &allowed).await?;
-            let task = converse(connection, words.clone());
+            let task = converse(number, connection, words.clone());
             tokio::spawn(async {
                 if let Err(error) = task.await {
                     tracing::warn!("connection from serve ended: {error}");
                 }
             });
         }
+        Ok(())
     };
     tokio::select! {
         result = accepting => result,
@@ -105,7 +106,8 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
 
 /// What a client asks of the driving task.
 enum Asked {
-    Configure(Option<Box<Desired>>),
+    /// By the connection with this number.
+    Configure(u64, Option<Box<Desired>>),
     /// Publish the status now, with its times.
     Refresh,
 }
@@ -121,6 +123,7 @@ struct Words {
 
 /// One connection of `serve` or of the command line.
 async fn converse(
+    number: u64,
     mut connection: Connection<IkeEvent, IkeRequest>,
     mut words: Words,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -132,7 +135,7 @@ async fn converse(
             request = connection.recv() => match request? {
                 Some(IkeRequest::Configure(desired)) => {
                     let desired = desired.map(Box::new);
-                    words.ask.send(Asked::Configure(desired)).await?;
+                    words.ask.send(Asked::Configure(number, desired)).await?;
                 }
                 Some(IkeRequest::Status) => words.ask.send(Asked::Refresh).await?,
                 Some(IkeRequest::Silent(peers)) => {
@@ -162,6 +165,8 @@ struct Ike {
     began: Instant,
     /// Our own address, once configured.
     local: Option<IpAddr>,
+    /// Number of the newest connection that configured.
+    configured_by: u64,
     socket: Option<UdpSocket>,
     /// Whether the socket came from systemd and so is never rebound.
     inherited: bool,
@@ -188,6 +193,7 @@ impl Ike {
             tunnels: Tunnels::new(Box::new(SystemRandom)),
             began: Instant::now(),
             local: None,
+            configured_by: 0,
             inherited: socket.is_some(),
             socket,
             keyer_path,
@@ -261,6 +267,19 @@ impl Ike {
         self.tunnels.configure(self.now(), desired, certified);
     }
 
+    async fn asked(&mut self, asked: Asked) {
+        match asked {
+            // `serve` says something new on a new connection, and each is read by a task of its
+            // own: what it said before may come after.
+            Asked::Configure(number, _) if number < self.configured_by => {}
+            Asked::Configure(number, desired) => {
+                self.configured_by = number;
+                self.configure(desired.map(|desired| *desired)).await;
+            }
+            Asked::Refresh => self.publish_status(),
+        }
+    }
+
     /// Runs for ever: waits for whatever comes first, gives it to the core, does what it says.
     async fn drive(&mut self, mut asked: mpsc::Receiver<Asked>) {
         let mut buffer = vec![0; DATAGRAM_BYTES];
@@ -280,8 +299,7 @@ impl Ike {
                 },
                 reply = hear(self.keyer.as_mut()) => self.heard(reply),
                 request = asked.recv() => match request {
-                    Some(Asked::Configure(desired)) => self.configure(desired.map(|d| *d)).await,
-                    Some(Asked::Refresh) => self.publish_status(),
+                    Some(asked) => self.asked(asked).await,
                     None => return,
                 },
                 () = sleep_until(deadline) => {
@@ -428,5 +446,46 @@ impl crate::ike::Random for SystemRandom {
             tracing::error!("no random numbers: {error}");
             std::process::abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tunnel::message::{Peer, PeerList, Profile, Secret};
+
+    fn desired(peers: &[&str]) -> Option<Box<Desired>> {
+        let peers = peers.iter().zip(300..).map(|(address, reqid)| Peer {
+            address: address.parse().unwrap(),
+            reqid,
+        });
+        Some(Box::new(Desired {
+            list: PeerList {
+                local: "127.78.8.1".parse().unwrap(),
+                peers: peers.collect(),
+            },
+            key: Secret(b"vary-9umbrella-Kilo42-tidal".to_vec()),
+            certificate: [7; 32].into(),
+            profile: Profile::default(),
+            certificates: None,
+        }))
+    }
+
+    #[tokio::test]
+    async fn what_was_said_on_an_older_connection_does_not_undo_what_a_newer_one_said() {
+        let (publish, status) = watch::channel(Vec::new());
+        let mut ike = Ike::new("/nowhere".into(), publish).unwrap();
+        let two = desired(&["127.78.8.2", "127.78.8.3"]);
+        ike.asked(Asked::Configure(3, two)).await;
+        ike.asked(Asked::Configure(2, desired(&["127.78.8.2"])))
+            .await;
+        ike.asked(Asked::Configure(1, None)).await;
+        ike.asked(Asked::Refresh).await;
+        assert_eq!(status.borrow().len(), 2);
+        // The same connection may change its mind.
+        ike.asked(Asked::Configure(3, desired(&["127.78.8.2"])))
+            .await;
+        ike.asked(Asked::Refresh).await;
+        assert_eq!(status.borrow().len(), 1);
     }
 }

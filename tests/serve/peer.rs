@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -27,6 +29,8 @@ type Held = Vec<(IpAddr, Presented)>;
 #[derive(Default)]
 struct Tunnels {
     desired: Mutex<Vec<Desired>>,
+    /// The newest connection on which each system said what it desires.
+    newest: Mutex<HashMap<IpAddr, u64>>,
     cut: Mutex<Vec<IpAddr>>,
     /// Systems that take no announcement, with what they hold of each other one.
     deaf: Mutex<Vec<(IpAddr, Held)>>,
@@ -88,7 +92,12 @@ impl Tunnels {
 }
 
 /// Speaks `ike.sock`: takes configurations, reports tunnels whenever they change.
-fn speak(tunnels: &Tunnels, mut stream: UnixStream, address: IpAddr) -> std::io::Result<()> {
+fn speak(
+    tunnels: &Tunnels,
+    number: u64,
+    mut stream: UnixStream,
+    address: IpAddr,
+) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_millis(20)))?;
     let mut own: Option<Desired> = None;
     let mut said: Option<Vec<PeerStatus>> = None;
@@ -101,6 +110,12 @@ fn speak(tunnels: &Tunnels, mut stream: UnixStream, address: IpAddr) -> std::io:
                 stream.read_exact(&mut bytes)?;
                 stream.set_read_timeout(Some(Duration::from_millis(20)))?;
                 if let IkeRequest::Configure(desired) = postcard::from_bytes(&bytes).unwrap() {
+                    let mut newest = tunnels.newest.lock().unwrap();
+                    let newest = newest.entry(address).or_default();
+                    if number < *newest {
+                        return Ok(());
+                    }
+                    *newest = number;
                     let mut all = tunnels.desired.lock().unwrap();
                     all.retain(|other| other.list.local != address);
                     all.extend(desired.clone());
@@ -110,9 +125,11 @@ fn speak(tunnels: &Tunnels, mut stream: UnixStream, address: IpAddr) -> std::io:
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => {
                 // Its serve is gone, and its tunnel as far as this test is concerned; unless it
-                // is already back on another connection with something new.
-                let mut all = tunnels.desired.lock().unwrap();
-                all.retain(|other| other.list.local != address || Some(other) != own.as_ref());
+                // is already back on another connection.
+                if tunnels.newest.lock().unwrap().get(&address) == Some(&number) {
+                    let mut all = tunnels.desired.lock().unwrap();
+                    all.retain(|other| other.list.local != address);
+                }
                 return Ok(());
             }
         }
@@ -127,6 +144,31 @@ fn speak(tunnels: &Tunnels, mut stream: UnixStream, address: IpAddr) -> std::io:
             said = Some(status);
         }
     }
+}
+
+/// REST over the local socket, as the command line does it.
+fn call(dir: &Path, method: &str, path: &str, body: &Value) -> Result<Value, String> {
+    let words = |error: std::io::Error| error.to_string();
+    let mut stream = UnixStream::connect(dir.join("run/serve.sock")).map_err(words)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(words)?;
+    let body = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let request = format!(
+        "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).map_err(words)?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(words)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err(format!("{head}\n{body}"));
+    }
+    serde_json::from_str(body).map_err(|error| format!("{error}: {body}"))
 }
 
 /// One system.
@@ -149,9 +191,9 @@ impl Peer {
         let listener = UnixListener::bind(dir.join("run/ike.sock")).unwrap();
         let (all, address) = (tunnels.clone(), ip.parse().unwrap());
         std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
+            for (number, stream) in (1..).zip(listener.incoming().flatten()) {
                 let all = all.clone();
-                std::thread::spawn(move || speak(&all, stream, address));
+                std::thread::spawn(move || speak(&all, number, stream, address));
             }
         });
         let name = format!("peer-{letter}");
@@ -227,29 +269,8 @@ impl Peer {
         self.process.take().unwrap().wait().unwrap().code()
     }
 
-    /// REST over the local socket, as the command line does it.
     fn call(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
-        let words = |error: std::io::Error| error.to_string();
-        let mut stream = UnixStream::connect(self.dir.join("run/serve.sock")).map_err(words)?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(words)?;
-        let body = if body.is_null() {
-            String::new()
-        } else {
-            body.to_string()
-        };
-        let request = format!(
-            "{method} /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).map_err(words)?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(words)?;
-        let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
-        if !head.starts_with("HTTP/1.1 200") {
-            return Err(format!("{head}\n{body}"));
-        }
-        serde_json::from_str(body).map_err(|error| format!("{error}: {body}"))
+        call(&self.dir, method, path, body)
     }
 
     pub fn try_get(&self, path: &str) -> Result<Value, String> {
@@ -315,6 +336,18 @@ impl Peer {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// What every system of the test shows of its peers, and what it said.
+    fn all_seen(&self) -> String {
+        let mut seen = String::new();
+        for letter in ["a", "b", "c"] {
+            let dir = self.dir.with_file_name(letter);
+            let peers = call(&dir, "GET", "/peers", &Value::Null).unwrap_or_default();
+            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+            write!(seen, "\npeer-{letter}, peers: {peers}\n{log}").unwrap();
+        }
+        seen
+    }
+
     /// Its event log, as the command line has it.
     pub fn events(&self) -> String {
         self.get("/events").to_string()
@@ -329,10 +362,9 @@ impl Peer {
         while !done() {
             assert!(
                 start.elapsed() < PATIENCE,
-                "{} waited in vain for {what}; peers: {}\n{}",
+                "{} waited in vain for {what}{}",
                 self.name,
-                self.call("GET", "/peers", &Value::Null).unwrap_or_default(),
-                self.log(),
+                self.all_seen(),
             );
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -417,8 +449,10 @@ static NEXT: AtomicU16 = AtomicU16::new(1);
 impl Cluster {
     pub fn start(test: &str) -> Self {
         let dir = tempfile::Builder::new().prefix(test).tempdir().unwrap();
-        let net = NEXT.fetch_add(1, Ordering::Relaxed);
-        let host = std::process::id() % 200 + 20;
+        // And each process has 16 of them.
+        let process = std::process::id();
+        let host = process % 200 + 20;
+        let net = process / 200 % 15 * 16 + u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let tunnels = Arc::new(Tunnels::default());
         let peers = [('a', 11), ('b', 12), ('c', 13)].map(|(letter, last)| {
             let ip = format!("127.{host}.{net}.{last}");
