@@ -64,21 +64,17 @@ packages() {
     [ ${#missing[@]} -eq 0 ] && return
     [ "$(id -u)" = 0 ] || fail "needs root to install: ${missing[*]}"
     step apt-update apt-get update
-    # A qemu-utils from backports conflicts with the stable emulator: let apt choose one release.
     step apt-install env DEBIAN_FRONTEND=noninteractive apt-get install -y \
         --no-install-recommends --allow-downgrades "${missing[@]}"
 }
 
+# The same emulator on every machine, before any that it has.
 emulator() {
-    local extra=()
-    if dpkg-query -W qemu-utils >/dev/null 2>&1 && ! command -v qemu-system-x86_64 >/dev/null; then
-        extra=("qemu-utils/$(. /etc/os-release && echo "$VERSION_CODENAME")")
-        [ "$(id -u)" = 0 ] || fail "needs root to install the emulator"
-        step apt-update apt-get update
-        step apt-emulator env DEBIAN_FRONTEND=noninteractive apt-get install -y \
-            --no-install-recommends --allow-downgrades qemu-system-x86 "${extra[@]}"
-    fi
-    packages qemu-system-x86 qemu-utils ovmf
+    packages mmdebstrap debian-archive-keyring arch-test
+    say emulator
+    TUTTI_EMULATOR=$(image/emulator.sh "$CACHE/image") || fail "no emulator"
+    export TUTTI_EMULATOR
+    PATH="$TUTTI_EMULATOR/wrap:$PATH"
 }
 
 toolchain() {
@@ -104,9 +100,8 @@ binary() {
 
 image_packages() {
     emulator
-    packages mmdebstrap debian-archive-keyring arch-test mtools dosfstools fdisk e2fsprogs \
-        squashfs-tools cpio xz-utils zstd busybox-static iproute2 python3 kmod openssl gpg \
-        gpg-agent
+    packages mtools dosfstools fdisk e2fsprogs squashfs-tools cpio xz-utils zstd busybox-static \
+        iproute2 python3 kmod openssl gpg gpg-agent
 }
 
 image() {
@@ -118,8 +113,7 @@ image() {
 
 lab_root() {
     emulator
-    packages mmdebstrap debian-archive-keyring arch-test e2fsprogs cpio xz-utils busybox-static \
-        iproute2 python3 kmod
+    packages e2fsprogs cpio xz-utils busybox-static iproute2 python3 kmod
     step lab-root tests/lab/root.sh "$CACHE"
 }
 
@@ -262,7 +256,7 @@ fuzz() {
 suite_image_all() {
     image
     firmware_tool
-    check image-all python3 tests/image/matrix.py "$(find out -maxdepth 1 -name 'tutti-*-amd64.img' \
+    check image-all python3 tests/image/matrix.py --jobs 2 "$(find out -maxdepth 1 -name 'tutti-*-amd64.img' \
         -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)" out/matrix
 }
 

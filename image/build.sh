@@ -11,7 +11,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml" | head -n 1)
 SOURCE_DATE_EPOCH=$(git -C "$top" log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 mkdir -p "$out/image" "$cache"
-trees=$("$here/trees.sh" "$cache")
+trees=$("$here/trees.sh" "$cache" tools base)
 { read -r tools; read -r base; } <<< "$trees"
 keys=$("$here/signing.sh" "$cache")
 "$here/rootfs.sh" "$base" "$out/image" "$cache" "$version" "$keys"

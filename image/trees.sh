@@ -1,11 +1,12 @@
 #!/bin/bash
-# Makes the two Debian trees the image is built from, as tar files in CACHE, keyed by what went in:
-# tools (what the build runs) and base (the appliance's root before anything of ours is in it).
-# Prints their paths, tools first. A finished tree is renamed into place, so a cut build leaves none.
+# Makes Debian trees as tar files in CACHE, keyed by what went in: tools (what the build runs), base
+# (the appliance's root before anything of ours is in it), emulator (what boots the image for a test
+# or a demo). Prints their paths. A finished tree is renamed into place, so a cut build leaves none.
 set -euo pipefail
 umask 022
 here=$(dirname "$(readlink -f "$0")")
-cache=${1:?usage: trees.sh CACHE}
+cache=${1:?usage: trees.sh CACHE NAME...}
+shift
 suite=trixie
 
 die() { echo "trees: $*" >&2; exit 1; }
@@ -53,7 +54,10 @@ bootstrap() {
 }
 
 mkdir -p "$cache"
-bootstrap tools
-# The kernel's own hook must not spend a minute on an initrd that rootfs.sh makes again.
-bootstrap base --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d" &&
-    echo MODULES=list > "$1/etc/initramfs-tools/conf.d/tutti.conf"'
+for name in "$@"; do
+    options=()
+    # The kernel's own hook must not spend a minute on an initrd that rootfs.sh makes again.
+    [ "$name" != base ] || options=(--essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d" &&
+        echo MODULES=list > "$1/etc/initramfs-tools/conf.d/tutti.conf"')
+    bootstrap "$name" "${options[@]}"
+done

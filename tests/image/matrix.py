@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The wide matrix: every firmware with every disk, and everything that goes wrong with a machine.
 
-    matrix.py IMAGE WORK [--part N/M] [--list] [CASE...]
+    matrix.py IMAGE WORK [--part N/M] [--jobs N] [--list] [CASE...]
 
 Each case is a sentence; PASS or FAIL is printed with the seconds that it took. `--part N/M` runs
-every M-th case, beginning at the N-th (from 0). Without cases or part all are run.
+every M-th case, beginning at the N-th (from 0). Without cases or part all are run. `--jobs N`
+runs so many side by side.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import shutil
 import sys
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faults
@@ -33,6 +35,25 @@ def chosen(options):
     return list(CASES)
 
 
+def passes(name, image, work) -> bool:
+    sentence, run = CASES[name]
+    work = work / name
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    began = time.monotonic()
+    verdict = f"PASS {name}: {sentence}"
+    try:
+        run(image, work)
+        for disk in work.glob("*.qcow2"):
+            disk.unlink()
+    # Whatever a case meets is its failure; the others still run.
+    except Exception as failure:
+        verdict = f"FAIL {name}: {sentence}; see {work}"
+        print(f"{traceback.format_exc()}{name}: {failure}", file=sys.stderr)
+    print(f"{verdict} ({time.monotonic() - began:.0f} s)", flush=True)
+    return verdict.startswith("PASS")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,6 +61,7 @@ def main() -> int:
     parser.add_argument("work", type=Path)
     parser.add_argument("cases", nargs="*")
     parser.add_argument("--part")
+    parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--list", action="store_true")
     options = parser.parse_args()
     if options.list:
@@ -49,26 +71,9 @@ def main() -> int:
     names = chosen(options)
     if len(names) < len(CASES):
         print(f"{len(names)} of {len(CASES)} cases: {' '.join(names)}", flush=True)
-    failed = 0
-    for name in names:
-        sentence, run = CASES[name]
-        work = options.work / name
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        began = time.monotonic()
-        try:
-            run(options.image, work)
-            verdict = f"PASS {name}: {sentence}"
-            for disk in work.glob("*.qcow2"):
-                disk.unlink()
-        # Whatever a case meets is its failure; the others still run.
-        except Exception as failure:
-            failed += 1
-            traceback.print_exc()
-            verdict = f"FAIL {name}: {sentence}; see {work}"
-            print(f"{name}: {failure}", file=sys.stderr)
-        print(f"{verdict} ({time.monotonic() - began:.0f} s)", flush=True)
-    return 1 if failed else 0
+    with ThreadPoolExecutor(options.jobs) as lanes:
+        passed = list(lanes.map(lambda name: passes(name, options.image, options.work), names))
+    return 0 if all(passed) else 1
 
 
 if __name__ == "__main__":

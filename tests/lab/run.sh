@@ -37,7 +37,7 @@ boot() {
   shift 2
   exec qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
     -machine q35,graphics=off,smbus=off,sata=off,vmport=off -accel "$accel" \
-    ${TUTTI_LAB_ICOUNT:+-icount shift=1,sleep=off} -cpu max,-cx16,-la57,-erms,-fsrm,model=5,stepping=0 -smp 2 -m "${TUTTI_LAB_MEMORY:-1536}" -serial stdio \
+    ${TUTTI_LAB_ICOUNT:+-icount shift=1,sleep=off} -cpu max,-cx16,-la57 -smp 2 -m "${TUTTI_LAB_MEMORY:-1536}" -serial stdio \
     -kernel "$root/vmlinuz" -initrd "$root/initrd" \
     -append "console=ttyS0 no_timer_check quiet loglevel=1 panic=-1 mitigations=off audit=0 $kernel_args" \
     "$@" < /dev/null
