@@ -198,7 +198,7 @@ suite_lab() {
     binary
     lab_root
     check lab tests/lab/all.sh
-    packages tshark
+    packages tshark python3-scapy
     check isakmp-dissected tests/lab/dissect.sh out/lab
 }
 

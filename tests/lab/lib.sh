@@ -52,14 +52,15 @@ hosts() {
   done
 }
 
-on() { local host=$1; shift; ip netns exec "$host" "$@"; }
+# on HOST COMMAND...: in its network, with the mounts of the scenario.
+on() { local host=$1; shift; nsenter --net="/run/netns/$host" "$@"; }
 number() { case $1 in a) echo 1 ;; b) echo 2 ;; c) echo 3 ;; d) echo 4 ;; *) echo 9 ;; esac; }
 v4() { echo "10.0.0.$(number "$1")"; }
 v6() { echo "fd00::$(number "$1")"; }
 
-# until_true SECONDS COMMAND...: tries until it succeeds. Limits are generous: guests are slow.
+# until_true SECONDS COMMAND...: tries until it succeeds; four times as long where much else runs.
 until_true() {
-  local end=$((SECONDS + $1))
+  local end=$((SECONDS + 4 * $1))
   shift
   until "$@" > /dev/null 2>&1; do
     [ $SECONDS -lt $end ] || return 1
@@ -92,7 +93,8 @@ role() {
   echo $! > "/tmp/n/$host/$role.pid"
 }
 role_pid() { cat "/tmp/n/$1/$2.pid"; }
-tutti_on() { local host=$1; shift; on "$host" tutti --run "/tmp/n/$host/run" --state "/tmp/n/$host/state" "$@"; }
+# tutti_on HOST ARGUMENT...: speaks to its roles, whose sockets are files.
+tutti_on() { local host=$1; shift; tutti --run "/tmp/n/$host/run" --state "/tmp/n/$host/state" "$@"; }
 
 # kill_role HOST ROLE [SIGNAL]
 kill_role() {
@@ -139,17 +141,20 @@ start_tunnels() {
 # one_pair HOST ADDRESS: the tunnel is up, with one outbound SA. renewed HOST ADDRESS SPI: and it is
 # another one than that. outbound HOST ADDRESS: its SPI.
 outbound() { ip -n "$1" xfrm state | grep -A1 "^src .* dst $2\$" | grep -o 'spi 0x[0-9a-f]*'; }
-one_pair() { has_state "$1" "$2" Up && [ "$(outbound "$1" "$2" | wc -l)" = 1 ]; }
-renewed() { one_pair "$1" "$2" && [ "$(outbound "$1" "$2")" != "$3" ]; }
+one_pair() { [ "$(outbound "$1" "$2" | wc -l)" = 1 ] && has_state "$1" "$2" Up; }
+renewed() { [ "$(outbound "$1" "$2")" != "$3" ] && one_pair "$1" "$2"; }
 
 # tunnel_state HOST ADDRESS: the state word that `tutti tunnels` prints for that peer.
 tunnel_state() {
-  tutti_on "$1" tunnels --json | python3 -c '
-import json, sys
-for peer in json.load(sys.stdin):
-    if peer["address"] == sys.argv[1]:
-        state = peer["state"]
-        print(state if isinstance(state, str) else next(iter(state)))' "$2"
+  tutti_on "$1" tunnels --json | awk -F '"' -v peer="$2" '
+    $2 == "address" { found = $4 == peer }
+    found && $2 == "state" { if (NF < 5) getline; print NF < 5 ? $2 : $4; exit }'
+}
+# rekeys HOST: how often ISAKMP or IKE SA and AH pair of its one tunnel were replaced.
+rekeys() { tutti_on "$1" tunnels --json | awk '/"rekeys"/ { getline ike; getline child; print ike + 0, child + 0 }'; }
+# until_state SECONDS HOST ADDRESS STATE: that becomes its state; told by `ike` itself.
+until_state() {
+  timeout $((4 * $1)) python3 "$LAB/await.py" "/tmp/n/$2/run/ike.sock" "$3" "$4"
 }
 has_state() { [ "$(tunnel_state "$1" "$2")" = "$3" ]; }
 
@@ -194,16 +199,19 @@ firewall() {
   cp "/tmp/n/$host/run/peers.json" "$state/host/peers.json"
   printf 'protocol = "both"\nhost_name = "%s"\nipv4 = "dhcp"\nipv6 = "dhcp"\n' "$host" \
     > "$state/host/settings.toml"
-  tutti_on "$host" host --render --root "/tmp/n/$host/root" || fail "render on $host"
+  on "$host" tutti --run "/tmp/n/$host/run" --state "$state" host --render --root "/tmp/n/$host/root" || fail "render on $host"
   on "$host" nft -f "/tmp/n/$host/root/etc/nftables.conf" || fail "nft refused the rules of $host"
 }
+
+# listens PID PORT: somebody does in the network of that process.
+listens() { cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6" | grep -q "$(printf ':%04X .*:0000 0A ' "$2")"; }
 
 # reaches FROM TO ADDRESS PORT [SECONDS]: a line sent there arrives.
 reaches() {
   local line="hello-$RANDOM-$RANDOM" server
-  ip netns exec "$2" timeout 120 nc -l "$3" "$4" > "/tmp/n/$2/received-$4" &
+  nsenter --net="/run/netns/$2" nc -l "$3" "$4" > "/tmp/n/$2/received-$4" &
   server=$!
-  until_true 60 sh -c "ip netns exec $2 ss -Htln | grep -q :$4" || fail "nobody listens on $2"
+  until_true 60 listens $server "$4" || fail "nobody listens on $2"
   echo "$line" | on "$1" timeout "${5:-20}" nc -N -w "${5:-20}" "$3" "$4"
   kill "$server" 2> /dev/null
   wait "$server" 2> /dev/null
@@ -223,7 +231,7 @@ none_reaches() {
 # tcp_crosses FROM TO ADDRESS [SECONDS]: the same, on a port that only hosts without rules take.
 tcp_crosses() { reaches "$1" "$2" "$3" 9000 "${4:-20}"; }
 
-# states NAME: the kernel's SAs of all hosts, with keys, for icv.py.
+# states NAME: the kernel's SAs of all hosts, with keys: dissect.sh verifies the capture's ICVs.
 states() {
   local host
   for host in $(ip netns list | cut -d' ' -f1); do ip -n "$host" xfrm state; done \
@@ -235,7 +243,7 @@ stream_start() {
   local from=$1 to=$2 address=$3
   ip netns exec "$to" python3 "$LAB/stream.py" receive "$address" > "$OUT/stream-received" 2>&1 &
   echo $! > /tmp/n/stream.receiver
-  until_true 20 sh -c "ip netns exec $to ss -Htln | grep -q :9001" || fail "no stream receiver"
+  until_true 20 listens $! 9001 || fail "no stream receiver"
   ip netns exec "$from" python3 "$LAB/stream.py" send "$address" > "$OUT/stream-sent" 2>&1 &
   echo $! > /tmp/n/stream.sender
   until_true 20 grep -q started "$OUT/stream-sent" || fail "the sender did not start"

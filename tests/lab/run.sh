@@ -73,7 +73,6 @@ if [ -x "$binary" ]; then
   strip -o "$work/job/bin/tutti" "$binary" 2> /dev/null || cp "$binary" "$work/job/bin/tutti"
 fi
 cp -r "$here" "$work/job/lab"
-cp "$here/../image/icv.py" "$work/job/lab/"
 cp -r "$here/../bench/ike" "$work/job/bench"
 cp -r "$here/../bench/node" "$work/job/node"
 for place in bench node; do cp "$here/postcard.py" "$work/job/$place/"; done

@@ -8,7 +8,7 @@ capture wire
 charon b
 swan_peer b v4 "$KEY" a
 start_tunnels a v4 "$KEY" a b
-until_true 60 has_state a 10.0.0.2 Up || fail "no tunnel: $(tutti_on a tunnels)"
+until_state 60 a 10.0.0.2 Up || fail "no tunnel: $(tutti_on a tunnels)"
 tcp_crosses a b 10.0.0.2 || fail "no TCP"
 end_capture wire
 echo '--- tutti tunnels'

@@ -36,7 +36,7 @@ swan() {
   local host=$1
   shift
   STRONGSWAN_CONF=/tmp/n/$host/strongswan.conf SWANCTL_DIR=/tmp/n/$host/swanctl \
-    ip netns exec "$host" swanctl "$@" --uri "unix:///tmp/n/$host/vici"
+    swanctl "$@" --uri "unix:///tmp/n/$host/vici"
 }
 
 # What `fail` shows beside the kernels' SAs.

@@ -52,6 +52,6 @@ X
 # round WORDS: ours, until AH carries TCP.
 round() {
   ours
-  until_true 60 has_state a 10.0.0.2 Up || fail "$1 not up: $(tutti_on a tunnels)"
+  until_state 60 a 10.0.0.2 Up || fail "$1 not up: $(tutti_on a tunnels)"
   tcp_crosses a b 10.0.0.2 || fail "no TCP with $1"
 }

@@ -42,9 +42,9 @@ head -c 1000000 /dev/urandom > /tmp/n/sent
 # megabyte FROM TO ADDRESS
 megabyte() {
   local server
-  ip netns exec "$2" timeout 60 nc -l "$3" 443 > /tmp/n/arrived &
+  nsenter --net="/run/netns/$2" nc -l "$3" 443 > /tmp/n/arrived &
   server=$!
-  until_true 10 sh -c "ip netns exec $2 ss -Htln | grep -q :443"
+  until_true 10 listens $server 443 || fail "nobody listens on $2"
   on "$1" timeout 60 nc -N "$3" 443 < /tmp/n/sent
   wait $server
   cmp /tmp/n/sent /tmp/n/arrived
@@ -57,8 +57,8 @@ for family in v4 v6; do
     firewall $host $family a b
     start_tunnels $host $family "$KEY" a b
   done
-  until_true 60 has_state a "$($family b)" Up || fail "$family: $(tutti_on a tunnels)"
-  until_true 60 has_state b "$($family a)" Up || fail "$family: $(tutti_on b tunnels)"
+  until_state 60 a "$($family b)" Up || fail "$family: $(tutti_on a tunnels)"
+  until_state 60 b "$($family a)" Up || fail "$family: $(tutti_on b tunnels)"
   mark "$family: up"
   megabyte a b "$($family b)" || fail "$family: a megabyte from a did not arrive whole"
   megabyte b a "$($family a)" || fail "$family: a megabyte from b did not arrive whole"

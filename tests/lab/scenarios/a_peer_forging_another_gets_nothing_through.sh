@@ -7,14 +7,14 @@ for host in a b c; do
   start_tunnels $host v4 "$KEY" a b c
 done
 for pair in "a 10.0.0.2" "a 10.0.0.3" "b 10.0.0.1" "c 10.0.0.1"; do
-  until_true 60 has_state $pair Up || fail "no tunnel: $(tutti_on a tunnels)"
+  until_state 60 $pair Up || fail "no tunnel: $(tutti_on a tunnels)"
 done
 # 4372 is let in from c by c's own AH; a listens, so that a SYN from c would be answered.
 ip netns exec a nc -lk 10.0.0.1 443 > /dev/null &
 ip netns exec a nc -lk 10.0.0.1 4372 > /dev/null &
-until_true 10 sh -c "ip netns exec a ss -Htln | grep -q :4372" || fail "nobody listens"
+until_true 10 listens $! 4372 || fail "nobody listens"
 mismatches() { on a awk '$1 == "XfrmInStateMismatch" { print $2 }' /proc/net/xfrm_stat; }
-mac=$(on a cat /sys/class/net/eth0/address)
+mac=$(ip -n a -br link show eth0 | awk '{ print $3 }')
 ip -n b xfrm state > /tmp/n/b/states
 forge() { on b "$LAB/forge.py" /tmp/n/b/states "$mac" 10.0.0.2 10.0.0.1 "$@" || fail "not sent"; }
 answered() { captured "$1" "src host 10.0.0.1 and dst host $2 and ip proto 51"; }

@@ -3,9 +3,9 @@ hosts a b
 capture wire
 start_tunnels a v4 "$KEY" a b
 start_tunnels b v4 "another-key-0123456789abcdef0123456789abcdef" a b
-until_true 40 has_state a 10.0.0.2 AuthenticationFailed ||
+until_state 40 a 10.0.0.2 AuthenticationFailed ||
   fail "a does not name it: $(tutti_on a tunnels)"
-until_true 40 has_state b 10.0.0.1 AuthenticationFailed ||
+until_state 40 b 10.0.0.1 AuthenticationFailed ||
   fail "b does not name it: $(tutti_on b tunnels)"
 tutti_on a tunnels
 tutti_on b tunnels

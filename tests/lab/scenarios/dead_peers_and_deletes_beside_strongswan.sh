@@ -3,7 +3,8 @@
 . "$LAB/strongswan.sh"
 . "$LAB/ike.sh"
 hosts a b
-CHARON_EXTRA="retransmit_tries = 2"
+CHARON_EXTRA="retransmit_tries = 2
+  retransmit_timeout = 2"
 charon b
 start_keyer a
 role a ike
@@ -37,7 +38,7 @@ table inet cut {
 }
 X
   until_true 90 gone_there || fail "v$version: strongSwan does not miss us: $(swan b --list-sas)"
-  until_true 90 has_state a 10.0.0.2 NoAnswer || fail "v$version: $(tutti_on a tunnels)"
+  until_state 90 a 10.0.0.2 NoAnswer || fail "v$version: $(tutti_on a tunnels)"
   [ -z "$(outbound a 10.0.0.2)" ] || fail "v$version: an SA to a dead peer"
   on b nft delete table inet cut
   until_true 60 one_pair a 10.0.0.2 || fail "v$version: not back: $(tutti_on a tunnels)"

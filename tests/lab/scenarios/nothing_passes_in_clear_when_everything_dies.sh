@@ -6,7 +6,7 @@ for host in a b; do
   start_tunnels $host v4 "$KEY" a b
 done
 for pair in "a 10.0.0.2" "b 10.0.0.1"; do
-  until_true 40 has_state $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
+  until_state 40 $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
 done
 capture wire
 reaches a b 10.0.0.2 443 || fail "no TCP through the rules and AH"
@@ -22,7 +22,7 @@ reaches a b 10.0.0.2 443 3 && fail "TCP passed with the rules alone"
 reaches b a 10.0.0.1 443 3 && fail "TCP passed with the rules alone"
 for host in a b; do start_tunnels $host v4 "$KEY" a b; done
 for pair in "a 10.0.0.2" "b 10.0.0.1"; do
-  until_true 60 has_state $pair Up || fail "not back: $(tutti_on a tunnels; tutti_on b tunnels)"
+  until_state 60 $pair Up || fail "not back: $(tutti_on a tunnels; tutti_on b tunnels)"
 done
 until_true 40 reaches a b 10.0.0.2 443 10 || fail "no TCP after the restart"
 end_capture wire

@@ -8,13 +8,7 @@ SWAN_CHILD="rekey_time = 0
     replay_window = 1024"
 LIFETIMES="10, 400"
 charon b
-rekeyed() {
-  tutti_on a tunnels --json | python3 -c '
-import json, sys
-child = json.load(sys.stdin)[0]["rekeys"][1]
-print(child)
-sys.exit(child < int(sys.argv[1]))' "$1"
-}
+rekeyed() { [ "$(rekeys a | cut -d' ' -f2)" -ge "$1" ]; }
 for version in 2 1; do
   times=4
   IKE=v$version SWAN_VERSION=$version
@@ -27,9 +21,9 @@ for version in 2 1; do
   start_tunnels a v4 "$KEY" a b
   until_true 60 one_pair a 10.0.0.2 || fail "v$version: not up: $(tutti_on a tunnels)"
   stream_start a b 10.0.0.2
-  until_true 130 rekeyed $times || fail "v$version: rekeyed $(rekeyed $times) times"
+  until_true 130 rekeyed $times || fail "v$version: rekeyed $(rekeys a)"
   stream_end
-  mark "v$version: $(tail -1 "$OUT/stream-sent") datagrams, $(rekeyed $times) rekeys"
+  mark "v$version: $(tail -1 "$OUT/stream-sent") datagrams, rekeys $(rekeys a)"
   kill_role a ike
   kill_role a keyer
   swan b --terminate --ike peer --force > /dev/null 2>&1

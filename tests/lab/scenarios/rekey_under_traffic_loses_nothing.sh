@@ -3,7 +3,7 @@
 hosts a b
 for host in a b; do start_tunnels $host v4 "$KEY" a b; done
 for pair in "a 10.0.0.2" "b 10.0.0.1"; do
-  until_true 40 has_state $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
+  until_state 40 $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
 done
 outbound() { ip -n a xfrm state | grep -A1 '^src 10.0.0.1 dst' | grep -o '0x[0-9a-f]*'; }
 stream_start a b 10.0.0.2

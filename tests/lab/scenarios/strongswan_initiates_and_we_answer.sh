@@ -11,7 +11,7 @@ start_tunnels a v4 "$KEY" a b
 until_true 20 test -S /tmp/n/a/run/ike.sock || fail "ike did not start"
 swan b --initiate --child ah --timeout 30 > "$OUT/initiate" 2>&1 ||
   { cat "$OUT/initiate"; fail "strongSwan could not initiate"; }
-until_true 40 has_state a 10.0.0.2 Up || fail "not up: $(tutti_on a tunnels)"
+until_state 40 a 10.0.0.2 Up || fail "not up: $(tutti_on a tunnels)"
 swan b --list-sas
 swan b --list-sas | grep -q 'TRANSPORT, AH:HMAC_SHA2_256_128/ESN' || fail "not the AH we want"
 tcp_crosses a b 10.0.0.2 || fail "no TCP from us to strongSwan"

@@ -22,7 +22,7 @@ for proposal in aes256gcm16-prfsha256-x25519 aes256gcm16-prfsha384-ecp384 aes256
   swan b --terminate --ike peer --force > /dev/null 2>&1
   swan_peer b v4 "$KEY" a $start
   role a ike --desired /tmp/n/a/desired.toml
-  until_true 60 has_state a 10.0.0.2 Up || fail "$proposal not up: $(tutti_on a tunnels)"
+  until_state 60 a 10.0.0.2 Up || fail "$proposal not up: $(tutti_on a tunnels)"
   swan b --list-sas | grep -q "TRANSPORT, $ah" || fail "not $ah: $(swan b --list-sas)"
   tcp_crosses a b 10.0.0.2 || fail "no TCP with $proposal"
   swan b --rekey --ike peer > "$OUT/rekey-$turn" 2>&1 || fail "rekey with $proposal failed"

@@ -18,5 +18,5 @@ certificate b 10.0.0.2 0 -algorithm EC -pkeyopt ec_paramgen_curve:P-256
 sleep 1
 swan_certificates pubkey none 'send_cert = always'
 ours
-until_true 60 sh -c "ip netns exec a tutti --run /tmp/n/a/run tunnels | grep -q 'certificate expired'" ||
+until_true 60 sh -c "tutti --run /tmp/n/a/run tunnels | grep -q 'certificate expired'" ||
   fail "the expired certificate is not named: $(tutti_on a tunnels)"

@@ -34,7 +34,7 @@ for proposal in aes256-sha256-modp4096 aes256-sha256-ecp256 aes256-sha512-modp30
   swan b --terminate --ike peer --force > /dev/null 2>&1
   swan_peer b v4 "$KEY" a $start
   role a ike --desired /tmp/n/a/desired.toml
-  until_true 60 has_state a 10.0.0.2 Up || fail "$proposal not up: $(tutti_on a tunnels)"
+  until_state 60 a 10.0.0.2 Up || fail "$proposal not up: $(tutti_on a tunnels)"
   swan b --list-sas | grep -q 'TRANSPORT, AH:HMAC_SHA2_256_128' || fail "$(swan b --list-sas)"
   tcp_crosses a b 10.0.0.2 || fail "no TCP with $proposal"
   if [ $start = start ]; then
@@ -49,5 +49,5 @@ for proposal in aes256-sha256-modp4096 aes256-sha256-ecp256 aes256-sha512-modp30
   tcp_crosses b a 10.0.0.1 || fail "no TCP after the rekey with $proposal"
 done
 swan b --terminate --ike peer > "$OUT/terminate-ike" 2>&1 || fail "no terminate --ike"
-until_true 60 has_state a 10.0.0.2 Up || fail "not renewed: $(tutti_on a tunnels)"
+until_state 60 a 10.0.0.2 Up || fail "not renewed: $(tutti_on a tunnels)"
 until_true 20 tcp_crosses a b 10.0.0.2 || fail "no TCP after the ISAKMP SA was deleted"

@@ -40,7 +40,7 @@ certificate b 10.0.0.2 0 -algorithm RSA -pkeyopt rsa_keygen_bits:2048
 sleep 1
 swan_certificates pubkey none
 ours
-until_true 60 sh -c "ip netns exec a tutti --run /tmp/n/a/run tunnels | grep -q 'certificate expired'" ||
+until_true 60 sh -c "tutti --run /tmp/n/a/run tunnels | grep -q 'certificate expired'" ||
   fail "the expired certificate is not named: $(tutti_on a tunnels)"
 mark 'refused by strongSwan'
 certificate b 10.0.0.2 30 -algorithm RSA -pkeyopt rsa_keygen_bits:2048
@@ -48,5 +48,5 @@ certificate a 10.0.0.1 0 -algorithm RSA -pkeyopt rsa_keygen_bits:2048
 sleep 1
 swan_certificates pubkey none
 ours
-until_true 60 sh -c "ip netns exec a tutti --run /tmp/n/a/run tunnels | grep -q 'refused our certificate'" ||
+until_true 60 sh -c "tutti --run /tmp/n/a/run tunnels | grep -q 'refused our certificate'" ||
   fail "strongSwan's refusal is not named: $(tutti_on a tunnels)"

@@ -8,8 +8,8 @@ for family in v4 v6; do
     firewall $host $family a b
     start_tunnels $host $family "$KEY" a b
   done
-  until_true 40 has_state a "$($family b)" Up || fail "no tunnel: $(tutti_on a tunnels)"
-  until_true 40 has_state b "$($family a)" Up || fail "no tunnel: $(tutti_on b tunnels)"
+  until_state 40 a "$($family b)" Up || fail "no tunnel: $(tutti_on a tunnels)"
+  until_state 40 b "$($family a)" Up || fail "no tunnel: $(tutti_on b tunnels)"
   reaches b a "$($family a)" 4372 || fail "$family: the peer did not reach 4372 by AH"
   reaches b a "$($family a)" 443 || fail "$family: the peer did not reach 443 by AH"
   end_capture $family

@@ -4,13 +4,12 @@ hosts a b
 capture wire
 for host in a b; do start_tunnels $host v4 "$KEY" a b; done
 for pair in "a 10.0.0.2" "b 10.0.0.1"; do
-  until_true 40 has_state $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
+  until_state 40 $pair Up || fail "no tunnel: $(tutti_on a tunnels; tutti_on b tunnels)"
 done
 tcp_crosses a b 10.0.0.2 || fail "no TCP from a to b"
 tcp_crosses b a 10.0.0.1 || fail "no TCP from b to a"
 states wire
 end_capture wire
 only_ipsec wire
-python3 "$LAB/icv.py" "$OUT/wire.pcap" "$OUT/wire.states" || fail "a wrong ICV"
 ip -n a xfrm state | grep -q 'flag align4 esn' || fail "no 64-bit sequence numbers"
 tutti_on a tunnels
