@@ -58,13 +58,15 @@ number() { case $1 in a) echo 1 ;; b) echo 2 ;; c) echo 3 ;; d) echo 4 ;; *) ech
 v4() { echo "10.0.0.$(number "$1")"; }
 v6() { echo "fd00::$(number "$1")"; }
 
-# until_true SECONDS COMMAND...: tries until it succeeds; four times as long where much else runs.
+# until_true SECONDS COMMAND...: tries until it succeeds, more and more seldom, since all that asks
+# takes processors from what it waits for; four times as long where much else runs.
 until_true() {
-  local end=$((SECONDS + 4 * $1))
+  local end=$((SECONDS + 4 * $1)) pause=1
   shift
   until "$@" > /dev/null 2>&1; do
     [ $SECONDS -lt $end ] || return 1
-    sleep 0.1
+    sleep 0.$pause
+    [ $pause = 8 ] || pause=$((2 * pause))
   done
 }
 

@@ -44,4 +44,4 @@ until_true 60 same_digests a b c || fail "digests differ after the return"
 end_capture wire
 mark converged
 only_ipsec wire
-grep -qa plainrow "$OUT/wire.pcap" && fail "row text in clear on the wire"
+! grep -qa plainrow "$OUT/wire.pcap" || fail "row text in clear on the wire"
