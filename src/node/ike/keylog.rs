@@ -29,7 +29,9 @@ impl KeyLog {
     pub fn note(&mut self, lines: Vec<Line>) {
         for line in lines {
             if !self.written.contains(&line) {
-                if let Err(error) = writeln!(self.file, "{}", *line) {
+                // In one write, as several may append to one file.
+                let whole = zeroize::Zeroizing::new(format!("{}\n", *line));
+                if let Err(error) = self.file.write_all(whole.as_bytes()) {
                     tracing::warn!("the key log cannot be written: {error}");
                 }
                 self.written.push(line);
