@@ -256,8 +256,9 @@ fuzz() {
 suite_image_all() {
     image
     firmware_tool
-    check image-all python3 tests/image/matrix.py --jobs 2 "$(find out -maxdepth 1 -name 'tutti-*-amd64.img' \
-        -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)" out/matrix
+    check image-all python3 tests/image/matrix.py --jobs 2 "$(find out -maxdepth 1 \
+        -name 'tutti-*-amd64.img' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)" \
+        out/matrix
 }
 
 run_tests() {

@@ -107,8 +107,17 @@ gateway = "10.99.0.1"
 T
 }
 
+# Also when this runs by itself and not by build.sh.
+emulator() {
+    [ -z "${TUTTI_EMULATOR:-}" ] || return 0
+    local cache=${TUTTI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/tutti}
+    TUTTI_EMULATOR=$("$here/emulator.sh" "$cache/image")
+    PATH="$TUTTI_EMULATOR/wrap:$PATH"
+}
+
 machine() {
     local n=$1 image=$2 dir=$demo/peer$1
+    emulator
     mkdir -p "$dir"
     qemu-img create -q -f qcow2 -F raw -b "$(readlink -f "$image")" "$dir/disk.qcow2" 6G
     printf 'io.systemd.credential.binary:tutti.setup=%s' "$(setup_file "$n" | base64 -w 0)" \
@@ -118,6 +127,7 @@ machine() {
 
 power_on() {
     local n=$1 dir=$demo/peer$1
+    emulator
     run "peer$n" ip netns exec $ns qemu-system-x86_64 -name "tutti-peer$n" -machine q35 \
         -accel tcg,thread=multi -cpu max,-cx16,-la57 -smp 2 -m 512 -nodefaults -display none \
         -vga std -qmp "unix:$dir/qmp.sock,server=on,wait=off" \

@@ -5,10 +5,10 @@ set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 cache=${1:?usage: emulator.sh CACHE}
 packed=$("$here/trees.sh" "$cache" emulator)
-key=$(sha256sum "$0" | cut -c1-4)
-tree=${packed%.tar}-$key
+tree=${packed%.tar}-$(sha256sum "$0" | cut -c1-4)
 if [ ! -d "$tree" ]; then
     part=$(mktemp -d "$cache/.emulator.XXXXXX")
+    trap 'rm -rf "$part"' EXIT
     chmod 755 "$part"
     tar xf "$packed" -C "$part" ./usr
     mkdir "$part/wrap"
@@ -22,6 +22,7 @@ exec unshare --mount sh -c 'mount --bind "$1" /usr && shift && exec "$@"' sh "$t
 WRAP
         chmod 755 "$part/wrap/$program"
     done
-    mv "$part" "$tree"
+    # Another build may have been as far.
+    mv -T "$part" "$tree" 2> /dev/null || [ -d "$tree" ]
 fi
 echo "$tree"

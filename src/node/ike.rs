@@ -87,8 +87,10 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let accepting = async {
-        for number in 1.. {
+        let mut number = 0;
+        loop {
             let connection = ipc::accept(&listener, &allowed).await?;
+            number += 1;
             let task = converse(number, connection, words.clone());
             tokio::spawn(async {
                 if let Err(error) = task.await {
@@ -96,7 +98,6 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
                 }
             });
         }
-        Ok(())
     };
     tokio::select! {
         result = accepting => result,

@@ -27,7 +27,7 @@ mark "active with main mode"
 
 certificates_of b
 echo "$KEY" > /tmp/n/a/key
-tutti_on a cluster set --key-file /tmp/n/a/key --peer1 $A --peer2 $B "${CLUSTER[@]}" \
+tutti_on a cluster set --join --key-file /tmp/n/a/key --peer1 $A --peer2 $B "${CLUSTER[@]}" \
   > "$OUT/refused" 2>&1 && fail "a certificate of another address was taken"
 grep -q "Node certificate: .*10.0.0.1" "$OUT/refused" || fail "not named: $(cat "$OUT/refused")"
 peers_say a "Active as peer-b" || fail "what was refused cut the tunnel"
