@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import tempfile
+import time
 import urllib.request
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
@@ -84,7 +85,16 @@ class Browser:
         return self.call("POST", "/execute/sync", {"script": text, "args": []})
 
     def text(self):
-        return self.script("return document.body.innerText")
+        return self.script("return document.body?.innerText ?? ''")
+
+    def shows(self, words, limit=60):
+        """Whether words are on the page, or come: a click may return before its answer is here."""
+        until = time.monotonic() + limit
+        while words not in self.text():
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.2)
+        return True
 
     def key(self, key):
         """One key pressed and let go."""
@@ -104,8 +114,10 @@ class Browser:
                 "params": {"format": "png", "captureBeyondViewport": True}})["data"]
         pathlib.Path(path).write_bytes(base64.b64decode(picture))
 
-    def login(self, url, user, password):
+    def login(self, url, user, password, then="Log out"):
+        """False if the page that answers does not show what it should."""
         self.open(url)
         self.type("input:not([type=hidden]):not([type=password])", user)
         self.type("input[type=password]", password)
         self.click("form button")
+        return self.shows(then)
