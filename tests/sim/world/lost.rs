@@ -7,7 +7,7 @@ use tutti::replica::change::{Body, RowWrite, decode};
 use tutti::replica::value::Value;
 
 use super::{World, text};
-use crate::workload::{is_token, visible};
+use crate::workload::{is_full, is_token, visible};
 
 /// Per origin, a number.
 pub(super) type Seqs = HashMap<u64, u64>;
@@ -39,11 +39,30 @@ impl World {
         }
     }
 
-    /// A node is listed again: what went meanwhile nobody had asked it about.
-    pub(super) fn note_unasked(&mut self, node: usize) {
+    /// A node forgets what may go; false where its disk has no room for that.
+    pub(super) fn trim(&mut self, node: usize) -> bool {
+        let result = self.store(node).trim();
+        self.note_unasked(node);
+        self.check_kept(node);
+        match result {
+            Ok(_) => true,
+            Err(error) => {
+                assert!(is_full(&error), "{error}");
+                false
+            }
+        }
+    }
+
+    /// Who is not on a node's list was not asked about what it forgot. That is noted at once: a copy
+    /// of the node's disk may come back long after the other is listed again.
+    fn note_unasked(&mut self, node: usize) {
+        let listed = self.peers(node);
+        let gone = self.gone(node);
         for other in (0..3).filter(|other| *other != node) {
-            for (origin, seq) in self.gone(other) {
-                raise(&mut self.ledger.unasked[node], origin, seq);
+            if !listed.contains(&[other as u8 + 1; 16]) {
+                for (origin, seq) in &gone {
+                    raise(&mut self.ledger.unasked[other], *origin, *seq);
+                }
             }
         }
     }
@@ -75,7 +94,7 @@ impl World {
 
     /// What a node has forgotten each peer on its list held once, unless that is marked to take a
     /// snapshot, or was on no list when it went.
-    pub(super) fn check_kept(&self, node: usize) {
+    fn check_kept(&self, node: usize) {
         let marked = self
             .store(node)
             .read(|reader| reader.query("SELECT node FROM _tutti_marked", &[]))
@@ -147,4 +166,53 @@ fn written(bytes: &[u8]) -> Vec<Value> {
         }
     }
     found
+}
+
+/// A copy of a disk from which something went while a peer was on no list, and that comes back when
+/// the peer is listed again, has broken no rule.
+#[test]
+fn what_went_unasked_is_excused_whenever_that_disk_comes_back() {
+    let mut world = World::new(0);
+    world.rest(&[0, 1, 2]);
+    let before = world.backup(0);
+    world.remove(2, u64::MAX - 300_000);
+    write_for_one(&mut world);
+    let own = world.store(0).incarnation();
+    let last = (own, world.store(0).frontier().seq(own));
+    let forgot = |world: &World| world.gone(0).contains(&last);
+    world.trim(0);
+    assert!(forgot(&world), "it was to go");
+    let after = world.backup(0);
+    world.replace_disk(0, before.files, 10, 0);
+    world.add_again(true);
+    assert!(!forgot(&world));
+    world.replace_disk(0, after.files, 11, u64::MAX);
+    assert!(forgot(&world), "it is gone again");
+    world.trim(0);
+}
+
+/// A node that does not ask whom it lists is found out.
+#[test]
+#[should_panic(expected = "0 forgot")]
+fn what_goes_without_a_listed_peer_being_asked_is_noticed() {
+    let mut world = World::new(0);
+    world.rest(&[0, 1, 2]);
+    for link in world
+        .links
+        .iter_mut()
+        .filter(|link| link.nodes.contains(&2))
+    {
+        link.cut(u64::MAX);
+    }
+    write_for_one(&mut world);
+    world.store(0).set_peers([[2; 16]].into(), 0);
+    world.trim(0);
+}
+
+/// Node 0 writes what node 1 gets, and node 2 does not.
+fn write_for_one(world: &mut World) {
+    let insert = "INSERT INTO item VALUES (1, 'away', 0)";
+    let written = world.store(0).transact(|tx| tx.execute(insert, &[]));
+    written.unwrap();
+    world.rest(&[0, 1]);
 }
