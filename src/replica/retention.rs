@@ -181,6 +181,12 @@ impl Retention {
         Some(worst)
     }
 
+    /// Whether every configured peer has said, in this life of ours, what it holds.
+    pub fn all_spoke(&self) -> bool {
+        let mut all = self.configured.iter();
+        self.unknown == 0 && all.all(|node| self.acks.contains_key(node))
+    }
+
     /// Peers never met hold nothing back any more: when they come they take a snapshot.
     pub fn give_up_unknown(&mut self) {
         self.unknown = 0;

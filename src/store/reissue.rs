@@ -29,6 +29,10 @@ use crate::replica::schema::DeclarationId;
 use crate::replica::skew::limit;
 use crate::replica::value::{Value, encode_key};
 
+mod unread;
+
+use unread::Unread;
+
 /// About how many bytes of rows go into one transaction that is issued again.
 pub(super) const CHUNK: usize = 4 << 20;
 
@@ -43,9 +47,16 @@ struct Suffix {
     schemas: Vec<(Stamp, Body)>,
     keys: BTreeMap<(DeclarationId, Vec<u8>), Vec<Value>>,
     positions: Vec<i64>,
+    /// What is issued again though it had left the log already.
+    unread: Unread,
 }
 
 impl Suffix {
+    /// Whether a version is one of those that are issued again.
+    fn renews(&self, stamp: &Stamp) -> bool {
+        self.holds(stamp) || self.unread.holds(stamp)
+    }
+
     fn holds(&self, stamp: &Stamp) -> bool {
         let after = self.after.get(&stamp.origin);
         after.is_some_and(|after| stamp.seq > *after)
@@ -120,16 +131,36 @@ impl Store {
         let mut stays = others.map(|known| known.hlc).max().unwrap_or_default();
         let limit = limit(now, bound).max(stays);
         let (mut ends, mut goes) = (Vec::new(), Hlc(u64::MAX));
+        let mut unread = Unread {
+            limit,
+            ..Unread::default()
+        };
         for (id, known) in origins {
             if known.hlc <= limit || known.node != Some(node) {
                 continue;
             }
             // A peer whose clock was as wrong may have taken some: those stay.
-            let taken = lock(&self.inner.kept).retention.taken(*id);
+            let (taken, all_spoke) = {
+                let retention = &lock(&self.inner.kept).retention;
+                (retention.taken(*id), retention.all_spoke())
+            };
+            // So does what left the log, unless every peer has said that it is not there.
+            let gone = retention::base(&writer.db, *id)?.filter(|base| base.1 > limit);
+            let gone = gone.map_or(Hlc::default(), |(last, hlc, _)| {
+                if last.seq <= taken || !all_spoke {
+                    return hlc;
+                }
+                unread.after.insert(*id, taken);
+                unread.count += last.seq - taken;
+                Hlc::default()
+            });
+            stays = stays.max(gone);
             let beyond = writer.first_beyond(*id, limit)?;
             let first = beyond.max(taken + 1);
             if beyond == 0 || first > known.position.seq {
-                stays = stays.max(known.hlc);
+                if !unread.after.contains_key(id) {
+                    stays = stays.max(known.hlc);
+                }
                 continue;
             }
             ends.push((*id, first - 1));
@@ -138,11 +169,17 @@ impl Store {
                 stays = stays.max(writer.stamped(*id, taken)?);
             }
         }
-        if ends.is_empty() || goes <= stays.tick(now) {
+        let helps = match unread.after.is_empty() {
+            true => !ends.is_empty() && goes > stays.tick(now),
+            false => stays <= limit,
+        };
+        if !helps {
             // Nothing to do, or nothing would be stamped earlier than it is.
             return Ok(0);
         }
-        let (count, commit) = writer.reissue(&ends, fresh())?;
+        let gone = unread.count as usize;
+        let (count, commit) = writer.renew_ends(&ends, unread, fresh())?;
+        let count = count + gone;
         drop(writer);
         self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;
@@ -175,9 +212,19 @@ impl Writer {
         ends: &[(Incarnation, u64)],
         fresh: Incarnation,
     ) -> Result<(usize, u64), StoreError> {
+        self.renew_ends(ends, Unread::default(), fresh)
+    }
+
+    fn renew_ends(
+        &mut self,
+        ends: &[(Incarnation, u64)],
+        unread: Unread,
+        fresh: Incarnation,
+    ) -> Result<(usize, u64), StoreError> {
         self.fold_now()?;
         let result = self.applying(|writer| {
-            let suffix = writer.suffix(ends)?;
+            let mut suffix = writer.suffix(ends, unread)?;
+            writer.lower_unread(&mut suffix)?;
             let hlc = writer.take_back(&suffix)?;
             let told = writer.issue(&suffix, hlc, fresh)?;
             Ok((suffix.positions.len(), hlc, told))
@@ -193,7 +240,7 @@ impl Writer {
     }
 
     /// Reads the ends of histories, each beyond a number, and everything that depends on them.
-    fn suffix(&self, ends: &[(Incarnation, u64)]) -> Result<Suffix, StoreError> {
+    fn suffix(&self, ends: &[(Incarnation, u64)], unread: Unread) -> Result<Suffix, StoreError> {
         let base = |origin| retention::base(&self.db, origin);
         let mut from = BTreeMap::new();
         for (origin, after) in ends {
@@ -207,7 +254,9 @@ impl Writer {
             schemas: Vec::new(),
             keys: BTreeMap::new(),
             positions: Vec::new(),
+            unread,
         };
+        self.gather_unread(&mut suffix)?;
         log::walk(&self.db, 0, |entry| {
             let transaction = entry.transaction;
             let stamp = transaction.stamp();
@@ -321,7 +370,7 @@ impl Writer {
                 continue;
             };
             let table = Arc::clone(table);
-            let holds = |stamp: &Stamp| suffix.holds(stamp);
+            let holds = |stamp: &Stamp| suffix.renews(stamp);
             let Some((clock, row)) = again(&self.db, holds, &table, encoded, key, issue.stamp())?
             else {
                 continue;

@@ -320,3 +320,5 @@ fn what_is_issued_again_is_merged_where_others_hold_what_it_parks() {
     assert_eq!(parked(&a), parked(&b));
     assert_eq!(a.digest().unwrap(), b.digest().unwrap());
 }
+
+mod unread;
