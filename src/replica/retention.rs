@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::frontier::Frontier;
+use super::frontier::{Frontier, Position};
 use super::{Incarnation, NodeId};
 
 /// What one peer has acknowledged.
@@ -136,7 +136,7 @@ impl Retention {
             true => 0,
             false => of(acks).seq(*origin),
         };
-        let low = |(origin, position): (&Incarnation, &super::frontier::Position)| {
+        let low = |(origin, position): (&Incarnation, &Position)| {
             let seqs = acks.iter().map(|acks| seq(acks, origin));
             (*origin, seqs.fold(position.seq, u64::min))
         };
@@ -144,7 +144,7 @@ impl Retention {
     }
 
     /// What peers said they hold, where it is not known yet to be the history held here.
-    pub fn unproven(&self) -> Vec<(NodeId, Incarnation, super::frontier::Position)> {
+    pub fn unproven(&self) -> Vec<(NodeId, Incarnation, Position)> {
         let of = |(node, acks): (&NodeId, &Acks)| {
             let claims = acks.unproven.0.iter();
             let claims = claims.map(|(origin, at)| (*node, *origin, *at));
@@ -213,10 +213,14 @@ impl Retention {
         self.marked.remove(&node)
     }
 
-    /// The last number of an origin that any peer is known to hold.
-    pub fn taken(&self, origin: Incarnation) -> u64 {
-        let seqs = self.acks.values().map(|acks| acks.held.seq(origin));
-        seqs.max().unwrap_or(0)
+    /// The last number of an origin, held up to `own` here, that any peer is known to have taken.
+    /// One that holds as many or more under another chain hash holds another history.
+    pub fn taken(&self, origin: Incarnation, own: Position) -> u64 {
+        let held = self.acks.values();
+        let held = held.filter_map(|acks| acks.held.0.get(&origin));
+        // What it sent itself is known without a chain hash.
+        let ours = |at: &&Position| at.seq < own.seq || **at == own || at.chain == [0; 32];
+        held.filter(ours).map(|at| at.seq).max().unwrap_or(0)
     }
 
     /// What each peer was last known to hold, those that are not configured any more included.
@@ -272,7 +276,6 @@ pub fn closed(
 mod tests {
     use super::*;
     use crate::replica::clock::Hlc;
-    use crate::replica::frontier::Position;
 
     const B: NodeId = [2; 16];
     const C: NodeId = [3; 16];

@@ -142,7 +142,7 @@ impl Store {
             // A peer whose clock was as wrong may have taken some: those stay.
             let (taken, all_spoke) = {
                 let retention = &lock(&self.inner.kept).retention;
-                (retention.taken(*id), retention.all_spoke())
+                (retention.taken(*id, known.position), retention.all_spoke())
             };
             // So does what left the log, unless every peer has said that it is not there.
             let gone = retention::base(&writer.db, *id)?.filter(|base| base.1 > limit);

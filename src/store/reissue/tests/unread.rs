@@ -96,3 +96,24 @@ fn what_left_the_log_is_stamped_anew_only_where_it_is_known_that_nobody_took_it(
     b.greeted([1; 16], &a.frontier()).unwrap();
     assert!(b.restamp(|| 22).unwrap() > 0);
 }
+
+/// An incarnation that ran on elsewhere has the numbers of what was written here, and none of it.
+#[test]
+fn another_history_that_a_peer_holds_is_not_what_was_stamped_here() {
+    for more in [0, 1] {
+        let (b, clock, _b) = clocked(2, PRESENT);
+        b.set_peers([[1; 16]].into(), 0);
+        b.declare(ITEM).unwrap();
+        clock.store(FUTURE, Ordering::Relaxed);
+        run(&b, "INSERT INTO item VALUES (4, 'from 2099', 0)");
+        clock.store(PRESENT + 10, Ordering::Relaxed);
+        b.greeted([1; 16], &b.frontier()).unwrap();
+        assert_eq!(b.restamp(|| 22).unwrap(), 0, "its peer has it");
+        let seq = b.frontier().seq(2) + more;
+        let chain = [9; 32];
+        let other = Frontier([(2, Position { seq, chain })].into());
+        b.greeted([1; 16], &other).unwrap();
+        assert_eq!(b.restamp(|| 22).unwrap(), 1, "{more} more there");
+        assert_eq!(b.read(latest).unwrap() >> 16, PRESENT as i64 + 10);
+    }
+}
