@@ -150,7 +150,7 @@ fn a_revoked_certificate_is_refused() {
 fn the_key_is_no_way_around_certificates_and_other_kinds_of_key_are_named() {
     let authority = Authority::new("authority");
     let certified = |algorithm| Some(authority.issue(0, &key(algorithm), |_| {}));
-    let method = TunnelState::Failed("the peer authenticates by another method".into());
+    let method = TunnelState::Failed("different authentication".into());
     let unable = "IKEv1 has no signatures with our certificate's kind of key: \
                   it takes RSA, P-256 and P-384";
     let other = Some(authority.issue(1, &key(&PKCS_ECDSA_P384_SHA384), |_| {}));

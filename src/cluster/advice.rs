@@ -2,7 +2,7 @@
 
 use super::{Colour, PeerState};
 
-/// What begins a state, and what to do about it.
+/// What begins a state that needs somebody, and what to do about it.
 const ADVICE: &[(&str, &str)] = &[
     (
         "Unreachable",
@@ -25,8 +25,16 @@ const ADVICE: &[(&str, &str)] = &[
         "Let IP protocol 51 (AH) through on every firewall between the two.",
     ),
     (
+        "NAT between us",
+        "Let the two reach each other without address translation: AH does not cross it.",
+    ),
+    (
         "Different IKE profile",
         "Choose the same IKE profile on every peer: System > Clustering.",
+    ),
+    (
+        "Different authentication",
+        "Choose the same authentication on every peer: System > Clustering.",
     ),
     (
         "No common proposal",
@@ -43,6 +51,10 @@ const ADVICE: &[(&str, &str)] = &[
     (
         "Different version",
         "Bring both systems to the same software version.",
+    ),
+    (
+        "Tunnel is up, but no Tutti node answers there",
+        "Check that the address is that of a Tutti system, and that its service runs.",
     ),
     (
         "The tunnel service is not running",
@@ -80,5 +92,13 @@ mod tests {
         assert!(red("Unreachable").contains("UDP 500"));
         assert!(red("Clock off by 3.2 s").contains("NTP"));
         assert!(red("Something new").contains("Status > Cluster"));
+    }
+
+    #[test]
+    fn every_state_that_needs_somebody_is_in_the_operators_table() {
+        let table = include_str!("../../docs/operations.md");
+        for (state, _) in ADVICE {
+            assert!(table.contains(&format!("\n| `{state}")), "{state}");
+        }
     }
 }

@@ -183,7 +183,9 @@ fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::advice::advice;
     use super::*;
+    use crate::ike::Refusal;
 
     fn text(tunnel: TunnelState, link: LinkState) -> (String, Colour) {
         let state = peer_state(&tunnel, &link, "0.1.0", Some([1; 16]));
@@ -207,7 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn states_are_worded_exactly() {
+    fn states_are_worded_exactly_and_an_operator_finds_what_to_do() {
+        let table = include_str!("../../docs/operations.md");
+        let failed = |refusal: Refusal| TunnelState::Failed(refusal.to_string());
         let none = LinkState::default;
         let cases = [
             (TunnelState::NoAnswer, none(), "Unreachable", Colour::Red),
@@ -236,10 +240,36 @@ mod tests {
                 Colour::Red,
             ),
             (
-                TunnelState::Failed("different IKE profile".into()),
+                failed(Refusal::OtherProfile),
                 none(),
                 "Different IKE profile",
                 Colour::Red,
+            ),
+            (
+                failed(Refusal::OtherMethod),
+                none(),
+                "Different authentication",
+                Colour::Red,
+            ),
+            (failed(Refusal::Nat), none(), "NAT between us", Colour::Red),
+            (
+                TunnelState::NoProposal,
+                none(),
+                "No common proposal for the tunnel",
+                Colour::Red,
+            ),
+            (
+                TunnelState::Up { certificate: None },
+                none(),
+                "Tunnel is up, but no Tutti node answers there",
+                Colour::Red,
+            ),
+            (TunnelState::Connecting, none(), "Connecting", Colour::Amber),
+            (
+                up(),
+                none(),
+                "Tunnel is up, replication is starting",
+                Colour::Amber,
             ),
             (
                 up(),
@@ -310,6 +340,17 @@ mod tests {
         ];
         for (tunnel, link, words, colour) in cases {
             assert_eq!(text(tunnel, link), (words.to_owned(), colour));
+            let row = format!("\n| `{}", words.split([':', ',']).next().unwrap());
+            let row = row.replace("as b", "as NAME");
+            assert!(table.contains(&row), "the operator's table lacks {row}");
+            let state = PeerState {
+                text: words.to_owned(),
+                colour,
+                authenticated: false,
+            };
+            let advice = advice(&state).unwrap_or_default();
+            assert_eq!(advice.is_empty(), colour != Colour::Red, "{words}");
+            assert!(!advice.contains("the reason"), "{words} has no advice");
         }
     }
 }

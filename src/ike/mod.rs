@@ -150,13 +150,13 @@ pub enum Refusal {
     #[error("no common proposal")]
     NoProposal,
     /// Addresses are rewritten on the way.
-    #[error("a NAT between us: AH cannot cross it, the addresses must be the peers' own")]
+    #[error("NAT between us")]
     Nat,
     /// The peer does not list us.
     #[error("the peer does not list this system")]
     NotListed,
     /// Certificates there and the key here, or another kind of certificate.
-    #[error("the peer authenticates by another method")]
+    #[error("different authentication")]
     OtherMethod,
     /// The peer speaks the other version of IKE.
     #[error("different IKE profile")]

@@ -28,6 +28,7 @@ pub mod links;
 mod names;
 pub mod node;
 mod pins;
+mod places;
 pub mod renewal;
 mod reserve;
 mod silence;

@@ -1,5 +1,7 @@
 //! Who is calling, and whether they may: decided once, before any handler runs.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -9,7 +11,7 @@ use axum::response::{Extension, IntoResponse, Redirect, Response};
 use serde_json::json;
 
 use super::record::Why;
-use super::session::{self, Verdict};
+use super::session::{self, Asking, Verdict};
 use super::{Origin, Web, tokens};
 use crate::store::administrators::{self, Administrator};
 
@@ -45,6 +47,7 @@ pub async fn require(State(web): State<Web>, request: Request, next: Next) -> Re
         headers: request.headers().clone(),
         safe: is_safe(request.method()),
         api: is_api(request.uri().path()),
+        asking: Asking::of(request.uri(), request.headers()),
     };
     let caller = match who(&web, origin, &asked).await {
         Ok(caller) => caller,
@@ -86,6 +89,18 @@ struct Asked {
     headers: HeaderMap,
     safe: bool,
     api: bool,
+    asking: Asking,
+}
+
+/// Whether whoever opened an event stream may still read it.
+pub async fn may_listen(web: &Web, origin: Origin, headers: &HeaderMap) -> bool {
+    let asked = Asked {
+        headers: headers.clone(),
+        safe: true,
+        api: false,
+        asking: Asking::Page,
+    };
+    who(web, Some(origin), &asked).await.is_ok()
 }
 
 fn is_safe(method: &Method) -> bool {
@@ -107,7 +122,12 @@ async fn who(web: &Web, origin: Option<Origin>, asked: &Asked) -> Result<Caller,
         let words = "only root may use the local socket";
         return local(user).ok_or_else(|| refuse(StatusCode::FORBIDDEN, words));
     }
-    let Asked { headers, safe, api } = asked;
+    let Asked {
+        headers,
+        safe,
+        api,
+        asking,
+    } = asked;
     if !safe && from_elsewhere(headers) {
         return Err(refuse(
             StatusCode::FORBIDDEN,
@@ -128,7 +148,8 @@ async fn who(web: &Web, origin: Option<Origin>, asked: &Asked) -> Result<Caller,
         true => challenge(words),
         false => Redirect::to("/login").into_response(),
     };
-    let found = session::cookie(headers).and_then(|token| web.sessions.find(token));
+    let find = |token| web.sessions.find(token, *asking, Instant::now());
+    let found = session::cookie(headers).and_then(find);
     let session = found.ok_or_else(|| login("log in first"))?;
     let node = web.node.clone();
     let name = session.name.clone();

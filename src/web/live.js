@@ -1,8 +1,9 @@
 // Refreshes every element marked data-live when the server says that something changed.
-// Pages are complete without this script; forms being typed in are never touched.
+// Pages are complete without this script; forms being typed in are never touched. What it asks for
+// says so, and does not count as somebody being there: a session that is left alone ends.
 const controls = "a[href], button, input, select, textarea";
 const refresh = async () => {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+  const answer = await fetch(location.href, { headers: { Accept: "text/html", "X-Tutti-Refresh": "1" } });
   if (!answer.ok || answer.redirected) return location.reload();
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const old of document.querySelectorAll("[data-live]")) {

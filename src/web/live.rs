@@ -6,14 +6,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
-use axum::http::header;
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Frame;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::Web;
+use super::{Origin, Web, guard};
 
 /// At most one event in this time, however busy replication is.
 const PACE: Duration = Duration::from_millis(400);
@@ -41,15 +41,34 @@ pub struct Wanted {
     log: Option<String>,
 }
 
+/// Whoever listens.
+struct Listener {
+    web: Web,
+    origin: Origin,
+    headers: HeaderMap,
+    sender: mpsc::Sender<&'static str>,
+}
+
 /// `GET /events`; `GET /events?table=NAME` for what changes that table; `GET /events?log=1` for new
 /// lines of the event log.
-pub async fn stream(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Response {
+pub async fn stream(
+    State(web): State<Web>,
+    Extension(origin): Extension<Origin>,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Response {
     let (sender, receiver) = mpsc::channel(1);
+    let listener = Listener {
+        web: web.clone(),
+        origin,
+        headers,
+        sender,
+    };
     match wanted.table {
         Some(name) => {
             let mut feed = web.node.store.subscribe(&[&name]);
             // Lagging or not, the page is read anew.
-            tokio::spawn(async move { while tell(&sender, feed.next()).await {} });
+            tokio::spawn(async move { while listener.tell(feed.next()).await {} });
         }
         None => {
             let of = match wanted.log {
@@ -58,7 +77,7 @@ pub async fn stream(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Res
             };
             let mut changed = of.subscribe();
             let mut next = async move || changed.changed().await.ok();
-            tokio::spawn(async move { while tell(&sender, next()).await {} });
+            tokio::spawn(async move { while listener.tell(next()).await {} });
         }
     }
     (
@@ -68,19 +87,20 @@ pub async fn stream(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Res
         .into_response()
 }
 
-/// Passes one event on; `false` once either side has ended.
-async fn tell<T>(
-    sender: &mpsc::Sender<&'static str>,
-    next: impl Future<Output = Option<T>>,
-) -> bool {
-    let line = match tokio::time::timeout(IDLE, next).await {
-        Ok(Some(_)) => "data: changed\n\n",
-        Ok(None) => return false,
-        Err(_) => ": still here\n\n",
-    };
-    if sender.send(line).await.is_err() {
-        return false;
+impl Listener {
+    /// Passes one event on; `false` once either side has ended, or may not listen any more.
+    async fn tell<T>(&self, next: impl Future<Output = Option<T>>) -> bool {
+        let line = match tokio::time::timeout(IDLE, next).await {
+            Ok(Some(_)) => "data: changed\n\n",
+            Ok(None) => return false,
+            Err(_) => ": still here\n\n",
+        };
+        if !guard::may_listen(&self.web, self.origin, &self.headers).await
+            || self.sender.send(line).await.is_err()
+        {
+            return false;
+        }
+        tokio::time::sleep(PACE).await;
+        true
     }
-    tokio::time::sleep(PACE).await;
-    true
 }

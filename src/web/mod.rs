@@ -28,9 +28,9 @@ mod tables_page;
 mod tests;
 mod tokens;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -49,6 +49,14 @@ pub enum Origin {
     Remote(IpAddr),
     /// The local socket, and the user at its other end.
     Local(u32),
+}
+
+/// What counts as one source: an address of IPv4, the /64 of one of IPv6, for a host has all of it.
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
 }
 
 /// What all handlers share.
@@ -116,7 +124,7 @@ const IMPORT: &str = "/api/v1/tables/import";
 /// programs do.
 async fn paced(State(web): State<Web>, request: Request, next: Next) -> Response {
     match request.extensions().get::<Origin>() {
-        Some(Origin::Remote(source)) if !web.rates.take(*source, std::time::Instant::now()) => {
+        Some(Origin::Remote(source)) if !web.rates.take(network(*source), Instant::now()) => {
             let retry = [(header::RETRY_AFTER, "1")];
             let words = "too many requests; ask more slowly";
             (retry, guard::refuse(StatusCode::TOO_MANY_REQUESTS, words)).into_response()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
 use axum::extract::{Extension, Form, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -19,14 +19,14 @@ use utoipa::ToSchema;
 
 use super::guard::refuse;
 use super::record::{self, Done};
-use super::{Origin, Web, pages};
+use super::{Origin, Web, network, pages};
 use crate::node::serve::node::{Node, hex, random};
 use crate::store::administrators::{self, Administrator};
 use crate::store::events::{Event, Kind, Level};
 
 /// The cookie; its prefix makes browsers insist on Secure, Path=/ and no Domain.
 pub const COOKIE: &str = "__Host-tutti";
-/// A session ends after this long without a request.
+/// A session ends after this long without a request of a person.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 /// Sessions at a time; the oldest goes first.
 const SESSIONS_MAX: usize = 1000;
@@ -34,6 +34,26 @@ const SESSIONS_MAX: usize = 1000;
 const FREE_GUESSES: u32 = 4;
 /// The longest wait after a wrong guess.
 const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// Who asks. Only a person keeps a session: an open page that is kept up to date does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asking {
+    /// Somebody typed or clicked.
+    Person,
+    /// The page by itself: live.js, its event stream, or the refresh of a browser without scripts.
+    Page,
+}
+
+impl Asking {
+    /// Told by the header that live.js sends, by the query of a refresh, or by what is asked for.
+    pub fn of(uri: &Uri, headers: &HeaderMap) -> Self {
+        let refresh = uri.query().is_some_and(|query| query == "refresh");
+        match uri.path() == "/events" || refresh || headers.contains_key("x-tutti-refresh") {
+            true => Self::Page,
+            false => Self::Person,
+        }
+    }
+}
 
 /// One logged-in browser.
 #[derive(Clone)]
@@ -53,6 +73,7 @@ pub struct Session {
 #[derive(Default)]
 pub struct Sessions {
     open: Mutex<HashMap<[u8; 32], Session>>,
+    /// By network, as one host of IPv6 has many addresses.
     failed: Mutex<HashMap<IpAddr, (u32, Instant)>>,
 }
 
@@ -87,13 +108,15 @@ impl Sessions {
     }
 
     /// The session of a cookie, if it is still good.
-    pub fn find(&self, token: &str) -> Option<Session> {
+    pub fn find(&self, token: &str, asking: Asking, now: Instant) -> Option<Session> {
         let mut open = lock(&self.open);
         let session = open.get_mut(&digest(token))?;
-        if session.used.elapsed() >= IDLE {
+        if now.saturating_duration_since(session.used) >= IDLE {
             return None;
         }
-        session.used = Instant::now();
+        if asking == Asking::Person {
+            session.used = now;
+        }
         Some(session.clone())
     }
 
@@ -122,7 +145,7 @@ impl Sessions {
         let Origin::Remote(address) = origin else {
             return None;
         };
-        let (count, last) = *lock(&self.failed).get(&address)?;
+        let (count, last) = *lock(&self.failed).get(&network(address))?;
         let doublings = count.checked_sub(FREE_GUESSES)?.min(16);
         let wait = Duration::from_secs(1 << doublings).min(WAIT_MAX);
         wait.checked_sub(last.elapsed())
@@ -134,6 +157,7 @@ impl Sessions {
         let Origin::Remote(address) = origin else {
             return;
         };
+        let address = network(address);
         let mut failed = lock(&self.failed);
         if right {
             failed.remove(&address);
@@ -303,7 +327,8 @@ async fn api_login(
     match check(&web, origin, credentials.name, credentials.password).await {
         Verdict::Welcome(who) => {
             let token = web.sessions.begin(&who);
-            let csrf = web.sessions.find(&token).map(|session| session.csrf);
+            let session = web.sessions.find(&token, Asking::Person, Instant::now());
+            let csrf = session.map(|session| session.csrf);
             let body = json!({
                 "name": who.name, "role": who.role, "csrf": csrf,
                 "change_password": who.change_password,
@@ -333,5 +358,62 @@ async fn logout(State(web): State<Web>, headers: HeaderMap) -> Response {
     match ended {
         Some(name) => Done::login(&name, "Logged out").with(answer),
         None => answer.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun() -> (Sessions, String, Instant) {
+        let sessions = Sessions::default();
+        let who = Administrator {
+            name: "admin".into(),
+            hash: String::new(),
+            role: "administrator".into(),
+            change_password: false,
+        };
+        let token = sessions.begin(&who);
+        (sessions, token, Instant::now())
+    }
+
+    #[test]
+    fn a_session_ends_half_an_hour_after_the_last_thing_that_a_person_did() {
+        let (sessions, token, now) = begun();
+        let find = |asking, seconds| {
+            let session = sessions.find(&token, asking, now + Duration::from_secs(seconds));
+            session.is_some()
+        };
+        assert!(find(Asking::Person, 1_700));
+        assert!(find(Asking::Person, 3_400));
+        for seconds in (3_410..5_200).step_by(10) {
+            assert!(find(Asking::Page, seconds), "after {seconds} s");
+        }
+        assert!(!find(Asking::Page, 5_201));
+        assert!(!find(Asking::Person, 5_202));
+    }
+
+    #[test]
+    fn what_a_page_asks_for_by_itself_is_told_from_what_a_person_does() {
+        let of = |uri: &str, headers: &HeaderMap| Asking::of(&uri.parse().unwrap(), headers);
+        let (none, mut live) = (HeaderMap::new(), HeaderMap::new());
+        live.insert("x-tutti-refresh", "1".parse().unwrap());
+        assert_eq!(of("/status/overview", &none), Asking::Person);
+        assert_eq!(of("/status/overview", &live), Asking::Page);
+        assert_eq!(of("/status/overview?refresh", &none), Asking::Page);
+        assert_eq!(of("/events?log=1", &none), Asking::Page);
+        assert_eq!(of("/status/events?kind=login", &none), Asking::Person);
+    }
+
+    #[test]
+    fn guesses_from_one_network_of_ipv6_are_counted_together() {
+        let sessions = Sessions::default();
+        let from = |text: &str| Origin::Remote(text.parse().unwrap());
+        for host in 1..=FREE_GUESSES {
+            assert_eq!(sessions.wait(from("2001:db8::9")), None);
+            sessions.guessed(from(&format!("2001:db8::{host}")), false);
+        }
+        assert!(sessions.wait(from("2001:db8::9")).is_some());
+        assert_eq!(sessions.wait(from("2001:db8:0:1::9")), None);
     }
 }

@@ -125,12 +125,15 @@ pub fn peers(answer: &Value) -> String {
     let row = |peer: &Value| {
         let tunnel = if peer["tunnel"] == true { "AH" } else { "" };
         let trip = peer["round_trip_ms"].as_f64();
+        let hinted = peer["colour"] == "red" && peer["authenticated"] == false;
+        let hint = if hinted { "a hint" } else { "" };
         vec![
             format!("Peer {}", word(&peer["field"])),
             word(&peer["address"]),
             word(&peer["state"]),
             tunnel.into(),
             trip.map(|ms| format!("{ms:.1} ms")).unwrap_or_default(),
+            hint.into(),
         ]
     };
     aligned(&peers.iter().map(row).collect::<Vec<_>>())

@@ -412,3 +412,22 @@ async fn an_alarm_is_shown_with_what_to_do_and_acknowledged() {
         "{page}"
     );
 }
+
+#[tokio::test]
+async fn an_event_stream_ends_with_the_session_that_opened_it() {
+    let site = site("administrator", false);
+    let cookie = site.login().await;
+    let mut request = Request::get("/events")
+        .header(header::COOKIE, &cookie)
+        .body(Body::empty())
+        .unwrap();
+    request.extensions_mut().insert(remote());
+    let answer = site.router.clone().oneshot(request).await.unwrap();
+    let mut stream = answer.into_body();
+    site.node.touch();
+    let line = stream.frame().await.unwrap().unwrap();
+    assert_eq!(&line.into_data().unwrap()[..], b"data: changed\n\n");
+    site.post("/logout", &cookie, "").await;
+    site.node.touch();
+    assert!(stream.frame().await.is_none(), "it went on");
+}
