@@ -20,7 +20,7 @@ SWITCHES = [
 class Browser:
     """One headless window; closes itself and ends its driver on leaving the `with` block."""
 
-    def __init__(self, width=1280, height=860, dark=False, phone=False):
+    def __init__(self, width=1280, height=860, dark=False, phone=False, scripts=True):
         self.profile = tempfile.TemporaryDirectory(prefix="tutti-browser-")
         self.driver = subprocess.Popen(
             ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -44,11 +44,16 @@ class Browser:
             "acceptInsecureCerts": True, "goog:loggingPrefs": {"browser": "ALL"},
             "goog:chromeOptions": options}}})
         self.base += "/session/" + answer["sessionId"]
+        if not scripts:
+            self.devtools("Emulation.setScriptExecutionDisabled", value=True)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         try:
             self.call("DELETE", "")
         finally:
@@ -81,6 +86,9 @@ class Browser:
     def click(self, css):
         self.call("POST", f"/element/{self.find(css)}/click", {})
 
+    def devtools(self, command, **params):
+        return self.call("POST", "/goog/cdp/execute", {"cmd": command, "params": params})
+
     def script(self, text):
         return self.call("POST", "/execute/sync", {"script": text, "args": []})
 
@@ -109,9 +117,8 @@ class Browser:
         if not whole:
             picture = self.call("GET", "/screenshot")
         else:
-            picture = self.call("POST", "/goog/cdp/execute", {
-                "cmd": "Page.captureScreenshot",
-                "params": {"format": "png", "captureBeyondViewport": True}})["data"]
+            picture = self.devtools("Page.captureScreenshot", format="png",
+                                    captureBeyondViewport=True)["data"]
         pathlib.Path(path).write_bytes(base64.b64decode(picture))
 
     def login(self, url, user, password, then="Log out"):

@@ -1,5 +1,6 @@
 //! A real browser goes through every page of a real cluster on loopback: three `tutti serve`
-//! processes, of which only `ike` is a stand-in. What the browser looks at is in pages.py.
+//! processes, of which only `ike` is a stand-in. What the browser looks at is in pages.py; in guide.py
+//! it makes the cluster.
 
 #![allow(clippy::unwrap_used, reason = "a test; a panic is its way to fail")]
 
@@ -9,7 +10,7 @@ mod peer;
 use std::path::Path;
 use std::process::Command;
 
-use peer::{Cluster, Peer};
+use peer::{Cluster, KEY, Peer};
 use serde_json::json;
 
 const PASSWORD: &str = "tidal basin umbrella 42";
@@ -69,18 +70,40 @@ fn every_page_is_clean_calm_and_reachable_in_a_real_browser() {
     alone.peers[0].give_host(SETTINGS);
     account(&alone.peers[0], "admin", "administrator");
 
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/pages.py");
-    let out = std::env::var_os("TUTTI_PICTURES").map(Into::into);
-    let out = out.unwrap_or_else(|| std::env::temp_dir().join("tutti-pages"));
-    let status = Command::new("python3")
-        .arg(script)
-        .args([&url, &settings, PASSWORD])
-        .arg(&out)
-        .status()
-        .unwrap();
+    let out = pictures();
+    look("pages.py", [&url, &settings, PASSWORD, &out]);
+}
+
+#[test]
+fn three_systems_become_one_by_the_guides_steps_in_a_browser_without_scripts() {
+    let mut cluster = Cluster::start("guide");
+    let mut places = Vec::new();
+    for peer in &mut cluster.peers {
+        let url = peer.open_web();
+        account(peer, "admin", "administrator");
+        places.push(format!("{url}={}", peer.ip));
+    }
+    let out = pictures();
+    let [a, b, c] = &places[..] else {
+        unreachable!()
+    };
+    look("guide.py", [KEY, PASSWORD, &out, a, b, c]);
+}
+
+fn pictures() -> String {
+    let out = std::env::var("TUTTI_PICTURES");
+    out.unwrap_or_else(|_| format!("{}/tutti-pages", std::env::temp_dir().display()))
+}
+
+/// Runs one of the scripts, which print what is wrong.
+fn look<const N: usize>(script: &str, args: [&str; N]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/browser")
+        .join(script);
+    let status = Command::new("python3").arg(script).args(args).status();
     assert!(
-        status.success(),
-        "see above; pictures are in {}",
-        out.display()
+        status.unwrap().success(),
+        "see above, and the pictures in {}",
+        pictures()
     );
 }

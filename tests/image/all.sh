@@ -38,12 +38,12 @@ boots() {
     return $failed
 }
 boots > "$work/boots.log" 2>&1 &
-# Of the wide matrix (build.sh test image-all) Secure Boot always and another part each hour, which
+# Of the wide matrix (build.sh test image-all) Secure Boot and remote syslog always and another part each hour, which
 # is printed; each case is a line of its own. TUTTI_PART=N takes a certain one.
 parts=28
 part=${TUTTI_PART:-$(($(date +%s) / 3600 % parts))}
 echo "part $part of $parts of the wide matrix"
-python3 "$here/matrix.py" "$image" "$work/matrix" secure-nvme || failed=1
+python3 "$here/matrix.py" "$image" "$work/matrix" secure-nvme remote-syslog || failed=1
 python3 "$here/matrix.py" "$image" "$work/matrix" --part "$part/$parts" || failed=1
 wait $! || failed=1
 cat "$work/boots.log"
