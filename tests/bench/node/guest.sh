@@ -13,12 +13,18 @@ all_active() {
   local host
   for host in a b c; do peers_say $host "Active as" 2 || return 1; done
 }
-c_is_gone() { ! peers_say a "Active as peer-c" && ! peers_say b "Active as peer-c"; }
+# Both sides see the cut: who was cut off, and whom it was cut off from.
+c_is_gone() {
+  ! peers_say a "Active as peer-c" && ! peers_say b "Active as peer-c" && ! peers_say c "Active as"
+}
 # seconds COMMAND...: until it succeeds, with a tenth of a second.
 seconds() {
   local begin
   begin=$(date +%s%N)
-  until_true 300 "$@" || fail "never: $*"
+  until "$@"; do
+    [ $((($(date +%s%N) - begin) / 1000000000)) -lt 300 ] || fail "never: $*"
+    sleep 0.1
+  done
   echo "$((($(date +%s%N) - begin) / 100000000))" | sed 's/\(.\)$/.\1/; s/^\./0./'
 }
 
@@ -50,7 +56,7 @@ P
 }
 rows warm 2000 > /dev/null
 inside=$(rows inside "$ROWS")
-echo "serve_rss_mb: $(($(awk '/^VmRSS/ { print $2 }' "/proc/$(role_pid a serve)/status") / 1024))"
+echo "serve_rss_mb: $(($(awk '/^VmHWM/ { print $2 }' "/proc/$(role_pid a serve)/status") / 1024))"
 
 declare -A digest
 for host in a b c; do
