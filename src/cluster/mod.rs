@@ -21,6 +21,6 @@ pub use fields::{Change, Checked, Fields, Saved};
 pub use key::{KeyProblem, check as check_key, from_random as key_from_random};
 pub use membership::{Standing, Step, next_step};
 pub use pem::{Pem, PemChange, TEXT_MAX};
-pub use prerequisites::{Check, Grade, Own, PathMtu, Peer, Seen, prerequisites, probe, told};
+pub use prerequisites::{Check, Grade, Own, Path, PathMtu, Peer, Seen, prerequisites, probe, told};
 pub use roster::Roster;
 pub use state::{Colour, LinkState, PeerState, peer_state};

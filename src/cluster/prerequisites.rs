@@ -91,8 +91,17 @@ pub struct Peer<'a> {
     pub tunnel: &'a TunnelState,
     /// What the link says.
     pub link: &'a LinkState,
-    /// What is known of the path MTU.
+    /// What echoes say.
+    pub path: Path,
+}
+
+/// What is known of the way to a peer, outside any tunnel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Path {
+    /// How large a packet may be.
     pub mtu: PathMtu,
+    /// The round-trip of an echo in microseconds, if one came back.
+    pub round_trip_us: Option<u64>,
 }
 
 /// What is known of the path MTU to a peer, in octets.
@@ -205,7 +214,7 @@ fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
     };
     let seen = if up { Seen::Through } else { Seen::Before };
     say("UDP 500 reachable", seen, udp);
-    let mtu = match peer.mtu {
+    let mtu = match peer.path.mtu {
         PathMtu::NoRoute => unknown("no route to it"),
         PathMtu::Route(mtu) => (
             Grade::Unknown,
@@ -235,17 +244,21 @@ fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
         Some(theirs) => (Grade::Unmet, format!("{theirs}, here {}", own.version)),
     };
     say("Same version", Seen::Through, version);
-    let trip = match link.round_trip_us.filter(|_| stands) {
-        None => later(),
-        Some(us) => {
+    let echo = peer.path.round_trip_us.map(|us| (us, Seen::Before));
+    let linked = link.round_trip_us.filter(|_| stands);
+    let linked = linked.map(|us| (us, Seen::Through));
+    let (seen, trip) = match linked.or(echo) {
+        None => (Seen::Before, unknown("no echo (ICMP) comes back")),
+        Some((us, seen)) => {
             let words = format!("{:.1} ms", us as f64 / 1000.0);
-            match us <= ROUND_TRIP_MAX_US {
+            let judged = match us <= ROUND_TRIP_MAX_US {
                 true => (Grade::Met, words),
                 false => (Grade::Warning, format!("{words}, more than 30 ms")),
-            }
+            };
+            (seen, judged)
         }
     };
-    say("Round-trip at most 30 ms", Seen::Through, trip);
+    say("Round-trip at most 30 ms", seen, trip);
     let measured = stands && link.skew.is_some();
     let offset = match measured {
         false => later(),
@@ -368,7 +381,10 @@ mod tests {
             field: 2,
             tunnel: &up,
             link: &link,
-            mtu: PathMtu::Probed(1400),
+            path: Path {
+                mtu: PathMtu::Probed(1400),
+                round_trip_us: Some(500),
+            },
         };
         let all = prerequisites(&own(), &[peer]);
         let slow = (Grade::Warning, "41.3 ms, more than 30 ms".to_owned());
@@ -389,7 +405,10 @@ mod tests {
             field,
             tunnel: &tunnel,
             link: &link,
-            mtu: PathMtu::Route(1500),
+            path: Path {
+                mtu: PathMtu::Route(1500),
+                round_trip_us: None,
+            },
         };
         let sent = told(&prerequisites(&own(), &[peer(2), peer(3)]), 3);
         let there = LinkState {
@@ -402,7 +421,7 @@ mod tests {
             field: 1,
             tunnel: &up,
             link: &there,
-            mtu: PathMtu::NoRoute,
+            path: Path::default(),
         };
         let all = prerequisites(&own(), &[listener]);
         let by_it: Vec<_> = all.iter().filter(|check| check.by == Some(1)).collect();
@@ -446,9 +465,9 @@ mod tests {
             field: 3,
             tunnel: &tunnel,
             link: &link,
-            mtu: PathMtu::NoRoute,
+            path: Path::default(),
         };
-        let all = prerequisites(&own(), &[peer]);
+        let all = prerequisites(&own(), std::slice::from_ref(&peer));
         let udp = all
             .iter()
             .find(|check| check.name == "UDP 500 reachable")
@@ -456,5 +475,19 @@ mod tests {
         assert_eq!((udp.grade, udp.seen), (Grade::Unmet, Seen::Before));
         assert_eq!(grade(&all, "Protocol 51 reachable").0, Grade::Unknown);
         assert_eq!(grade(&all, "Same version").0, Grade::Unknown);
+        let silent = (Grade::Unknown, "no echo (ICMP) comes back".to_owned());
+        assert_eq!(grade(&all, "Round-trip at most 30 ms"), silent);
+        let far = Peer {
+            path: Path {
+                round_trip_us: Some(41_300),
+                ..Path::default()
+            },
+            ..peer
+        };
+        let all = prerequisites(&own(), &[far]);
+        let name = "Round-trip at most 30 ms";
+        let trip = all.iter().find(|check| check.name == name).unwrap();
+        assert_eq!((trip.grade, trip.seen), (Grade::Warning, Seen::Before));
+        assert_eq!(trip.detail, "41.3 ms, more than 30 ms");
     }
 }

@@ -57,30 +57,31 @@ impl Echo {
         mtu_of(&self.socket, self.peer)
     }
 
-    /// Whether a packet of so many octets, its IP header included, came back.
-    pub fn returns(&mut self, octets: u32) -> bool {
-        (0..TRIES).any(|_| self.once(octets as usize).unwrap_or(false))
+    /// How long a packet of so many octets, its IP header included, took to come back, if it did.
+    pub fn round_trip(&mut self, octets: u32) -> Option<Duration> {
+        (0..TRIES).find_map(|_| self.once(octets as usize).unwrap_or(None))
     }
 
-    fn once(&mut self, octets: usize) -> io::Result<bool> {
+    fn once(&mut self, octets: usize) -> io::Result<Option<Duration>> {
         let length = octets.saturating_sub(self.outer).max(HEADER);
         self.sequence = self.sequence.wrapping_add(1);
         // The kernel fills in identifier and checksum.
         let mut message = vec![0; length];
         message[0] = self.request;
         message[6..8].copy_from_slice(&self.sequence.to_be_bytes());
+        let begin = Instant::now();
         self.socket.send(&message)?;
-        let end = Instant::now() + PATIENCE;
+        let end = begin + PATIENCE;
         let mut answer = vec![0; length + 1];
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             self.socket
                 .set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
             let got = self.socket.recv(&mut answer)?;
             if got == length && answer[6..8] == message[6..8] {
-                return Ok(true);
+                return Ok(Some(begin.elapsed()));
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 
@@ -125,8 +126,9 @@ mod tests {
             let address: IpAddr = address.parse().unwrap();
             match Echo::open(address, address) {
                 Ok(mut echo) => {
-                    assert!(echo.returns(1500) && echo.returns(1280), "{address}");
-                    assert!(!echo.returns(70_000), "larger than loopback takes");
+                    let mut returns = |octets| echo.round_trip(octets).is_some();
+                    assert!(returns(1500) && returns(1280), "{address}");
+                    assert!(!returns(70_000), "larger than loopback takes");
                 }
                 Err(error) => eprintln!("no echoes by {address} on this machine: {error}"),
             }

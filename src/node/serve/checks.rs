@@ -2,13 +2,12 @@
 //! stand as seen from here, and probes the paths to the peers for what fits through them.
 
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::host;
 use super::node::{Node, VERSION};
-use crate::cluster::{PathMtu, probe, told};
+use crate::cluster::{Path, PathMtu, probe, told};
 use crate::sys::echo::Echo;
 use crate::sys::socket::path_mtu;
 use crate::tls::release;
@@ -67,23 +66,33 @@ pub async fn paths(node: Arc<Node>) {
     }
 }
 
-fn path(local: IpAddr, peer: IpAddr) -> PathMtu {
+fn path(local: IpAddr, peer: IpAddr) -> Path {
     let Ok(route) = path_mtu(local, peer) else {
-        return PathMtu::NoRoute;
+        return Path::default();
     };
     // IPv6's least; an IPv4 path that takes less is not one that anybody would cluster over.
     const LEAST: u32 = 1280;
+    /// Of the echo whose time counts, as ping(8) sends it, in octets.
+    const SMALL: u32 = 84;
     let Ok(mut echo) = Echo::open(local, peer) else {
-        return PathMtu::Route(route);
+        return Path {
+            mtu: PathMtu::Route(route),
+            round_trip_us: None,
+        };
     };
     // Echoes do not go through AH, so more of the path is theirs.
     let route = echo.route().unwrap_or(route);
-    probe(route, LEAST, |octets| echo.returns(octets))
+    let mtu = probe(route, LEAST, |octets| echo.round_trip(octets).is_some());
+    let trip = echo.round_trip(SMALL);
+    Path {
+        mtu,
+        round_trip_us: trip.map(|trip| trip.as_micros() as u64),
+    }
 }
 
 /// Who signed the image that this system was started from; none for what is no image.
 pub fn release() -> Option<Result<String, String>> {
-    let dir = Path::new(RELEASE);
+    let dir = std::path::Path::new(RELEASE);
     let statement = std::fs::read(dir.join("release")).ok()?;
     let read = |name: &str| {
         std::fs::read(dir.join(name)).map_err(|error| format!("{name} cannot be read: {error}"))

@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::cluster::{
-    Authentication, Change, Checked, Field, Fields, LinkState, PathMtu, Pem, Problem, Roster,
-    Saved, Standing, Step, next_step,
+    Authentication, Change, Checked, Field, Fields, LinkState, Path, Pem, Problem, Roster, Saved,
+    Standing, Step, next_step,
 };
 use crate::replica::ClusterId;
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
@@ -82,7 +82,7 @@ pub struct Node {
     /// Who signed the image that was started; not set or none for what is no image.
     pub release: OnceLock<Option<Result<String, String>>>,
     /// What is known of the paths to the peers.
-    pub paths: watch::Sender<HashMap<IpAddr, PathMtu>>,
+    pub paths: watch::Sender<HashMap<IpAddr, Path>>,
     /// What each peer is told of the prerequisites.
     telling: Mutex<HashMap<IpAddr, watch::Sender<Vec<Told>>>>,
     /// Whether this system's clock is synchronized.

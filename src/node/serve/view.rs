@@ -169,11 +169,11 @@ impl Node {
         let heard: Vec<_> = self.others().into_iter().map(of).collect();
         let peers: Vec<crate::cluster::Peer<'_>> = heard
             .iter()
-            .map(|(field, (tunnel, link, _), mtu)| crate::cluster::Peer {
+            .map(|(field, (tunnel, link, _), path)| crate::cluster::Peer {
                 field: *field,
                 tunnel,
                 link,
-                mtu: *mtu,
+                path: *path,
             })
             .collect();
         prerequisites(&own, &peers)
