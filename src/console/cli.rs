@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
+use super::journal::Journal;
 use crate::node::{Dirs, ike, keyer, serve};
 use crate::{console, host};
 
@@ -38,15 +41,19 @@ enum Command {
     Client(console::client::Command),
 }
 
+impl Command {
+    fn is_role(&self) -> bool {
+        matches!(
+            self,
+            Self::Ike(_) | Self::Keyer(_) | Self::Serve(_) | Self::Host(_)
+        )
+    }
+}
+
 /// Parses the command line and runs what it names.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_from_env("TUTTI_LOG").unwrap_or_else(|_| "info".into()))
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .without_time()
-        .init();
+    let journal = log(cli.command.is_role());
     let dirs = &cli.dirs;
     let result = match cli.command {
         Command::Ike(args) => ike::run(dirs, args),
@@ -61,8 +68,30 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tutti: {error}");
+            match journal {
+                true => tracing::error!("{error}"),
+                false => eprintln!("tutti: {error}"),
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// Logs to the journal where a role runs below systemd (true), else as text to standard error.
+/// Commands always do the latter: their words may be for a console.
+fn log(role: bool) -> bool {
+    let filter = EnvFilter::try_from_env("TUTTI_LOG").unwrap_or_else(|_| "info".into());
+    let lines = tracing_subscriber::registry().with(filter);
+    let Some(journal) = Some(()).filter(|()| role).and_then(|()| Journal::here()) else {
+        let text = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .without_time();
+        lines.with(text).init();
+        return false;
+    };
+    lines.with(journal).init();
+    // Else it would be a line of no priority.
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    true
 }

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod client;
+mod journal;
 mod preflight;
 pub mod secure_boot;
 pub mod setup;

@@ -24,6 +24,7 @@ mod damage;
 pub mod host;
 mod http;
 mod keeping;
+mod line;
 pub mod links;
 mod names;
 pub mod node;

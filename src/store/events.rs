@@ -123,6 +123,20 @@ impl Event {
             after: String::new(),
         }
     }
+
+    /// As it is kept: texts come from strangers too, so they are bounded, and without what would
+    /// break a line.
+    pub fn shortened(&self) -> Self {
+        Self {
+            kind: self.kind,
+            level: self.level,
+            who: shortened(&self.who),
+            source: shortened(&self.source),
+            text: shortened(&self.text),
+            before: shortened(&self.before),
+            after: shortened(&self.after),
+        }
+    }
 }
 
 /// One line as listed.
@@ -249,15 +263,14 @@ impl Events {
     /// Writes a line; true where it is a new one, false where it was counted.
     pub fn write(&self, now_ms: u64, event: &Event) -> Result<bool, StoreError> {
         let connection = self.lock();
-        let cut = [
-            &event.who,
-            &event.source,
-            &event.text,
-            &event.before,
-            &event.after,
-        ]
-        .map(|text| shortened(text));
-        let [who, source, text, before, after] = &cut;
+        let Event {
+            who,
+            source,
+            text,
+            before,
+            after,
+            ..
+        } = &event.shortened();
         let (kind, level) = (event.kind.name(), event.level as i64);
         let since = number(now_ms.saturating_sub(SAME_MS));
         let same: Option<i64> = connection

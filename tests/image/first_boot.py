@@ -31,6 +31,11 @@ CHECKS = [
     ("host name", "cat /proc/sys/kernel/hostname", "image-test"),
     ("no shipped disk GUID", "sfdisk --disk-id $(readlink -f /dev/tutti/esp | "
      "sed 's/[0-9]*$//') | grep -ci 7457cd01", "0"),
+    ("log lines of every role have their fields", "for u in host ike keyer serve; do journalctl -b -q "
+     "-u tutti-$u _TRANSPORT=journal PRIORITY=6 -o json --output-fields=TUTTI_MODULE | "
+     "grep -qF '\"TUTTI_MODULE\":\"tutti::' && echo $u; done | tr '\\n' ' '", "host ike keyer serve"),
+    ("no role logs text", "for u in host ike keyer serve; do journalctl -b -q -u tutti-$u _COMM=tutti "
+     "_TRANSPORT=stdout -o cat; done", ""),
     ("SSH is off", "ss -Hltn 'sport = :22' | wc -l", "0"),
 ]
 

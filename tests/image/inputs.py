@@ -7,6 +7,7 @@ import subprocess
 
 from collector import NAME, Collector
 from lease import Leases
+from rest import RestError
 from system import LIMIT_S, SETUP, setup_file, switched_on
 
 
@@ -157,11 +158,23 @@ def remote_syslog(image, work):
         send(trusted.authority)
         system.run("logger -t lab -p user.warning for-the-collector")
         line = r"<12>1 \d{4}-\d\d-\d\dT\S+ image-test lab \S+ \S+ - ?for-the-collector"
-        found = lambda: any(re.search(line, message) for message in trusted.messages)
-        system.machine.wait("line at the collector", found, LIMIT_S)
+        found_by = lambda line: lambda: any(re.search(line, said) for said in trusted.messages)
+        system.machine.wait("line at the collector", found_by(line), LIMIT_S)
         # What waited comes too.
-        late = lambda: any("not-for-strangers" in message for message in trusted.messages)
-        system.machine.wait("the line that waited", late, LIMIT_S)
+        system.machine.wait("the line that waited", found_by("not-for-strangers"), LIMIT_S)
+        # Our own lines have their severity, and say who changed what from what to what.
+        rest.put("/api/v1/settings", {**rest.get("/api/v1/settings"), "time_zone": "UTC"})
+        try:
+            rest.put("/api/v1/settings", {**rest.get("/api/v1/settings"), "time_zone": "no where"})
+        except RestError as error:
+            assert error.status == 422, error
+        ours = r"1 \d{4}-\d\d-\d\dT\S+ image-test tutti \d+ \S+ - ?"
+        for line in (fr'<30>{ours}System settings saved kind="change" who="admin" from="10\.0\.2\.2" '
+                     r'before="time_zone: \\"Europe/Oslo\\"" after="time_zone: \\"UTC\\""',
+                     fr'<28>{ours}Refused PUT /api/v1/settings: .* kind="input" who="admin"'):
+            system.machine.wait(line, found_by(line), LIMIT_S)
+        assert system.run("journalctl -b -q -o cat -p warning TUTTI_KIND=input TUTTI_WHO=admin | "
+                          "grep -c 'Refused PUT'") == "1"
         rest.put("/api/v1/settings", {**rest.get("/api/v1/settings"), "syslog": None})
         system.expect("systemctl is-active tutti-syslog", "inactive")
         system.expect("systemctl is-system-running", "running")

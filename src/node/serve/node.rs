@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::line;
 use super::renewal::Identities;
 use super::time::TimeReport;
 use super::traffic::{History, Traffic};
@@ -355,13 +356,9 @@ impl Node {
     /// Writes one line to the event log and to the journal. What cannot be written there is still
     /// in the journal.
     pub fn note(&self, event: &Event) {
-        let (kind, who, from) = (event.kind.name(), &event.who, &event.source);
-        match event.level {
-            Level::Information => tracing::info!(kind, who, from, "{}", event.text),
-            Level::Warning => tracing::warn!(kind, who, from, "{}", event.text),
-            Level::Error => tracing::error!(kind, who, from, "{}", event.text),
-        }
-        match self.events.write(now_ms(), event) {
+        let event = event.shortened();
+        line::say(&event);
+        match self.events.write(now_ms(), &event) {
             Ok(true) => self.logged.send_modify(|count| *count += 1),
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the event log cannot be written"),
