@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use tutti::store::Store;
+use tutti::store::{ImportReport, Store};
 
 fn sample(path: &std::path::Path) {
     let dir = tempfile::tempdir().unwrap();
@@ -41,7 +41,8 @@ fn an_imported_database_is_equal_at_both_peers() {
         path
     });
     let began = Instant::now();
-    let report = a.import(&file).unwrap();
+    let mut report = ImportReport::default();
+    a.import(&file, &mut report).unwrap();
     eprintln!("import: {:.1} s {report:?}", began.elapsed().as_secs_f64());
     let began = Instant::now();
     let mut from = 0;

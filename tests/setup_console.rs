@@ -84,5 +84,14 @@ fn setting_up_again_changes_settings_and_no_password() {
     assert!(fine, "{text}");
     assert!(read("root/etc/systemd/network/10-tutti.network").contains("Address=192.0.2.99/24"));
     assert_eq!(read("root/etc/shadow"), shadow);
+    let changes = read("state/host/changes.json");
+    for part in [
+        "\"text\":\"System set up\"",
+        "\"text\":\"System settings saved\"",
+        "\"source\":\"console\"",
+        "192.0.2.99",
+    ] {
+        assert!(changes.contains(part), "{part} in {changes}");
+    }
     assert!(!dir.path().join("state/serve/initial-admin.json").exists());
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tutti::node::ipc::Connection;
 use tutti::settings::System;
-use tutti::settings::message::{HostReply, HostRequest, Shown};
+use tutti::settings::message::{HostChange, HostReply, HostRequest, Shown};
 use tutti::tunnel::message::{Peer, PeerList, reqid};
 
 struct Role(Child);
@@ -229,6 +229,51 @@ async fn a_restart_puts_a_change_on_trial_back() {
     let _host = connect(dir.path()).await;
     assert_eq!(name(dir.path()), "one");
     assert!(!dir.path().join("state/host/settings-before.toml").exists());
+}
+
+/// The changes that wait for the service: who, whence, what, from what, to what.
+async fn changes(host: &mut Connection<HostRequest, HostReply>, after: u64) -> Vec<HostChange> {
+    match ask(host, HostRequest::Changes(after)).await {
+        HostReply::Changes(all) => all,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_root_changes_and_what_nobody_confirms_waits_for_the_event_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _role = start_with(dir.path(), 1);
+    let mut host = connect(dir.path()).await;
+    assert_eq!(changes(&mut host, 0).await, vec![]);
+    ask(&mut host, HostRequest::Apply(settings("one"))).await;
+    ask(&mut host, HostRequest::Try(settings("two"))).await;
+    let all = loop {
+        let all = changes(&mut host, 0).await;
+        if all.len() == 3 {
+            break all;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let told = |change: &HostChange| {
+        let HostChange {
+            who,
+            before,
+            after,
+            warning,
+            ..
+        } = change.clone();
+        (who, before, after, warning)
+    };
+    let named = |name: &str| format!("host_name: \"{name}\"");
+    let root = || "root".to_owned();
+    assert!(all[0].after.contains(&named("one")) && all[0].before.is_empty());
+    assert_eq!(told(&all[1]), (root(), named("one"), named("two"), false));
+    assert_eq!(
+        told(&all[2]),
+        (String::new(), named("two"), named("one"), true)
+    );
+    assert!(all[2].text.contains("put back"), "{all:?}");
+    assert_eq!(changes(&mut host, all[1].number).await, all[2..]);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::preflight;
+use crate::host::changes::By;
 use crate::host::first_boot::{self, Record, Source};
 use crate::host::{HostError, Kept, Place, is_configured, trial};
 use crate::node::ipc::Connection;
@@ -221,9 +222,10 @@ fn change(
         ))?;
         return ask_host(dirs, HostRequest::Try(system));
     }
-    first_boot::change(place, &system)?;
+    let by = By::Root("console");
+    first_boot::change(place, &system, by)?;
     // Whoever sits at the console cannot lose it: this ends any trial.
-    trial::confirm(place)?;
+    trial::confirm(place, by)?;
     say(&status(place)?)?;
     Ok(())
 }

@@ -10,6 +10,7 @@ use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 use serde::{Deserialize, Serialize};
 
+use super::changes::{self, By};
 use super::keep::{self, Kept};
 use super::place::{self, Mode, Place};
 use super::{HostError, actions, is_configured};
@@ -112,13 +113,20 @@ pub fn complete(place: &Place, setup: &SetupFile, source: Source) -> Result<(), 
         None,
     )?;
     keep::store_system(place, &setup.system)?;
+    let (by, words) = match &source {
+        Source::Console => (By::Root("console"), "System set up".to_owned()),
+        Source::Unattended(words) => (By::File, format!("System set up by {words}")),
+    };
+    changes::note(place, by, &words, None, Some(&setup.system));
     keep::render(place, &Kept::load(place)?)
 }
 
 /// Keeps, renders and applies changed settings of a system that is set up.
-pub fn change(place: &Place, system: &System) -> Result<(), HostError> {
+pub fn change(place: &Place, system: &System, by: By) -> Result<(), HostError> {
     let before = Kept::load(place)?.system;
     keep::store_system(place, system)?;
+    let words = "System settings saved";
+    changes::note(place, by, words, before.as_ref(), Some(system));
     keep::render(place, &Kept::load(place)?)?;
     actions::apply(place, before.as_ref(), system)
 }

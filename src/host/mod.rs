@@ -5,6 +5,7 @@
 //! outside ever reaches a shell or an argument.
 
 mod actions;
+pub mod changes;
 mod console;
 pub mod first_boot;
 mod keep;

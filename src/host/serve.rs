@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use super::changes::{self, By};
 use super::console::Screen;
 use super::keep::{self, Kept};
 use super::{HostError, Place, actions, first_boot, serial, trial};
 use crate::node::ipc::{self, Allowed};
 use crate::settings::message::{HostReply, HostRequest};
+use crate::sys::user;
 
 /// The user that may ask besides root.
 const SERVE: &str = "tutti-serve";
@@ -93,7 +95,7 @@ async fn show(role: Arc<Role>) {
 fn start(place: &Place) {
     if trial::stands(place) {
         tracing::warn!("a change of the network was never confirmed: put back");
-        if let Err(error) = trial::put_back(place) {
+        if let Err(error) = trial::put_back(place, trial::LATE) {
             tracing::error!(%error, "a change of the network is not all put back");
         }
     }
@@ -114,10 +116,14 @@ async fn converse(
     connection: &mut ipc::Connection<HostReply, HostRequest>,
     role: &Arc<Role>,
 ) -> Result<(), ipc::IpcError> {
+    let by = match user::user_id(SERVE) == Some(connection.peer_user()?) {
+        true => By::Serve,
+        false => By::Root("tutti setup"),
+    };
     while let Some(request) = connection.recv().await? {
         let turn = Arc::clone(&role.turn).lock_owned().await;
         let here = Arc::clone(role);
-        let done = tokio::task::spawn_blocking(move || perform(&here, request, turn)).await;
+        let done = tokio::task::spawn_blocking(move || perform(&here, request, by, turn)).await;
         let reply = match done {
             Ok(Ok((reply, begun))) => {
                 if let Some(number) = begun {
@@ -149,7 +155,7 @@ async fn put_back_later(role: Arc<Role>, number: u64) {
         }
         lock(&role.trial).ended(true);
         tracing::warn!("the change of the network was not confirmed: put back");
-        trial::put_back(&role.place)
+        trial::put_back(&role.place, trial::LATE)
     });
     if let Ok(Err(error)) = done.await {
         tracing::error!(%error, "the network as it was is not all in force");
@@ -160,6 +166,7 @@ async fn put_back_later(role: Arc<Role>, number: u64) {
 fn perform(
     role: &Role,
     request: HostRequest,
+    by: By,
     _turn: OwnedMutexGuard<()>,
 ) -> Result<(HostReply, Option<u64>), HostError> {
     let place = &role.place;
@@ -170,16 +177,20 @@ fn perform(
             let told = lock(&role.trial).told(trial::stands(place));
             return Ok((HostReply::Settings(kept.system.map(Box::new), told), None));
         }
+        HostRequest::Changes(number) => {
+            let all = changes::after_number(place, number);
+            return Ok((HostReply::Changes(all), None));
+        }
         HostRequest::Apply(_) if trial::stands(place) => return Err(HostError::OnTrial),
-        HostRequest::Apply(system) => first_boot::change(place, &system)?,
+        HostRequest::Apply(system) => first_boot::change(place, &system, by)?,
         HostRequest::Try(system) => {
-            trial::begin(place, &system)?;
+            trial::begin(place, &system, by)?;
             begun = Some(lock(&role.trial).begun());
         }
         // Too late, or a second time: nobody shall believe that the tried settings stay.
         HostRequest::Confirm if !trial::stands(place) => return Err(HostError::NothingOnTrial),
         HostRequest::Confirm => {
-            trial::confirm(place)?;
+            trial::confirm(place, by)?;
             lock(&role.trial).ended(false);
         }
         HostRequest::SetPeers(peers) => {

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::changes::{self, By};
 use super::keep::{self, Kept};
 use super::place::{self, Mode, Place};
 use super::{HostError, actions, first_boot};
@@ -16,7 +17,7 @@ fn path(place: &Place) -> PathBuf {
 }
 
 /// Puts new settings in force, on trial. What cannot be put in force is put back at once.
-pub fn begin(place: &Place, system: &System) -> Result<(), HostError> {
+pub fn begin(place: &Place, system: &System, by: By) -> Result<(), HostError> {
     system.validate()?;
     // Of two trials in a row the settings that were last confirmed are what comes back.
     if !stands(place) {
@@ -28,8 +29,9 @@ pub fn begin(place: &Place, system: &System) -> Result<(), HostError> {
             None,
         )?;
     }
-    first_boot::change(place, system).inspect_err(|_| {
-        if let Err(error) = put_back(place) {
+    first_boot::change(place, system, by).inspect_err(|_| {
+        let words = "The new network settings cannot all be in force: put back";
+        if let Err(error) = put_back(place, words) {
             tracing::error!(%error, "settings that failed could not be put back");
         }
     })
@@ -41,8 +43,13 @@ pub fn stands(place: &Place) -> bool {
 }
 
 /// Keeps the settings in force.
-pub fn confirm(place: &Place) -> Result<(), HostError> {
-    place::remove(&path(place))
+pub fn confirm(place: &Place, by: By) -> Result<(), HostError> {
+    let stood = stands(place);
+    place::remove(&path(place))?;
+    if stood {
+        changes::note(place, by, "New network settings kept", None, None);
+    }
+    Ok(())
 }
 
 /// Makes the settings of before the kept ones again; `None`: nothing was on trial. Nothing is
@@ -66,12 +73,16 @@ fn undo(place: &Place) -> Result<Option<System>, HostError> {
     }
 }
 
-/// Puts the settings of before in force again.
-pub fn put_back(place: &Place) -> Result<(), HostError> {
+/// What is said of a change that nobody confirmed.
+pub const LATE: &str = "The new network settings were not confirmed: put back";
+
+/// Puts the settings of before in force again, saying why.
+pub fn put_back(place: &Place, words: &str) -> Result<(), HostError> {
     let tried = Kept::load(place)?.system;
     let Some(before) = undo(place)? else {
         return Ok(());
     };
+    changes::note(place, By::Nobody, words, tried.as_ref(), Some(&before));
     keep::render(place, &Kept::load(place)?)?;
     let applied = actions::apply(place, tried.as_ref(), &before);
     applied.and(actions::command(place, actions::SERVE))

@@ -15,7 +15,7 @@ use super::clock::Stamp;
 pub type DeclarationId = u64;
 
 /// Who chooses the ids of a table's rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Keys {
     /// The writer: keys come from the world outside.

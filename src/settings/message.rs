@@ -27,6 +27,27 @@ pub enum HostRequest {
     Read,
     /// What the console shows of the service, above its login.
     Show(Shown),
+    /// Tells the changes after the one of this number that the asker did not ask for.
+    Changes(u64),
+}
+
+/// A change of the settings at a console, by a command of root, or because nobody confirmed them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostChange {
+    /// Rises from one to the next.
+    pub number: u64,
+    /// Whether somebody should look at it.
+    pub warning: bool,
+    /// Who; empty for the system itself.
+    pub who: String,
+    /// Where: a console, a command.
+    pub source: String,
+    /// What happened.
+    pub text: String,
+    /// The changed fields as they were.
+    pub before: String,
+    /// And as they are.
+    pub after: String,
 }
 
 /// How long a change on trial waits to be confirmed, in seconds.
@@ -61,4 +82,6 @@ pub enum HostReply {
     Failed(String),
     /// The settings, `None` before the first setup, and what became of a trial.
     Settings(Option<Box<System>>, Trial),
+    /// Changes, the first one first.
+    Changes(Vec<HostChange>),
 }

@@ -9,9 +9,9 @@ use super::capture::Collected;
 use super::memory::parked;
 use super::schema::{self, Table};
 use super::settle::Settle;
-use super::tokens::{Statement, script, statement, tokens};
+use super::tokens::{Statement, statement, tokens};
 use super::writer::Writer;
-use super::{Store, StoreError, inbox, lock};
+use super::{StoreError, inbox, lock};
 use crate::replica::change::Body;
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::schema::{Declaration, DeclarationId, Keys, Kind, declaration_id, own_id};
@@ -508,24 +508,5 @@ impl Writer {
             origin: self.incarnation,
             seq: own.map_or(0, |own| own.position.seq) + 1,
         }
-    }
-}
-
-impl Store {
-    /// Declares each statement of a script in turn, those that are there already too; returns how
-    /// many there were. The first that is refused ends it, with what was before it declared.
-    pub fn declare_script(&self, sql: &str, keys: Keys) -> Result<usize, StoreError> {
-        let statements = script(sql);
-        if statements.is_empty() {
-            return refuse("there is no statement to declare");
-        }
-        for (at, statement) in statements.iter().enumerate() {
-            let declared = self.declare_with(statement, keys);
-            declared.map_err(|error| match statements.len() {
-                1 => error,
-                _ => StoreError::Schema(format!("statement {}: {error}", at + 1)),
-            })?;
-        }
-        Ok(statements.len())
     }
 }

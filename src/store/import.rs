@@ -55,26 +55,35 @@ fn ordered(file: &Connection) -> Result<Vec<(String, String)>, StoreError> {
     Ok(done)
 }
 
-pub(super) fn import(store: &Store, path: &Path) -> Result<ImportReport, StoreError> {
+pub(super) fn import(
+    store: &Store,
+    path: &Path,
+    report: &mut ImportReport,
+) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     // What is wrong with the file is not wrong with our own.
     let unreadable = |error: StoreError| match error {
         StoreError::Corrupt(why) => StoreError::Refused(format!("{}: {why}", path.display())),
         other => other,
     };
-    load_all(store, path, flags).map_err(unreadable)
+    load_all(store, path, flags, report).map_err(unreadable)
 }
 
-fn load_all(store: &Store, path: &Path, flags: OpenFlags) -> Result<ImportReport, StoreError> {
+fn load_all(
+    store: &Store,
+    path: &Path,
+    flags: OpenFlags,
+    report: &mut ImportReport,
+) -> Result<(), StoreError> {
     let file = Connection::open_with_flags(path, flags)?;
     let tables = ordered(&file)?;
     for (_, sql) in &tables {
         store.declare(sql)?;
     }
-    let mut report = ImportReport::default();
     for (name, _) in tables {
-        let rows = load(store, &file, &name)?;
-        report.tables.push((name, rows));
+        report.tables.push((name.clone(), 0));
+        let loaded = report.tables.last_mut().map(|(_, rows)| rows);
+        load(store, &file, &name, loaded.unwrap_or(&mut 0))?;
     }
     let mut statement = file.prepare(
         "SELECT name, sql FROM sqlite_schema WHERE type IN ('index', 'trigger') \
@@ -89,10 +98,11 @@ fn load_all(store: &Store, path: &Path, flags: OpenFlags) -> Result<ImportReport
             Err(error) => return Err(error),
         }
     }
-    Ok(report)
+    Ok(())
 }
 
-fn load(store: &Store, file: &Connection, name: &str) -> Result<u64, StoreError> {
+/// Loads one table, counting what is there for good.
+fn load(store: &Store, file: &Connection, name: &str, loaded: &mut u64) -> Result<(), StoreError> {
     let table = store.table(name)?.0;
     let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
     let list = columns.join(", ");
@@ -100,7 +110,6 @@ fn load(store: &Store, file: &Connection, name: &str) -> Result<u64, StoreError>
     let insert = format!("INSERT INTO {} ({list}) VALUES ({marks})", quote(name));
     let mut statement = file.prepare(&format!("SELECT {list} FROM {}", quote(name)))?;
     let mut rows = statement.query([])?;
-    let mut loaded = 0;
     loop {
         let mut batch: Vec<Vec<Value>> = Vec::with_capacity(ROWS);
         while batch.len() < ROWS {
@@ -110,9 +119,8 @@ fn load(store: &Store, file: &Connection, name: &str) -> Result<u64, StoreError>
             }
         }
         if batch.is_empty() {
-            return Ok(loaded);
+            return Ok(());
         }
-        loaded += batch.len() as u64;
         store.transact(|tx| {
             // Rows may point at later rows of their own table.
             tx.defer_foreign_keys()?;
@@ -121,5 +129,6 @@ fn load(store: &Store, file: &Connection, name: &str) -> Result<u64, StoreError>
             }
             Ok(())
         })?;
+        *loaded += batch.len() as u64;
     }
 }

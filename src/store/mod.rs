@@ -51,6 +51,7 @@ mod restore;
 mod retention;
 mod schema;
 mod scratch;
+mod script;
 mod settle;
 mod shown;
 mod snapshot;
@@ -76,6 +77,7 @@ pub use joining::{Incoming, Place};
 pub use pieces::Partial;
 pub use repair::Finding;
 pub use retention::Trimmed;
+pub use script::Declared;
 pub use snapshot::Staged;
 pub use tx::Tx;
 
@@ -255,7 +257,7 @@ struct Inner {
 }
 
 /// One replicated table, as shown to people.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct TableInfo {
     /// Its name.
     pub name: String,
@@ -491,9 +493,9 @@ impl Store {
         })
     }
 
-    /// Declares and loads every table of an SQLite file, parents first.
-    pub fn import(&self, path: &Path) -> Result<ImportReport, StoreError> {
-        import::import(self, path)
+    /// Declares and loads every table of an SQLite file, parents first; `report` tells how far.
+    pub fn import(&self, path: &Path, report: &mut ImportReport) -> Result<(), StoreError> {
+        import::import(self, path, report)
     }
 
     /// Bumps at every commit, local or applied.

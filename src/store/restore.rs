@@ -33,10 +33,17 @@ impl Store {
     }
 
     /// Writes a value that lost, as any operator's write, and takes its entry out of the inbox.
-    pub fn restore_conflict(&self, id: &[u8; 16]) -> Result<(), StoreError> {
+    /// Tells the entry, and the value that was there instead; none where the row was deleted.
+    pub fn restore_conflict(
+        &self,
+        id: &[u8; 16],
+    ) -> Result<(ConflictRow, Option<Value>), StoreError> {
         let row = self.conflict(id)?;
         let why = match row.reason.as_str() {
-            "later write" => return self.write_back(&row),
+            "later write" => {
+                let before = self.write_back(&row)?;
+                return Ok((row, before));
+            }
             "UNIQUE" => {
                 "this row comes back by itself when the row that has its UNIQUE value is \
                  changed or deleted"
@@ -51,17 +58,16 @@ impl Store {
         Err(StoreError::Refused(why.into()))
     }
 
-    fn write_back(&self, entry: &ConflictRow) -> Result<(), StoreError> {
+    fn write_back(&self, entry: &ConflictRow) -> Result<Option<Value>, StoreError> {
         let (table, _) = self.table(&entry.table)?;
         let quote = schema::quote;
         let column = quote(&entry.column);
         let key: Vec<String> = table.key_names().iter().map(|name| quote(name)).collect();
         let terms: Vec<String> = key.iter().map(|name| format!("{name} = ?")).collect();
         let name = quote(&table.name);
-        let update = format!(
-            "UPDATE {name} SET {column} = ? WHERE {}",
-            terms.join(" AND ")
-        );
+        let terms = terms.join(" AND ");
+        let select = format!("SELECT {column} FROM {name} WHERE {terms}");
+        let update = format!("UPDATE {name} SET {column} = ? WHERE {terms}");
         let marks = vec!["?"; key.len() + 1].join(", ");
         let insert = format!(
             "INSERT INTO {name} ({column}, {}) VALUES ({marks})",
@@ -69,6 +75,7 @@ impl Store {
         );
         let values: Vec<Value> = entry.value.iter().chain(&entry.key).cloned().collect();
         self.transact(|tx| {
+            let before = tx.query(&select, &entry.key)?.pop();
             if tx.execute(&update, &values)? == 0 {
                 // The row was deleted: it begins again with what is known of it.
                 let keyed = table.key_names().contains(&entry.column);
@@ -77,13 +84,14 @@ impl Store {
                     false => tx.execute(&insert, &values)?,
                 };
             }
-            dismiss(tx, &entry.id)
+            dismiss(tx, &entry.id)?;
+            Ok(before.and_then(|mut row| row.pop()))
         })
     }
 
     /// Takes an entry out of the inbox at every peer. Parked rows and declarations are no entries:
-    /// they leave with their reason.
-    pub fn dismiss_conflict(&self, id: &[u8; 16]) -> Result<(), StoreError> {
+    /// they leave with their reason. Tells the entry.
+    pub fn dismiss_conflict(&self, id: &[u8; 16]) -> Result<ConflictRow, StoreError> {
         let row = self.conflict(id)?;
         match row.reason.as_str() {
             "UNIQUE" | "FOREIGN KEY" => Err(StoreError::Refused(
@@ -92,7 +100,10 @@ impl Store {
             "declared differently" => Err(StoreError::Refused(
                 "drop the declaration instead: it goes with all its rows".into(),
             )),
-            _ => self.transact(|tx| dismiss(tx, id)),
+            _ => {
+                self.transact(|tx| dismiss(tx, id))?;
+                Ok(row)
+            }
         }
     }
 }

@@ -1,31 +1,23 @@
 //! REST under `/api/v1`: what pages show and do, for programs and for the command line.
 
-use std::io::Write;
-
-use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use http_body_util::BodyExt;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use utoipa::{IntoParams, ToSchema};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::cluster_page::{chosen, save_change};
 use super::guard::{Caller, refuse};
 use super::record::{Done, Why};
-use super::{Web, conflicts, rows, session};
+use super::{Web, conflicts, session};
 use crate::cluster::{Change, Field, PemChange, Problem, check_key, key_from_random};
 use crate::node::serve::node::{ClusterView, SaveError, VERSION, hex, random};
-use crate::replica::schema::Keys;
 use crate::store::administrators;
 use crate::store::{Store, StoreError};
-
-/// The largest file an import takes.
-const IMPORT_MAX: usize = 4 << 30;
 
 /// All routes; the guard stands before them.
 pub fn router() -> Router<Web> {
@@ -37,19 +29,10 @@ pub fn router() -> Router<Web> {
         )
         .route("/cluster/key", post(generate_key))
         .route("/peers", get(peers))
-        .route("/tables", get(tables).post(declare))
-        .route(
-            "/tables/{name}/rows",
-            get(table_rows).post(write_row).delete(delete_row),
-        )
-        .route(
-            "/tables/import",
-            post(import).layer(DefaultBodyLimit::disable()),
-        )
+        .merge(super::tables_api::api())
         .merge(conflicts::api())
         .merge(super::log_page::api())
         .merge(super::accounts::api())
-        .route("/digest", get(digest))
         .merge(super::openapi::api())
         .merge(super::restart::api())
         .merge(super::status::api())
@@ -75,7 +58,8 @@ pub async fn blocking<T: Send + 'static>(
     }
 }
 
-fn failed(error: &StoreError) -> Response {
+/// What the store refused, or could not do.
+pub fn failed(error: &StoreError) -> Response {
     let status = match error {
         StoreError::Io { .. } | StoreError::Damaged(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
@@ -257,171 +241,6 @@ async fn peers(State(web): State<Web>) -> Json<Value> {
         })
         .collect();
     Json(json!({ "standing": view.standing, "peers": list }))
-}
-
-#[utoipa::path(
-    get,
-    path = "/api/v1/tables",
-    summary = "The replicated tables",
-    responses(super::openapi::Answers)
-)]
-async fn tables(State(web): State<Web>) -> Answer {
-    let tables = blocking(&web, rows::visible).await?;
-    Ok(Json(json!({ "tables": tables })))
-}
-
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct Declaration {
-    /// One statement or several.
-    sql: String,
-    /// Who chooses the ids of new tables' rows.
-    #[serde(default)]
-    #[schema(value_type = String)]
-    keys: Keys,
-}
-
-#[utoipa::path(
-    post, path = "/api/v1/tables",
-    summary = "Declares or drops tables, indexes and triggers",
-    request_body = Declaration,
-    responses(super::openapi::Answers)
-)]
-async fn declare(State(web): State<Web>, Json(body): Json<Declaration>) -> Recorded {
-    let done = Done::change("Tables declared", "", &body.sql);
-    let work = move |store: &Store| store.declare_script(&body.sql, body.keys);
-    let declared = blocking(&web, work).await?;
-    Ok(done.with(Json(json!({ "declared": declared }))))
-}
-
-#[derive(Deserialize, IntoParams)]
-struct Page {
-    #[serde(default = "hundred")]
-    limit: u64,
-    #[serde(default)]
-    offset: u64,
-}
-
-fn hundred() -> u64 {
-    100
-}
-
-#[utoipa::path(
-    get, path = "/api/v1/tables/{name}/rows",
-    summary = "Rows of a table, in key order",
-    params(("name" = String, Path, description = "The table"), Page),
-    responses(super::openapi::Answers)
-)]
-async fn table_rows(
-    State(web): State<Web>,
-    Path(name): Path<String>,
-    Query(page): Query<Page>,
-) -> Answer {
-    let body = blocking(&web, move |store| {
-        let table = rows::table(store, &name)?;
-        let found = rows::rows(store, &table, page.limit, page.offset)?;
-        let found: Vec<Value> = found.iter().map(|row| rows::object(&table, row)).collect();
-        Ok(json!({ "table": table, "rows": found }))
-    });
-    Ok(Json(body.await?))
-}
-
-#[utoipa::path(
-    post, path = "/api/v1/tables/{name}/rows",
-    summary = "Writes one row: an object of its columns",
-    request_body = Object,
-    params(("name" = String, Path, description = "The table")),
-    responses(super::openapi::Answers)
-)]
-async fn write_row(
-    State(web): State<Web>,
-    Path(name): Path<String>,
-    Json(row): Json<Map<String, Value>>,
-) -> Recorded {
-    let work = move |store: &Store| rows::write_recorded(store, &name, &row);
-    let done = blocking(&web, work).await?;
-    Ok(done.with(Json(json!({ "written": true }))))
-}
-
-#[utoipa::path(
-    delete, path = "/api/v1/tables/{name}/rows",
-    summary = "Deletes one row: an object of its key",
-    request_body = Object,
-    params(("name" = String, Path, description = "The table")),
-    responses(super::openapi::Answers)
-)]
-async fn delete_row(
-    State(web): State<Web>,
-    Path(name): Path<String>,
-    Json(key): Json<Map<String, Value>>,
-) -> Recorded {
-    let work = move |store: &Store| rows::delete_recorded(store, &name, &key);
-    let (deleted, done) = blocking(&web, work).await?;
-    Ok(done.with(Json(json!({ "deleted": deleted }))))
-}
-
-/// Takes an SQLite file as the body, so that nobody needs to share a file system with `serve`.
-#[utoipa::path(
-    post, path = "/api/v1/tables/import",
-    summary = "Declares and loads every table of an SQLite file, which is the body",
-    request_body(content = Vec<u8>, content_type = "application/vnd.sqlite3"),
-    responses(super::openapi::Answers)
-)]
-async fn import(State(web): State<Web>, mut body: Body) -> Answer {
-    let path = web
-        .node
-        .state
-        .join(format!("import-{}.db", hex(&random::<8>())));
-    let _remove = RemoveAtEnd(path.clone());
-    let wrong = |error: &dyn std::fmt::Display| refuse(StatusCode::BAD_REQUEST, &error.to_string());
-    let mut file = std::fs::File::create_new(&path).map_err(|error| wrong(&error))?;
-    let mut size = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| wrong(&error))?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        size += data.len();
-        if size > IMPORT_MAX {
-            return Err(refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "an import takes at most 4 GiB",
-            ));
-        }
-        file.write_all(&data).map_err(|error| wrong(&error))?;
-    }
-    drop(file);
-    let report = blocking(&web, move |store| store.import(&path)).await?;
-    let tables: Vec<Value> = report
-        .tables
-        .iter()
-        .map(|(name, rows)| json!({ "name": name, "rows": rows }))
-        .collect();
-    Ok(Json(json!({ "tables": tables, "skipped": report.skipped })))
-}
-
-struct RemoveAtEnd(std::path::PathBuf);
-
-impl Drop for RemoveAtEnd {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-#[utoipa::path(
-    get,
-    path = "/api/v1/digest",
-    summary = "The digest over all rows",
-    responses(super::openapi::Answers)
-)]
-async fn digest(State(web): State<Web>) -> Answer {
-    let (digest, (origins, transactions)) = blocking(&web, |store| {
-        Ok((store.digest()?, store.frontier_summary()))
-    })
-    .await?;
-    Ok(Json(json!({
-        "digest": hex(&digest), "origins": origins, "transactions": transactions,
-    })))
 }
 
 #[derive(Deserialize, ToSchema)]

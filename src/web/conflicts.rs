@@ -4,14 +4,16 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
 
 use super::guard::{Caller, refuse};
+use super::openapi::Refusals;
 use super::record::Done;
 use super::{Web, api, pages, rows};
 use crate::node::serve::node::hex;
+use crate::replica::value::Value;
 use crate::store::{ConflictQuery, ConflictRow, Store, StoreError};
 
 /// Entries on one page.
@@ -87,7 +89,7 @@ async fn page(
         Ok(found) => found,
         Err(response) => return response,
     };
-    let list: Vec<Value> = found.iter().take(PAGE).map(shown).collect();
+    let list: Vec<_> = found.iter().take(PAGE).map(shown).collect();
     let context = json!({
         "title": "Conflicts", "conflicts": list, "exported": exported,
         "table": table, "text": text, "search": search,
@@ -97,10 +99,8 @@ async fn page(
     pages::page(&web, &caller, "conflicts.html", "conflicts", context)
 }
 
-fn shown(row: &ConflictRow) -> Value {
-    let join = |values: &[crate::replica::value::Value]| {
-        values.iter().map(rows::text).collect::<Vec<_>>().join(", ")
-    };
+fn shown(row: &ConflictRow) -> serde_json::Value {
+    let join = |values: &[Value]| values.iter().map(rows::text).collect::<Vec<_>>().join(", ");
     let won = (row.winner_ms > 0).then(|| pages::utc(row.winner_ms));
     json!({
         "id": hex(&row.id), "table": row.table, "key": join(&row.key), "column": row.column,
@@ -111,16 +111,43 @@ fn shown(row: &ConflictRow) -> Value {
 }
 
 async fn act(State(web): State<Web>, Path((id, act)): Path<(String, String)>) -> Response {
-    let done = Done::change(format!("Conflict {id}: {act}"), "", "");
     let work = move |store: &Store| match act.as_str() {
-        "restore" => store.restore_conflict(&id_of(&id)?),
-        "dismiss" => store.dismiss_conflict(&id_of(&id)?),
+        "restore" => restored(store, &id),
+        "dismiss" => dismissed(store, &id),
         _ => Err(StoreError::Refused("restore or dismiss".into())),
     };
     match api::blocking(&web, work).await {
-        Ok(()) => done.then("/status/conflicts"),
+        Ok(done) => done.then("/status/conflicts"),
         Err(response) => response,
     }
+}
+
+/// Restores, with what the event log says of it: the value that was there, and the one that is.
+fn restored(store: &Store, id: &str) -> Result<Done, StoreError> {
+    let (entry, before) = store.restore_conflict(&id_of(id)?)?;
+    let column = &entry.column;
+    let shown = |value: &Value| format!("{column} {}", rows::text(value));
+    let before = before.as_ref().map_or("no row".into(), shown);
+    let words = format!("Conflict restored: {}", place(&entry));
+    Ok(Done::change(words, before, shown_values(&entry)))
+}
+
+/// Dismisses, with what the event log says of it: the value that is given up.
+fn dismissed(store: &Store, id: &str) -> Result<Done, StoreError> {
+    let entry = store.dismiss_conflict(&id_of(id)?)?;
+    let words = format!("Conflict dismissed: {}", place(&entry));
+    Ok(Done::change(words, shown_values(&entry), ""))
+}
+
+/// Which value of which row.
+fn place(entry: &ConflictRow) -> String {
+    let key: Vec<String> = entry.key.iter().map(rows::text).collect();
+    format!("{} of {} {}", entry.column, entry.table, key.join(", "))
+}
+
+fn shown_values(entry: &ConflictRow) -> String {
+    let values: Vec<String> = entry.value.iter().map(rows::text).collect();
+    format!("{} {}", entry.column, values.join(", "))
 }
 
 fn id_of(text: &str) -> Result<[u8; 16], StoreError> {
@@ -128,16 +155,49 @@ fn id_of(text: &str) -> Result<[u8; 16], StoreError> {
     id.ok_or_else(|| StoreError::Refused("a conflict's id has 32 hexadecimal digits".into()))
 }
 
-type Answer = Result<Json<Value>, Response>;
+/// The conflict inbox, or a part of it.
+#[derive(Serialize, ToSchema)]
+struct Inbox {
+    conflicts: Vec<Conflict>,
+    /// How many went to `conflicts-exported.jsonl` because the inbox was full.
+    exported: u64,
+}
+
+/// What lost against a concurrent change.
+#[derive(Serialize, ToSchema)]
+struct Conflict {
+    /// Names it in requests.
+    id: String,
+    table: String,
+    /// The row's key.
+    key: Vec<rows::Cell>,
+    /// The column; empty for a whole row or table.
+    column: String,
+    /// The value that lost; of a whole row all of its values.
+    value: Vec<rows::Cell>,
+    /// When it was written.
+    time_ms: u64,
+    /// By which node.
+    written_by: Option<String>,
+    /// When what won was written.
+    winner_ms: u64,
+    /// By which node.
+    won_by: Option<String>,
+    /// Why it lost.
+    reason: String,
+}
 
 #[utoipa::path(
     get,
     path = "/api/v1/conflicts",
     summary = "The conflict inbox",
     params(Wanted),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "What fits", body = Inbox), Refusals)
 )]
-async fn list(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Answer {
+async fn list(
+    State(web): State<Web>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Inbox>, Response> {
     if wanted.limit == Some(0) {
         let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
         return Err(refuse(status, "limit must be 1 to 1000"));
@@ -150,45 +210,59 @@ async fn list(State(web): State<Web>, Query(wanted): Query<Wanted>) -> Answer {
         ))
     });
     let (found, exported) = work.await?;
-    let list: Vec<Value> = found.iter().map(object).collect();
-    Ok(Json(json!({ "conflicts": list, "exported": exported })))
+    Ok(Json(Inbox {
+        conflicts: found.iter().map(object).collect(),
+        exported,
+    }))
 }
 
-fn object(row: &ConflictRow) -> Value {
-    json!({
-        "id": hex(&row.id),
-        "table": row.table,
-        "key": row.key.iter().map(rows::to_json).collect::<Vec<_>>(),
-        "column": row.column,
-        "value": row.value.iter().map(rows::to_json).collect::<Vec<_>>(),
-        "time_ms": row.time_ms,
-        "written_by": row.loser.map(|node| hex(&node)),
-        "winner_ms": row.winner_ms,
-        "won_by": row.winner.map(|node| hex(&node)),
-        "reason": row.reason,
-    })
+fn object(row: &ConflictRow) -> Conflict {
+    Conflict {
+        id: hex(&row.id),
+        table: row.table.clone(),
+        key: row.key.iter().map(rows::cell).collect(),
+        column: row.column.clone(),
+        value: row.value.iter().map(rows::cell).collect(),
+        time_ms: row.time_ms,
+        written_by: row.loser.map(|node| hex(&node)),
+        winner_ms: row.winner_ms,
+        won_by: row.winner.map(|node| hex(&node)),
+        reason: row.reason.clone(),
+    }
+}
+
+/// A value was written again.
+#[derive(Serialize, ToSchema)]
+struct Restored {
+    /// True.
+    restored: bool,
 }
 
 #[utoipa::path(
     post, path = "/api/v1/conflicts/{id}/restore",
     summary = "Writes a lost value again",
     params(("id" = String, Path, description = "As listed")),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Written", body = Restored), Refusals)
 )]
 async fn restore(State(web): State<Web>, Path(id): Path<String>) -> Result<Response, Response> {
-    let done = Done::change(format!("Conflict {id}: restore"), "", "");
-    api::blocking(&web, move |store| store.restore_conflict(&id_of(&id)?)).await?;
-    Ok(done.with(Json(json!({ "restored": true }))))
+    let done = api::blocking(&web, move |store| restored(store, &id)).await?;
+    Ok(done.with(Json(Restored { restored: true })))
+}
+
+/// An entry is gone.
+#[derive(Serialize, ToSchema)]
+struct Dismissed {
+    /// True.
+    dismissed: bool,
 }
 
 #[utoipa::path(
     delete, path = "/api/v1/conflicts/{id}",
     summary = "Takes a conflict out of the inbox",
     params(("id" = String, Path, description = "As listed")),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Gone at every peer", body = Dismissed), Refusals)
 )]
 async fn dismiss(State(web): State<Web>, Path(id): Path<String>) -> Result<Response, Response> {
-    let done = Done::change(format!("Conflict {id}: dismiss"), "", "");
-    api::blocking(&web, move |store| store.dismiss_conflict(&id_of(&id)?)).await?;
-    Ok(done.with(Json(json!({ "dismissed": true }))))
+    let done = api::blocking(&web, move |store| dismissed(store, &id)).await?;
+    Ok(done.with(Json(Dismissed { dismissed: true })))
 }

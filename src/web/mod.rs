@@ -23,6 +23,7 @@ mod rows;
 mod session;
 mod status;
 mod system_pages;
+mod tables_api;
 mod tables_page;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing::get};
+use serde::Serialize;
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::{IntoResponses, OpenApi};
+use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use super::Web;
 
@@ -31,6 +32,34 @@ pub enum Answers {
     Later,
 }
 
+/// Why a request was refused.
+#[derive(Serialize, ToSchema)]
+pub struct Refused {
+    /// In words for a person.
+    error: String,
+}
+
+/// What any request may be refused with.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "it describes; nobody makes one")]
+pub enum Refusals {
+    /// Not logged in, or a wrong name, password or token.
+    #[response(status = 401)]
+    Unknown(Refused),
+    /// This account may only read, must change its password first, or the form token is missing.
+    #[response(status = 403)]
+    Forbidden(Refused),
+    /// Refused: `error` says why.
+    #[response(status = 422)]
+    Refused(Refused),
+    /// Too many requests or wrong guesses; `Retry-After` says how long to wait.
+    #[response(status = 429)]
+    Later(Refused),
+    /// It failed here; `error` says why.
+    #[response(status = 500)]
+    Failed(Refused),
+}
+
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -44,13 +73,13 @@ pub enum Answers {
         super::api::clear_cluster,
         super::api::generate_key,
         super::api::peers,
-        super::api::tables,
-        super::api::declare,
-        super::api::table_rows,
-        super::api::write_row,
-        super::api::delete_row,
-        super::api::import,
-        super::api::digest,
+        super::tables_api::tables,
+        super::tables_api::declare,
+        super::tables_api::table_rows,
+        super::tables_api::write_row,
+        super::tables_api::delete_row,
+        super::tables_api::import,
+        super::tables_api::digest,
         super::api::password,
         super::conflicts::list,
         super::conflicts::restore,

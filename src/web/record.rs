@@ -110,17 +110,22 @@ async fn recorded(web: Web, request: Request, next: Next) -> Response {
     let noted = login && status == StatusCode::UNAUTHORIZED;
     let refused = !noted && (why.is_some() || is_refusal(status, caller.is_some()));
     let safe = matches!(method, Method::GET | Method::HEAD);
-    let event = if let Some(done) = response.extensions().get::<Done>() {
-        Event {
-            kind: done.kind,
-            level: Level::Information,
-            who: done.who.clone().unwrap_or(name),
-            source: source(origin),
-            text: done.text.clone(),
+    let event = |kind, level, who, text| Event {
+        who,
+        source: source(origin),
+        ..Event::new(kind, level, text)
+    };
+    let done = response.extensions().get::<Done>();
+    if let Some(done) = done {
+        let who = done.who.clone().unwrap_or_else(|| name.clone());
+        web.node.note(&Event {
             before: done.before.clone(),
             after: done.after.clone(),
-        }
-    } else if refused {
+            ..event(done.kind, Level::Information, who, done.text.clone())
+        });
+    }
+    // What failed half-way has two lines: what is done, and why it went no further.
+    if refused {
         let level = match status.is_server_error() {
             true => Level::Error,
             false => Level::Warning,
@@ -130,21 +135,12 @@ async fn recorded(web: Web, request: Request, next: Next) -> Response {
             None => status.to_string(),
         };
         let text = format!("Refused {method} {path}: {reason}");
-        Event {
-            who: name,
-            source: source(origin),
-            ..Event::new(Kind::Input, level, text)
-        }
-    } else if !safe && caller.is_some() {
-        Event {
-            who: name,
-            source: source(origin),
-            ..Event::new(Kind::Change, Level::Information, format!("{method} {path}"))
-        }
-    } else {
-        return response;
-    };
-    web.node.note(&event);
+        web.node.note(&event(Kind::Input, level, name, text));
+    } else if done.is_none() && !safe && caller.is_some() {
+        let text = format!("{method} {path}");
+        web.node
+            .note(&event(Kind::Change, Level::Information, name, text));
+    }
     response
 }
 

@@ -1,6 +1,10 @@
 //! Rows as JSON, and the statements that read and write them.
 
-use serde_json::{Map, Number, Value as Json, json};
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+use utoipa::ToSchema;
 
 use super::record::Done;
 use crate::node::serve::node::hex;
@@ -187,20 +191,50 @@ fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A row as a JSON object.
-pub fn object(table: &TableInfo, row: &[Value]) -> Json {
-    let pairs = table.columns.iter().cloned().zip(row.iter().map(to_json));
-    Json::Object(pairs.collect())
+/// A value as JSON.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Cell {
+    /// NULL, and a REAL that is no number of JSON.
+    Null,
+    /// INTEGER.
+    Integer(i64),
+    /// REAL.
+    Real(f64),
+    /// TEXT.
+    Text(String),
+    /// BLOB.
+    Bytes {
+        /// Two digits an octet.
+        hex: String,
+    },
 }
 
-/// A value as JSON; bytes become `{"hex": "..."}`.
-pub fn to_json(value: &Value) -> Json {
+/// A row, or its key, as an object of its columns.
+#[derive(Serialize, ToSchema)]
+pub struct Object(BTreeMap<String, Cell>);
+
+/// A row as a JSON object.
+pub fn object(table: &TableInfo, row: &[Value]) -> Object {
+    Object(
+        table
+            .columns
+            .iter()
+            .cloned()
+            .zip(row.iter().map(cell))
+            .collect(),
+    )
+}
+
+/// A value as JSON.
+pub fn cell(value: &Value) -> Cell {
     match value {
-        Value::Null => Json::Null,
-        Value::Integer(number) => json!(number),
-        Value::Real(number) => Number::from_f64(*number).map_or(Json::Null, Json::Number),
-        Value::Text(text) => json!(text),
-        Value::Blob(bytes) => json!({ "hex": hex(bytes) }),
+        Value::Null => Cell::Null,
+        Value::Integer(number) => Cell::Integer(*number),
+        Value::Real(number) if number.is_finite() => Cell::Real(*number),
+        Value::Real(_) => Cell::Null,
+        Value::Text(text) => Cell::Text(text.clone()),
+        Value::Blob(bytes) => Cell::Bytes { hex: hex(bytes) },
     }
 }
 

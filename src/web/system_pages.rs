@@ -18,6 +18,7 @@ use super::record::{Done, Why};
 use super::{Web, pages};
 use crate::node::serve::node::now_ms;
 use crate::node::serve::{host, time::State as Clock};
+use crate::settings::difference::difference;
 use crate::settings::message::{HostRequest, TRIAL_S, Trial};
 use crate::settings::{SettingsError, System};
 
@@ -84,7 +85,7 @@ async fn apply(web: &Web, before: &System, after: System) -> Result<Done, Vec<St
         }
         Err(error) => return Err(vec![error.to_string()]),
     }
-    let (was, is) = difference(before, &after);
+    let (was, is) = difference(Some(before), Some(&after));
     let moved = before.moves(&after);
     let renamed = before.host_name != after.host_name;
     let request = match moved {
@@ -102,21 +103,6 @@ async fn apply(web: &Web, before: &System, after: System) -> Result<Done, Vec<St
         web.node.restart_soon();
     }
     Ok(Done::change("System settings saved", was, is))
-}
-
-/// The fields that differ, as `name: value`.
-fn difference(before: &System, after: &System) -> (String, String) {
-    let fields = |system: &System| serde_json::to_value(system).unwrap_or_default();
-    let (before, after) = (fields(before), fields(after));
-    let (mut was, mut is) = (Vec::new(), Vec::new());
-    for (name, old) in before.as_object().into_iter().flatten() {
-        let new = &after[name];
-        if old != new {
-            was.push(format!("{name}: {old}"));
-            is.push(format!("{name}: {new}"));
-        }
-    }
-    (was.join(", "), is.join(", "))
 }
 
 /// What every settings page has: the settings, or why there are none.

@@ -77,7 +77,7 @@ async fn show(
         .map(|row| {
             let key: Map<String, Value> = key_at
                 .iter()
-                .map(|at| (table.columns[*at].clone(), rows::to_json(&row[*at])))
+                .map(|at| (table.columns[*at].clone(), json!(rows::cell(&row[*at]))))
                 .collect();
             let key = Value::Object(key).to_string();
             let cells: Vec<String> = row.iter().map(rows::text).collect();

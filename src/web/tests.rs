@@ -1,6 +1,7 @@
 //! The router as browsers, programs and strangers meet it.
 
 mod access;
+mod audit;
 mod certificates;
 mod clustering;
 mod hostile;

@@ -7,6 +7,7 @@ use super::node::Node;
 use crate::node::ipc::Connection;
 use crate::settings::System;
 use crate::settings::message::{HostReply, HostRequest, Trial};
+use crate::store::events::{Event, Kind, Level};
 
 /// How long a host action may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,6 +67,40 @@ pub async fn kept(node: &Node) -> Result<(System, Trial), String> {
         HostReply::Settings(None, _) => Err("this system was not set up yet".into()),
         _ => Err("an unexpected answer of the host role".into()),
     }
+}
+
+/// The number of the last change that is in the event log, in `local.db`.
+const NOTED: &str = "host_change";
+
+/// Writes to the event log what the role changed without being asked from here: at a console, by
+/// `tutti setup`, or because nobody confirmed it.
+///
+/// # Errors
+/// In an operator's words.
+pub async fn note_changes(node: &Node) -> Result<(), String> {
+    let kept = node.local.value(NOTED).map_err(|error| error.to_string())?;
+    let noted = kept.and_then(|kept| Some(u64::from_be_bytes(kept.as_slice().try_into().ok()?)));
+    let HostReply::Changes(all) = ask(node, &HostRequest::Changes(noted.unwrap_or(0))).await?
+    else {
+        return Err("an unexpected answer of the host role".into());
+    };
+    for change in all {
+        let level = match change.warning {
+            true => Level::Warning,
+            false => Level::Information,
+        };
+        node.note(&Event {
+            who: change.who,
+            source: change.source,
+            before: change.before,
+            after: change.after,
+            ..Event::new(Kind::Change, level, change.text)
+        });
+        let number = change.number.to_be_bytes();
+        let kept = node.local.set(&[(NOTED, Some(&number))]);
+        kept.map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 /// Has something done.

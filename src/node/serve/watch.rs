@@ -60,6 +60,10 @@ pub async fn run(node: Arc<Node>) {
         match done.await {
             Ok((back, shown)) => {
                 seen = back;
+                if seen.round % SLOW == 1 {
+                    let noted = host::note_changes(&node);
+                    let _ = tokio::time::timeout(PERIOD, noted).await;
+                }
                 let news = without_figures(&shown);
                 if news != seen.shown || seen.round.is_multiple_of(TOLD) {
                     seen.shown = news;

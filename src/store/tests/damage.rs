@@ -71,7 +71,7 @@ fn a_damaged_file_that_is_imported_damages_nothing_here() {
     drop(store);
     overwrite(&path, 0, 100);
     let b = peer(2);
-    let error = b.store.import(&path).unwrap_err();
+    let error = b.store.import(&path, &mut Default::default()).unwrap_err();
     assert!(matches!(error, StoreError::Refused(_)), "{error}");
     assert_eq!(*b.store.damage().borrow(), None);
     drop(dir);

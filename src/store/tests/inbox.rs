@@ -78,8 +78,8 @@ fn a_dismissed_entry_is_gone_at_every_peer_and_a_parked_row_cannot_be_dismissed(
     let parked = a.store.conflicts(10).unwrap().remove(0);
     assert_eq!(parked.reason, "UNIQUE");
     for refused in [
-        a.store.dismiss_conflict(&parked.id),
-        a.store.restore_conflict(&parked.id),
+        a.store.dismiss_conflict(&parked.id).map(drop),
+        a.store.restore_conflict(&parked.id).map(drop),
     ] {
         let error = refused.unwrap_err().to_string();
         assert!(error.contains("by itself"), "{error}");

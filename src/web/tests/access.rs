@@ -353,7 +353,7 @@ async fn a_change_whose_caller_hangs_up_has_its_line_all_the_same() {
     let work = site.send(Origin::Local(0), request);
     let sent = tokio::time::timeout(std::time::Duration::ZERO, work).await;
     assert!(sent.is_err(), "it hung up");
-    while log(&site, "Tables declared").is_empty() {
+    while log(&site, "Tables: declared table t").is_empty() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }

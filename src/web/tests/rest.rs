@@ -29,6 +29,7 @@ fn filled(path: &str) -> String {
 fn written() -> BTreeSet<String> {
     let sources = [
         include_str!("../api.rs"),
+        include_str!("../tables_api.rs"),
         include_str!("../conflicts.rs"),
         include_str!("../log_page.rs"),
         include_str!("../accounts.rs"),

@@ -5,14 +5,15 @@ use std::sync::Mutex;
 use super::*;
 use crate::node::ipc::{self, Allowed};
 use crate::settings::System;
-use crate::settings::message::{HostReply, HostRequest, Trial};
+use crate::settings::message::{HostChange, HostReply, HostRequest, Trial};
 use crate::store::events::EventQuery;
 
 const SETTINGS: &str = "protocol = 'ipv4'\nhost_name = 'system-a'\ndomain_name = 'lab.example'\n\
     dns_servers = ['192.0.2.1']\nntp_servers = ['192.0.2.1']\n\
     [ipv4.static]\naddress = '192.0.2.11'\nprefix = 24\n";
 
-async fn with_host(site: &Site) -> Arc<Mutex<System>> {
+/// `changes` are what it says that others changed.
+pub async fn with_host(site: &Site, changes: Vec<HostChange>) -> Arc<Mutex<System>> {
     let kept = Arc::new(Mutex::new(System::from_toml(SETTINGS).unwrap()));
     let run = site.node.state.clone();
     let listener = ipc::listen(&run.join("host.sock"), 0o600).unwrap();
@@ -43,6 +44,10 @@ async fn with_host(site: &Site) -> Arc<Mutex<System>> {
                         trial.left_s = None;
                         HostReply::Done
                     }
+                    HostRequest::Changes(known) => {
+                        let new = |change: &&HostChange| change.number > known;
+                        HostReply::Changes(changes.iter().filter(new).cloned().collect())
+                    }
                     _ => HostReply::Failed("not in this test".into()),
                 };
                 connection.send(&reply).await.unwrap();
@@ -55,7 +60,7 @@ async fn with_host(site: &Site) -> Arc<Mutex<System>> {
 #[tokio::test]
 async fn servers_and_names_are_changed_through_the_host_role_and_the_log_says_from_what_to_what() {
     let site = site("administrator", false);
-    let kept = with_host(&site).await;
+    let kept = with_host(&site, vec![]).await;
     let cookie = site.login().await;
     let page = site.get("/system/time", &cookie).await.2;
     assert!(
@@ -103,7 +108,7 @@ async fn servers_and_names_are_changed_through_the_host_role_and_the_log_says_fr
 #[tokio::test]
 async fn another_address_is_tried_and_every_page_asks_whether_to_keep_it() {
     let site = site("administrator", false);
-    let kept = with_host(&site).await;
+    let kept = with_host(&site, vec![]).await;
     let cookie = site.login().await;
     let page = site.get("/system/network", &cookie).await.2;
     assert!(!page.contains("Keep the new settings</button>"), "{page}");
@@ -132,7 +137,7 @@ async fn another_address_is_tried_and_every_page_asks_whether_to_keep_it() {
 #[tokio::test]
 async fn what_is_no_network_setting_is_refused_with_the_field_s_name() {
     let site = site("administrator", false);
-    let kept = with_host(&site).await;
+    let kept = with_host(&site, vec![]).await;
     let cookie = site.login().await;
     let token = csrf(&site.get("/system/network", &cookie).await.2);
     let four = "protocol=ipv4&mode4=static&address4=192.0.2.11&prefix4=24&gateway4=";
@@ -190,7 +195,7 @@ async fn without_a_host_role_the_pages_say_where_settings_are_changed() {
 #[tokio::test]
 async fn a_syslog_server_is_saved_named_in_the_log_and_taken_away_again() {
     let site = site("administrator", false);
-    let kept = with_host(&site).await;
+    let kept = with_host(&site, vec![]).await;
     let cookie = site.login().await;
     let page = site.get("/maintenance/logging", &cookie).await.2;
     assert!(page.contains("Remote syslog server") && page.contains("value=\"6514\""));
