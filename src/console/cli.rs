@@ -95,3 +95,65 @@ fn log(role: bool) -> bool {
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Every command that ends a line of words, as `tables list`.
+    fn ends(command: &clap::Command, before: &str, found: &mut Vec<(String, bool)>) {
+        let visible = command
+            .get_subcommands()
+            .filter(|one| one.get_name() != "help");
+        for one in visible {
+            let words = format!("{before} {}", one.get_name()).trim().to_owned();
+            let json = one
+                .get_arguments()
+                .any(|argument| argument.get_id() == "json");
+            if !one.has_subcommands() || json {
+                found.push((words.clone(), json));
+            }
+            ends(one, &words, found);
+        }
+    }
+
+    #[test]
+    fn every_command_of_the_manual_exists_and_takes_json_and_none_is_missing_there() {
+        let mut found = Vec::new();
+        ends(&Cli::command(), "", &mut found);
+        let manual = include_str!("../../docs/operations.md");
+        let section = manual.split("## The command line").nth(1).unwrap();
+        let listed = section.split("each takes").next().unwrap();
+        let mut commands = Vec::new();
+        for quoted in listed.split('`').skip(1).step_by(2) {
+            let words: Vec<&str> = quoted.split_whitespace().collect();
+            let named = words.iter().skip(1).filter(|word| **word != "NAME");
+            let named: Vec<&str> = named.copied().collect();
+            let (last, group) = named.split_last().unwrap();
+            for one in last.split('|') {
+                commands.push([group, &[one]].concat().join(" "));
+            }
+        }
+        for command in &commands {
+            let begins = format!("{command} ");
+            let mut ends = found
+                .iter()
+                .filter(|(words, _)| words == command || words.starts_with(&begins))
+                .peekable();
+            assert!(ends.peek().is_some(), "there is no tutti {command}");
+            for (words, json) in ends {
+                assert!(json, "tutti {words} has no --json");
+            }
+        }
+        // Roles and what only a console asks for have none, and are not listed.
+        for (words, _) in found.iter().filter(|(_, json)| *json) {
+            let first = words.split(' ').next().unwrap();
+            let listed = commands
+                .iter()
+                .any(|one| one.split(' ').next() == Some(first));
+            assert!(listed, "tutti {words} is not in the manual");
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod events;
 pub(super) mod http;
 mod print;
 mod system;
+mod tokens;
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -42,6 +43,17 @@ pub enum Command {
     /// Lists, adds, changes or deletes administrator accounts.
     #[command(subcommand)]
     Accounts(events::Accounts),
+    /// Lists, makes or revokes API tokens of programs.
+    #[command(subcommand)]
+    Tokens(tokens::Tokens),
+    /// Resolves a name by this system's DNS servers.
+    Resolve {
+        /// For example ntp.example.org.
+        name: String,
+        /// How to print.
+        #[command(flatten)]
+        output: Output,
+    },
     /// Shows or changes this system's settings: names, addresses, servers, time zone, SSH.
     #[command(subcommand)]
     Settings(system::Settings),
@@ -219,6 +231,11 @@ pub fn run(dirs: &Dirs, command: Command) -> Result<(), Failure> {
         }
         Command::Time(output) => show(output, client.get("/time")?, print::time),
         Command::Accounts(command) => events::accounts(&client, command),
+        Command::Tokens(command) => tokens::tokens(&client, command),
+        Command::Resolve { name, output } => {
+            let path = format!("/resolve?name={}", http::encoded(&name));
+            show(output, client.get(&path)?, print::resolved)
+        }
         Command::Settings(command) => system::settings(&client, command),
         Command::Certificate(command) => system::certificate(&client, command),
         Command::Restart(sure) => system::interrupt(&client, "restart", sure),

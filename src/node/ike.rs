@@ -86,6 +86,7 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
         blocked,
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!("ike role ready");
     let accepting = async {
         let mut number = 0;
         loop {

@@ -273,6 +273,44 @@ impl Peer {
         call(&self.dir, method, path, body)
     }
 
+    /// One request over the local socket, whatever its path: status, media type and body.
+    pub fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, String, String) {
+        let mut stream = UnixStream::connect(self.dir.join("run/serve.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let kind = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-type: "));
+        (status, kind.unwrap_or_default().to_owned(), body.to_owned())
+    }
+
+    /// A command of the command line, as root types it: whether it went well, what it printed, and
+    /// what it complained about.
+    pub fn run(&self, words: &[&str]) -> (bool, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tutti"));
+        command.arg("--run").arg(self.dir.join("run")).args(words);
+        let output = command.output().unwrap();
+        let text = |octets| String::from_utf8(octets).unwrap();
+        (
+            output.status.success(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    }
+
     pub fn try_get(&self, path: &str) -> Result<Value, String> {
         self.call("GET", path, &Value::Null)
     }

@@ -303,6 +303,35 @@ pub fn time(answer: &Value) -> String {
     out
 }
 
+/// `tutti tokens list`
+pub fn tokens(answer: &Value) -> String {
+    let found = list(answer, "tokens");
+    if found.is_empty() {
+        return "No tokens.\n".into();
+    }
+    let row = |token: &Value| {
+        let may = match token["read_only"].as_bool() {
+            Some(true) => "reads only",
+            _ => "as its owner",
+        };
+        let named = ["id", "owner", "label", "created"].map(|name| word(&token[name]));
+        let [id, owner, label, created] = named;
+        vec![id, owner, label, may.into(), created]
+    };
+    aligned(&found.iter().map(row).collect::<Vec<_>>())
+}
+
+/// `tutti tokens create`
+pub fn token(answer: &Value) -> String {
+    format!("{}\n", word(&answer["token"]))
+}
+
+/// `tutti resolve`
+pub fn resolved(answer: &Value) -> String {
+    let addresses = list(answer, "addresses").iter();
+    addresses.map(|one| word(one) + "\n").collect()
+}
+
 /// `tutti accounts list`
 pub fn accounts(answer: &Value) -> String {
     let row = |who: &Value| {
