@@ -227,6 +227,11 @@ fn a_system_alone_serves_what_can_be_read_of_a_damaged_database() {
     assert_eq!(a.aside(), 0);
     let alarms = || a.get("/alarms").to_string();
     a.wait(|| alarms().contains("database-damaged"), "an alarm");
+    let (status, _, why) = a.ask("GET", "/healthz", &json!(null));
+    assert_eq!(
+        (status, &*why),
+        (503, "the database is damaged on the disk\n")
+    );
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub trait Choice: Copy + PartialEq + 'static {
 }
 
 /// Which version of IKE, and what it negotiates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IkeProfile {
     /// RFC 7296.
@@ -58,7 +58,7 @@ impl Choice for IkeProfile {
 }
 
 /// What a peer proves itself with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Authentication {
     /// The cluster pre-shared key.
@@ -88,7 +88,7 @@ impl Choice for Authentication {
 
 /// Whether IKEv2 must do a second key exchange, with ML-KEM-768 (RFC 9370). Never left out
 /// silently: a peer without it is refused unless this is off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdditionalKeyExchange {
     /// Every peer does it.

@@ -18,7 +18,7 @@ const CLOCK_BOUND_MS: i64 = 500;
 const MTU: (u32, u32) = (1500, 1280);
 
 /// How one stands, in the order of its numbers in frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Grade {
     /// As needed.
@@ -32,7 +32,7 @@ pub enum Grade {
 }
 
 /// Where it was seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub enum Seen {
     /// On this system.
     #[serde(rename = "this system")]
@@ -46,7 +46,8 @@ pub enum Seen {
 }
 
 /// One prerequisite.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Prerequisite)]
 pub struct Check {
     /// Its name.
     pub name: String,

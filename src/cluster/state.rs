@@ -7,7 +7,7 @@ use crate::tunnel::message::TunnelState;
 use crate::wire::replication::Told;
 
 /// Colour of a state text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Colour {
     /// As it should be.

@@ -11,12 +11,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub const ROUTES_MAX: usize = 16;
 
 /// One static route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// The network, as `10.8.0.0/16`.
+    #[schema(value_type = String)]
     pub to: Network,
     /// The router that leads there.
+    #[schema(value_type = String)]
     pub via: IpAddr,
 }
 

@@ -13,7 +13,7 @@ pub const AUTHORITIES_MAX: usize = 24 * 1024;
 pub const AUTHORITIES: &str = "etc/rsyslog-authorities.pem";
 
 /// How messages travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
     /// TLS (RFC 5425): nobody reads along, and the server proves who it is.
@@ -26,7 +26,7 @@ pub enum Transport {
 }
 
 /// A syslog server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Syslog {
     /// Its name or address.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Route, SettingsError, Syslog};
 
 /// Which internet protocols the system speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// IPv4 only.
@@ -31,7 +31,7 @@ impl Protocol {
 }
 
 /// How the interface gets its IPv4 address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Addressing4 {
     /// From a DHCP server.
@@ -41,19 +41,21 @@ pub enum Addressing4 {
 }
 
 /// A fixed IPv4 address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Static4 {
     /// This system's address.
+    #[schema(value_type = String)]
     pub address: Ipv4Addr,
     /// Length of the network's prefix, 1 to 32.
     pub prefix: u8,
     /// Router, inside the network.
+    #[schema(value_type = Option<String>)]
     pub gateway: Option<Ipv4Addr>,
 }
 
 /// How the interface gets its IPv6 address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Addressing6 {
     /// From router advertisements and DHCPv6.
@@ -63,20 +65,23 @@ pub enum Addressing6 {
 }
 
 /// A fixed IPv6 address.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Static6 {
     /// This system's address, not link-local.
+    #[schema(value_type = String)]
     pub address: Ipv6Addr,
     /// Length of the network's prefix, 1 to 128.
     pub prefix: u8,
     /// Router, inside the network or link-local.
+    #[schema(value_type = Option<String>)]
     pub gateway: Option<Ipv6Addr>,
 }
 
 /// All settings of one system; never replicated.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Settings)]
 pub struct System {
     /// Which internet protocols are spoken.
     pub protocol: Protocol,
@@ -93,6 +98,7 @@ pub struct System {
     pub domain_name: String,
     /// Name servers, at most five; empty with DHCP: the lease's.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub dns_servers: Vec<IpAddr>,
     /// NTP servers by name or address, at most five.
     #[serde(default)]

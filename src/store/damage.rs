@@ -1,26 +1,35 @@
-//! A database that SQLite finds damaged: told to whoever can act on it, and set aside.
+//! A database that SQLite finds damaged: told to whoever can act on it, and set aside. Whether it
+//! takes writes is told, too.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use rusqlite::ErrorCode;
 use tokio::sync::watch;
 
 use super::snapshot::named;
-use super::{Store, StoreError};
+use super::{Store, StoreError, lock};
 
 /// What a database and its companions are called beside each other.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
 /// What the name of one that was set aside starts with.
 const ASIDE: &str = "damaged-";
 
-/// Whether the file was found damaged, and how. Clones share it.
+/// Whether the file was found damaged, and how; and why the last write was refused by the disk.
+/// Clones share it.
 #[derive(Clone)]
-pub(super) struct Damage(Arc<watch::Sender<Option<String>>>);
+pub(super) struct Damage {
+    found: Arc<watch::Sender<Option<String>>>,
+    refused: Arc<Mutex<Option<String>>>,
+}
 
 impl Default for Damage {
     fn default() -> Self {
-        Damage(Arc::new(watch::Sender::new(None)))
+        Damage {
+            found: Arc::new(watch::Sender::new(None)),
+            refused: Arc::default(),
+        }
     }
 }
 
@@ -28,7 +37,7 @@ impl Damage {
     /// Notes what a use of the file came to.
     pub fn note<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Corrupt(why)) = &result {
-            self.0.send_if_modified(|known| {
+            self.found.send_if_modified(|known| {
                 let first = known.is_none();
                 known.get_or_insert_with(|| why.clone());
                 first
@@ -36,12 +45,47 @@ impl Damage {
         }
         result
     }
+
+    /// Notes what a write came to. What a caller or a constraint refuses says nothing of the disk.
+    pub fn written<T>(&self, result: &Result<T, StoreError>) {
+        let failed = |code: Option<ErrorCode>| {
+            matches!(
+                code,
+                Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen)
+            )
+        };
+        match result {
+            Ok(_) => *lock(&self.refused) = None,
+            Err(StoreError::Sqlite(error)) if !failed(error.sqlite_error_code()) => {}
+            Err(error @ (StoreError::Full | StoreError::Io { .. } | StoreError::Sqlite(_))) => {
+                *lock(&self.refused) = Some(error.to_string());
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 impl Store {
     /// Turns to `Some` once SQLite has found the file damaged.
     pub fn damage(&self) -> watch::Receiver<Option<String>> {
-        self.inner.damage.0.subscribe()
+        self.inner.damage.found.subscribe()
+    }
+
+    /// Why the disk takes no writes, as far as the last one told.
+    pub fn refused(&self) -> Option<String> {
+        if let Err(error) = self.inner.sync.check() {
+            return Some(error.to_string());
+        }
+        lock(&self.inner.damage.refused).clone()
+    }
+
+    /// Writes something and takes it back, so that [`Store::refused`] says how it is now.
+    pub fn probe(&self) -> Result<(), StoreError> {
+        const WRITE: &str = "CREATE TABLE IF NOT EXISTS _tutti_probe(octets); \
+                             INSERT INTO _tutti_probe VALUES (zeroblob(16384));";
+        let mut writer = self.writer()?;
+        writer.atomically(|writer| Ok(writer.db.execute_batch(WRITE)?))?;
+        writer.atomically(|writer| Ok(writer.db.execute_batch("DROP TABLE _tutti_probe")?))
     }
 }
 

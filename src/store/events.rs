@@ -140,7 +140,8 @@ impl Event {
 }
 
 /// One line as listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Event)]
 pub struct EventRow {
     /// Rises with every line.
     pub id: i64,
@@ -197,7 +198,8 @@ pub struct Alarm {
 }
 
 /// An alarm as listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Alarm)]
 pub struct AlarmRow {
     /// Names the condition.
     pub id: String,

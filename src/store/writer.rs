@@ -232,6 +232,7 @@ impl Writer {
         if result.is_err() && !self.db.is_autocommit() {
             self.db.execute_batch("ROLLBACK")?;
         }
+        self.damage.written(&result);
         self.damage.note(result)
     }
 

@@ -62,7 +62,8 @@ impl Identity {
 }
 
 /// What a certificate says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Certificate)]
 pub struct Facts {
     /// Whose it is.
     pub subject: String,

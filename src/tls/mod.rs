@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 use rustls::{ClientConfig, ServerConfig};
 
-pub use identity::Identity;
+pub use identity::{Facts, Identity};
 pub use ike::{IkeCertificates, given};
 pub use pinned::{accept_config, dial_config};
 

@@ -5,11 +5,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Form, Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::guard::Caller;
+use super::openapi::Refusals;
 use super::record::{Done, Why};
 use super::{Web, api, pages, session, tokens};
 use crate::store::administrators::{self, ADMINISTRATOR, Administrator, READ_ONLY};
@@ -42,12 +43,27 @@ pub fn api() -> Router<Web> {
 }
 
 /// What is shown of an account; its password's hash is not.
-fn shown(web: &Web, who: &Administrator) -> Value {
-    json!({
-        "name": who.name, "path": pages::encoded(&who.name), "role": role(who),
-        "change_password": who.change_password,
-        "sessions": web.sessions.count(&who.name),
-    })
+#[derive(Serialize, ToSchema)]
+struct Account {
+    name: String,
+    /// The name as a part of a path.
+    path: String,
+    /// `administrator` or `read-only`.
+    role: &'static str,
+    /// Whether its owner must choose another password first.
+    change_password: bool,
+    /// How many are open here.
+    sessions: usize,
+}
+
+fn shown(web: &Web, who: &Administrator) -> Account {
+    Account {
+        name: who.name.clone(),
+        path: pages::encoded(&who.name),
+        role: role(who),
+        change_password: who.change_password,
+        sessions: web.sessions.count(&who.name),
+    }
 }
 
 fn role(who: &Administrator) -> &'static str {
@@ -58,12 +74,31 @@ fn role(who: &Administrator) -> &'static str {
     }
 }
 
-fn token_shown(token: &ApiToken) -> Value {
-    json!({
-        "id": token.id, "owner": token.owner, "label": token.label,
-        "read_only": token.read_only, "created_ms": token.created_ms,
-        "created": pages::utc(token.created_ms),
-    })
+/// What is shown of an API token.
+#[derive(Serialize, ToSchema)]
+struct Token {
+    /// Names it in requests.
+    id: String,
+    /// The account that it acts for.
+    owner: String,
+    /// What it is for.
+    label: String,
+    /// Whether it reads only, whatever its owner may.
+    read_only: bool,
+    created_ms: u64,
+    /// `created_ms` for people, in UTC.
+    created: String,
+}
+
+fn token_shown(token: &ApiToken) -> Token {
+    Token {
+        id: token.id.clone(),
+        owner: token.owner.clone(),
+        label: token.label.clone(),
+        read_only: token.read_only,
+        created_ms: token.created_ms,
+        created: pages::utc(token.created_ms),
+    }
 }
 
 /// What the page has beside its lists.
@@ -374,23 +409,43 @@ async fn delete_token(
     }
 }
 
+/// The accounts.
+#[derive(Serialize, ToSchema)]
+struct Accounts {
+    administrators: Vec<Account>,
+}
+
 #[utoipa::path(
     get,
     path = "/api/v1/administrators",
     summary = "The accounts",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "By name", body = Accounts), Refusals)
 )]
-async fn api_list(State(web): State<Web>) -> Result<Json<Value>, Response> {
+async fn api_list(State(web): State<Web>) -> Result<Json<Accounts>, Response> {
     let found = api::blocking(&web, administrators::list).await?;
-    let list: Vec<Value> = found.iter().map(|who| shown(&web, who)).collect();
-    Ok(Json(json!({ "administrators": list })))
+    let administrators = found.iter().map(|who| shown(&web, who)).collect();
+    Ok(Json(Accounts { administrators }))
+}
+
+/// An account was added.
+#[derive(Serialize, ToSchema)]
+struct Added {
+    /// Its name.
+    added: String,
+}
+
+/// Something was deleted.
+#[derive(Serialize, ToSchema)]
+struct Gone {
+    /// True.
+    deleted: bool,
 }
 
 #[utoipa::path(
     post, path = "/api/v1/administrators",
     summary = "Adds an account",
     request_body = NewAccount,
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Added", body = Added), Refusals)
 )]
 async fn api_add(
     State(web): State<Web>,
@@ -398,7 +453,7 @@ async fn api_add(
 ) -> Result<Response, Response> {
     let name = new.name.clone();
     let done = api::blocking(&web, move |store| create(store, &new)).await?;
-    Ok(done.with(Json(json!({ "added": name }))))
+    Ok(done.with(Json(Added { added: name })))
 }
 
 #[utoipa::path(
@@ -406,7 +461,7 @@ async fn api_add(
     summary = "Changes role or password of an account",
     request_body = AccountChange,
     params(("name" = String, Path, description = "The account")),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Changed", body = api::Changed), Refusals)
 )]
 async fn api_change(
     State(web): State<Web>,
@@ -414,33 +469,48 @@ async fn api_change(
     Json(body): Json<AccountChange>,
 ) -> Result<Response, Response> {
     let done = api::blocking(&web, move |store| alter(store, &name, &body)).await?;
-    Ok(done.with(Json(json!({ "changed": true }))))
+    Ok(done.with(Json(api::Changed { changed: true })))
 }
 
 #[utoipa::path(
     delete, path = "/api/v1/administrators/{name}",
     summary = "Deletes an account and its tokens",
     params(("name" = String, Path, description = "The account")),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Gone", body = Gone), Refusals)
 )]
 async fn api_delete(
     State(web): State<Web>,
     Path(name): Path<String>,
 ) -> Result<Response, Response> {
     let done = api::blocking(&web, move |store| remove(store, &name)).await?;
-    Ok(done.with(Json(json!({ "deleted": true }))))
+    Ok(done.with(Json(Gone { deleted: true })))
 }
 
 #[utoipa::path(
     get,
     path = "/api/v1/tokens",
     summary = "The API tokens, without their secrets",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "By owner", body = Tokens), Refusals)
 )]
-async fn api_tokens_list(State(web): State<Web>) -> Result<Json<Value>, Response> {
+async fn api_tokens_list(State(web): State<Web>) -> Result<Json<Tokens>, Response> {
     let found = api::blocking(&web, api_tokens::list).await?;
-    let list: Vec<Value> = found.iter().map(token_shown).collect();
-    Ok(Json(json!({ "tokens": list })))
+    let tokens = found.iter().map(token_shown).collect();
+    Ok(Json(Tokens { tokens }))
+}
+
+/// The API tokens.
+#[derive(Serialize, ToSchema)]
+struct Tokens {
+    tokens: Vec<Token>,
+}
+
+/// A token that was made.
+#[derive(Serialize, ToSchema)]
+struct MadeToken {
+    #[serde(flatten)]
+    made: Token,
+    /// What a program sends: `Authorization: Bearer tutti_...`.
+    token: String,
 }
 
 /// A new token.
@@ -460,7 +530,7 @@ struct NewToken {
     post, path = "/api/v1/tokens",
     summary = "Makes an API token; its text is told this once",
     request_body = NewToken,
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Made", body = MadeToken), Refusals)
 )]
 async fn api_make_token(
     State(web): State<Web>,
@@ -473,21 +543,22 @@ async fn api_make_token(
         token_made(store, &owner, &label, read_only)
     });
     let (done, token, secret) = made.await?;
-    let mut body = token_shown(&token);
-    body["token"] = secret.into();
-    Ok(done.with(Json(body)))
+    Ok(done.with(Json(MadeToken {
+        made: token_shown(&token),
+        token: secret,
+    })))
 }
 
 #[utoipa::path(
     delete, path = "/api/v1/tokens/{id}",
     summary = "Deletes an API token",
     params(("id" = String, Path, description = "As listed")),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Gone", body = Gone), Refusals)
 )]
 async fn api_delete_token(
     State(web): State<Web>,
     Path(id): Path<String>,
 ) -> Result<Response, Response> {
     let done = api::blocking(&web, move |store| token_removed(store, &id)).await?;
-    Ok(done.with(Json(json!({ "deleted": true }))))
+    Ok(done.with(Json(Gone { deleted: true })))
 }

@@ -1,23 +1,29 @@
 //! REST under `/api/v1`: what pages show and do, for programs and for the command line.
 
+use std::net::IpAddr;
+
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::cluster_page::{chosen, save_change};
 use super::guard::{Caller, refuse};
+use super::openapi::{Refusals, Refused};
 use super::record::{Done, Why};
 use super::{Web, conflicts, session};
-use crate::cluster::{Change, Field, PemChange, Problem, check_key, key_from_random};
-use crate::node::serve::node::{ClusterView, SaveError, VERSION, hex, random};
+use crate::cluster::{
+    AdditionalKeyExchange, Authentication, Change, Colour, Field, IkeProfile, PemChange, Problem,
+    check_key, key_from_random,
+};
+use crate::node::serve::node::{ClusterView, PeerView, SaveError, VERSION, hex, random};
 use crate::store::administrators;
 use crate::store::{Store, StoreError};
+use crate::tls::given::Summary;
 
 /// All routes; the guard stands before them.
 pub fn router() -> Router<Web> {
@@ -67,55 +73,102 @@ pub fn failed(error: &StoreError) -> Response {
     refuse(status, &error.to_string())
 }
 
-type Answer = Result<Json<Value>, Response>;
 /// An answer with the words of the event log.
 type Recorded = Result<Response, Response>;
+
+/// This system.
+#[derive(Serialize, ToSchema)]
+struct Status {
+    name: String,
+    /// Of the software.
+    version: &'static str,
+    /// `standalone`, `waiting` or `member`.
+    standing: &'static str,
+    /// The cluster's id.
+    cluster: Option<String>,
+    /// Its own.
+    #[schema(value_type = Vec<String>)]
+    addresses: Vec<IpAddr>,
+    /// Whether `ike` can be reached.
+    tunnel_service: bool,
+    /// How many systems ever wrote what is here.
+    origins: usize,
+    /// How many transactions led here.
+    transactions: u64,
+    /// SHA-256 of its certificate, in hexadecimal digits.
+    certificate: String,
+}
 
 #[utoipa::path(
     get,
     path = "/api/v1/status",
     summary = "This system",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "As it is now", body = Status), Refusals)
 )]
-async fn status(State(web): State<Web>) -> Answer {
+async fn status(State(web): State<Web>) -> Result<Json<Status>, Response> {
     let (origins, transactions) = blocking(&web, |store| Ok(store.frontier_summary())).await?;
     let view = web.node.view();
-    Ok(Json(json!({
-        "name": web.node.name,
-        "version": VERSION,
-        "standing": view.standing,
-        "cluster": view.id,
-        "addresses": web.node.own(),
-        "tunnel_service": web.node.tunnels.borrow().is_some(),
-        "origins": origins,
-        "transactions": transactions,
-        "certificate": hex(&web.node.identity().digest()),
-    })))
+    Ok(Json(Status {
+        name: web.node.name.clone(),
+        version: VERSION,
+        standing: view.standing,
+        cluster: view.id,
+        addresses: web.node.own(),
+        tunnel_service: web.node.tunnels.borrow().is_some(),
+        origins,
+        transactions,
+        certificate: hex(&web.node.identity().digest()),
+    }))
 }
 
-fn cluster_json(view: &ClusterView) -> Value {
-    json!({
-        "standing": view.standing,
-        "id": view.id,
-        "key_set": view.key_set,
-        "peer1": view.peers[0].address,
-        "peer2": view.peers[1].address,
-        "peer3": view.peers[2].address,
-        "profile": view.fields.profile,
-        "authentication": view.fields.authentication,
-        "additional_key_exchange": view.fields.additional,
-        "certificate": view.certificates,
-    })
+/// The cluster fields. The key itself is never told.
+#[derive(Serialize, ToSchema)]
+struct Cluster {
+    /// `standalone`, `waiting` or `member`.
+    standing: &'static str,
+    /// The cluster's id.
+    id: Option<String>,
+    /// Whether a key is saved.
+    key_set: bool,
+    #[schema(value_type = Option<String>)]
+    peer1: Option<IpAddr>,
+    #[schema(value_type = Option<String>)]
+    peer2: Option<IpAddr>,
+    #[schema(value_type = Option<String>)]
+    peer3: Option<IpAddr>,
+    profile: IkeProfile,
+    authentication: Authentication,
+    additional_key_exchange: AdditionalKeyExchange,
+    /// What is in the certificate fields.
+    certificate: Option<Summary>,
+}
+
+impl Cluster {
+    fn of(view: ClusterView) -> Self {
+        let [peer1, peer2, peer3] = [0, 1, 2].map(|at: usize| view.peers[at].address);
+        Self {
+            standing: view.standing,
+            id: view.id,
+            key_set: view.key_set,
+            peer1,
+            peer2,
+            peer3,
+            profile: view.fields.profile,
+            authentication: view.fields.authentication,
+            additional_key_exchange: view.fields.additional,
+            certificate: view.certificates,
+        }
+    }
 }
 
 #[utoipa::path(
     get,
     path = "/api/v1/cluster",
     summary = "The cluster fields; the key itself is never told",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "As saved", body = Cluster), Refusals)
 )]
-async fn cluster(State(web): State<Web>) -> Json<Value> {
-    Json(cluster_json(&web.node.view()))
+async fn cluster(State(web): State<Web>) -> Json<Cluster> {
+    Json(Cluster::of(web.node.view()))
 }
 
 /// Peers left out become blank; everything else left out stays. An empty text deletes.
@@ -162,7 +215,7 @@ impl ClusterBody {
     put, path = "/api/v1/cluster",
     summary = "Saves the cluster fields",
     request_body = ClusterBody,
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Saved and in use", body = Cluster), Refusals)
 )]
 async fn put_cluster(State(web): State<Web>, Json(body): Json<ClusterBody>) -> Recorded {
     match body.change() {
@@ -175,7 +228,7 @@ async fn put_cluster(State(web): State<Web>, Json(body): Json<ClusterBody>) -> R
     delete,
     path = "/api/v1/cluster",
     summary = "Leaves the cluster; the data stays",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Left", body = Cluster), Refusals)
 )]
 async fn clear_cluster(State(web): State<Web>) -> Recorded {
     save(&web, Change::clear()).await
@@ -183,64 +236,132 @@ async fn clear_cluster(State(web): State<Web>) -> Recorded {
 
 fn unacceptable(problems: &[Problem]) -> Response {
     let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    let body = json!({ "error": words.join("; "), "problems": problems });
+    let body = Refused {
+        error: words.join("; "),
+        problems: Some(problems.to_vec()),
+    };
     let why = Extension(Why(words.join("; ")));
     (StatusCode::UNPROCESSABLE_ENTITY, why, Json(body)).into_response()
 }
 
 async fn save(web: &Web, change: Change) -> Recorded {
     match save_change(web, change).await {
-        Ok(done) => Ok(done.with(Json(cluster_json(&web.node.view())))),
+        Ok(done) => Ok(done.with(Json(Cluster::of(web.node.view())))),
         Err(SaveError::Fields(problems)) => Err(unacceptable(&problems)),
         Err(SaveError::Store(error)) => Err(failed(&error)),
     }
+}
+
+/// A cluster pre-shared key.
+#[derive(Serialize, ToSchema)]
+struct Key {
+    key: String,
 }
 
 #[utoipa::path(
     post,
     path = "/api/v1/cluster/key",
     summary = "A new random cluster key; nothing is saved",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "A new one each time", body = Key), Refusals)
 )]
-async fn generate_key() -> Answer {
+async fn generate_key() -> Json<Key> {
     let key = key_from_random(&random());
     debug_assert!(check_key(&key).is_ok());
-    Ok(Json(json!({ "key": key })))
+    Json(Key { key })
+}
+
+/// The peers.
+#[derive(Serialize, ToSchema)]
+struct Peers {
+    /// `standalone`, `waiting` or `member`.
+    standing: &'static str,
+    /// Those with an address.
+    peers: Vec<Peer>,
+}
+
+/// One Peer field, and what is known of that peer.
+#[derive(Serialize, ToSchema)]
+struct Peer {
+    /// 1 to 3.
+    field: u8,
+    #[schema(value_type = Option<String>)]
+    address: Option<IpAddr>,
+    /// In words, as pages have it.
+    state: Option<String>,
+    colour: Option<Colour>,
+    /// Whether the peer proved who it is.
+    authenticated: bool,
+    /// Its system name, once it said so.
+    name: Option<String>,
+    /// Whether AH stands to it.
+    tunnel: bool,
+    /// SPIs in and out, in hexadecimal digits.
+    spis: Option<[String; 2]>,
+    /// Whether this is this system.
+    own: bool,
+    /// Of its software, once it said so.
+    version: Option<String>,
+    /// How far its clock is ahead.
+    clock_offset_ms: Option<i64>,
+    /// Of replication, since the service started.
+    received_bytes: u64,
+    sent_bytes: u64,
+    /// What to do about its state.
+    advice: Option<String>,
+    round_trip_ms: Option<f64>,
+    /// Changes that it still has to send or take.
+    behind: u64,
+    /// Why the last link ended.
+    last_error: Option<String>,
+}
+
+impl Peer {
+    fn of(peer: PeerView) -> Self {
+        let advice = peer.state.as_ref().and_then(crate::cluster::advice);
+        let state = peer.state.as_ref();
+        Self {
+            field: peer.field,
+            address: peer.address,
+            colour: state.map(|state| state.colour),
+            authenticated: state.is_some_and(|state| state.authenticated),
+            state: state.map(|state| state.text.clone()),
+            name: peer.name,
+            tunnel: peer.tunnel,
+            spis: peer.spis.map(|(inbound, out)| [inbound, out]),
+            own: peer.own,
+            version: peer.version,
+            clock_offset_ms: peer.clock_offset_ms,
+            received_bytes: peer.octets.0,
+            sent_bytes: peer.octets.1,
+            advice: advice.map(|words| words.to_string()),
+            round_trip_ms: peer.round_trip_ms,
+            behind: peer.behind,
+            last_error: peer.error,
+        }
+    }
 }
 
 #[utoipa::path(
     get,
     path = "/api/v1/peers",
     summary = "The peers and the state of each",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "As it is now", body = Peers), Refusals)
 )]
-async fn peers(State(web): State<Web>) -> Json<Value> {
+async fn peers(State(web): State<Web>) -> Json<Peers> {
     let view = web.node.view();
-    let filled = view.peers.iter().filter(|peer| peer.address.is_some());
-    let list: Vec<Value> = filled
-        .map(|peer| {
-            json!({
-                "field": peer.field,
-                "address": peer.address,
-                "state": peer.state.as_ref().map(|state| state.text.as_str()),
-                "colour": peer.state.as_ref().map(|state| state.colour),
-                "authenticated": peer.state.as_ref().is_some_and(|state| state.authenticated),
-                "name": peer.name,
-                "tunnel": peer.tunnel,
-                "spis": peer.spis,
-                "own": peer.own,
-                "version": peer.version,
-                "clock_offset_ms": peer.clock_offset_ms,
-                "received_bytes": peer.octets.0,
-                "sent_bytes": peer.octets.1,
-                "advice": peer.state.as_ref().and_then(crate::cluster::advice),
-                "round_trip_ms": peer.round_trip_ms,
-                "behind": peer.behind,
-                "last_error": peer.error,
-            })
-        })
-        .collect();
-    Json(json!({ "standing": view.standing, "peers": list }))
+    let filled = view.peers.into_iter();
+    let filled = filled.filter(|peer| peer.address.is_some());
+    Json(Peers {
+        standing: view.standing,
+        peers: filled.map(Peer::of).collect(),
+    })
+}
+
+/// Something was changed.
+#[derive(Serialize, ToSchema)]
+pub struct Changed {
+    /// True.
+    pub changed: bool,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -255,7 +376,7 @@ struct NewPassword {
     put, path = "/api/v1/password",
     summary = "Changes a password",
     request_body = NewPassword,
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Changed", body = Changed), Refusals)
 )]
 async fn password(
     State(web): State<Web>,
@@ -269,7 +390,7 @@ async fn password(
     }
     let done = Done::change(format!("Password of {name} changed"), "", "");
     change_password(&web, name, body.password).await?;
-    Ok(done.with(Json(json!({ "changed": true }))))
+    Ok(done.with(Json(Changed { changed: true })))
 }
 
 /// Sets a password, which also ends all sessions that began with the old one.

@@ -1,17 +1,23 @@
 //! *System > Security certificates*: this system's own, and its renewal.
 
+use std::net::IpAddr;
+
 use axum::extract::{Extension, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
 
 use super::guard::{Caller, refuse};
+use super::openapi::Refusals;
 use super::record::{Done, Why};
 use super::{Web, pages};
 use crate::node::serve::node::hex;
 use crate::node::serve::renewal::RenewError;
+use crate::tls::Facts;
 
 /// The routes.
 pub fn router() -> Router<Web> {
@@ -73,18 +79,38 @@ async fn download(State(web): State<Web>) -> Response {
 }
 
 /// How far a renewal is, and which peers know what is presented.
-fn renewal(web: &Web) -> Value {
+#[derive(Serialize, ToSchema)]
+struct Renewal {
+    /// SHA-256 of the one that is announced, in hexadecimal digits.
+    next: Option<String>,
+    /// SHA-256 of the one that is still taken.
+    former: Option<String>,
+    /// Those whose tunnel stands.
+    peers: Vec<Told>,
+}
+
+/// Whether a peer knows what is presented.
+#[derive(Serialize, ToSchema)]
+struct Told {
+    #[schema(value_type = String)]
+    address: IpAddr,
+    told: bool,
+}
+
+fn renewal(web: &Web) -> Renewal {
     let identities = web.node.identities.borrow();
     let ours = identities.presented();
     let tunnels = web.node.tunnels.borrow().clone().unwrap_or_default();
     let peers = tunnels.iter().filter(|peer| peer.state.is_up());
-    let peers =
-        peers.map(|peer| json!({ "address": peer.address, "told": peer.told == Some(ours) }));
-    json!({
-        "next": identities.next().map(|digest| hex(&digest)),
-        "former": identities.former().map(|digest| hex(&digest)),
-        "peers": peers.collect::<Vec<_>>(),
-    })
+    let peers = peers.map(|peer| Told {
+        address: peer.address,
+        told: peer.told == Some(ours),
+    });
+    Renewal {
+        next: identities.next().map(|digest| hex(&digest)),
+        former: identities.former().map(|digest| hex(&digest)),
+        peers: peers.collect(),
+    }
 }
 
 /// Begins a renewal: the next certificate's digest, and the line of the event log.
@@ -116,32 +142,45 @@ async fn renew(State(web): State<Web>, Extension(caller): Extension<Caller>) -> 
     }
 }
 
+/// This system's certificate.
+#[derive(Serialize, ToSchema)]
+struct Own {
+    #[serde(flatten)]
+    facts: Facts,
+    #[serde(flatten)]
+    renewal: Renewal,
+}
+
 #[utoipa::path(
     get,
     path = "/api/v1/certificate",
     summary = "This system's certificate, and how far its renewal is",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "As it is now", body = Own), Refusals)
 )]
 pub(super) async fn api_show(State(web): State<Web>) -> Response {
-    let Some(own) = web.node.identity().facts() else {
+    let Some(facts) = web.node.identity().facts() else {
         return unreadable();
     };
-    let mut shown = json!(own);
-    if let (Value::Object(shown), Value::Object(renewal)) = (&mut shown, renewal(&web)) {
-        shown.extend(renewal);
-    }
-    Json(shown).into_response()
+    let renewal = renewal(&web);
+    Json(Own { facts, renewal }).into_response()
+}
+
+/// A renewal has begun.
+#[derive(Serialize, ToSchema)]
+struct Renewing {
+    /// SHA-256 of the next certificate, in hexadecimal digits.
+    next: String,
 }
 
 #[utoipa::path(
     post,
     path = "/api/v1/certificate/renew",
     summary = "Makes the next certificate, announces it to the peers, and then presents it",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Begun", body = Renewing), Refusals)
 )]
 pub(super) async fn api_renew(State(web): State<Web>) -> Response {
     match begin(&web).await {
-        Ok((digest, done)) => done.with(Json(json!({ "next": digest }))),
+        Ok((next, done)) => done.with(Json(Renewing { next })),
         Err((status, why)) => refuse(status, &why),
     }
 }

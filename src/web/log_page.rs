@@ -5,15 +5,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
-use serde_json::{Value, json};
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::{IntoParams, ToSchema};
 
 use super::guard::{Caller, refuse};
+use super::openapi::Refusals;
 use super::record::Done;
 use super::{Web, pages};
 use crate::store::StoreError;
-use crate::store::events::{EventQuery, EventRow, Events, Kind, LISTED_MAX, Level};
+use crate::store::events::{AlarmRow, EventQuery, EventRow, Events, Kind, LISTED_MAX, Level};
 
 /// Lines on one page.
 const PAGE: usize = 100;
@@ -85,10 +86,27 @@ impl Wanted {
     }
 }
 
-fn shown(row: &EventRow) -> Value {
-    let mut value = serde_json::to_value(row).unwrap_or_default();
-    value["time"] = pages::utc(row.at_ms).into();
-    value
+/// A line of the event log.
+#[derive(Serialize, ToSchema)]
+struct Line {
+    #[serde(flatten)]
+    row: EventRow,
+    /// `at_ms` for people, in UTC.
+    time: String,
+}
+
+fn shown(row: &EventRow) -> Line {
+    Line {
+        time: pages::utc(row.at_ms),
+        row: row.clone(),
+    }
+}
+
+/// A part of the event log.
+#[derive(Serialize, ToSchema)]
+struct Lines {
+    /// The newest first.
+    events: Vec<Line>,
 }
 
 async fn events_page(
@@ -124,12 +142,12 @@ async fn events_page(
     path = "/api/v1/events",
     summary = "The event log, the newest first",
     params(Wanted),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "What fits", body = Lines), Refusals)
 )]
 async fn api_events(
     State(web): State<Web>,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Value>, Response> {
+) -> Result<Json<Lines>, Response> {
     let limit = wanted.limit.unwrap_or(200);
     let unfit = |why: &str| refuse(StatusCode::UNPROCESSABLE_ENTITY, why);
     if !(1..=LISTED_MAX).contains(&limit) {
@@ -137,30 +155,55 @@ async fn api_events(
     }
     let query = wanted.query(limit).map_err(|why| unfit(&why))?;
     let found = blocking(&web, move |events| events.list(&query)).await?;
-    let list: Vec<Value> = found.iter().map(shown).collect();
-    Ok(Json(json!({ "events": list })))
+    let events = found.iter().map(shown).collect();
+    Ok(Json(Lines { events }))
 }
 
-async fn alarm_list(web: &Web) -> Result<(Vec<Value>, Vec<Value>), Response> {
-    let found = blocking(web, Events::alarms).await?;
-    let shown = found.iter().map(|row| {
-        let mut value = serde_json::to_value(row).unwrap_or_default();
-        value["path"] = pages::encoded(&row.id).into();
-        value["raised"] = pages::utc(row.raised_ms).into();
-        value["lowered"] = row.lowered_ms.map(pages::utc).into();
-        value
+/// An alarm.
+#[derive(Serialize, ToSchema)]
+struct Shown {
+    #[serde(flatten)]
+    row: AlarmRow,
+    /// `id` as a part of a path.
+    path: String,
+    /// `raised_ms` for people, in UTC.
+    raised: String,
+    /// `lowered_ms` for people, in UTC.
+    lowered: Option<String>,
+}
+
+/// The alarms.
+#[derive(Serialize, ToSchema)]
+struct Alarms {
+    /// Those that stand, the gravest first.
+    alarms: Vec<Shown>,
+    /// Those that do no more, the last one first.
+    lowered: Vec<Shown>,
+}
+
+async fn alarm_list(web: &Web) -> Result<Alarms, Response> {
+    let found = blocking(web, Events::alarms).await?.into_iter();
+    let shown = found.map(|row| Shown {
+        path: pages::encoded(&row.id),
+        raised: pages::utc(row.raised_ms),
+        lowered: row.lowered_ms.map(pages::utc),
+        row,
     });
-    Ok(shown.partition(|row| row["lowered_ms"].is_null()))
+    let (alarms, lowered) = shown.partition(|shown| shown.row.lowered_ms.is_none());
+    Ok(Alarms { alarms, lowered })
 }
 
 async fn alarms_page(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
-    let (standing, lowered) = match alarm_list(&web).await {
+    let found = match alarm_list(&web).await {
         Ok(found) => found,
         Err(response) => return response,
     };
-    let fresh = standing.iter().any(|row| row["acknowledged_by"].is_null());
+    let fresh = found
+        .alarms
+        .iter()
+        .any(|shown| shown.row.acknowledged_by.is_none());
     let context = json!({
-        "title": "Alarms", "standing": standing, "lowered": lowered, "fresh": fresh,
+        "title": "Alarms", "standing": found.alarms, "lowered": found.lowered, "fresh": fresh,
     });
     pages::page(&web, &caller, "alarms.html", "alarms", context)
 }
@@ -169,11 +212,10 @@ async fn alarms_page(State(web): State<Web>, Extension(caller): Extension<Caller
     get,
     path = "/api/v1/alarms",
     summary = "Alarms that stand, and those lowered",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "As they are now", body = Alarms), Refusals)
 )]
-async fn api_alarms(State(web): State<Web>) -> Result<Json<Value>, Response> {
-    let (standing, lowered) = alarm_list(&web).await?;
-    Ok(Json(json!({ "alarms": standing, "lowered": lowered })))
+async fn api_alarms(State(web): State<Web>) -> Result<Json<Alarms>, Response> {
+    Ok(Json(alarm_list(&web).await?))
 }
 
 async fn acknowledge_one(web: &Web, caller: &Caller, id: String) -> Result<Done, Response> {
@@ -202,7 +244,7 @@ async fn acknowledge_all(State(web): State<Web>, Extension(caller): Extension<Ca
     let done = blocking(&web, move |events| {
         let standing = events.alarms()?;
         let fresh = |row: &&_| {
-            let row: &crate::store::events::AlarmRow = row;
+            let row: &AlarmRow = row;
             row.lowered_ms.is_none() && row.acknowledged_by.is_none()
         };
         for row in standing.iter().filter(fresh) {
@@ -217,11 +259,18 @@ async fn acknowledge_all(State(web): State<Web>, Extension(caller): Extension<Ca
     Done::change("All alarms acknowledged", "", "").then("/status/alarms")
 }
 
+/// An alarm was seen.
+#[derive(Serialize, ToSchema)]
+struct Acknowledged {
+    /// True.
+    acknowledged: bool,
+}
+
 #[utoipa::path(
     post, path = "/api/v1/alarms/{id}/acknowledge",
     summary = "Says that somebody has seen an alarm",
     params(("id" = String, Path, description = "As listed")),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Noted", body = Acknowledged), Refusals)
 )]
 async fn api_acknowledge(
     State(web): State<Web>,
@@ -230,7 +279,7 @@ async fn api_acknowledge(
 ) -> Response {
     match acknowledge_one(&web, &caller, id).await {
         Ok(done) => done
-            .with(Json(json!({ "acknowledged": true })))
+            .with(Json(Acknowledged { acknowledged: true }))
             .into_response(),
         Err(response) => response,
     }

@@ -9,6 +9,7 @@ mod certificates;
 mod cluster_page;
 mod conflicts;
 mod guard;
+mod health;
 mod live;
 mod log_page;
 mod logging;
@@ -105,7 +106,7 @@ fn router_with(node: Arc<Node>, patience: Duration) -> Router {
     Router::new()
         .merge(guarded)
         .merge(session::router())
-        .route("/healthz", get(|| async { "ok\n" }))
+        .merge(health::router())
         .route("/static/style.css", get(style))
         .route("/static/live.js", get(script))
         .route("/static/icon.svg", get(icon))

@@ -10,8 +10,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::guard::{Caller, refuse};
+use super::openapi::Refusals;
 use super::record::Done;
 use super::system_pages::{Outcome, change, extend, finish, settings};
 use super::{Web, pages};
@@ -220,15 +222,22 @@ async fn keep(State(web): State<Web>, Extension(caller): Extension<Caller>) -> R
     page(&web, &caller, None, outcome).await
 }
 
+/// What was on trial stays.
+#[derive(Serialize, ToSchema)]
+struct Confirmed {
+    /// True.
+    kept: bool,
+}
+
 #[utoipa::path(
     post,
     path = "/api/v1/settings/confirm",
     summary = "Keeps a change of the network that would else be put back",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Kept", body = Confirmed), Refusals)
 )]
 pub(super) async fn api_confirm(State(web): State<Web>) -> Response {
     match confirm(&web).await {
-        Ok(done) => done.with(Json(json!({ "kept": true }))),
+        Ok(done) => done.with(Json(Confirmed { kept: true })),
         Err(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }

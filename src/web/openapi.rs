@@ -10,33 +10,16 @@ use utoipa::openapi::security::{
 use utoipa::{IntoResponses, OpenApi, ToSchema};
 
 use super::Web;
-
-/// What any request may be answered with.
-#[derive(IntoResponses)]
-#[allow(dead_code, reason = "it describes; nobody makes one")]
-pub enum Answers {
-    /// Done; an object.
-    #[response(status = 200)]
-    Done,
-    /// Not logged in, or a wrong name, password or token.
-    #[response(status = 401)]
-    Unknown,
-    /// This account may only read, must change its password first, or the form token is missing.
-    #[response(status = 403)]
-    Forbidden,
-    /// Refused: `error` says why.
-    #[response(status = 422)]
-    Refused,
-    /// Too many requests or wrong guesses; `Retry-After` says how long to wait.
-    #[response(status = 429)]
-    Later,
-}
+use crate::cluster::Problem;
 
 /// Why a request was refused.
 #[derive(Serialize, ToSchema)]
 pub struct Refused {
     /// In words for a person.
-    error: String,
+    pub error: String,
+    /// What stands against saving cluster fields, beside each field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problems: Option<Vec<Problem>>,
 }
 
 /// What any request may be refused with.
@@ -66,7 +49,11 @@ pub enum Refusals {
         title = "Tutti",
         description = "Administration of one appliance and its cluster"
     ),
+    // Those of refusals are not found by themselves.
+    components(schemas(Refused)),
     paths(
+        super::health::healthz,
+        super::status::metrics,
         super::api::status,
         super::api::cluster,
         super::api::put_cluster,

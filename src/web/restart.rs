@@ -7,9 +7,12 @@ use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::guard::{Caller, refuse};
+use super::openapi::Refusals;
 use super::record::{Done, Why};
 use super::{Web, pages};
 use crate::node::serve::host;
@@ -152,12 +155,24 @@ async fn begin(web: &Web, act: &Act) -> Result<Done, String> {
     Ok(Done::change(format!("{} asked for", act.label), "", ""))
 }
 
+/// It has begun.
+#[derive(Serialize, ToSchema)]
+struct Begun {
+    /// True.
+    restarting: bool,
+    /// `restart`, `reboot` or `shutdown`.
+    what: &'static str,
+}
+
 async fn api_act(web: &Web, name: &str) -> Response {
     let Some(act) = by_name(name) else {
         return pages::not_found().await;
     };
     match begin(web, act).await {
-        Ok(done) => done.with(Json(json!({ "restarting": true, "what": act.id }))),
+        Ok(done) => done.with(Json(Begun {
+            restarting: true,
+            what: act.id,
+        })),
         Err(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, &why),
     }
 }
@@ -166,7 +181,7 @@ async fn api_act(web: &Web, name: &str) -> Response {
     post,
     path = "/api/v1/restart",
     summary = "Restarts the service",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Begun", body = Begun), Refusals)
 )]
 async fn api_restart(State(web): State<Web>) -> Response {
     api_act(&web, "restart").await
@@ -176,7 +191,7 @@ async fn api_restart(State(web): State<Web>) -> Response {
     post,
     path = "/api/v1/reboot",
     summary = "Restarts the machine",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Begun", body = Begun), Refusals)
 )]
 async fn api_reboot(State(web): State<Web>) -> Response {
     api_act(&web, "reboot").await
@@ -186,7 +201,7 @@ async fn api_reboot(State(web): State<Web>) -> Response {
     post,
     path = "/api/v1/shutdown",
     summary = "Switches the machine off",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Begun", body = Begun), Refusals)
 )]
 async fn api_shutdown(State(web): State<Web>) -> Response {
     api_act(&web, "shutdown").await

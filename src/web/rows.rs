@@ -212,6 +212,7 @@ pub enum Cell {
 
 /// A row, or its key, as an object of its columns.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Row)]
 pub struct Object(BTreeMap<String, Cell>);
 
 /// A row as a JSON object.

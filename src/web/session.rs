@@ -12,12 +12,13 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
 use super::guard::refuse;
+use super::openapi::Refusals;
 use super::record::{self, Done};
 use super::{Origin, Web, network, pages};
 use crate::node::serve::node::{Node, hex, random};
@@ -313,11 +314,23 @@ fn set_cookie(token: &str) -> [(header::HeaderName, String); 1] {
     )]
 }
 
+/// A session has begun; its cookie comes in the header.
+#[derive(Serialize, ToSchema)]
+struct LoggedIn {
+    name: String,
+    /// `administrator` or `read-only`.
+    role: String,
+    /// The token for `X-CSRF-Token`.
+    csrf: Option<String>,
+    /// Whether another password must be chosen first.
+    change_password: bool,
+}
+
 #[utoipa::path(
     post, path = "/api/v1/session",
     summary = "Logs in: a session cookie, and the token for X-CSRF-Token",
     request_body = Credentials,
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "Logged in", body = LoggedIn), Refusals)
 )]
 async fn api_login(
     State(web): State<Web>,
@@ -329,11 +342,14 @@ async fn api_login(
             let token = web.sessions.begin(&who);
             let session = web.sessions.find(&token, Asking::Person, Instant::now());
             let csrf = session.map(|session| session.csrf);
-            let body = json!({
-                "name": who.name, "role": who.role, "csrf": csrf,
-                "change_password": who.change_password,
+            let done = Done::login(&who.name, "Logged in by REST");
+            let body = Json(LoggedIn {
+                name: who.name,
+                role: who.role,
+                csrf,
+                change_password: who.change_password,
             });
-            Done::login(&who.name, "Logged in by REST").with((set_cookie(&token), Json(body)))
+            done.with((set_cookie(&token), body))
         }
         Verdict::Wrong => {
             let words = "the name or the password is wrong";

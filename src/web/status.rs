@@ -7,9 +7,12 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::Serialize;
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::guard::Caller;
+use super::openapi::Refusals;
 use super::{Web, api, pages, picture, plot, rows};
 use crate::cluster::Check;
 use crate::node::serve::host;
@@ -35,14 +38,25 @@ pub async fn prerequisites(web: &Web) -> Vec<Check> {
     web.node.prerequisites(system.as_ref())
 }
 
+/// What clustering needs.
+#[derive(Serialize, ToSchema)]
+struct Prerequisites {
+    prerequisites: Vec<Check>,
+}
+
 #[utoipa::path(
     get,
     path = "/api/v1/prerequisites",
     summary = "What clustering needs, and how it stands",
-    responses(super::openapi::Answers)
+    responses(
+        (status = 200, description = "From here, and as peers see it", body = Prerequisites),
+        Refusals,
+    )
 )]
-async fn api_prerequisites(State(web): State<Web>) -> Json<Value> {
-    Json(json!({ "prerequisites": prerequisites(&web).await }))
+async fn api_prerequisites(State(web): State<Web>) -> Json<Prerequisites> {
+    Json(Prerequisites {
+        prerequisites: prerequisites(&web).await,
+    })
 }
 
 /// The prerequisites for a page: this system's, then for each peer what is seen of it from here,
@@ -139,7 +153,16 @@ async fn cluster(State(web): State<Web>, Extension(caller): Extension<Caller>) -
     pages::page(&web, &caller, "cluster.html", "cluster", context)
 }
 
-/// Figures in the text format of Prometheus.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    summary = "Figures in the text format of Prometheus",
+    responses(
+        (status = 200, description = "Families of `tutti_...`", body = String,
+            content_type = "text/plain; version=0.0.4; charset=utf-8"),
+        Refusals,
+    )
+)]
 async fn metrics(State(web): State<Web>) -> Response {
     let (origins, transactions) = web.node.store.frontier_summary();
     let view = web.node.view();

@@ -9,15 +9,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Form, Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::guard::{Caller, refuse};
+use super::openapi::Refusals;
 use super::record::{Done, Why};
 use super::{Web, pages};
+use crate::node::serve::host;
 use crate::node::serve::node::now_ms;
-use crate::node::serve::{host, time::State as Clock};
+use crate::node::serve::time::{State as Clock, TimeReport};
 use crate::settings::difference::difference;
 use crate::settings::message::{HostRequest, TRIAL_S, Trial};
 use crate::settings::{SettingsError, System};
@@ -272,6 +274,7 @@ impl DnsForm {
 
 #[derive(Default, Deserialize, IntoParams)]
 struct Asked {
+    /// For example `ntp.example.org`.
     name: Option<String>,
 }
 
@@ -369,22 +372,32 @@ async fn resolve(name: &str) -> Result<(Vec<String>, u64), String> {
     }
 }
 
+/// The clock.
+#[derive(Serialize, ToSchema)]
+struct Now {
+    /// Milliseconds since 1970.
+    now_ms: u64,
+    time: TimeReport,
+}
+
 #[utoipa::path(
     get,
     path = "/api/v1/time",
     summary = "The clock, as chrony says",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "As it is now", body = Now), Refusals)
 )]
-async fn api_time(State(web): State<Web>) -> Json<Value> {
-    let report = web.node.time.borrow().clone();
-    Json(json!({ "now_ms": now_ms(), "time": report }))
+async fn api_time(State(web): State<Web>) -> Json<Now> {
+    Json(Now {
+        now_ms: now_ms(),
+        time: web.node.time.borrow().clone(),
+    })
 }
 
 #[utoipa::path(
     get,
     path = "/api/v1/settings",
     summary = "The settings of this system",
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "As kept", body = System), Refusals)
 )]
 async fn api_settings(State(web): State<Web>) -> Result<Json<System>, Response> {
     let found = host::settings(&web.node).await;
@@ -393,13 +406,22 @@ async fn api_settings(State(web): State<Web>) -> Result<Json<System>, Response> 
         .map_err(|why| refuse(StatusCode::SERVICE_UNAVAILABLE, &why))
 }
 
+/// Settings were saved.
+#[derive(Serialize, ToSchema)]
+struct Kept {
+    /// True.
+    saved: bool,
+    /// In how many seconds they are put back unless they are confirmed.
+    confirm_within_s: Option<u64>,
+}
+
 #[utoipa::path(
     put, path = "/api/v1/settings",
     summary = "Saves and applies all settings of this system",
     description = "What changes its addresses, interface, VLAN or routes is put back after \
                    `confirm_within_s` seconds unless /api/v1/settings/confirm is called first.",
-    request_body = Object,
-    responses(super::openapi::Answers)
+    request_body = System,
+    responses((status = 200, description = "In use", body = Kept), Refusals)
 )]
 async fn api_put_settings(State(web): State<Web>, Json(new): Json<System>) -> Response {
     let outcome = change(&web, |system| {
@@ -408,10 +430,10 @@ async fn api_put_settings(State(web): State<Web>, Json(new): Json<System>) -> Re
     });
     let outcome = outcome.await;
     match outcome.done {
-        Some(done) => {
-            let waits = web.node.trial_left_s();
-            done.with(Json(json!({ "saved": true, "confirm_within_s": waits })))
-        }
+        Some(done) => done.with(Json(Kept {
+            saved: true,
+            confirm_within_s: web.node.trial_left_s(),
+        })),
         None => refuse(
             StatusCode::UNPROCESSABLE_ENTITY,
             &outcome.problems.join("; "),
@@ -419,18 +441,26 @@ async fn api_put_settings(State(web): State<Web>, Json(new): Json<System>) -> Re
     }
 }
 
+/// What a name resolves to.
+#[derive(Serialize, ToSchema)]
+struct Resolved {
+    addresses: Vec<String>,
+    /// Milliseconds.
+    took_ms: u64,
+}
+
 #[utoipa::path(
     get,
     path = "/api/v1/resolve",
     summary = "Resolves a name",
     params(Asked),
-    responses(super::openapi::Answers)
+    responses((status = 200, description = "It has addresses", body = Resolved), Refusals)
 )]
-async fn api_resolve(Query(asked): Query<Asked>) -> Result<Json<Value>, Response> {
+async fn api_resolve(Query(asked): Query<Asked>) -> Result<Json<Resolved>, Response> {
     let unfit = |why: &str| refuse(StatusCode::UNPROCESSABLE_ENTITY, why);
     let name = asked.name.ok_or_else(|| unfit("give a name"))?;
     match resolve(&name).await {
-        Ok((found, took_ms)) => Ok(Json(json!({ "addresses": found, "took_ms": took_ms }))),
+        Ok((addresses, took_ms)) => Ok(Json(Resolved { addresses, took_ms })),
         Err(why) => Err(unfit(&why)),
     }
 }

@@ -4,6 +4,7 @@ mod access;
 mod audit;
 mod certificates;
 mod clustering;
+mod health;
 mod hostile;
 mod rest;
 mod system;

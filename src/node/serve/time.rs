@@ -17,7 +17,8 @@ const PERIOD: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What chrony says.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = Clock)]
 pub struct TimeReport {
     /// `Starting`, `Synchronized`, `Unsynchronized` or `Down`.
     pub state: State,
@@ -30,7 +31,8 @@ pub struct TimeReport {
 }
 
 /// The clock's state, as the page words it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ClockState)]
 pub enum State {
     /// Not asked yet.
     #[default]
@@ -56,7 +58,8 @@ impl State {
 }
 
 /// One time server.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = TimeServer)]
 pub struct Server {
     /// Its address or name.
     pub address: String,

@@ -102,6 +102,19 @@ fn look(node: &Node, seen: &mut Seen) {
              a backup; a member of a cluster gets its rows back from the other peers.",
         ));
     }
+    if node.store.refused().is_some() && seen.round.is_multiple_of(SLOW) {
+        // There may be room again, and nobody who writes.
+        let _ = node.store.probe();
+    }
+    if let Some(why) = node.store.refused() {
+        alarms.push(alarm(
+            "database-refused",
+            Level::Error,
+            &format!("The database takes no writes: {why}"),
+            "What is there is served and sent on. Make room, or look at the disk; where it was \
+             mended, restart the service: Maintenance > Restart options.",
+        ));
+    }
     clock(node, seen, &mut alarms);
     names(node, &mut alarms);
     disk(node, &mut alarms);

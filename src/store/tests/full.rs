@@ -45,6 +45,14 @@ fn a_full_database_says_so_refuses_whole_transactions_and_goes_on_with_room() {
     assert!(matches!(error, StoreError::Full), "{error}");
     let held = rows(&a, "SELECT count(*) FROM item")[0][0].clone();
     assert!(matches!(held, Integer(count) if count > 0 && count % 2 == 0));
+    assert!(a.store.refused().is_some_and(|why| why.contains("is full")));
+    assert_eq!(b.store.refused(), None);
+    a.store.probe().unwrap_err();
+    let refused = a
+        .store
+        .transact(|_| Err::<(), _>(StoreError::Refused("by us".into())));
+    refused.unwrap_err();
+    assert!(a.store.refused().is_some(), "that was no write");
     // What is there goes on being read and sent, and a peer that is full takes no half.
     b.store.set_size_bound(Some(200_000)).unwrap();
     let at = a.store.log_start(&b.store.frontier()).unwrap();
@@ -55,6 +63,8 @@ fn a_full_database_says_so_refuses_whole_transactions_and_goes_on_with_room() {
     for peer in [&a, &b] {
         peer.store.set_size_bound(None).unwrap();
     }
+    a.store.probe().unwrap();
+    assert_eq!(a.store.refused(), None);
     fill(&a, 10_000).unwrap();
     exchange(&a, &b);
 }

@@ -126,7 +126,8 @@ fn judge(made: &IkeCertificates, local: Option<IpAddr>) -> Result<(), Problem> {
 }
 
 /// What a page says of the saved certificates.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = Certificates)]
 pub struct Summary {
     /// Subject of this node's certificate.
     pub subject: String,
