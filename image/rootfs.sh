@@ -55,6 +55,9 @@ in_root systemctl -q mask getty@tty1.service serial-getty@ttyS0.service \
     systemd-udev-load-credentials.service \
     modprobe@{configfs,dm_mod,drm,loop}.service
 in_root systemctl -q set-default multi-user.target
+# Names are resolved by whoever needs them; nothing of the start itself waits for that.
+sed -i '/^Before=/s/\(sysinit\|network\)\.target *//g' \
+    "$root/usr/lib/systemd/system/systemd-resolved.service"
 mkdir -p "$root/etc/systemd/system-generators"
 for generator in ssh gpt-auto cryptsetup hibernate-resume rc-local integritysetup veritysetup \
     tpm2 sysv system-update run bless-boot; do
@@ -88,7 +91,7 @@ in_root depmod "$kernel"
 step "initrd"
 initrd=$cache/initrd-$(cd "$root" && { basename "$base"; cat "$here/rootfs.sh" usr/lib/tutti/layout.sh \
     etc/initramfs-tools/hooks/tutti etc/initramfs-tools/conf.d/tutti.conf \
-    etc/initramfs-tools/scripts/*/tutti; } | sha256sum | cut -c1-16).img
+    etc/initramfs-tools/scripts/*/*; } | sha256sum | cut -c1-16).img
 if [ ! -s "$initrd" ]; then
     mount --bind /dev "$root/dev"
     mount -t proc proc "$root/proc"
@@ -112,6 +115,13 @@ rm -rf "$root"/boot/* "$root"/vmlinuz* "$root"/initrd.img* "$root"/usr/share/{ma
 rm -rf "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/*
 rm -rf "$root"/var/lib/initramfs-tools "$root"/etc/initramfs-tools "$root"/etc/apt
 rm -rf "$root"/usr/lib/initramfs-tools "$root"/usr/share/initramfs-tools
+# Rules for what an appliance has not, and the names of devices for people.
+rm -f "$root"/usr/lib/udev/hwdb.bin
+(cd "$root/usr/lib/udev/rules.d" && rm -f 60-autosuspend.rules 60-dmi-id.rules 60-drm.rules \
+    60-evdev.rules 60-fido-id.rules 60-infiniband.rules 60-persistent-{alsa,input,v4l}.rules \
+    60-persistent-storage-{mtd,tape}.rules 60-sensor.rules 60-serial.rules 64-btrfs.rules \
+    70-{camera,joystick,memory,mouse,touchpad,uaccess}.rules 73-seat-late.rules 75-probe_mtd.rules \
+    78-sound-card.rules 81-net-dhcp.rules 90-iocost.rules)
 rm -rf "$root"/etc/rsyslog.{conf,d} "$root"/etc/ssh/ssh_host_* "$root"/usr/share/bug "$root"/usr/share/lintian
 
 # Where systemd finds libbpf it probes, at each start, for what no unit here uses: up to a third of
