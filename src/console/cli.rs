@@ -62,7 +62,7 @@ pub fn main() -> ExitCode {
         Command::Host(args) => host::run(dirs, args),
         Command::Setup(args) => console::setup::run(dirs, args),
         Command::Tunnels(args) => console::tunnels::run(dirs, args),
-        Command::SecureBoot(args) => console::secure_boot::run(args),
+        Command::SecureBoot(args) => console::secure_boot::run(dirs, args),
         Command::Client(command) => console::client::run(dirs, command),
     };
     match result {

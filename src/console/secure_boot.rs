@@ -7,6 +7,9 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
+use crate::host::Place;
+use crate::host::changes::{self, By};
+use crate::node::Dirs;
 use crate::sys::efi::{self, Start};
 
 /// Where the ESP is mounted when it is looked at.
@@ -38,7 +41,7 @@ enum Keys {
 type Failure = Box<dyn std::error::Error>;
 
 /// Shows how this system was started; changes how it will be.
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(dirs: &Dirs, args: Args) -> Result<(), Failure> {
     if let Some(keys) = args.keys {
         if keys == Keys::Own && !efi::trusts_builder()? {
             return Err(
@@ -47,7 +50,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
                     .into(),
             );
         }
+        let before = named(Path::new(ESP))?;
         change(Path::new(ESP), keys)?;
+        let after = named(Path::new(ESP))?;
+        let place = Place::new("/".into(), dirs);
+        let (by, words) = (
+            By::Root("tutti secure-boot"),
+            "Boot loader of the next start chosen",
+        );
+        changes::note_words(&place, by, words, (before.into(), after.into()));
     }
     let start = efi::start()?;
     if args.json {
@@ -67,6 +78,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
         _ => {}
     }
     Ok(())
+}
+
+/// Whose boot loader the firmware starts next.
+fn named(esp: &Path) -> io::Result<&'static str> {
+    let started = std::fs::read(esp.join(STARTED))?;
+    Ok(match std::fs::read(esp.join(OWN))? == started {
+        true => "the builder's keys",
+        false => "stock keys",
+    })
 }
 
 /// Puts the boot loader of these keys where the firmware looks. What lies there is whole at every
@@ -105,8 +125,10 @@ mod tests {
         let started = || std::fs::read_to_string(esp.path().join(STARTED)).unwrap();
         change(esp.path(), Keys::Own).unwrap();
         assert_eq!(started(), "own");
+        assert_eq!(named(esp.path()).unwrap(), "the builder's keys");
         change(esp.path(), Keys::Stock).unwrap();
         assert_eq!(started(), "shim");
+        assert_eq!(named(esp.path()).unwrap(), "stock keys");
         std::fs::remove_file(esp.path().join(OWN)).unwrap();
         assert!(change(esp.path(), Keys::Own).is_err());
         assert_eq!(started(), "shim");

@@ -26,14 +26,18 @@ pub enum By {
     Nobody,
 }
 
-/// Keeps one for `serve`. That it cannot be kept ends no change.
+/// Keeps a change of the settings for `serve`.
 pub fn note(place: &Place, by: By, text: &str, was: Option<&System>, is: Option<&System>) {
+    note_words(place, by, text, difference(was, is));
+}
+
+/// Keeps one for `serve`, with what was before and is now. That it cannot be kept ends no change.
+pub fn note_words(place: &Place, by: By, text: &str, (before, after): (String, String)) {
     let (who, source) = match by {
         By::Serve => return,
         By::Root(source) => ("root", source),
         By::File | By::Nobody => ("", ""),
     };
-    let (before, after) = difference(was, is);
     let [before, after] = [before, after].map(|text| text.chars().take(TEXT_MAX).collect());
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(0));

@@ -332,12 +332,15 @@ fn token_made(
 ) -> Result<(Done, ApiToken, String), StoreError> {
     let (token, secret) = tokens::make(store, caller, label, read_only)?;
     let text = format!("API token {} ({}) made", token.label, token.id);
-    let may = if read_only {
-        "reads only"
-    } else {
-        "as its owner"
-    };
-    Ok((Done::change(text, "", may), token, secret))
+    Ok((Done::change(text, "", may(&token)), token, secret))
+}
+
+/// What a token may do.
+fn may(token: &ApiToken) -> &'static str {
+    match token.read_only {
+        true => "reads only",
+        false => "as its owner",
+    }
 }
 
 async fn make_token(
@@ -384,7 +387,7 @@ fn token_removed(store: &Store, id: &str) -> Result<Done, StoreError> {
         "API token {} ({}) of {} deleted",
         token.label, id, token.owner
     );
-    Ok(Done::change(text, "", ""))
+    Ok(Done::change(text, may(&token), ""))
 }
 
 async fn delete_token(

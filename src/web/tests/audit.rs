@@ -119,6 +119,25 @@ async fn a_restored_and_a_dismissed_value_are_told_with_the_row_and_what_was_the
 }
 
 #[tokio::test]
+async fn a_token_that_is_made_and_deleted_is_told_with_what_it_may() {
+    let site = site("administrator", false);
+    let body = r#"{ "label": "a job", "owner": "admin", "read_only": true }"#;
+    let (status, made) = local(&site, "POST", "/api/v1/tokens", body).await;
+    assert_eq!(status, 200, "{made}");
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let path = format!("/api/v1/tokens/{}", made["id"].as_str().unwrap());
+    assert_eq!(local(&site, "DELETE", &path, "").await.0, 200);
+    let id = made["id"].as_str().unwrap();
+    let words = told(&site, &format!("API token a job ({id}) made"));
+    assert_eq!(words, (String::new(), "reads only".into()));
+    let words = told(&site, &format!("API token a job ({id}) of admin deleted"));
+    assert_eq!(words, ("reads only".into(), String::new()));
+    let secret = made["token"].as_str().unwrap();
+    let all = format!("{:?}", lines(&site));
+    assert!(!all.contains(secret), "{all}");
+}
+
+#[tokio::test]
 async fn what_was_changed_at_a_console_or_put_back_is_in_the_event_log_once() {
     let site = site("administrator", false);
     let change = |number: u64, warning: bool, text: &str| HostChange {
