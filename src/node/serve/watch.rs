@@ -44,6 +44,7 @@ pub async fn run(node: Arc<Node>) {
     let _ = host::kept(&node).await;
     let text = format!("{} started, version {}", node.name, super::node::VERSION);
     node.note(&Event::new(Kind::System, Level::Information, text));
+    tokio::spawn(note_changes(Arc::clone(&node)));
     let mut seen = Seen::default();
     // What stood when the process ended is judged anew.
     if let Ok(alarms) = node.events.alarms() {
@@ -60,10 +61,6 @@ pub async fn run(node: Arc<Node>) {
         match done.await {
             Ok((back, shown)) => {
                 seen = back;
-                if seen.round % SLOW == 1 {
-                    let noted = host::note_changes(&node);
-                    let _ = tokio::time::timeout(PERIOD, noted).await;
-                }
                 let news = without_figures(&shown);
                 if news != seen.shown || seen.round.is_multiple_of(TOLD) {
                     seen.shown = news;
@@ -78,6 +75,15 @@ pub async fn run(node: Arc<Node>) {
             }
         }
         tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Asks for ever what the host role changed by itself; a role that is busy holds up nothing else.
+async fn note_changes(node: Arc<Node>) {
+    loop {
+        // Without a host role there are no such changes; one that failed is asked again.
+        let _ = host::note_changes(&node).await;
+        tokio::time::sleep(PERIOD * SLOW).await;
     }
 }
 
