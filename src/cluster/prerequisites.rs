@@ -65,7 +65,7 @@ pub struct Check {
 
 /// What this system knows of itself.
 #[derive(Clone, Debug, Default)]
-pub struct Own {
+pub struct Own<'a> {
     /// Whether its clock is synchronized; none while that is not known.
     pub synchronized: Option<bool>,
     /// How many DNS servers it asks; none where that cannot be read.
@@ -81,7 +81,7 @@ pub struct Own {
     /// The peer fields.
     pub peers: [Option<IpAddr>; 3],
     /// Its software version.
-    pub version: &'static str,
+    pub version: &'a str,
 }
 
 /// What this system knows of one peer.
@@ -140,7 +140,7 @@ pub fn probe(route: u32, least: u32, mut echoes: impl FnMut(u32) -> bool) -> Pat
 }
 
 /// All prerequisites, this system's first.
-pub fn prerequisites(own: &Own, peers: &[Peer<'_>]) -> Vec<Check> {
+pub fn prerequisites(own: &Own<'_>, peers: &[Peer<'_>]) -> Vec<Check> {
     let mut all = of_this_system(own);
     for peer in peers {
         of_peer(own, peer, &mut all);
@@ -148,7 +148,7 @@ pub fn prerequisites(own: &Own, peers: &[Peer<'_>]) -> Vec<Check> {
     all
 }
 
-fn of_this_system(own: &Own) -> Vec<Check> {
+fn of_this_system(own: &Own<'_>) -> Vec<Check> {
     let check = |name: &str, (grade, detail): (Grade, String)| Check {
         name: name.into(),
         peer: None,
@@ -195,7 +195,7 @@ fn of_this_system(own: &Own) -> Vec<Check> {
     ]
 }
 
-fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
+fn of_peer(own: &Own<'_>, peer: &Peer<'_>, all: &mut Vec<Check>) {
     let mut say = |name: &str, seen, (grade, detail): (Grade, String)| {
         all.push(Check {
             name: name.into(),
@@ -239,7 +239,8 @@ fn of_peer(own: &Own, peer: &Peer<'_>, all: &mut Vec<Check>) {
     };
     say("Protocol 51 reachable", Seen::Through, ah);
     let later = || unknown("needs a link");
-    let version = match link.version.as_deref().filter(|_| stands) {
+    // A link with another version ends as soon as both have greeted.
+    let version = match link.version.as_deref().filter(|_| up) {
         None => later(),
         Some(theirs) if theirs == own.version => (Grade::Met, theirs.to_owned()),
         Some(theirs) => (Grade::Unmet, format!("{theirs}, here {}", own.version)),
@@ -320,7 +321,7 @@ mod tests {
     use super::*;
     use crate::replica::skew::Skew;
 
-    fn own() -> Own {
+    fn own() -> Own<'static> {
         Own {
             synchronized: Some(true),
             dns_servers: Some(2),
@@ -397,6 +398,29 @@ mod tests {
         assert_eq!((theirs.grade, theirs.seen), (Grade::Unmet, Seen::Here));
         let through = |check: &&Check| check.seen == Seen::Through;
         assert_eq!(all.iter().filter(through).count(), 5);
+    }
+
+    #[test]
+    fn another_version_is_unmet_although_no_link_stands_with_it() {
+        let link = LinkState {
+            name: Some("b".into()),
+            version: Some("0.2.0".into()),
+            error: Some("it runs version 0.2.0".into()),
+            ..LinkState::default()
+        };
+        let up = TunnelState::Up { certificate: None };
+        let peer = |tunnel| Peer {
+            field: 2,
+            tunnel,
+            link: &link,
+            path: Path::default(),
+        };
+        let all = prerequisites(&own(), &[peer(&up)]);
+        let unmet = (Grade::Unmet, "0.2.0, here 0.1.0".to_owned());
+        assert_eq!(grade(&all, "Same version"), unmet);
+        // What was heard before the tunnel went may have changed since.
+        let all = prerequisites(&own(), &[peer(&TunnelState::NoAnswer)]);
+        assert_eq!(grade(&all, "Same version").0, Grade::Unknown);
     }
 
     #[test]

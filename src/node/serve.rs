@@ -62,7 +62,7 @@ pub struct Args {
     /// This system's name. Default: the host name.
     #[arg(long)]
     pub name: Option<String>,
-    /// What peers are told instead of this software's version (lab).
+    /// What this system gives out as its version instead of this software's (lab).
     #[arg(long, hide = true)]
     pub told_version: Option<String>,
     /// Without a host role write peers.json here (lab and tests).
@@ -160,9 +160,9 @@ fn open(dirs: &Dirs, args: &Args) -> Result<Node, Failure> {
     let node = Node::new(store, local, identities, name, own, state)?;
     node.run.get_or_init(|| dirs.run.clone());
     node.release.get_or_init(checks::release);
-    let told = args.told_version.clone();
-    node.told_version
-        .get_or_init(|| told.unwrap_or_else(|| node::VERSION.to_owned()));
+    if let Some(told) = &args.told_version {
+        node.told_version.get_or_init(|| told.clone());
+    }
     first_cluster(&node)?;
     Ok(node)
 }

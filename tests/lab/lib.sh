@@ -240,10 +240,11 @@ states() {
     > "$OUT/$1.states"
 }
 
-# stream_start FROM TO ADDRESS: numbered datagrams every 10 ms until stream_end.
+# stream_start FROM TO ADDRESS [ADDRESS]: numbered datagrams every 10 ms until stream_end. With the
+# sender's address, past the rules of whole nodes.
 stream_start() {
   local from=$1 to=$2 address=$3
-  ip netns exec "$to" python3 "$LAB/stream.py" receive "$address" > "$OUT/stream-received" 2>&1 &
+  ip netns exec "$to" python3 "$LAB/stream.py" receive "$address" ${4:-} > "$OUT/stream-received" 2>&1 &
   echo $! > /tmp/n/stream.receiver
   until_true 20 listens $! 9001 || fail "no stream receiver"
   ip netns exec "$from" python3 "$LAB/stream.py" send "$address" > "$OUT/stream-sent" 2>&1 &
@@ -260,8 +261,9 @@ stream_end() {
     fail "sent $(tail -1 "$OUT/stream-sent"), received $(tail -1 "$OUT/stream-received")"
 }
 
-# start_node HOST V4|V6: a whole appliance without systemd: host (with an /etc of its own and the
-# real rules), keyer, ike, serve. Its name is peer-HOST. start_roles alone starts it again.
+# start_node HOST V4|V6|ANY: a whole appliance without systemd: host (with an /etc of its own, the real
+# rules, and systemctl.sh for systemd), keyer, ike, serve. Its name is peer-HOST, its address the one
+# of that family; with ANY it follows those of its interface. start_roles alone starts it again.
 start_node() {
   local host=$1 state=/tmp/n/$1/state
   mkdir -p "$state/host"
@@ -271,16 +273,18 @@ start_node() {
   start_roles "$@"
 }
 start_roles() {
-  local host=$1 dir=/tmp/n/$1
+  local host=$1 dir=/tmp/n/$1 address=
+  [ "$2" = any ] || address="--address $($2 "$1")"
   rm -f "$dir"/run/*.sock
   ip netns exec "$host" unshare --uts sh -c "mount --bind $dir/etc /etc
+    mount --bind $LAB/systemctl.sh /usr/bin/systemctl
     exec tutti --run $dir/run --state $dir/state host" >> "$OUT/$host-host.log" 2>&1 &
   echo $! > "$dir/host.pid"
   until_true 30 test -S "$dir/run/host.sock" || fail "host on $host did not start"
   start_keyer "$host"
   role "$host" ike
   # SERVE: more of its options.
-  role "$host" serve --name "peer-$host" --address "$($2 "$host")" ${SERVE:-}
+  role "$host" serve --name "peer-$host" $address ${SERVE:-}
   until_true 60 tutti_on "$host" status || fail "serve on $host does not answer"
 }
 # kill_node HOST: as a power cut would end its processes; what the kernel holds goes with it.

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::keeping;
-use super::node::{Node, VERSION};
+use super::node::Node;
 use super::pins::{pins, wait_down, wait_up};
 use super::silence::{self, Heard, Silence};
 use super::traffic::Counted;
@@ -233,7 +233,7 @@ where
     let counted = node.met.borrow().ours(&keeping::listed(node));
     let config = LinkConfig {
         name: node.name.clone(),
-        version: node.told_version.get_or_init(|| VERSION.into()).clone(),
+        version: node.version().to_owned(),
         schema: schema_version(super::TABLES),
         cluster: cluster.borrow_and_update().id,
         peers: counted.0.into_iter().collect(),

@@ -78,7 +78,7 @@ pub struct Node {
     pub met: watch::Sender<Roster>,
     /// The name servers of the settings, if none of them answers.
     pub silent_servers: watch::Sender<Vec<IpAddr>>,
-    /// The version that peers are told; this software's where nothing else is asked for.
+    /// What this system gives out as its version, where that is not this software's (lab).
     pub told_version: OnceLock<String>,
     /// Who signed the image that was started; not set or none for what is no image.
     pub release: OnceLock<Option<Result<String, String>>>,
@@ -163,6 +163,11 @@ impl Node {
             links: Mutex::default(),
             saving: Mutex::default(),
         })
+    }
+
+    /// The version that peers are told and compared with.
+    pub fn version(&self) -> &str {
+        self.told_version.get().map_or(VERSION, String::as_str)
     }
 
     /// Judges and saves what an operator typed, and acts on it: founds, waits or leaves. Blocks.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::node::{Cluster, Node, VERSION, hex};
+use super::node::{Cluster, Node, hex};
 use super::time::State;
 use crate::cluster::{Check, Fields, LinkState, PeerState, Standing, peer_state, prerequisites};
 use crate::settings::System;
@@ -103,7 +103,7 @@ impl Node {
             view.state = Some(PeerState::this_system());
             view.name = Some(self.name.clone());
             view.own = true;
-            view.version = Some(VERSION.to_owned());
+            view.version = Some(self.version().to_owned());
             return view;
         }
         let (tunnel, link, spis) = self.heard(address);
@@ -114,7 +114,7 @@ impl Node {
         view.clock_offset_ms = measured.then_some(link.clock_offset_ms);
         view.version.clone_from(&link.version);
         view.tunnel = matches!(tunnel, TunnelState::Up { .. });
-        view.state = Some(peer_state(&tunnel, &link, VERSION, cluster.id));
+        view.state = Some(peer_state(&tunnel, &link, self.version(), cluster.id));
         view.round_trip_ms = link
             .round_trip_us
             .filter(|_| stands)
@@ -156,7 +156,7 @@ impl Node {
             addresses: self.own(),
             release: self.release.get().cloned().flatten(),
             peers: fields.peers,
-            version: VERSION,
+            version: self.version(),
         };
         let path = |address| {
             self.paths
