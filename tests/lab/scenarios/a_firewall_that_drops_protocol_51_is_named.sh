@@ -1,5 +1,6 @@
 # Something between two whole nodes drops IP protocol 51 and lets UDP 500 through: IKE stays up, and
-# both sides name it, on the page's words and in `tutti tunnels`. The drop is lifted: they go on.
+# both sides name it, in the page's words, among the prerequisites and in `tutti tunnels`. The drop is
+# lifted: they go on.
 hosts a b
 A=10.0.0.1 B=10.0.0.2
 for host in a b; do start_node $host v4; done
@@ -12,8 +13,18 @@ table bridge cut {
 }
 X
 }
-named() { peers_say $1 "Protocol 51 blocked" && tutti_on $1 tunnels | grep -q "protocol 51 blocked"; }
-active() { peers_say a "Active as peer-b" && peers_say b "Active as peer-a"; }
+named() {
+  peers_say $1 "Protocol 51 blocked" && tutti_on $1 tunnels | grep -q "protocol 51 blocked" &&
+    sees_51 $1 "unmet +nothing arrives although the tunnel is up"
+}
+sees_51() {
+  tutti_on $1 prerequisites |
+    grep -Eq "^Peer [12] +Protocol 51 reachable +$2 +through the tunnel *$"
+}
+active() {
+  peers_say a "Active as peer-b" && peers_say b "Active as peer-a" &&
+    sees_51 a "met +it arrives" && sees_51 b "met +it arrives"
+}
 drop || fail "no drop on the bridge"
 cluster_set a "$KEY" $A
 cluster_set a "$KEY" $A $B
