@@ -305,7 +305,7 @@ cluster_set() {
 }
 # peers_say HOST TEXT [COUNT]: `tutti peers` has the text in that many lines.
 peers_say() { [ "$(tutti_on "$1" peers | grep -c "$2")" -ge "${3:-1}" ]; }
-rows_say() { tutti_on "$1" tables show note | grep -q "$2"; }
+rows_say() { tutti_on "$1" tables show --limit 1000 note | grep -q "$2"; }
 digest_of() { tutti_on "$1" tables digest; }
 same_digests() {
   local first host
