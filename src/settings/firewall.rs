@@ -1,8 +1,9 @@
 //! The nftables ruleset: default deny, and the outer of the two layers that fail closed.
 //!
 //! For every peer it drops all input that did not come by IPsec with that peer's own request id,
-//! and all output without an IPsec route, except ISAKMP, AH (RFC 4302) and ICMP/ICMPv6. The text
-//! replaces the whole table `inet tutti` in one transaction of `nft -f`.
+//! and all output without an IPsec route, except ISAKMP, AH (RFC 4302) and ICMP/ICMPv6; and output
+//! of the replication port without one, whoever it is for. The text replaces the whole table
+//! `inet tutti` in one transaction of `nft -f`.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -60,6 +61,13 @@ impl Rules<'_> {
         for peer in peers {
             output(&mut text, peer);
         }
+        // Also to a former peer: its policies go with it, not what TCP would still send it again.
+        for port in ["sport", "dport"] {
+            let _ = writeln!(
+                text,
+                "        tcp {port} {REPLICATION_PORT} rt ipsec missing drop"
+            );
+        }
         text += "    }\n}\n";
         text
     }
@@ -115,7 +123,8 @@ mod tests {
         let text = Rules::default().to_nft();
         assert!(text.contains("policy drop;"));
         assert!(text.contains("tcp dport { 80, 443 } accept"));
-        assert!(!text.contains("4372") && !text.contains("dport 22 ") && !text.contains("546"));
+        assert!(!text.contains("tcp dport 4372 ipsec in"));
+        assert!(!text.contains("dport 22 ") && !text.contains("546"));
         let open = Rules {
             ssh: true,
             dhcp: true,
@@ -157,6 +166,16 @@ mod tests {
             at("ip daddr 10.9.0.2 ip protocol ah accept")
                 < at("ip daddr 10.9.0.2 rt ipsec missing drop")
         );
-        assert_eq!(text.matches("dport 4372").count(), 2);
+        assert_eq!(text.matches("dport 4372 ipsec in").count(), 2);
+    }
+
+    #[test]
+    fn replication_never_leaves_outside_ipsec_whoever_it_is_for() {
+        let text = Rules::default().to_nft();
+        let (_, output) = text.split_once("chain output").expect("the chain");
+        for port in ["sport", "dport"] {
+            let rule = format!("tcp {port} 4372 rt ipsec missing drop");
+            assert!(output.contains(&rule), "{rule}\n{text}");
+        }
     }
 }

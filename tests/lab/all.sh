@@ -8,7 +8,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
 names=("$@")
 # The longest first, so that the others fill the time beside them. One needs another guest.
-[ ${#names[@]} -gt 0 ] || names=(scenarios/{a_certificate,every,the_operators,our_rekeys}_*.sh
-  $(ls scenarios/*.sh | grep -vE '/(a_certificate|every|the_operators|our_rekeys|strongswan_with_ml_kem)'))
+[ ${#names[@]} -gt 0 ] || names=(
+  scenarios/{a_certificate,every,the_operators,our_rekeys,prerequisites,a_restart_of_any}_*.sh
+  $(ls scenarios/*.sh | grep -vE '/(a_certificate|every|the_operators|our_rekeys|prerequisites)_' |
+    grep -vE '/(a_restart_of_any_|strongswan_with_ml_kem)')
+)
 exec ./run.sh --timeout 1500 --out "${TUTTI_LAB_OUT:-$here/../../out/lab}" -- \
   lab/inside.sh "${names[@]}"

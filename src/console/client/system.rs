@@ -121,6 +121,8 @@ fn apply(all: &mut Map<String, Value>, change: &str) -> Result<(), Failure> {
             .filter(|word| !word.is_empty())
     };
     *held = match (&*held, serde_json::from_str::<Value>(value)) {
+        // The word `dhcp` gives way to an address, which is an object.
+        (Value::String(_), Ok(json @ Value::Object(_))) => json,
         (Value::String(_), _) => json!(value),
         (Value::Array(_), Ok(Value::Array(items))) => json!(items),
         (Value::Array(_), _) => json!(list().collect::<Vec<_>>()),
@@ -199,6 +201,18 @@ mod tests {
         );
         let unknown = apply(object, "sssh=true").unwrap_err().to_string();
         assert!(unknown.contains("no such setting") && unknown.contains("host_name"));
+    }
+
+    #[test]
+    fn an_address_takes_the_place_of_the_word_dhcp_and_the_word_that_of_an_address() {
+        let mut all = json!({ "ipv4": "dhcp" });
+        let object = all.as_object_mut().unwrap();
+        let fixed = r#"{"static": {"address": "10.0.0.5", "prefix": 24}}"#;
+        apply(object, &format!("ipv4={fixed}")).unwrap();
+        let expected = json!({ "static": { "address": "10.0.0.5", "prefix": 24 } });
+        assert_eq!(object["ipv4"], expected);
+        apply(object, "ipv4=dhcp").unwrap();
+        assert_eq!(object["ipv4"], "dhcp");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 # Adoption with a backup, removal, rejoining, new hardware at the same address, all three off and on
-# in any order, a peer's address changed: between whole nodes, with real AH.
+# in each order, a peer's address changed in its settings: between whole nodes, with real AH.
 hosts a b c
 A=10.0.0.1 B=10.0.0.2 C=10.0.0.3
 capture wire
-for host in a b c; do start_node $host v4; done
+for host in a b c; do start_node $host any; done
 KEY=$(tutti_on a cluster generate-key) || fail "no key"
 says() { until_true 120 peers_say "$@" || fail "$1 does not say '$2': $(tutti_on "$1" peers)"; }
 three() { local host; for host in a b c; do says $host "Active as" 2; done; }
@@ -57,7 +57,7 @@ kill_node c
 rm -rf /tmp/n/c/state /tmp/n/c/run
 mkdir -p /tmp/n/c/state /tmp/n/c/run
 write a while-replaced
-start_node c v4
+start_node c any
 cluster_set c "$KEY" $A $B $C
 three
 has c while-replaced
@@ -65,23 +65,27 @@ write c by-the-new-one
 for host in a b; do has $host by-the-new-one; done
 mark "replaced by new hardware"
 
-for order in "c a b" "b c a"; do
+for order in "a b c" "a c b" "b a c" "b c a" "c a b" "c b a"; do
   for host in a b c; do kill_node $host; done
-  for host in $order; do start_roles $host v4; done
+  for host in $order; do start_roles $host any; done
   three
-  write b "on-again-${order// /}"
-  for host in a c; do has $host "on-again-${order// /}"; done
+  row=on-again-${order// /}
+  write b $row
+  for host in a c; do has $host $row; done
   mark "all off, and on: $order"
 done
 
-# b moves to another address.
+# b moves to another address, as System > Network has it done.
 NEW=10.0.0.22
-kill_role b serve
-ip -n b addr del $B/24 dev eth0
-ip -n b addr add $NEW/24 dev eth0
-rm -f /tmp/n/b/run/serve.sock
-role b serve --name peer-b --address $NEW
-until_true 60 tutti_on b status || fail "serve on b does not answer"
+tutti_on b settings set "ipv4={\"static\": {\"address\": \"$NEW\", \"prefix\": 24}}" ||
+  fail "b does not take its new address"
+ip -n b addr show dev eth0 | grep -q "$NEW/24" || fail "b has no $NEW: $(ip -n b addr)"
+# `serve` ends so that it is started again, as systemd does.
+wait "$(role_pid b serve)"
+[ $? = 75 ] || fail "serve on b did not ask for a restart"
+rm /tmp/n/b/run/serve.sock
+role b serve --name peer-b
+until_true 30 tutti_on b settings confirm || fail "the new address of b is not confirmed"
 for host in a c; do says $host Unreachable; done
 for host in a c b; do cluster_set $host "$KEY" $A $NEW $C; done
 three
