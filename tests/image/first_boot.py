@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """An unattended first boot, looked at from both sides: HTTPS from the network, and a root login
-on the serial console that checks what a first boot must have done; then a second boot.
+on the serial console that checks what a first boot must have done; then a second boot. The first
+ends by `tutti reboot`, the second by `tutti shutdown`: the emulator ends with the machine.
 
     first_boot.py IMAGE WORK
 """
@@ -48,9 +49,10 @@ def free_port() -> int:
 def main(image: str, work: str) -> int:
     port = free_port()
     problems = []
-    for boot in ("first", "second"):
+    for boot, act, reason in (("first", "reboot", "guest-reset"),
+                              ("second", "shutdown", "guest-shutdown")):
         # The second boot has no credential any more: what was said once is kept.
-        machine = Machine(image, work, https=port, disk_size="6G",
+        machine = Machine(image, work, https=port, disk_size="6G", extra=["-no-reboot"],
                           credential=HERE / "setup.toml" if boot == "first" else None)
         try:
             _, seconds = machine.wait("HTTPS answer", lambda: https_answers(port), TIMEOUT_S)
@@ -61,7 +63,9 @@ def main(image: str, work: str) -> int:
                 said = console.run(command)
                 if said != expected:
                     problems.append(f"{boot} boot: {name}: expected '{expected}', got '{said}'")
-            console.run("sync")
+            ended = machine.ends(lambda: console.type(f"tutti {act} --yes\r"), TIMEOUT_S)
+            if ended != reason:
+                problems.append(f"{boot} boot: tutti {act} ended by {ended}")
         except Failed as failure:
             print(f"{boot} boot: {failure}", file=sys.stderr)
             print(machine.console()[-4000:], file=sys.stderr)

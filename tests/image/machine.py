@@ -155,6 +155,26 @@ class Machine:
         disk = [d for d in reply["return"] if d.get("device") == "disk"]
         return disk[0]["stats"]["wr_operations"]
 
+    def ends(self, begin, timeout) -> str:
+        """Begins what ends the machine; why it ended: `guest-reset` or `guest-shutdown`."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(timeout)
+            monitor.connect(f"{self.work}/qmp.sock")
+            stream = monitor.makefile("rw")
+            stream.readline()
+            stream.write(json.dumps({"execute": "qmp_capabilities"}))
+            stream.flush()
+            begin()
+            try:
+                while line := stream.readline():
+                    if json.loads(line).get("event") == "SHUTDOWN":
+                        self.process.wait(timeout)
+                        return json.loads(line)["data"]["reason"]
+            except (TimeoutError, subprocess.TimeoutExpired):
+                pass
+        tail = "\n".join(self.console().splitlines()[-15:])
+        raise Failed(f"still on after {timeout} s; the console ends with:\n{tail}")
+
     def kill(self):
         """Cuts the power."""
         self.process.kill()

@@ -103,6 +103,26 @@ class Proof:
     def three_images_form_a_cluster_in_the_guides_order(self):
         self.active(self.peers)
 
+    def every_clock_follows_the_time_server_and_the_peers_say_so(self):
+        wanted = ("Synchronized", 4, [("10.99.0.1", "followed")])
+        for peer in self.peers:
+            def seen(peer=peer):
+                time = peer.rest.get("/api/v1/time")["time"]
+                servers = [(s["address"], s["condition"]) for s in time["servers"]]
+                if (time["state"], time["stratum"], servers) != wanted:
+                    raise ValueError(time)
+                return True
+            wait_until(f"{peer.name} says {wanted}", seen, every_s=5)
+        for name in ("NTP synchronized", "Release key valid"):
+            for peer in self.peers:
+                def told(peer=peer, name=name):
+                    checks = peer.rest.get("/api/v1/prerequisites")["prerequisites"]
+                    found = [c for c in checks if c["name"] == name]
+                    if [c["grade"] for c in found] != ["met"] * 3:
+                        raise ValueError(found)
+                    return True
+                wait_until(f"{peer.name} sees and hears '{name}' of all three", told)
+
     def the_imported_chinook_is_equal_on_all_three(self):
         report = self.peers[0].rest.call("POST", "/api/v1/tables/import",
                                          self.chinook.read_bytes(), "application/vnd.sqlite3",
@@ -219,6 +239,7 @@ class Proof:
 
     BEHAVIOURS = [
         three_images_form_a_cluster_in_the_guides_order,
+        every_clock_follows_the_time_server_and_the_peers_say_so,
         the_imported_chinook_is_equal_on_all_three,
         a_write_on_each_appears_on_all,
         scapy_verifies_the_icvs_with_the_kernels_keys,
