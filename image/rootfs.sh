@@ -53,6 +53,8 @@ in_root systemctl -q mask getty@tty1.service serial-getty@ttyS0.service \
     sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount \
     sys-kernel-config.mount systemd-repart.service systemd-sysusers.service \
     systemd-udev-load-credentials.service \
+    dev-mqueue.mount run-lock.mount systemd-remount-fs.service \
+    kmod-static-nodes.service systemd-tmpfiles-setup-dev{,-early}.service \
     modprobe@{configfs,dm_mod,drm,loop}.service
 in_root systemctl -q set-default multi-user.target
 # Names are resolved by whoever needs them; nothing of the start itself waits for that.

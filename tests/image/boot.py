@@ -6,7 +6,7 @@
 """
 
 import argparse
-import socket
+import asyncio
 import ssl
 import sys
 from pathlib import Path
@@ -14,18 +14,46 @@ from pathlib import Path
 from machine import DISKS, Failed, Machine, kvm_works, scratch
 
 
-def https_answers(port: int) -> bool:
-    """Whether something behind the port completes TLS and answers HTTP."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the appliance's certificate is its own
+CLIENT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+CLIENT.check_hostname = False
+CLIENT.verify_mode = ssl.CERT_NONE  # the appliance's certificate is its own
+
+
+async def answers(port: int) -> bool:
+    """One try: whether something behind the port completes TLS and answers HTTP."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
-            with context.wrap_socket(plain) as stream:
-                stream.sendall(b"GET / HTTP/1.1\r\nHost: tutti\r\nConnection: close\r\n\r\n")
-                return stream.recv(16).startswith(b"HTTP/1.1 ")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=CLIENT)
+        try:
+            writer.write(b"GET / HTTP/1.1\r\nHost: tutti\r\nConnection: close\r\n\r\n")
+            return (await reader.read(16)).startswith(b"HTTP/1.1 ")
+        finally:
+            writer.transport.abort()
     except OSError:
         return False
+
+
+async def first_answer(port: int) -> bool:
+    """Tries for ten seconds. QEMU takes a connection before the guest is there and repeats its SYN
+    only seconds later, so that one try alone may see the answer long after it could be had."""
+    tries = set()
+    try:
+        for _ in range(20):
+            tries.add(asyncio.create_task(answers(port)))
+            done, tries = await asyncio.wait(tries, timeout=0.5,
+                                             return_when=asyncio.FIRST_COMPLETED)
+            if any(one.result() for one in done):
+                return True
+            if done:
+                await asyncio.sleep(0.2)
+        return False
+    finally:
+        for one in tries:
+            one.cancel()
+
+
+def https_answers(port: int) -> bool:
+    """Whether an appliance answers HTTPS there now or in the next seconds."""
+    return asyncio.run(first_answer(port))
 
 
 def main() -> int:
