@@ -432,8 +432,10 @@ impl Store {
         let result = work(&Reader {
             connection: &connection,
         });
-        connection.execute_batch("ROLLBACK")?;
-        lock(&self.inner.readers).push(connection);
+        // A disk that fails has ended it already, and what it said is what counts.
+        if connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok() {
+            lock(&self.inner.readers).push(connection);
+        }
         self.inner.damage.note(result)
     }
 

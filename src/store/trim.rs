@@ -235,19 +235,21 @@ impl Writer {
         };
         let left: Vec<_> = batch.iter().filter(news).cloned().collect();
         for logged in &left {
-            if let Some(origin) = self.memory.closed.remove(&logged.origin) {
-                let at = (origin.position, origin.hlc, origin.deps.clone());
-                self.atomically(|writer| {
-                    save_base(&writer.db, logged.origin, &at)?;
-                    let one = log::Origins::from([(logged.origin, origin.clone())]);
-                    log::save_origins(&writer.db, &one)?;
-                    let sql = "DELETE FROM _tutti_closed WHERE origin = ?";
-                    writer.db.execute(sql, [sqlite(logged.origin)])?;
-                    Ok(())
-                })?;
-                self.memory.origins.insert(logged.origin, origin);
-                self.show_all();
-            }
+            let Some(origin) = self.memory.closed.get(&logged.origin).cloned() else {
+                continue;
+            };
+            let at = (origin.position, origin.hlc, origin.deps.clone());
+            let one = log::Origins::from([(logged.origin, origin)]);
+            self.atomically(|writer| {
+                save_base(&writer.db, logged.origin, &at)?;
+                log::save_origins(&writer.db, &one)?;
+                let sql = "DELETE FROM _tutti_closed WHERE origin = ?";
+                writer.db.execute(sql, [sqlite(logged.origin)])?;
+                Ok(())
+            })?;
+            self.memory.closed.remove(&logged.origin);
+            self.memory.origins.extend(one);
+            self.show_all();
         }
         Ok(Some(left))
     }

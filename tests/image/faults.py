@@ -51,9 +51,11 @@ def two_disks_nobody_can_tell(image, work):
     extra = other_disk(work / "other.qcow2", image, first=True)
     with set_up(image, work, extra=extra) as system:
         system.shows("Tutti: slot A")
+        system.machine.unplug()
     extra[-1] = extra[-1].removesuffix(",bootindex=0")
     with set_up(image, work, extra=extra) as system:
         system.shows("Tutti: slot A")
+        system.machine.unplug()
     with set_up(image, work, extra=extra) as system:
         system.shows("it[ \n]*cannot be told which one was booted")
     with set_up(image, work) as system:

@@ -48,6 +48,11 @@ DISKS = {
 }
 
 
+class EmulatorDied(Failed):
+    """QEMU itself ended by a signal: one of its own assertions, as with changes of the memory map
+    while two processors run. That says nothing of the guest."""
+
+
 class Machine:
     """A running QEMU with a throw-away overlay over the image."""
 
@@ -119,8 +124,9 @@ class Machine:
 
     def alive(self):
         if self.process.poll() is not None:
-            raise Failed(f"QEMU ended by itself ({self.process.returncode}), "
-                         f"see {self.work}/qemu.log")
+            kind = EmulatorDied if self.process.returncode < 0 else Failed
+            raise kind(f"QEMU ended by itself ({self.process.returncode}), "
+                       f"see {self.work}/qemu.log")
 
     def wait(self, what, condition, timeout):
         """Waits until condition() is true; returns it with the seconds since power-on."""
@@ -175,6 +181,12 @@ class Machine:
                 pass
         tail = "\n".join(self.console().splitlines()[-15:])
         raise Failed(f"still on after {timeout} s; the console ends with:\n{tail}")
+
+    def unplug(self):
+        """Cuts the power once the disk has all that was handed to it. (Without a flush by the
+        guest, the emulator's own table of the disk's clusters would be lost in `kill`.)"""
+        self.process.terminate()
+        self.process.wait()
 
     def kill(self):
         """Cuts the power."""

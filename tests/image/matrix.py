@@ -19,6 +19,7 @@ from pathlib import Path
 import faults
 import firmware
 import inputs
+from machine import EmulatorDied
 
 CASES = {**firmware.CASES, **inputs.CASES, **faults.CASES}
 
@@ -35,15 +36,23 @@ def chosen(options):
     return list(CASES)
 
 
+def attempt(run, image, work):
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    run(image, work)
+
+
 def passes(name, image, work) -> bool:
     sentence, run = CASES[name]
     work = work / name
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     began = time.monotonic()
     verdict = f"PASS {name}: {sentence}"
     try:
-        run(image, work)
+        try:
+            attempt(run, image, work)
+        except EmulatorDied as died:
+            print(f"{name}: {died}; begun again", flush=True)
+            attempt(run, image, work)
         for disk in work.glob("*.qcow2"):
             disk.unlink()
     # Whatever a case meets is its failure; the others still run.

@@ -5,7 +5,8 @@ use tutti::replica::value::Value;
 use tutti::store::{ConflictQuery, Store, StoreError};
 
 use crate::random::Random;
-use crate::workload::{is_full, is_token};
+use crate::workload::is_token;
+use crate::world::is_refusal;
 
 /// Tables named `v`, each with a column `a` for tokens, and what lies on them.
 const VARIANTS: [&str; 8] = [
@@ -47,7 +48,7 @@ pub fn declare(store: &Store, random: &mut Random) -> Vec<Value> {
         // The name is taken, the table not here, a row in the way: that is life.
         Err(StoreError::Schema(_)) => Vec::new(),
         Err(StoreError::Sqlite(error)) if error.to_string().contains("UNIQUE") => Vec::new(),
-        Err(error) if is_full(&error) => Vec::new(),
+        Err(error) if is_refusal(&error) => Vec::new(),
         Err(error) => panic!("{sql}: {error}"),
     }
 }
@@ -87,7 +88,7 @@ pub fn write(store: &Store, random: &mut Random, counter: &mut u64) {
     let result = store.transact(|tx| tx.execute(sql, &params));
     match result {
         Ok(_) | Err(StoreError::Sqlite(_)) => {}
-        Err(error) if is_full(&error) => {}
+        Err(error) if is_refusal(&error) => {}
         // A system that runs twice draws the same ids twice, and is told so.
         Err(StoreError::Refused(why)) if why.contains("drawn the same block") => {}
         Err(error) => panic!("{sql}: {error}"),

@@ -4,6 +4,7 @@ use tutti::replica::value::Value;
 use tutti::store::{Store, StoreError, Tx};
 
 use crate::random::Random;
+use crate::world::is_refusal;
 
 pub const TABLES: [&str; 7] = [
     "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)",
@@ -55,13 +56,9 @@ pub fn visible(store: &Store) -> Vec<Value> {
     found
 }
 
-/// Whether a disk has no room: the whole transaction is taken back.
-pub fn is_full(error: &StoreError) -> bool {
-    matches!(error, StoreError::Full) || error.to_string().contains("begin it again")
-}
-
 /// Runs one random transaction; refusals of SQLite (a taken name, a missing parent) are life.
-pub fn transact(store: &Store, random: &mut Random, counter: &mut u64) {
+/// Returns whether it was refused.
+pub fn transact(store: &Store, random: &mut Random, counter: &mut u64) -> bool {
     let statements = 1 + random.below(4);
     let fails = random.one_in(10);
     let result = store.transact(|tx| {
@@ -84,9 +81,10 @@ pub fn transact(store: &Store, random: &mut Random, counter: &mut u64) {
         Ok(())
     });
     match result {
-        Ok(()) | Err(StoreError::Refused(_)) => {}
-        Err(error) if is_full(&error) => {}
-        Err(StoreError::Sqlite(error)) if error.to_string().contains("FOREIGN KEY") => {}
+        Ok(()) => false,
+        Err(StoreError::Refused(_)) => true,
+        Err(error) if is_refusal(&error) => true,
+        Err(StoreError::Sqlite(error)) if error.to_string().contains("FOREIGN KEY") => true,
         Err(error) => panic!("a transaction failed: {error}"),
     }
 }

@@ -11,13 +11,17 @@ use tutti::replica::value::Value;
 use tutti::store::{Store, StoreError};
 
 use crate::declared;
+use crate::disk::Disk;
 use crate::network::Link;
 use crate::random::Random;
-use crate::workload::{TABLES, is_full, transact, visible};
+use crate::workload::{TABLES, transact, visible};
 
 mod checks;
+mod disks;
 mod faults;
 mod lost;
+
+pub use disks::is_refusal;
 
 /// Virtual milliseconds since 1970 at the start.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -30,6 +34,9 @@ struct Node {
     full: bool,
     /// The store's count of what was given up, as its links know it.
     dropped: u64,
+    /// Its database lost pages, and nobody may have noticed.
+    damaged: bool,
+    disk: Disk,
     dir: TempDir,
 }
 
@@ -68,10 +75,28 @@ struct World {
     log_bound: u64,
     /// How many snapshots were taken.
     snapshots: u64,
-    /// How often one wrote what it held over another's snapshot.
-    rebases: u64,
+    seen: Seen,
     /// Old copies of nodes' files, to be restored.
     backups: Vec<Backup>,
+}
+
+/// How often happened what no run of many seeds may do without.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    /// One of two that gave each other up wrote what it held over the other's snapshot.
+    pub rebases: u64,
+    /// A link ended because of an I/O error, or a transaction was refused by one.
+    pub failures: u64,
+    /// Damage was met, and a new database took the place of the damaged one.
+    pub set_aside: u64,
+}
+
+impl std::ops::AddAssign for Seen {
+    fn add_assign(&mut self, other: Self) {
+        self.rebases += other.rebases;
+        self.failures += other.failures;
+        self.set_aside += other.set_aside;
+    }
 }
 
 fn text(value: &Value) -> String {
@@ -88,9 +113,8 @@ fn directory() -> TempDir {
     }
 }
 
-/// Runs one seed; panics where a rule is broken. Returns how often one of two that gave each other
-/// up wrote what it held over the other's snapshot.
-pub fn run(seed: u64, verbose: bool) -> u64 {
+/// Runs one seed; panics where a rule is broken.
+pub fn run(seed: u64, verbose: bool) -> Seen {
     let mut world = World::new(seed);
     for step in 0..250 {
         world.disturb();
@@ -119,9 +143,9 @@ pub fn run(seed: u64, verbose: bool) -> u64 {
     world.check();
     world.prove();
     if verbose {
-        eprintln!("{} snapshots, {} rebases", world.snapshots, world.rebases);
+        eprintln!("{} snapshots, {:?}", world.snapshots, world.seen);
     }
-    world.rebases
+    world.seen
 }
 
 impl World {
@@ -149,16 +173,19 @@ impl World {
             backups: Vec::new(),
             log_bound,
             snapshots: 0,
-            rebases: 0,
+            seen: Seen::default(),
         };
         for _ in 0..3 {
+            let dir = directory();
             world.nodes.push(Node {
                 store: None,
                 clock: Arc::new(AtomicI64::new(EPOCH_MS)),
                 skew_ms: 0,
                 full: false,
                 dropped: 0,
-                dir: directory(),
+                damaged: false,
+                disk: Disk::new(dir.path()),
+                dir,
             });
         }
         for nodes in [[0, 1], [0, 2], [1, 2]] {
@@ -172,7 +199,7 @@ impl World {
         }
         for node in 0..3 {
             let incarnation = world.random.next();
-            world.open(node, incarnation);
+            world.open(node, incarnation).unwrap();
         }
         // One table is declared at run time and travels in the log.
         let late = "CREATE TABLE late(id INTEGER PRIMARY KEY, a UNIQUE)";
@@ -193,38 +220,52 @@ impl World {
         }
     }
 
-    fn open(&mut self, number: usize, incarnation: u64) {
+    fn open(&mut self, number: usize, incarnation: u64) -> Result<(), StoreError> {
         let peers = self.peers(number);
         let node = &mut self.nodes[number];
         let clock = Arc::clone(&node.clock);
         let read = Arc::new(move || clock.load(Ordering::Relaxed) as u64);
         let id = [number as u8 + 1; 16];
-        let store = Store::open_with_clock(node.dir.path(), id, incarnation, read).unwrap();
-        store.migrate(&TABLES).unwrap();
+        let store = Store::open_with_clock(node.dir.path(), id, incarnation, read)?;
+        store.migrate(&TABLES)?;
         store.set_peers(peers, 0);
         store.set_log_bound(self.log_bound);
         node.full = false;
         node.dropped = store.dropped();
         node.store = Some(store);
+        Ok(())
     }
 
     fn write(&mut self, node: usize) {
+        if self.nodes[node].damaged {
+            return;
+        }
         let store = self.nodes[node].store.clone().unwrap();
         let before: HashSet<String> = visible(&store).iter().map(text).collect();
         let late = Value::Integer(self.random.below(4) as i64);
+        let mut refused = false;
         if self.random.one_in(12) {
             let ended = declared::declare(&store, &mut self.random);
             self.superseded.extend(ended.iter().map(text));
         } else if self.random.one_in(4) {
+            self.faults(true);
             declared::write(&store, &mut self.random, &mut self.counter);
         } else if self.random.one_in(6) {
             let id = Value::Integer(self.random.below(4) as i64);
             // The table may not have arrived here yet, the value may be taken.
             let _ = store.transact(|tx| tx.execute("REPLACE INTO late VALUES (?, ?)", &[id, late]));
         } else {
-            transact(&store, &mut self.random, &mut self.counter);
+            self.faults(true);
+            refused = transact(&store, &mut self.random, &mut self.counter);
         }
+        self.faults(false);
         let after: HashSet<String> = visible(&store).iter().map(text).collect();
+        let why = store.refused().unwrap_or_default();
+        self.seen.failures += u64::from(refused && why.contains("I/O"));
+        assert!(
+            !refused || after == before,
+            "a part of what was refused stands"
+        );
         self.written.extend(after.difference(&before).cloned());
         self.superseded.extend(before.difference(&after).cloned());
         let now = self.now();
@@ -244,15 +285,19 @@ impl World {
         }
         for node in 0..3 {
             let store = self.nodes[node].store.clone().unwrap();
-            match store.release() {
+            self.faults(true);
+            let released = store.release();
+            self.faults(false);
+            match released {
                 Ok(None) => {}
                 Ok(Some(_)) => self.committed(node, now),
                 // It is given up, and the links that bring it again settle whose history stands.
                 Err(StoreError::Fork { .. }) => {}
-                Err(error) => assert!(is_full(&error), "{error}"),
+                Err(StoreError::Corrupt(_)) => self.look_at_damage(),
+                Err(error) => assert!(is_refusal(&error), "{error}"),
             }
             self.end_after_drops(now);
-            if self.trims && self.random.one_in(40) {
+            if self.trims && !self.nodes[node].damaged && self.random.one_in(40) {
                 self.trim(node);
             }
         }
@@ -268,7 +313,10 @@ impl World {
                 link.connect(stores, now);
             }
             let full = [a, b].iter().any(|node| self.nodes[*node].full);
+            self.nodes.iter().for_each(|node| node.disk.spare(false));
             let moved = link.step(stores, now, &mut self.random);
+            self.faults(false);
+            self.look_at_damage();
             let dropped = self.end_after_drops(now);
             match moved {
                 Ok(moved) => {
@@ -280,10 +328,15 @@ impl World {
                         .another
                         .into_iter()
                         .for_each(|node| self.another(node, now));
-                    self.rebases += moved.rebased;
+                    self.seen.rebases += moved.rebased;
                 }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
+                // It begins again, on a disk that works or on another one.
+                Err(error) if error.contains("disk I/O error") || error.contains("on the disk") => {
+                    self.seen.failures += u64::from(error.contains("I/O"));
+                    self.links[at].cut(now.us + 100_000);
+                }
                 // The peer had it from another before its last piece was sent.
                 Err(error) if error.contains("left the log while it was sent") => {
                     self.links[at].cut(now.us + 100_000);
@@ -317,7 +370,9 @@ impl World {
     /// A node's database is another one now: its links greet again.
     fn another(&mut self, node: usize, now: Now) {
         self.snapshots += 1;
-        self.note_arrived(node);
+        if !self.nodes[node].damaged {
+            self.note_arrived(node);
+        }
         let links = self.links.iter_mut();
         let ours = links.filter(|link| link.nodes.contains(&node));
         ours.for_each(|link| link.cut(now.us));
@@ -339,6 +394,9 @@ impl World {
         }
         for node in 0..3 {
             self.free_disk(node);
+            if self.nodes[node].damaged {
+                self.set_aside(node, 0);
+            }
             self.set_clock(node);
         }
         if self.divided {

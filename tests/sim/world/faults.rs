@@ -6,22 +6,25 @@ use std::sync::atomic::Ordering;
 
 use tempfile::TempDir;
 use tutti::replica::NodeId;
-use tutti::replica::value::Value;
+use tutti::store::StoreError;
 
 use super::{Backup, EPOCH_MS, World, directory};
+use crate::disk::Disk;
 
 /// Copies a node's files as they lie there, as a cut of power would leave them.
-fn copy(from: &Path, to: &Path, wal_bytes: Option<u64>) {
+/// `lose`: the length of the WAL that is surely on the disk, and how much of the rest is not.
+pub(super) fn copy(from: &Path, to: &Path, lose: Option<(u64, u64)>) {
     for name in ["replicated.db", "replicated.db-wal"] {
         if from.join(name).exists() {
             std::fs::copy(from.join(name), to.join(name)).unwrap();
         }
     }
     let wal = to.join("replicated.db-wal");
-    if let (Some(bytes), true) = (wal_bytes, wal.exists()) {
+    if let (Some((synced, bytes)), true) = (lose, wal.exists()) {
         let file = std::fs::File::options().write(true).open(wal).unwrap();
         let length = file.metadata().unwrap().len();
-        file.set_len(length.saturating_sub(bytes)).unwrap();
+        let left = length.saturating_sub(bytes).max(synced);
+        file.set_len(left.min(length)).unwrap();
     }
 }
 
@@ -30,6 +33,10 @@ impl World {
     pub(super) fn disturb(&mut self) {
         let link = self.random.below(3) as usize;
         let later = self.now_us + self.random.below(2_000_000);
+        if self.nodes[link].damaged {
+            // It is to meet the damage as it is.
+            return;
+        }
         match self.random.below(40) {
             0 | 1 => {
                 let [a, b] = self.links[link].nodes;
@@ -58,6 +65,8 @@ impl World {
             12 if self.random.one_in(2) && !self.divided => self.twin(later),
             13 if self.random.one_in(2) => self.remove(link, later),
             14 if self.random.one_in(3) => self.divide(link),
+            15 => self.fail_disk(link),
+            16 if self.random.one_in(4) => self.damage(link, later),
             4 => self.skew(link),
             5 => {
                 for link in &mut self.links {
@@ -66,26 +75,6 @@ impl World {
             }
             _ => {}
         }
-    }
-
-    /// A node's disk has room for a few pages more.
-    fn fill_disk(&mut self, node: usize, room: u64) {
-        let pages = |sql| {
-            self.store(node)
-                .read(|reader| reader.query(sql, &[]))
-                .unwrap()
-        };
-        let Value::Integer(pages) = pages("SELECT page_count FROM pragma_page_count")[0][0] else {
-            panic!("no number of pages");
-        };
-        let bound = (pages as u64 + room) * 4_096;
-        self.store(node).set_size_bound(Some(bound)).unwrap();
-        self.nodes[node].full = true;
-    }
-
-    pub(super) fn free_disk(&mut self, node: usize) {
-        self.store(node).set_size_bound(None).unwrap();
-        self.nodes[node].full = false;
     }
 
     /// A clock steps; one, and one only, goes to 1970 or beyond 2099 now and then.
@@ -139,7 +128,12 @@ impl World {
     fn lose(&mut self, node: usize, later: u64) {
         let to = directory();
         let bytes = self.random.below(40_000);
-        copy(self.nodes[node].dir.path(), to.path(), Some(bytes));
+        let synced = self.nodes[node].disk.synced();
+        copy(
+            self.nodes[node].dir.path(),
+            to.path(),
+            Some((synced, bytes)),
+        );
         let incarnation = self.random.next();
         self.replace_disk(node, to, incarnation, later);
     }
@@ -167,7 +161,8 @@ impl World {
 
     /// A machine that was copied runs twice; one of the two at a time is at its address.
     fn twin(&mut self, later: u64) {
-        if let Some(twin) = self.backups.pop() {
+        let well = |backup: &mut Backup| !self.nodes[backup.node].damaged;
+        if let Some(twin) = self.backups.pop_if(well) {
             let present = self.backup(twin.node);
             self.backups.insert(0, present);
             self.rewound = true;
@@ -197,7 +192,7 @@ impl World {
     /// written more than its log holds.
     fn divide(&mut self, third: usize) {
         // Of a history that is two, and both ends trimmed, neither yields.
-        if self.removed.is_some() || !self.trims || self.rewound {
+        if self.removed.is_some() || !self.trims || self.rewound || self.is_damaged() {
             return;
         }
         self.divided = true;
@@ -248,8 +243,20 @@ impl World {
     }
 
     pub(super) fn reopen(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
+        self.try_reopen(node, dir, incarnation, later).unwrap();
+    }
+
+    pub(super) fn try_reopen(
+        &mut self,
+        node: usize,
+        dir: TempDir,
+        incarnation: u64,
+        later: u64,
+    ) -> Result<(), StoreError> {
         self.nodes[node].store = None;
+        self.nodes[node].disk = Disk::new(dir.path());
         self.nodes[node].dir = dir;
+        self.nodes[node].damaged = false;
         for link in self
             .links
             .iter_mut()
@@ -257,6 +264,6 @@ impl World {
         {
             link.cut(later);
         }
-        self.open(node, incarnation);
+        self.open(node, incarnation)
     }
 }

@@ -6,8 +6,8 @@ use tempfile::TempDir;
 use tutti::replica::change::{Body, RowWrite, decode};
 use tutti::replica::value::Value;
 
-use super::{World, text};
-use crate::workload::{is_full, is_token, visible};
+use super::{World, is_refusal, text};
+use crate::workload::{is_token, visible};
 
 /// Per origin, a number.
 pub(super) type Seqs = HashMap<u64, u64>;
@@ -33,7 +33,10 @@ impl World {
     /// Notes what each node holds now.
     pub(super) fn note_held(&mut self) {
         for node in 0..3 {
-            for (origin, at) in &self.store(node).frontier().0 {
+            let Some(store) = &self.nodes[node].store else {
+                continue;
+            };
+            for (origin, at) in &store.frontier().0 {
                 raise(&mut self.ledger.held[node], *origin, at.seq);
             }
         }
@@ -41,13 +44,15 @@ impl World {
 
     /// A node forgets what may go; false where its disk has no room for that.
     pub(super) fn trim(&mut self, node: usize) -> bool {
+        self.faults(true);
         let result = self.store(node).trim();
+        self.faults(false);
         self.note_unasked(node);
         self.check_kept(node);
         match result {
             Ok(_) => true,
             Err(error) => {
-                assert!(is_full(&error), "{error}");
+                assert!(is_refusal(&error), "{error}");
                 false
             }
         }
@@ -140,6 +145,11 @@ impl World {
     /// A node's disk becomes another one: what was nowhere else is lost.
     pub(super) fn replace_disk(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
         let others = (0..3).filter(|other| *other != node);
+        for other in others.clone() {
+            if self.nodes[other].damaged {
+                self.set_aside(other, later);
+            }
+        }
         let mut left: HashSet<String> = others.flat_map(|other| self.tokens(other)).collect();
         self.note_held();
         self.forgot = true;
