@@ -225,6 +225,15 @@ fn a_closed_incarnation_that_goes_on_after_all_is_opened_again() {
     assert_eq!(b.store.chains(1).unwrap(), [last]);
     run(&a, "INSERT INTO item VALUES (1, 'on')");
     let (found, _) = a.store.log_after(&b.store.frontier(), 0, 1_000).unwrap();
+    // Where the disk refuses, it stays closed until the next try.
+    let writable = |yes: bool| {
+        let writer = b.store.writer().unwrap();
+        let set = format!("PRAGMA query_only = {}", !yes);
+        writer.db.execute_batch(&set).unwrap();
+    };
+    writable(false);
+    b.store.apply(&found).unwrap_err();
+    writable(true);
     b.store.apply(&found).unwrap();
     assert_eq!(rows(&b.store).len(), 1);
     assert_eq!(b.store.frontier().seq(1), 2);
