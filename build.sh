@@ -129,9 +129,9 @@ deny_tool() {
     PATH="$venv/bin:$PATH"
 }
 
-# virt-fw-vars, which gives an emulated firmware other keys.
-firmware_tool() {
-    packages python3-venv
+# What the wide matrix needs beside the emulator; virt-fw-vars gives a firmware other keys.
+matrix_tools() {
+    packages python3-venv xorriso openssh-client
     local venv="$CACHE/virt-firmware-26.10"
     [ -x "$venv/bin/virt-fw-vars" ] || {
         rm -rf "$venv" && /usr/bin/python3 -m venv "$venv" &&
@@ -204,7 +204,7 @@ suite_lab() {
 
 suite_image() {
     image
-    firmware_tool
+    matrix_tools
     check image-boots tests/image/all.sh
     python_pip
     packages dnsmasq-base tcpdump tshark python3-scapy chromium chromium-driver fonts-dejavu-core
@@ -255,7 +255,7 @@ fuzz() {
 # Every firmware, disk and fault, each a booted machine. Not part of a whole run.
 suite_image_all() {
     image
-    firmware_tool
+    matrix_tools
     check image-all python3 tests/image/matrix.py --jobs 2 "$(find out -maxdepth 1 \
         -name 'tutti-*-amd64.img' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)" \
         out/matrix
@@ -317,9 +317,7 @@ case "${1:-image}" in
         case "${2:-}" in
             --seeds) export TUTTI_SEEDS="${3:-}" ;;
             --minutes) export TUTTI_MINUTES="${3:-}" ;;
-            *) fail "usage: ./build.sh fuzz [TARGET...] [--seconds N]
-                           each fuzz target (or those named) for N seconds, else 60
-./build.sh sim --seeds N | --minutes N" ;;
+            *) fail "usage: ./build.sh sim --seeds N | --minutes N" ;;
         esac
         cargo test --release --locked --test sim -- --nocapture
         ;;

@@ -21,6 +21,14 @@ def volume(path, *files):
     return path
 
 
+def disc(path, file):
+    """A CD labelled TUTTI."""
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-rock", "-V", "TUTTI", "-o", str(path),
+                    "-graft-points", f"setup.toml={file}"], check=True, capture_output=True)
+    return ["-drive", f"id=disc,if=none,format=raw,media=cdrom,readonly=on,file={path}",
+            "-device", "ide-cd,drive=disc,bus=ide.2"]
+
+
 def sticks(*paths):
     """QEMU's options for USB sticks."""
     options = ["-device", "qemu-xhci,id=sticks"]
@@ -49,6 +57,15 @@ def by_volume(image, work):
         system.log_in()
         name = system.run("cat /proc/sys/kernel/hostname")
         assert name == "image-test", f"a volume changed a system that was set up: {name}"
+
+
+def by_disc(image, work):
+    with switched_on(image, work, extra=disc(work / "disc.iso", SETUP)) as system:
+        system.answers()
+        system.log_in()
+        system.sound()
+        kept = system.run("tutti setup --status")
+        assert "Set up by the volume TUTTI (/dev/sr0" in kept, kept
 
 
 def two_volumes(image, work):
@@ -182,6 +199,7 @@ def remote_syslog(image, work):
 
 CASES = {
     "by-volume": ("a volume TUTTI sets a system up, once", by_volume),
+    "by-disc": ("a CD labelled TUTTI does too", by_disc),
     "two-volumes": ("of two volumes TUTTI none is used, and the console says so", two_volumes),
     "mistaken-volume": ("a volume with a mistake is refused by the field's name, and the console asks",
                         mistaken_volume),

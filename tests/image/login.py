@@ -10,9 +10,10 @@ ESCAPES = re.compile(r"\x1b(\[[0-9;?!]*[A-Za-z]|\][^\x07]*\x07|[()].)")
 
 
 class Console:
-    def __init__(self, machine: Machine):
+    def __init__(self, machine: Machine, stream: socket.socket | None = None):
+        """`stream`: another way in than the serial line."""
         self.machine = machine
-        self.socket = self.connect(str(machine.work / "console.sock"))
+        self.socket = stream or self.connect(str(machine.work / "console.sock"))
         self.socket.settimeout(0.5)
         self.seen = ""
 
@@ -48,6 +49,8 @@ class Console:
                 data = self.socket.recv(65536)
             except TimeoutError:
                 continue
+            if not data:
+                raise Failed(f"closed before it said /{pattern}/, but: {self.seen!r}")
             self.seen += ESCAPES.sub("", data.decode(errors="replace")).replace("\r", "")
         raise Failed(f"the console did not say /{pattern}/ within {timeout} s, but: {self.seen!r}")
 

@@ -58,9 +58,9 @@ class Machine:
 
     def __init__(self, image, work, *, firmware="bios", disk="virtio", nic="virtio-net-pci",
                  credential=None, https=None, accel=None, disk_size=None, variables=None,
-                 extra=()):
+                 ways=(), extra=()):
         """`credential`: an unattended set-up file; `nic`: None for no network; `variables`: the
-        firmware's, else those it is sold with."""
+        firmware's, else those it is sold with; `ways`: ports here and where they lead there."""
         self.work = Path(work)
         self.work.mkdir(parents=True, exist_ok=True)
         self.log = self.work / "console.log"
@@ -72,7 +72,8 @@ class Machine:
                             "-b", str(Path(image).resolve()), str(self.overlay), *size], check=True)
         accel = accel or os.environ.get("TUTTI_ACCEL") or "tcg"
         cpu = "host" if accel == "kvm" else CPU
-        forward = f",hostfwd=tcp:127.0.0.1:{https}-:443" if https else ""
+        ways = [*ways, (https, ":443")] if https else ways
+        forward = "".join(f",hostfwd=tcp:127.0.0.1:{port}-{there}" for port, there in ways)
         command = [
             "qemu-system-x86_64", "-machine", self.machine(firmware), "-cpu", cpu,
             "-accel", accel if accel == "kvm" else "tcg,thread=multi",

@@ -19,9 +19,10 @@ from pathlib import Path
 import faults
 import firmware
 import inputs
+import moves
 from machine import EmulatorDied
 
-CASES = {**firmware.CASES, **inputs.CASES, **faults.CASES}
+CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES}
 
 
 def chosen(options):
