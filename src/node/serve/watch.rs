@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::host;
 use super::node::{ClusterView, Node, PeerView};
-use super::reserve;
+use super::{replication, reserve};
 use crate::cluster::{Colour, advice};
 use crate::settings::message::{HostRequest, Shown};
 use crate::store::administrators;
@@ -121,6 +121,7 @@ fn look(node: &Node, seen: &mut Seen) {
              mended, restart the service: Maintenance > Restart options.",
         ));
     }
+    replication::look(node, &view, &seen.raised, &mut alarms);
     clock(node, seen, &mut alarms);
     names(node, &mut alarms);
     disk(node, &mut alarms);
@@ -333,27 +334,4 @@ fn accounts(node: &Node, alarms: &mut Vec<Alarm>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rising_figure_is_no_new_state() {
-        assert_eq!(steady("Joining 4 %"), steady("Joining 43 %"));
-        assert_ne!(steady("Active as b1"), steady("Active as b2"));
-    }
-
-    #[test]
-    fn the_console_is_told_of_a_state_and_not_of_each_figure() {
-        let told = |peer: &str, alarm: &str| {
-            without_figures(&Shown {
-                peers: vec![peer.into()],
-                alarms: vec![(alarm.into(), "Look".into())],
-                ..Shown::default()
-            })
-        };
-        let before = told("10.9.0.2  Joining 4 %", "Clock off by 3.2 s");
-        assert_eq!(before, told("10.9.0.2  Joining 43 %", "Clock off by 3.3 s"));
-        assert_ne!(before, told("10.9.0.2  Unreachable", "Clock off by 3.2 s"));
-        assert_ne!(before, told("10.9.0.2  Joining 4 %", "Key mismatch"));
-    }
-}
+mod tests;
