@@ -54,7 +54,10 @@ async fn both_sides_of_a_fork_are_told_of_it_and_one_issues_its_part_again() {
     });
     let [(left, mut left_events), (right, mut right_events)] = ends;
     let (left, right) = tokio::join!(left, right);
-    let issued = |end: &Result<(), LinkError>| matches!(end, Err(LinkError::Reissued { origin: 7, count }) if *count > 0);
+    let issued = |end: &Result<(), LinkError>| match end {
+        Err(LinkError::Reissued { origin: 7, count }) => *count > 0,
+        _ => false,
+    };
     assert!(issued(&left) != issued(&right), "{left:?}, {right:?}");
     for events in [&mut left_events, &mut right_events] {
         let mut told = std::iter::from_fn(|| events.try_recv().ok());
