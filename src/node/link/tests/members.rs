@@ -65,6 +65,39 @@ async fn both_sides_of_a_fork_are_told_of_it_and_one_issues_its_part_again() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_that_write_nothing_hold_no_tombstone_back() {
+    let peers = [1, 2, 3].map(peer);
+    let [a, b, c] = &peers;
+    for peer in &peers {
+        let others = peers.iter().map(|other| other.store.node());
+        let others = others.filter(|other| *other != peer.store.node());
+        peer.store.set_peers(others.collect(), 0);
+    }
+    a.store.declare(ITEM).unwrap();
+    let links = [keep_linked(a, b), keep_linked(a, c), keep_linked(b, c)];
+    fill(a, 0, 10);
+    converge(&[a, b, c], 10).await;
+    a.store
+        .transact(|tx| tx.execute("DELETE FROM item", &[]))
+        .unwrap();
+    converge(&[a, b, c], 0).await;
+    // The others never had anything to say but that they hold it.
+    let all_go = async {
+        let mut gone = [0; 3];
+        while gone != [10; 3] {
+            for (gone, peer) in gone.iter_mut().zip(&peers) {
+                *gone += peer.store.trim().unwrap().tombstones;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), all_go)
+        .await
+        .unwrap();
+    links.iter().for_each(JoinHandle::abort);
+}
+
 fn again(peer: &Peer) -> Peer {
     Peer {
         store: peer.store.clone(),
