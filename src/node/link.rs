@@ -308,7 +308,9 @@ impl Link {
     fn frame(&mut self, frame: Frame) -> Result<(), SessionError> {
         let now = self.now();
         let hello = matches!(frame, Frame::Hello(_));
-        let heard = hello || matches!(frame, Frame::Ack { .. });
+        // Who sends a transaction holds it: one that only writes acknowledges nothing.
+        let sent = matches!(frame, Frame::Transactions(_) | Frame::Piece(_));
+        let heard = hello || sent || matches!(frame, Frame::Ack { .. });
         if self.session.needs_frontier(&frame) {
             let frontier = self.files.store.frontier();
             self.session.committed(now, &frontier);

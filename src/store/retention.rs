@@ -283,10 +283,12 @@ impl Store {
         self.writer()?.fold_now()?;
         self.prove_histories()?;
         // What is dropped here must be on disk at the peers, and our knowledge of it here.
-        let open = self.open_frontier();
+        let (open, held) = (self.open_frontier(), self.frontier());
         let (mut droppable, stable, configured) = {
-            let kept = lock(&self.inner.kept);
-            let retention = &kept.retention;
+            let mut kept = lock(&self.inner.kept);
+            let retention = &mut kept.retention;
+            // What was applied since the last frame came may be what an acknowledgement waited for.
+            retention.observe(&held);
             (
                 retention.droppable(&open),
                 retention.stable(&open),
