@@ -234,7 +234,7 @@ async fn a_restart_puts_a_change_on_trial_back() {
 /// The changes that wait for the service: who, whence, what, from what, to what.
 async fn changes(host: &mut Connection<HostRequest, HostReply>, after: u64) -> Vec<HostChange> {
     match ask(host, HostRequest::Changes(after)).await {
-        HostReply::Changes(all) => all,
+        HostReply::Changes { all, .. } => all,
         other => panic!("{other:?}"),
     }
 }

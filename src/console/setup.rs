@@ -30,9 +30,18 @@ const ORIGIN: &str = "tutti.origin";
 /// The longest line taken from a console, in bytes.
 const LINE_MAX: usize = 4096;
 
+/// One of these at a time.
+const MODES: [&str; 5] = [
+    "console",
+    "unattended",
+    "status",
+    "confirm",
+    "keep_password",
+];
+
 /// Options of `tutti setup`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("mode").args(["console", "unattended", "status", "confirm"])))]
+#[command(group(clap::ArgGroup::new("mode").args(MODES)))]
 pub struct Args {
     /// Ask on this terminal (the default).
     #[arg(long)]
@@ -50,6 +59,9 @@ pub struct Args {
     /// Keep a change of the network that would else be put back.
     #[arg(long)]
     confirm: bool,
+    /// Have the root password kept that passwd(1) wrote.
+    #[arg(long, hide = true)]
+    keep_password: bool,
     /// Write below this directory instead of `/`, and run no command.
     #[arg(long, default_value = "/")]
     root: PathBuf,
@@ -86,6 +98,9 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
         ask_host(dirs, HostRequest::Confirm)?;
         println!("The new settings stay.");
         return Ok(());
+    }
+    if args.keep_password {
+        return Ok(ask_host(dirs, HostRequest::KeepRootPassword)?);
     }
     if args.unattended {
         unattended(

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::changes::{self, By};
 use super::keep::{self, Kept};
 use super::place::{self, Mode, Place};
+use super::root_password::RootPassword;
 use super::{HostError, actions, is_configured};
 use crate::settings::System;
 use crate::settings::file::{Credential, SetupFile};
@@ -104,7 +105,11 @@ pub fn complete(place: &Place, setup: &SetupFile, source: Source) -> Result<(), 
     if let Some(cluster) = &setup.cluster {
         give(place, "initial-cluster.json", cluster, owner)?;
     }
-    keep::store_root_password(place, &root)?;
+    let root = RootPassword {
+        hash: root,
+        default: source != Source::Console,
+    };
+    root.store(place)?;
     let record = json(&place.kept("setup.json"), &Record::of(&source))?;
     place::write(
         &place.kept("setup.json"),

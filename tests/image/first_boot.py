@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """An unattended first boot, looked at from both sides: HTTPS from the network, and a root login
-on the serial console that checks what a first boot must have done; then a second boot. The first
-ends by `tutti reboot`, the second by `tutti shutdown`: the emulator ends with the machine.
+on the serial console, which asks for another password and checks what a first boot must have done;
+then a second boot, where that password counts. The first ends by `tutti reboot`, the second by
+`tutti shutdown`: the emulator ends with the machine.
 
     first_boot.py IMAGE WORK
 """
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 from boot import https_answers
-from login import Console
+from login import Console, changed
 from machine import Failed, Machine
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +38,9 @@ CHECKS = [
      "grep -qF '\"TUTTI_MODULE\":\"tutti::' && echo $u; done | tr '\\n' ' '", "host ike keyer serve"),
     ("no role logs text", "for u in host ike keyer serve; do journalctl -b -q -u tutti-$u _COMM=tutti "
      "_TRANSPORT=stdout -o cat; done", ""),
+    ("only admin has a first password yet", "for i in $(seq 60); do "
+     "grep -qx ' . A first password was not changed yet: admin' /etc/issue && echo yes && break; sleep 2; "
+     "done", "yes"),
     ("SSH is off", "ss -Hltn 'sport = :22' | wc -l", "0"),
 ]
 
@@ -58,7 +62,13 @@ def main(image: str, work: str) -> int:
             _, seconds = machine.wait("HTTPS answer", lambda: https_answers(port), TIMEOUT_S)
             print(f"{boot} boot: HTTPS after {seconds:.1f} s", flush=True)
             console = Console(machine)
-            console.log_in("root", PASSWORD, TIMEOUT_S)
+            if boot == "first":
+                machine.wait_console("not changed yet: admin, root\n", TIMEOUT_S)
+            password = PASSWORD if boot == "first" else changed(PASSWORD)
+            asked = console.log_in("root", password, TIMEOUT_S)
+            if asked != (boot == "first"):
+                problems.append(f"{boot} boot: another root password was {'' if asked else 'not '}"
+                                "asked for")
             for name, command, expected in CHECKS:
                 said = console.run(command)
                 if said != expected:
