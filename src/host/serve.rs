@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::changes::{self, By};
 use super::console::Screen;
 use super::keep::{self, Kept};
+use super::root_password::{self, RootPassword};
 use super::{HostError, Place, actions, first_boot, serial, trial};
 use crate::node::ipc::{self, Allowed};
 use crate::settings::message::{HostReply, HostRequest};
@@ -178,8 +179,12 @@ fn perform(
             return Ok((HostReply::Settings(kept.system.map(Box::new), told), None));
         }
         HostRequest::Changes(number) => {
-            let all = changes::after_number(place, number);
-            return Ok((HostReply::Changes(all), None));
+            let root = RootPassword::load(place)?;
+            let reply = HostReply::Changes {
+                all: changes::after_number(place, number),
+                root_password_default: root.is_some_and(|root| root.default),
+            };
+            return Ok((reply, None));
         }
         HostRequest::Apply(_) if trial::stands(place) => return Err(HostError::OnTrial),
         HostRequest::Apply(system) => first_boot::change(place, &system, by)?,
@@ -192,6 +197,11 @@ fn perform(
         HostRequest::Confirm => {
             trial::confirm(place, by)?;
             lock(&role.trial).ended(false);
+        }
+        HostRequest::KeepRootPassword => {
+            if root_password::keep_changed(place)? {
+                tracing::info!("the password of root was changed, and is kept");
+            }
         }
         HostRequest::SetPeers(peers) => {
             keep::store_peers(place, peers.as_ref())?;

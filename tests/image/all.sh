@@ -28,6 +28,18 @@ for role in ike keyer serve; do
 done
 try "exposure of tutti-host" exposure tutti-host.service 4.5
 
+# built_with: what could build or install software in the root, beside the licences of packages.
+built_with() {
+    local found
+    found=$(cd "$out/image/root" && find . -xdev \( -iname '*dpkg*' -o -iname '*debconf*' -o -iname 'apt' -o \
+        -iname 'apt[-_.]*' -o -iname 'libapt*' -o -name 'ucf*' -o -name 'cron.*' \) \
+        ! -path './usr/share/doc/*'
+        cd usr/bin && ls -d cc gcc* c++* g++* cpp* ld as make tcc clang* python* 2> /dev/null)
+    echo "could build or install software: ${found:-nothing}"
+    [ -d "$out/image/root/usr/bin" ] && [ -z "$found" ]
+}
+try "the root has no compiler and no package manager, nor their state" built_with
+
 # One machine after another in each of two lanes: a boot seldom keeps two processors busy.
 boots() {
     try "BIOS, virtio: unattended first boot answers HTTPS, data grows, no unit failed" \

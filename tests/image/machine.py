@@ -148,20 +148,27 @@ class Machine:
 
     def writes(self) -> int:
         """How many writes the machine has sent to its disk since power-on."""
+        try:
+            found = self.tell("query-blockstats")
+        except (FileNotFoundError, ConnectionRefusedError):
+            return 0  # not even the emulator has begun
+        disk = [d for d in found if d.get("device") == "disk"]
+        return disk[0]["stats"]["wr_operations"]
+
+    def tell(self, command, **arguments):
+        """One command of QEMU's monitor; its answer."""
         with socket.socket(socket.AF_UNIX) as monitor:
-            try:
-                monitor.connect(f"{self.work}/qmp.sock")
-            except (FileNotFoundError, ConnectionRefusedError):
-                return 0  # not even the emulator has begun
+            monitor.connect(f"{self.work}/qmp.sock")
             stream = monitor.makefile("rw")
             stream.readline()
-            for command in ("qmp_capabilities", "query-blockstats"):
-                stream.write(json.dumps({"execute": command}))
+            for one in ({"execute": "qmp_capabilities"},
+                        {"execute": command, "arguments": arguments}):
+                stream.write(json.dumps(one))
                 stream.flush()
                 while "return" not in (reply := json.loads(stream.readline())):
-                    pass
-        disk = [d for d in reply["return"] if d.get("device") == "disk"]
-        return disk[0]["stats"]["wr_operations"]
+                    if "error" in reply:
+                        raise Failed(f"the emulator refused {command}: {reply['error']}")
+        return reply["return"]
 
     def ends(self, begin, timeout) -> str:
         """Begins what ends the machine; why it ended: `guest-reset` or `guest-shutdown`."""

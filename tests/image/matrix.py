@@ -16,13 +16,14 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import damage
 import faults
 import firmware
 import inputs
 import moves
 from machine import EmulatorDied
 
-CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES}
+CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES, **damage.CASES}
 
 
 def chosen(options):

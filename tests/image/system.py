@@ -54,6 +54,7 @@ class System:
         return self.shell
 
     def log_in(self):
+        """As root, who is asked for another password at the first login after a set-up file."""
         self.console().log_in("root", ROOT_PASSWORD, LIMIT_S)
 
     def run(self, command: str) -> str:

@@ -302,23 +302,10 @@ fn accounts(node: &Node, alarms: &mut Vec<Alarm>) {
     let Ok(all) = administrators::list(&node.store) else {
         return;
     };
-    let default: Vec<String> = all
-        .into_iter()
-        .filter(|who| who.change_password)
-        .map(|who| who.name)
-        .collect();
-    if !default.is_empty() {
-        alarms.push(alarm(
-            "default-password",
-            Level::Warning,
-            &format!(
-                "A first password was not changed yet: {}",
-                default.join(", ")
-            ),
-            "Log in with that account and choose a new password, or delete the account: \
-             Users > Administrator accounts.",
-        ));
-    }
+    let default = all.into_iter().filter(|who| who.change_password);
+    let names = default.map(|who| who.name).collect();
+    let root = node.root_password_default.load(Ordering::Relaxed);
+    alarms.extend(default_password(names, root));
     if let Ok(count) = node.store.exported_conflicts()
         && count > 0
     {
@@ -332,9 +319,42 @@ fn accounts(node: &Node, alarms: &mut Vec<Alarm>) {
     }
 }
 
+/// Of accounts, and perhaps root, whose first password stands.
+fn default_password(mut names: Vec<String>, root: bool) -> Option<Alarm> {
+    let mut action = String::new();
+    if !names.is_empty() {
+        action += "Log in with that account and choose a new password, or delete the account: \
+                   Users > Administrator accounts. ";
+    }
+    if root {
+        names.push("root".into());
+        action += "Log in as root at a console, which asks for a new password.";
+    }
+    let text = format!("A first password was not changed yet: {}", names.join(", "));
+    let first = (!names.is_empty()).then_some("default-password")?;
+    Some(alarm(first, Level::Warning, &text, action.trim_end()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_first_password_is_an_alarm_that_names_whose_it_is() {
+        assert_eq!(default_password(vec![], false), None);
+        let of = |names: &[&str], root| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            default_password(names, root).expect("an alarm")
+        };
+        let both = of(&["admin"], true);
+        assert!(both.text.ends_with(": admin, root"), "{}", both.text);
+        assert!(both.action.contains("Users >"));
+        assert!(both.action.contains("as root at a console"));
+        let admin = of(&["admin"], false);
+        assert!(admin.text.ends_with(": admin") && !admin.action.contains("root"));
+        let root = of(&[], true);
+        assert!(root.text.ends_with(": root") && !root.action.contains("Users"));
+    }
 
     #[test]
     fn a_rising_figure_is_no_new_state() {
