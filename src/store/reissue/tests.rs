@@ -174,6 +174,39 @@ fn what_names_a_history_that_nobody_has_any_more_is_merged_when_told_so() {
     assert_eq!(rows(&c.store).len(), 2);
 }
 
+/// Two histories stamp alike: the clock stands before what both had seen. One entry of the inbox
+/// was taken for the other, and what it held was nowhere.
+#[test]
+fn of_two_histories_each_keeps_its_losing_value_under_one_version() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    run(&a.store, "INSERT INTO item VALUES (1, 'shared', 0)");
+    pull(&b.store, &a.store);
+    let (again, _dir) = put_back(&a);
+    run(&a.store, "UPDATE item SET a = 'first life'");
+    run(&again, "UPDATE item SET a = 'second life'");
+    // Of one time, and of the higher origin.
+    run(&b.store, "UPDATE item SET a = 'later'");
+    pull(&b.store, &a.store);
+    b.store.reissue(1, 2, 77).unwrap();
+    converge(&[&b.store, &again]);
+    assert_eq!(rows(&again)[0][1], "later".into());
+    let inbox = |store: &Store| {
+        let mut found = store.conflicts(9).unwrap();
+        found.sort_by_key(|entry| entry.id);
+        found
+    };
+    let lives: Vec<Value> = inbox(&b.store).into_iter().flat_map(|e| e.value).collect();
+    assert_eq!(lives.len(), 2, "{lives:?}");
+    assert!(lives.contains(&"first life".into()) && lives.contains(&"second life".into()));
+    // The same entry has one id everywhere, so it is dismissed alone.
+    let second = inbox(&again).pop().unwrap();
+    assert!(inbox(&b.store).contains(&second));
+    again.dismiss_conflict(&second.id).unwrap();
+    converge(&[&b.store, &again]);
+    assert_eq!(inbox(&b.store)[0].value, ["first life".into()]);
+}
+
 fn clocked(number: u8, ms: u64) -> (Store, Arc<AtomicU64>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(AtomicU64::new(ms));
