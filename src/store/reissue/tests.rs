@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::replica::change::Logged;
 use crate::replica::fork::{common, yields};
+use crate::replica::frontier::Frontier;
 use crate::replica::value::Value::{self, Integer};
 use crate::store::tests::{Peer, peer};
 
