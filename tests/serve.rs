@@ -111,13 +111,29 @@ fn leaving_keeps_the_data_and_forgets_key_and_cluster() {
     let [a, b, _] = &cluster.peers;
     a.post("/tables/note/rows", json!({ "id": "1", "text": "kept" }));
     b.wait(|| b.texts() == ["kept"], "the row");
+    b.post("/tables/note/rows", json!({ "id": "2", "text": "mine" }));
+    let member = last_origin(b);
     b.set(json!({ "key": "", "peer1": "", "peer2": "" }));
     let left = b.get("/cluster");
     assert_eq!(left["standing"], "standalone");
     assert_eq!(left["key_set"], false);
     assert!(left["id"].is_null());
-    assert_eq!(b.texts(), ["kept"]);
+    assert_eq!(b.texts(), ["kept", "mine"]);
     assert!(!b.peers_file().exists(), "no peer list is left");
+    // A number of its former incarnation never means two things, whatever it writes alone.
+    b.post("/tables/note/rows", json!({ "id": "3", "text": "alone" }));
+    assert_ne!(
+        last_origin(b),
+        member,
+        "it writes under a fresh incarnation"
+    );
+}
+
+/// The incarnation of a system's latest transaction.
+fn last_origin(peer: &Peer) -> i64 {
+    let db = Connection::open(peer.database()).unwrap();
+    let sql = "SELECT origin FROM _tutti_log ORDER BY position DESC LIMIT 1";
+    db.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
 #[test]

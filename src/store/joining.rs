@@ -282,6 +282,20 @@ impl Store {
         result
     }
 
+    /// Goes on under a fresh incarnation, as a start does: this system left its cluster, whose
+    /// members keep what they hold of the former one. Rows and log stay as they are. What was
+    /// committed is durable when it returns.
+    pub fn renew(&self, fresh: Incarnation) -> Result<(), StoreError> {
+        let commit = {
+            let mut writer = self.writer()?;
+            writer.ready()?;
+            writer.begin(fresh)?
+        };
+        self.inner.sync.wait(commit, &self.inner.shown)?;
+        self.bump();
+        Ok(())
+    }
+
     /// Refuses what is no sound database with our tables, and what is stamped too far ahead
     /// (contract 10): taken, it would move this system's clock. Nothing is written.
     fn inspect(&self, path: &Path) -> Result<(), StoreError> {

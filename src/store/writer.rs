@@ -149,6 +149,14 @@ impl Writer {
         self.told = told.0.iter().map(|(id, at)| (*id, at.seq)).collect();
     }
 
+    /// Goes on under a fresh incarnation that told nothing yet, as after a start; returns the
+    /// commit's number.
+    pub fn begin(&mut self, fresh: Incarnation) -> Result<u64, StoreError> {
+        keys::start(&self.db, &self.capture, fresh)?;
+        self.renew(fresh, self.hlc, Frontier::default());
+        Ok(self.show_all())
+    }
+
     /// The node that writes.
     pub fn node(&self) -> NodeId {
         self.node

@@ -212,6 +212,12 @@ impl Node {
             Step::Stay(_) => {}
         }
         self.keep(&new)?;
+        if step == Step::Leave
+            && let Err(error) = self.store.renew(u64::from_be_bytes(random()))
+        {
+            // It takes no writes then, and the next start takes a fresh incarnation in any case.
+            tracing::error!(%error, "no fresh incarnation could be begun on leaving the cluster");
+        }
         let listed = new.fields.peers;
         let addresses: Vec<IpAddr> = listed.iter().flatten().copied().collect();
         self.change_met(|met| met.keep(&addresses))?;

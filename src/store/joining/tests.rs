@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use super::*;
 use crate::replica::value::Value;
 use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
-use crate::store::{Durability, Staged};
+use crate::store::{Durability, Keys, Staged};
 use crate::wire::replication;
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
@@ -51,6 +51,29 @@ fn names(peer: &Peer, start: &str) -> Vec<PathBuf> {
         name.starts_with(start)
     };
     paths.filter(fits).collect()
+}
+
+#[test]
+fn who_left_goes_on_under_a_fresh_incarnation_with_all_it_has() {
+    let (a, b) = (peer(1), peer(2));
+    let sql = "CREATE TABLE note(id INTEGER PRIMARY KEY, text)";
+    a.store.declare_with(sql, Keys::Engine).unwrap();
+    run(&a, "INSERT INTO note(text) VALUES ('before')");
+    let before = a.store.frontier();
+    a.store.renew(77).unwrap();
+    assert_eq!(a.store.incarnation(), 77);
+    assert_eq!(a.store.frontier(), before, "nothing is written by that");
+    run(&a, "INSERT INTO note(text) VALUES ('after')");
+    assert_eq!(a.store.frontier().seq(1), before.seq(1));
+    assert_eq!(a.store.frontier().seq(77), 1);
+    let blocks = rows(&a, "SELECT DISTINCT id >> 24 FROM note");
+    assert_eq!(blocks.len(), 2, "ids of a block of its own: {blocks:?}");
+    // What follows is later than what was, and a peer takes all of it.
+    run(&a, "UPDATE note SET text = 'changed' WHERE text = 'before'");
+    exchange(&a, &b);
+    let texts = rows(&b, "SELECT text FROM note ORDER BY text").concat();
+    assert_eq!(texts, ["after".into(), "changed".into()]);
+    assert!(b.store.conflicts(9).unwrap().is_empty());
 }
 
 #[test]
