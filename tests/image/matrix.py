@@ -16,13 +16,15 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cuts
 import faults
 import firmware
 import inputs
 import moves
 from machine import EmulatorDied
 
-CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES}
+CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES,
+         **cuts.CASES}
 
 
 def chosen(options):
