@@ -21,9 +21,10 @@ import faults
 import firmware
 import inputs
 import moves
+import recovery
 from machine import EmulatorDied
 
-CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES,
+CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES, **recovery.CASES,
          **cuts.CASES}
 
 
