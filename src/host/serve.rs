@@ -11,6 +11,7 @@ use super::keep::{self, Kept};
 use super::root_password::{self, RootPassword};
 use super::{HostError, Place, actions, first_boot, serial, trial};
 use crate::node::ipc::{self, Allowed};
+use crate::node::pulse::Pulse;
 use crate::settings::message::{HostReply, HostRequest};
 use crate::sys::user;
 
@@ -76,9 +77,11 @@ pub fn run(place: &Place, trial_s: u16) -> Result<(), HostError> {
     })
 }
 
-/// Keeps the console's text true.
+/// Keeps the console's text true. Tells systemd that the role works: as long as its screen is to be
+/// had, and no request keeps its turn for good.
 async fn show(role: Arc<Role>) {
     let mut failed = false;
+    let mut pulse = Pulse::as_asked();
     loop {
         let here = Arc::clone(&role);
         let done = tokio::task::spawn_blocking(move || lock(&here.screen).refresh(&here.place));
@@ -86,6 +89,9 @@ async fn show(role: Arc<Role>) {
             && !std::mem::replace(&mut failed, true)
         {
             tracing::warn!(%error, "the console's text could not be made");
+        }
+        if role.turn.try_lock().is_ok() {
+            pulse.beat();
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -77,7 +77,7 @@ def two_volumes(image, work):
     with switched_on(image, work, extra=sticks(*both)) as system:
         system.shows(r"are all labelled TUTTI, so none is used. Unplug all but one")
         system.shows(r"Tutti first-boot setup")
-        system.machine.tell("device_del", id="plug0")
+        system.machine.ask("device_del", id="plug0")
         system.shows(r"setting up by the volume TUTTI")
         system.answers()
         system.log_in()

@@ -16,14 +16,21 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cuts
 import damage
 import faults
 import firmware
 import inputs
 import moves
+import recovery
 from machine import EmulatorDied
 
+<<<<<<< HEAD
 CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES, **damage.CASES}
+=======
+CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES, **recovery.CASES,
+         **cuts.CASES}
+>>>>>>> appb
 
 
 def chosen(options):

@@ -10,6 +10,7 @@ use super::host;
 use super::node::{ClusterView, Node, PeerView};
 use super::reserve;
 use crate::cluster::{Colour, advice};
+use crate::node::pulse::Pulse;
 use crate::settings::message::{HostRequest, Shown};
 use crate::store::administrators;
 use crate::store::events::{Alarm, Event, Kind, Level};
@@ -38,10 +39,15 @@ struct Seen {
 /// The console's text is told when it changed, and again after so many rounds.
 const TOLD: u32 = 30;
 
-/// Looks for ever.
+/// How long the host role may take at the start.
+const START: Duration = Duration::from_secs(10);
+
+/// Looks for ever, and after each look tells systemd that the role works: it needed the database,
+/// the node's state and a turn of the runtime.
 pub async fn run(node: Arc<Node>) {
+    let mut pulse = Pulse::as_asked();
     // A change of the network may wait for a confirmation since before our start.
-    let _ = host::kept(&node).await;
+    let _ = tokio::time::timeout(START, host::kept(&node)).await;
     let text = format!("{} started, version {}", node.name, super::node::VERSION);
     node.note(&Event::new(Kind::System, Level::Information, text));
     tokio::spawn(note_changes(Arc::clone(&node)));
@@ -60,6 +66,7 @@ pub async fn run(node: Arc<Node>) {
         });
         match done.await {
             Ok((back, shown)) => {
+                pulse.beat();
                 seen = back;
                 let news = without_figures(&shown);
                 if news != seen.shown || seen.round.is_multiple_of(TOLD) {
