@@ -25,12 +25,8 @@ import moves
 import recovery
 from machine import EmulatorDied
 
-<<<<<<< HEAD
-CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES, **damage.CASES}
-=======
-CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES, **recovery.CASES,
-         **cuts.CASES}
->>>>>>> appb
+CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES, **damage.CASES,
+         **recovery.CASES, **cuts.CASES}
 
 
 def chosen(options):
