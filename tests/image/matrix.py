@@ -16,15 +16,19 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import answers
 import cuts
 import faults
 import firmware
 import inputs
 import moves
+import outside
 import recovery
+import screen
 from machine import EmulatorDied
 
-CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES, **recovery.CASES,
+CASES = {**firmware.CASES, **inputs.CASES, **answers.CASES, **screen.CASES,
+         **outside.CASES, **moves.CASES, **faults.CASES, **recovery.CASES,
          **cuts.CASES}
 
 
