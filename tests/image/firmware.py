@@ -8,7 +8,7 @@ from login import changed
 from machine import OVMF
 from system import LIMIT_S, ROOT_PASSWORD, SETUP, switched_on
 
-NICS = {"virtio": "virtio-net-pci", "scsi": "vmxnet3", "ahci": "e1000", "nvme": "e1000e",
+NICS = {"virtio": "virtio-net-pci", "scsi": "igb", "pvscsi": "vmxnet3", "ahci": "e1000", "nvme": "e1000e",
         "usb": "rtl8139"}
 NAMES = {"bios": "BIOS", "uefi": "UEFI", "secure": "UEFI with Secure Boot"}
 SECURE = ("mokutil --sb-state 2>/dev/null || od -An -t u1 -j 4 -N 1 "
