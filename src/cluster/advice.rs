@@ -18,7 +18,8 @@ const ADVICE: &[(&str, &str)] = &[
     ),
     (
         "Clock off",
-        "Set working NTP servers on the system that is not synchronized: System > Time.",
+        "Set working NTP servers on the system that is not synchronized: System > Time. Where both \
+         say that they are, look which one is right.",
     ),
     (
         "Protocol 51 blocked",

@@ -41,6 +41,11 @@ impl Roster {
         self.0.len() != before
     }
 
+    /// The node that was last met at an address.
+    pub fn node(&self, address: IpAddr) -> Option<NodeId> {
+        self.0.get(&address).map(|met| met.node)
+    }
+
     /// The nodes behind our own list, without what peers say.
     pub fn ours(&self, listed: &[IpAddr]) -> Counted {
         let met: BTreeSet<NodeId> = self.0.values().map(|met| met.node).collect();
@@ -90,6 +95,8 @@ mod tests {
         assert!(roster.greeted(ip(3), C, &[US, B], 0));
         assert_eq!(roster.counted(US, &listed), (BTreeSet::from([B, C]), 0));
         assert!(!roster.greeted(ip(3), C, &[US, B], 0), "that is no news");
+        assert_eq!(roster.node(ip(3)), Some(C));
+        assert_eq!(roster.node(ip(4)), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::replica::session::{Action, Event, Local, Now, Proven, Session, SessionError};
+use crate::replica::session::{Action, Event, Local, Now, Proven, Session, SessionError, Step};
 use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::store::{Store, StoreError};
 use crate::wire::replication::{Frame, FrameError, MAX_NAME, MAX_PEERS, Told};
@@ -89,6 +89,11 @@ pub enum LinkEvent {
     },
     /// A proof ended: both held the same rows, or not.
     Proven(Proven),
+    /// An origin has two histories: one side yields, and the link ends.
+    Forked {
+        /// Which origin.
+        origin: Incarnation,
+    },
     /// A ping was answered.
     RoundTrip {
         /// Microseconds there and back.
@@ -210,6 +215,8 @@ struct Link {
     began: Instant,
     synchronized: Arc<AtomicBool>,
     last_event: Option<LinkEvent>,
+    /// When our last proof began, milliseconds since 1970.
+    proof_ms: u64,
     lanes: [Lane; 2],
 }
 
@@ -223,7 +230,10 @@ impl Link {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Event(event) => self.event(event),
-                blocking => self.lanes[blocking.lane()].jobs.push_back(blocking),
+                blocking => {
+                    self.begins(&blocking);
+                    self.lanes[blocking.lane()].jobs.push_back(blocking);
+                }
             }
         }
         for lane in &mut self.lanes {
@@ -237,10 +247,19 @@ impl Link {
         }
     }
 
+    /// What the node hears of some work before it is done.
+    fn begins(&mut self, action: &Action) {
+        match action {
+            Action::Prove(Step::Begin(_)) => self.proof_ms = self.now().wall_ms,
+            Action::Chains { origin } => self.tell(LinkEvent::Forked { origin: *origin }),
+            _ => {}
+        }
+    }
+
     fn event(&mut self, event: Event) {
         if let Event::Proven(proven) = &event {
-            let wall_ms = self.now().wall_ms;
-            self.files.store.proven(self.files.peer(), wall_ms, proven);
+            let (peer, began) = (self.files.peer(), self.proof_ms);
+            self.files.store.proven(peer, began, proven);
         }
         self.tell(event.into());
     }
@@ -392,6 +411,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
         began,
         synchronized,
         last_event: None,
+        proof_ms: 0,
         lanes: Default::default(),
     };
     loop {

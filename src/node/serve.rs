@@ -31,6 +31,7 @@ pub mod node;
 mod pins;
 mod places;
 pub mod renewal;
+mod replication;
 mod reserve;
 mod silence;
 pub mod time;
@@ -101,6 +102,7 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     tokio::spawn(renewal::run(node.clone()));
     tokio::spawn(keeping::run(node.clone()));
     tokio::spawn(damage::run(node.clone()));
+    tokio::spawn(replication::count(node.clone()));
     tokio::spawn(time::run(node.clone()));
     tokio::spawn(names::run(node.clone()));
     tokio::spawn(checks::run(node.clone()));

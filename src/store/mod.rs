@@ -30,6 +30,7 @@ mod clocks;
 mod damage;
 mod declare;
 mod digest;
+mod doubts;
 mod feed;
 mod fold;
 mod histories;
@@ -247,6 +248,8 @@ struct Inner {
     kept: Mutex<retention::Kept>,
     /// The last proof with each peer, and when.
     proofs: Mutex<BTreeMap<NodeId, (u64, Proven)>>,
+    /// What peers hold of rows that are unclear.
+    doubts: Mutex<doubts::Doubts>,
     /// What is stamped too far ahead.
     waiting: Mutex<Waiting>,
     /// How far ahead a stamp may be, in milliseconds.
@@ -308,6 +311,7 @@ impl Store {
                 migrations: Mutex::default(),
                 kept: Mutex::new(retention::Kept::new(marked)),
                 proofs: Mutex::default(),
+                doubts: Mutex::default(),
                 waiting: Mutex::default(),
                 clock_bound: AtomicU64::new(BOUND_MS),
                 transfers: snapshot::Transfers::default(),

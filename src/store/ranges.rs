@@ -221,12 +221,12 @@ impl Store {
         })
     }
 
-    /// A proof with a peer ended at `wall_ms`, milliseconds since 1970.
+    /// A proof with a peer that began at `wall_ms`, milliseconds since 1970, has ended.
     pub fn proven(&self, peer: NodeId, wall_ms: u64, proven: &Proven) {
         lock(&self.inner.proofs).insert(peer, (wall_ms, proven.clone()));
     }
 
-    /// Per peer the last proof: when it ended, in milliseconds since 1970, and what it found.
+    /// Per peer the last proof: when it began, in milliseconds since 1970, and what it found.
     pub fn proofs(&self) -> Vec<(NodeId, u64, Proven)> {
         let proofs = lock(&self.inner.proofs);
         let one = |(node, (at, proven)): (&NodeId, &(u64, Proven))| (*node, *at, proven.clone());

@@ -113,6 +113,15 @@ impl Store {
         Ok(lock(&self.inner.waiting).ahead(at))
     }
 
+    /// The node that an incarnation is of, as far as what is here or waits tells.
+    pub fn owner(&self, origin: Incarnation) -> Result<Option<NodeId>, StoreError> {
+        let writer = self.writer()?;
+        let memory = &writer.memory;
+        let known = memory.origins.get(&origin).or(memory.closed.get(&origin));
+        let node = known.and_then(|known| known.node);
+        Ok(node.or_else(|| lock(&self.inner.waiting).node(origin)))
+    }
+
     /// Sets how far ahead of our wall clock a stamp may be, in milliseconds.
     pub fn set_clock_bound(&self, bound_ms: u64) {
         self.inner.clock_bound.store(bound_ms, Ordering::Relaxed);

@@ -20,7 +20,7 @@ use crate::cluster::{
     AdditionalKeyExchange, Authentication, Change, Colour, Field, IkeProfile, PemChange, Problem,
     check_key, key_from_random,
 };
-use crate::node::serve::node::{ClusterView, PeerView, SaveError, VERSION, hex, random};
+use crate::node::serve::node::{ClusterView, PeerView, Proof, SaveError, VERSION, hex, random};
 use crate::store::administrators;
 use crate::store::{Store, StoreError};
 use crate::tls::given::Summary;
@@ -311,6 +311,8 @@ struct Peer {
     round_trip_ms: Option<f64>,
     /// Changes that it still has to send or take.
     behind: u64,
+    /// The last comparison of all rows with its own; none yet where the service just started.
+    proof: Option<Proof>,
     /// Why the last link ended.
     last_error: Option<String>,
 }
@@ -336,6 +338,7 @@ impl Peer {
             advice: advice.map(|words| words.to_string()),
             round_trip_ms: peer.round_trip_ms,
             behind: peer.behind,
+            proof: peer.proof,
             last_error: peer.error,
         }
     }

@@ -16,7 +16,7 @@ use super::openapi::Refusals;
 use super::{Web, api, pages, picture, plot, rows};
 use crate::cluster::Check;
 use crate::node::serve::host;
-use crate::node::serve::node::{ClusterView, VERSION, now_ms};
+use crate::node::serve::node::{ClusterView, Proof, VERSION, now_ms};
 
 /// The routes.
 pub fn router() -> Router<Web> {
@@ -134,6 +134,17 @@ async fn overview(State(web): State<Web>, Extension(caller): Extension<Caller>) 
     pages::page(&web, &caller, "overview.html", "overview", context)
 }
 
+/// What the last comparison of all rows found, in words.
+fn compared(proof: &Proof) -> String {
+    let at = pages::utc(proof.at_ms);
+    let (rows, repaired, unclear) = (proof.differing, proof.repaired, proof.unclear);
+    match (proof.identical, rows) {
+        (true, _) => format!("identical through {at}"),
+        (false, 0) => format!("no difference in the part that was compared at {at}"),
+        _ => format!("{rows} differed at {at}: {repaired} repaired here, {unclear} unclear"),
+    }
+}
+
 async fn cluster(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
     let view = web.node.view();
     let checks = prerequisites(&web).await;
@@ -142,6 +153,7 @@ async fn cluster(State(web): State<Web>, Extension(caller): Extension<Caller>) -
         let mut shown = json!(peer);
         shown["received"] = picture::octets(peer.octets.0).into();
         shown["sent"] = picture::octets(peer.octets.1).into();
+        shown["compared"] = peer.proof.as_ref().map(compared).into();
         shown["advice"] = peer.state.as_ref().and_then(crate::cluster::advice).into();
         peers.push(shown);
     }

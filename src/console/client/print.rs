@@ -133,10 +133,22 @@ pub fn peers(answer: &Value) -> String {
             word(&peer["state"]),
             tunnel.into(),
             trip.map(|ms| format!("{ms:.1} ms")).unwrap_or_default(),
+            compared(&peer["proof"]),
             hint.into(),
         ]
     };
     aligned(&peers.iter().map(row).collect::<Vec<_>>())
+}
+
+/// What the last comparison of all rows with a peer found.
+fn compared(proof: &Value) -> String {
+    let count = |name: &str| proof[name].as_u64().unwrap_or_default();
+    match (proof["identical"].as_bool(), count("differing")) {
+        (None, _) => String::new(),
+        (Some(true), _) => "rows identical".into(),
+        (Some(false), 0) => "rows compared in part".into(),
+        (_, rows) => format!("{rows} rows differed, {} unclear", count("unclear")),
+    }
 }
 
 /// `tutti tables list` and `import`

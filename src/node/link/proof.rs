@@ -28,6 +28,7 @@ impl Proof {
         match step {
             Step::Begin(common) => {
                 *self = Proof::default();
+                store.doubt_anew(peer);
                 self.comparison = Some(store.compare(common)?);
             }
             Step::Answer(question) => return Ok(Ok(Message::Answer(store.prove(&question)?))),
@@ -75,7 +76,7 @@ impl Proof {
 
     fn repair(&mut self, store: &Store, peer: NodeId, copies: Vec<Copy>) -> Result<(), StoreError> {
         for (row, copy) in std::mem::take(&mut self.wanted).iter().zip(copies) {
-            let Some(finding) = store.repair(row, &[(peer, copy)])? else {
+            let Some(finding) = store.repair_by(row, peer, copy)? else {
                 continue;
             };
             match finding.result {

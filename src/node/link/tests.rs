@@ -242,5 +242,39 @@ async fn rows_that_a_disk_lost_or_changed_are_found_and_put_right_by_messages() 
     assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_of_three_hold_is_taken_where_none_of_them_wrote_it() {
+    let [a, b, c, gone] = [1, 2, 3, 4].map(peer);
+    gone.store.declare(ITEM).unwrap();
+    fill(&gone, 0, 100);
+    let (log, _) = gone
+        .store
+        .log_after(&a.store.frontier(), 0, 1 << 20)
+        .unwrap();
+    for peer in [&a, &b, &c] {
+        peer.store.apply(&log).unwrap();
+    }
+    let found = |proven: Proven| (proven.differing, proven.repaired, proven.unclear);
+    a.store.corrupt("UPDATE item SET a = 'rotten' WHERE id = 5");
+    // One other copy decides nothing, on either side, however often it is asked.
+    for _ in 0..2 {
+        assert_eq!(found(prove(&a.store, &b.store)), (1, 0, 1));
+        assert_eq!(found(prove(&b.store, &a.store)), (1, 0, 1));
+    }
+    // The third agrees with B: there nothing is to be done, and A takes what they hold.
+    assert!(prove(&b.store, &c.store).is_identical());
+    assert_eq!(found(prove(&a.store, &c.store)), (1, 1, 0));
+    for peer in [&b, &c] {
+        assert!(prove(&a.store, &peer.store).is_identical());
+        assert!(prove(&peer.store, &a.store).is_identical());
+    }
+    assert_eq!(a.store.digest().unwrap(), gone.store.digest().unwrap());
+    // Three contents of one version: nobody knows.
+    b.store.corrupt("UPDATE item SET a = 'mouldy' WHERE id = 6");
+    c.store.corrupt("UPDATE item SET a = 'rusty' WHERE id = 6");
+    let (first, second) = (prove(&a.store, &b.store), prove(&a.store, &c.store));
+    assert_eq!((found(first), found(second)), ((1, 0, 1), (1, 0, 1)));
+}
+
 mod cuts;
 mod members;

@@ -19,10 +19,11 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::keeping;
 use super::node::Node;
 use super::pins::{pins, wait_down, wait_up};
+use super::replication;
 use super::silence::{self, Heard, Silence};
 use super::traffic::Counted;
 use crate::cluster::Roster;
-use crate::node::link::{self, LinkConfig, LinkEvent};
+use crate::node::link::{self, LinkConfig, LinkError, LinkEvent};
 use crate::replica::session::schema_version;
 use crate::replica::skew::{BOUND_MS, Skew, judge};
 use crate::tls;
@@ -271,6 +272,11 @@ where
                 while let Ok(event) = events.try_recv() {
                     note(node, peer, event).await?;
                 }
+                if let Err(LinkError::Reissued { origin, count }) = result {
+                    let keeper = Arc::clone(node);
+                    let told = move || replication::reissued(&keeper, peer, origin, count);
+                    tokio::task::spawn_blocking(told).await?;
+                }
                 return Ok(result?);
             }
             () = other_cluster(&mut cluster, id) => {
@@ -346,15 +352,15 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
             link.live = true;
             link.behind = behind;
         }),
-        LinkEvent::Proven(proven) if proven.is_identical() => {
-            tracing::debug!("{peer} holds the same rows");
-        }
         LinkEvent::Proven(proven) => {
-            let (rows, repaired, unclear) = (proven.differing, proven.repaired, proven.unclear);
-            tracing::warn!(
-                "{rows} rows differed from those of {peer}: {repaired} were repaired here, \
-                 {unclear} want a person's look"
-            );
+            let keeper = Arc::clone(node);
+            let told = move || replication::proven(&keeper, peer, &proven);
+            tokio::task::spawn_blocking(told).await?;
+        }
+        LinkEvent::Forked { origin } => {
+            let keeper = Arc::clone(node);
+            let told = move || replication::forked(&keeper, peer, origin);
+            tokio::task::spawn_blocking(told).await?;
         }
         LinkEvent::RoundTrip {
             us,

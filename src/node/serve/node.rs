@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use crate::tls::given;
 use crate::tunnel::message::{Certificates, Desired, PeerStatus, Secret, TunnelState};
 use crate::wire::replication::Told;
 
-pub use super::view::{ClusterView, PeerView};
+pub use super::view::{ClusterView, PeerView, Proof};
 
 /// This software's version, compared between peers.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -78,6 +78,10 @@ pub struct Node {
     pub met: watch::Sender<Roster>,
     /// The name servers of the settings, if none of them answers.
     pub silent_servers: watch::Sender<Vec<IpAddr>>,
+    /// When a history was last found to have parted, milliseconds since 1970.
+    pub forked_ms: AtomicU64,
+    /// Per table how many rows were written past the engine, as counted last.
+    pub strangers: watch::Sender<Vec<(String, u64)>>,
     /// What this system gives out as its version, where that is not this software's (lab).
     pub told_version: OnceLock<String>,
     /// Who signed the image that was started; not set or none for what is no image.
@@ -150,6 +154,8 @@ impl Node {
             blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
             silent_servers: watch::Sender::default(),
+            forked_ms: AtomicU64::default(),
+            strangers: watch::Sender::default(),
             told_version: OnceLock::new(),
             release: OnceLock::new(),
             paths: watch::Sender::default(),

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use super::node::{Cluster, Node, hex};
+use super::replication;
 use super::time::State;
 use crate::cluster::{Check, Fields, LinkState, PeerState, Standing, peer_state, prerequisites};
 use crate::settings::System;
@@ -27,6 +28,23 @@ pub struct ClusterView {
     pub certificates: Option<given::Summary>,
     /// The three fields.
     pub peers: Vec<PeerView>,
+}
+
+/// The last comparison of all rows with those of a peer, since the service started.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct Proof {
+    /// When it began, milliseconds since 1970: compared was what both held then.
+    pub at_ms: u64,
+    /// Whether all rows were compared and none differed.
+    pub identical: bool,
+    /// Whether it ended before all rows were compared.
+    pub stopped: bool,
+    /// How many rows differed.
+    pub differing: u64,
+    /// How many of those were repaired here.
+    pub repaired: u64,
+    /// How many want a person's look.
+    pub unclear: u64,
 }
 
 /// One Peer field.
@@ -56,6 +74,8 @@ pub struct PeerView {
     pub round_trip_ms: Option<f64>,
     /// Changes it still has to send or take.
     pub behind: u64,
+    /// The last comparison of all rows with the peer's.
+    pub proof: Option<Proof>,
     /// Why the last link ended.
     pub error: Option<String>,
 }
@@ -96,6 +116,7 @@ impl Node {
             spis: None,
             round_trip_ms: None,
             behind: 0,
+            proof: None,
             error: None,
         };
         let Some(address) = address else { return view };
@@ -120,6 +141,14 @@ impl Node {
             .filter(|_| stands)
             .map(|us| us as f64 / 1000.0);
         view.behind = link.behind;
+        view.proof = replication::proof(self, address).map(|(at_ms, proven)| Proof {
+            at_ms,
+            identical: proven.is_identical(),
+            stopped: proven.stopped,
+            differing: proven.differing,
+            repaired: proven.repaired,
+            unclear: proven.unclear,
+        });
         // Libraries add where their manual says more, which helps no operator.
         let words = |error: &String| error.split(": https").next().unwrap_or_default().to_owned();
         view.error = link.error.as_ref().map(words);

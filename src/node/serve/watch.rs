@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::host;
 use super::node::{ClusterView, Node, PeerView};
-use super::reserve;
+use super::{replication, reserve};
 use crate::cluster::{Colour, advice};
 use crate::node::pulse::Pulse;
 use crate::settings::message::{HostRequest, Shown};
@@ -128,6 +128,7 @@ fn look(node: &Node, seen: &mut Seen) {
              mended, restart the service: Maintenance > Restart options.",
         ));
     }
+    replication::look(node, &view, &seen.raised, &mut alarms);
     clock(node, seen, &mut alarms);
     names(node, &mut alarms);
     disk(node, &mut alarms);
@@ -343,44 +344,4 @@ fn default_password(mut names: Vec<String>, root: bool) -> Option<Alarm> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_first_password_is_an_alarm_that_names_whose_it_is() {
-        assert_eq!(default_password(vec![], false), None);
-        let of = |names: &[&str], root| {
-            let names = names.iter().map(|name| (*name).to_owned()).collect();
-            default_password(names, root).expect("an alarm")
-        };
-        let both = of(&["admin"], true);
-        assert!(both.text.ends_with(": admin, root"), "{}", both.text);
-        assert!(both.action.contains("Users >"));
-        assert!(both.action.contains("as root at a console"));
-        let admin = of(&["admin"], false);
-        assert!(admin.text.ends_with(": admin") && !admin.action.contains("root"));
-        let root = of(&[], true);
-        assert!(root.text.ends_with(": root") && !root.action.contains("Users"));
-    }
-
-    #[test]
-    fn a_rising_figure_is_no_new_state() {
-        assert_eq!(steady("Joining 4 %"), steady("Joining 43 %"));
-        assert_ne!(steady("Active as b1"), steady("Active as b2"));
-    }
-
-    #[test]
-    fn the_console_is_told_of_a_state_and_not_of_each_figure() {
-        let told = |peer: &str, alarm: &str| {
-            without_figures(&Shown {
-                peers: vec![peer.into()],
-                alarms: vec![(alarm.into(), "Look".into())],
-                ..Shown::default()
-            })
-        };
-        let before = told("10.9.0.2  Joining 4 %", "Clock off by 3.2 s");
-        assert_eq!(before, told("10.9.0.2  Joining 43 %", "Clock off by 3.3 s"));
-        assert_ne!(before, told("10.9.0.2  Unreachable", "Clock off by 3.2 s"));
-        assert_ne!(before, told("10.9.0.2  Joining 4 %", "Key mismatch"));
-    }
-}
+mod tests;

@@ -53,6 +53,39 @@ fn names(peer: &Peer, start: &str) -> Vec<PathBuf> {
     paths.filter(fits).collect()
 }
 
+/// Both change one value at once: one entry in each inbox.
+fn disagree(a: &Peer, b: &Peer) {
+    a.store.declare(ITEM).unwrap();
+    run(a, "INSERT INTO item VALUES (1, 'x', 1)");
+    exchange(a, b);
+    run(a, "UPDATE item SET a = 'one'");
+    run(b, "UPDATE item SET a = 'other'");
+    exchange(a, b);
+    assert_eq!(a.store.conflicts(9).unwrap().len(), 1);
+}
+
+#[test]
+fn an_inbox_comes_with_the_snapshot_and_the_former_one_stays_in_the_backup() {
+    let [a, b, c, d] = [1, 2, 3, 4].map(peer);
+    disagree(&a, &c);
+    disagree(&b, &d);
+    let former = b.store.conflicts(9).unwrap();
+    let (incoming, digest) = transfer(&a, &b);
+    let backup = b.store.swap_in(incoming, digest, 77, Swap::Adopt).unwrap();
+    assert_eq!(b.store.conflicts(9).unwrap(), a.store.conflicts(9).unwrap());
+    // As an operator puts it back: under the database's name, in a directory of its own.
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(
+        backup,
+        dir.path().join(b.store.inner.path.file_name().unwrap()),
+    )
+    .unwrap();
+    let restored = Store::open(dir.path(), [2; 16], 78).unwrap();
+    assert_eq!(restored.conflicts(9).unwrap(), former);
+    restored.restore_conflict(&former[0].id).unwrap();
+    assert!(restored.conflicts(9).unwrap().is_empty());
+}
+
 #[test]
 fn who_left_goes_on_under_a_fresh_incarnation_with_all_it_has() {
     let (a, b) = (peer(1), peer(2));

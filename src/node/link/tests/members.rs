@@ -19,6 +19,52 @@ fn keep_linked(a: &Peer, b: &Peer) -> JoinHandle<()> {
     })
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_of_a_fork_are_told_of_it_and_one_issues_its_part_again() {
+    // One incarnation with two histories, and a peer that has the other one.
+    let copied = |_| {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), [1; 16], 7).unwrap();
+        store.declare(ITEM).unwrap();
+        Peer {
+            store,
+            number: 1,
+            _dir: dir,
+        }
+    };
+    let [here, there] = [0, 1].map(copied);
+    fill(&here, 1, 1);
+    fill(&there, 2, 1);
+    let c = peer(3);
+    let (log, _) = there
+        .store
+        .log_after(&c.store.frontier(), 0, 1 << 20)
+        .unwrap();
+    c.store.apply(&log).unwrap();
+    let (left, right) = duplex(1 << 16);
+    let ends = [(left, &here), (right, &c)].map(|(stream, peer)| {
+        let (sender, events) = mpsc::channel(100);
+        let link = run(
+            stream,
+            peer.store.clone(),
+            config(peer, Some(CLUSTER)),
+            sender,
+        );
+        (link, events)
+    });
+    let [(left, mut left_events), (right, mut right_events)] = ends;
+    let (left, right) = tokio::join!(left, right);
+    let issued = |end: &Result<(), LinkError>| match end {
+        Err(LinkError::Reissued { origin: 7, count }) => *count > 0,
+        _ => false,
+    };
+    assert!(issued(&left) != issued(&right), "{left:?}, {right:?}");
+    for events in [&mut left_events, &mut right_events] {
+        let mut told = std::iter::from_fn(|| events.try_recv().ok());
+        assert!(told.any(|event| event == LinkEvent::Forked { origin: 7 }));
+    }
+}
+
 fn again(peer: &Peer) -> Peer {
     Peer {
         store: peer.store.clone(),
