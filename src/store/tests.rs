@@ -19,6 +19,22 @@ pub(super) fn peer(number: u8) -> Peer {
     Peer { store, dir }
 }
 
+/// The files of `a`, opened as if its memory had been put back: the same incarnation goes on.
+pub(super) fn put_back(a: &Peer) -> (Store, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir
+        .path()
+        .join("replicated.db")
+        .to_string_lossy()
+        .into_owned();
+    let copy = rusqlite::Connection::open(&a.store.inner.path).unwrap();
+    copy.execute("VACUUM INTO ?", [to]).unwrap();
+    let (node, incarnation) = (a.store.node(), a.store.incarnation());
+    let clock: super::Clock = Arc::new(|| 1_000);
+    let store = Store::open_with_clock(dir.path(), node, incarnation, clock).unwrap();
+    (store, dir)
+}
+
 pub(super) fn pull(to: &Peer, from: &Peer) {
     let mut at = from.store.log_start(&to.store.frontier()).unwrap();
     loop {

@@ -8,7 +8,7 @@ use crate::replica::change::Logged;
 use crate::replica::fork::{common, yields};
 use crate::replica::frontier::Frontier;
 use crate::replica::value::Value::{self, Integer};
-use crate::store::tests::{Peer, peer};
+use crate::store::tests::{Peer, peer, put_back};
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
 
@@ -41,22 +41,6 @@ fn converge(stores: &[&Store]) {
         assert_eq!(rows(store), rows(stores[0]));
         assert_eq!(store.frontier(), stores[0].frontier());
     }
-}
-
-/// The files of `a`, opened as if its memory had been put back: the same incarnation goes on.
-fn put_back(a: &Peer) -> (Store, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let to = dir
-        .path()
-        .join("replicated.db")
-        .to_string_lossy()
-        .into_owned();
-    let copy = rusqlite::Connection::open(&a.store.inner.path).unwrap();
-    copy.execute("VACUUM INTO ?", [to]).unwrap();
-    let (node, incarnation) = (a.store.node(), a.store.incarnation());
-    let clock: crate::store::Clock = Arc::new(|| 1_000);
-    let store = Store::open_with_clock(dir.path(), node, incarnation, clock).unwrap();
-    (store, dir)
 }
 
 #[test]
