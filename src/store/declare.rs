@@ -157,6 +157,13 @@ pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, StoreError> {
 
 /// Reads a declaration and refuses what has no place in one.
 fn parsed(sql: &str) -> Result<Statement, StoreError> {
+    if tokens(sql).first().is_some_and(|first| first.is("alter")) {
+        return refuse(
+            "ALTER TABLE does not replicate: peers may have rows of the present columns on their \
+             way. CREATE a table of the new shape under another name, copy the rows in a \
+             transaction (INSERT INTO new (...) SELECT ... FROM old), and DROP the old one",
+        );
+    }
     let Some(read) = statement(sql) else {
         return refuse(
             "one CREATE TABLE, CREATE INDEX, CREATE UNIQUE INDEX, CREATE TRIGGER, or a DROP of \
