@@ -181,8 +181,8 @@ fn where_both_were_trimmed_beyond_the_parting_one_takes_the_others_snapshot() {
     let mut joiner = trimmed_beyond(2);
     assert_eq!(actions(&mut joiner), [Action::Claim]);
     joiner.handle_done(at(3), Done::Claimed(true));
-    let request = Frame::SnapshotRequest { resume: None };
-    assert_eq!(frames(&mut joiner, at(3)), [request.clone()]);
+    let request = || Frame::SnapshotRequest { resume: None };
+    assert_eq!(frames(&mut joiner, at(3)), [request()]);
     let begin = Frame::SnapshotBegin {
         id: [4; 16],
         size: 1,
@@ -206,7 +206,7 @@ fn where_both_were_trimmed_beyond_the_parting_one_takes_the_others_snapshot() {
     let mut donor = trimmed_beyond(1);
     assert!(actions(&mut donor).is_empty());
     assert_eq!(donor.handle_timeout(at(2)), Ok(()), "it waits to be asked");
-    donor.handle_frame(at(3), request).unwrap();
+    donor.handle_frame(at(3), request()).unwrap();
     assert_eq!(actions(&mut donor), [Action::Stage { wanted: None }]);
 }
 
