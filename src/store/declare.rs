@@ -9,7 +9,7 @@ use super::capture::Collected;
 use super::memory::parked;
 use super::schema::{self, Table};
 use super::settle::Settle;
-use super::tokens::{Statement, statement, tokens};
+use super::tokens::{Statement, is_virtual, statement, tokens};
 use super::writer::Writer;
 use super::{StoreError, inbox, lock};
 use crate::replica::change::Body;
@@ -165,6 +165,9 @@ fn parsed(sql: &str) -> Result<Statement, StoreError> {
         );
     }
     let Some(read) = statement(sql) else {
+        if is_virtual(sql) {
+            return refuse("virtual tables do not replicate; declare an ordinary one");
+        }
         return refuse(
             "one CREATE TABLE, CREATE INDEX, CREATE UNIQUE INDEX, CREATE TRIGGER, or a DROP of \
              one of these is declared at a time",
