@@ -28,7 +28,9 @@ for version in 2 1; do
   }
   until_true 60 asked 10.0.0.2 || fail "v$version: strongSwan does not ask"
   until_true 20 asked 10.0.0.1 || fail "v$version: we do not answer"
+  tcp_crosses a b 10.0.0.2 || fail "v$version: no TCP"
   end_capture v$version
+  only_ipsec v$version
   one_pair a 10.0.0.2 || fail "v$version: down while asked: $(tutti_on a tunnels)"
 
   ip netns exec b nft -f - << X
