@@ -273,12 +273,15 @@ run_tests() {
             suite_sim
             suite_lab
             suite_image
-            echo "$SECONDS" >"$LOGS/test_s"
             ;;
         *) fail "no such suite: $1 (fast, web, sim, lab, image, image-all)" ;;
     esac
-    summary
+    summary || return
+    # For `bench image`: what a whole run took that passed, and of which commit.
+    [ "${1:-all}" != all ] || echo "$SECONDS $(commit)" >"$LOGS/test_s"
 }
+
+commit() { git describe --always --dirty --abbrev=12 --exclude='*'; }
 
 # The plain closing line counts cargo's tests, every scenario of lab and image, and the checks.
 summary() {

@@ -167,6 +167,7 @@ start() {
     done
 }
 
+# report WHICH NOTE: where it is, and who may log in; the web's password as WHICH says.
 report() {
     local n
     echo
@@ -174,8 +175,8 @@ report() {
         echo "peer$n  https://127.0.0.1:${ports[n - 1]}/   (10.99.0.1$n)" \
             "  console: socat -,raw,echo=0,escape=0x1d UNIX:$demo/peer$n/console.sock"
     done
-    echo "web login      admin / $(cat "$demo/admin-password")"
-    echo "console login  root / $(cat "$demo/root-password")"
+    echo "web login      admin / $(cat "$demo/$1-password")$2"
+    echo "console login  root / $(cat "$demo/root-password") (asks for a new one, once on each)"
     echo "cluster key    $(cat "$demo/cluster-key")"
     echo "on the wire    tcpdump -nr $demo/wire.pcap"
     echo "end it with    ./build.sh demo --stop"
@@ -185,11 +186,11 @@ case ${1:-} in
 start)
     start "${2:-}"
     python3 "$here/demo_cluster.py" "$demo" || die "see $demo/peer*/console.log"
-    report
+    report admin ""
     ;;
 boot)
     start "${2:-}"
-    report
+    report first " (asks for a new one, once on each)"
     ;;
 stop) stop ;;
 power-off) power_off "${2:?which peer}" ;;

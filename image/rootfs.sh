@@ -113,8 +113,14 @@ in_root dpkg-query -W -f '${Package} ${Version}\n' > "$root/usr/share/tutti/pack
 rm -rf "$root"/var/lib/{dpkg,apt} "$root"/usr/lib/{apt,dpkg} "$root"/usr/share/{dpkg,debconf} \
     "$root"/usr/bin/{apt,dpkg,debconf}* "$root"/usr/sbin/{dpkg,dpkg-*,update-initramfs,mkinitramfs} \
     "$root"/etc/{dpkg,debconf.conf} "$root"/usr/lib/systemd/system/{apt,dpkg}*
+rm -rf "$root"/etc/{cron.d,cron.daily,logrotate.d,ucf.conf} "$root"/usr/{libexec/dpkg,share/{apt,ucf}} \
+    "$root"/usr/bin/ucf* "$root"/usr/share/perl5/{Debconf,Debian} "$root"/var/lib/{ucf,grub/ucf} \
+    "$root"/var/lib/systemd/deb-systemd* "$root"/var/cache/{apt,debconf} \
+    "$root"/usr/lib/x86_64-linux-gnu/lib{apt-p,debconfclient}*.so* \
+    "$root"/usr/share/bash-completion/completions/{apt,debconf}* \
+    "$root"/usr/share/polkit-1/actions/org.dpkg.*
 rm -rf "$root"/boot/* "$root"/vmlinuz* "$root"/initrd.img* "$root"/usr/share/{man,info,locale}/*
-rm -rf "$root"/var/cache/{apt,debconf,ldconfig}/* "$root"/var/log/*
+rm -rf "$root"/var/cache/ldconfig/* "$root"/var/log/*
 rm -rf "$root"/var/lib/initramfs-tools "$root"/etc/initramfs-tools "$root"/etc/apt
 rm -rf "$root"/usr/lib/initramfs-tools "$root"/usr/share/initramfs-tools
 # Rules for what an appliance has not, and the names of devices for people.

@@ -46,6 +46,12 @@ fn the_good_path_sets_the_system_up() {
     );
     let admin = fs::read_to_string(dir.path().join("state/serve/initial-admin.json"));
     assert!(admin.expect("written").contains("\"default\":false"));
+    let shadow = fs::read_to_string(dir.path().join("root/etc/shadow")).expect("written");
+    let day = shadow.split(':').nth(2);
+    assert!(
+        day.is_some_and(|day| day != "0"),
+        "no other is asked for: {shadow}"
+    );
     let network = dir.path().join("root/etc/systemd/network/10-tutti.network");
     assert!(
         fs::read_to_string(network)

@@ -231,10 +231,45 @@ async fn a_restart_puts_a_change_on_trial_back() {
     assert!(!dir.path().join("state/host/settings-before.toml").exists());
 }
 
+#[tokio::test]
+async fn settings_that_cannot_all_be_in_force_are_put_back_and_said_to_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let _role = start(dir.path());
+    let mut host = connect(dir.path()).await;
+    ask(&mut host, HostRequest::Apply(settings("one"))).await;
+    // What is rendered after the host name fails, with the new settings and with the old ones.
+    let hosts = dir.path().join("root/etc/hosts");
+    fs::remove_file(&hosts).expect("removed");
+    fs::create_dir_all(hosts.join("in the way")).expect("made");
+    for (request, wanted) in [
+        (HostRequest::Apply(settings("two")), "cannot write"),
+        (HostRequest::Try(settings("three")), "cannot write"),
+        (HostRequest::Confirm, "put back"),
+    ] {
+        let reply = ask(&mut host, request).await;
+        assert!(
+            matches!(&reply, HostReply::Failed(why) if why.contains(wanted)),
+            "{reply:?}"
+        );
+        assert_eq!(name(dir.path()), "one");
+        let HostReply::Settings(Some(kept), trial) = ask(&mut host, HostRequest::Read).await else {
+            panic!("no settings");
+        };
+        assert_eq!((kept.host_name.as_str(), trial.left_s), ("one", None));
+    }
+    let all = changes(&mut host, 0).await;
+    let put_back = |change: &&HostChange| change.warning && change.text.contains("put back");
+    assert_eq!(all.iter().filter(put_back).count(), 2, "{all:?}");
+    // What was in the way is gone: the same is taken.
+    fs::remove_dir_all(&hosts).expect("removed");
+    let done = ask(&mut host, HostRequest::Apply(settings("two"))).await;
+    assert_eq!((done, name(dir.path())), (HostReply::Done, "two".into()));
+}
+
 /// The changes that wait for the service: who, whence, what, from what, to what.
 async fn changes(host: &mut Connection<HostRequest, HostReply>, after: u64) -> Vec<HostChange> {
     match ask(host, HostRequest::Changes(after)).await {
-        HostReply::Changes(all) => all,
+        HostReply::Changes { all, .. } => all,
         other => panic!("{other:?}"),
     }
 }

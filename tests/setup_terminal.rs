@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::pty::openpty;
+use nix::pty::{Winsize, openpty};
 
 /// The person's side of the terminal.
 struct Person {
@@ -19,7 +19,18 @@ struct Person {
 
 impl Person {
     fn new(dir: &Path) -> Self {
-        let pty = openpty(None, None).expect("a pseudo terminal");
+        Self::at(dir, "dumb", None)
+    }
+
+    /// At a terminal of that kind and width.
+    fn at(dir: &Path, kind: &str, columns: Option<u16>) -> Self {
+        let size = columns.map(|ws_col| Winsize {
+            ws_row: 24,
+            ws_col,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        });
+        let pty = openpty(size.as_ref(), None).expect("a pseudo terminal");
         let side = || Stdio::from(pty.slave.try_clone().expect("cloned"));
         let child = Command::new(env!("CARGO_BIN_EXE_tutti"))
             .args(["setup", "--console", "--root"])
@@ -28,6 +39,8 @@ impl Person {
             .arg(dir.join("run"))
             .arg("--state")
             .arg(dir.join("state"))
+            .env("TERM", kind)
+            .env_remove("NO_COLOR")
             .stdin(side())
             .stdout(side())
             .stderr(Stdio::null())
@@ -114,4 +127,49 @@ fn the_other_console_notices_that_the_system_was_set_up() {
     std::fs::write(dir.path().join("state/host/settings.toml"), text).expect("written");
     person.wait_for("set up on another console");
     assert!(person.child.wait().expect("ends").success());
+}
+
+/// What one sees at a terminal of that kind up to the second question, after a wrong answer.
+fn seen(kind: &str, columns: Option<u16>) -> String {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut person = Person::at(dir.path(), kind, columns);
+    person.wait_for("[ipv4]: ");
+    let mut seen = person.seen.clone();
+    person.answer("[ipv4]: ", "ipv5\n");
+    seen += &person.seen;
+    seen.replace('\r', "")
+}
+
+#[test]
+fn a_good_terminal_has_marks_and_a_dumb_one_has_none() {
+    let dumb = seen("dumb", None);
+    assert!(!dumb.contains('\u{1b}'), "{dumb}");
+    assert!(
+        dumb.contains("\n  Expected ipv4, ipv6 or both.\n"),
+        "{dumb}"
+    );
+    let good = seen("linux", None);
+    assert!(
+        good.contains("\u{1b}[1mTutti first-boot setup\u{1b}[0m"),
+        "{good}"
+    );
+    assert!(
+        good.contains("\u{1b}[1;31m  Expected ipv4, ipv6 or both.\u{1b}[0m"),
+        "{good}"
+    );
+    // The same words, marks aside.
+    let plain = good.replace("\u{1b}[1;31m", "").replace("\u{1b}[1m", "");
+    assert_eq!(plain.replace("\u{1b}[0m", ""), dumb);
+}
+
+#[test]
+fn lines_are_as_wide_as_the_terminal() {
+    let narrow = seen("dumb", Some(40));
+    assert!(narrow.lines().all(|line| line.len() < 40), "{narrow}");
+    assert!(
+        narrow.contains(",\n\"<\" goes back, Ctrl-D starts over.\n"),
+        "{narrow}"
+    );
+    let wide = seen("dumb", Some(120));
+    assert!(wide.contains("goes back, Ctrl-D starts over.\n"), "{wide}");
 }

@@ -96,6 +96,11 @@ fn a_good_file_sets_everything_up() {
         shadow.starts_with("root:$6$") && shadow.contains("\ndaemon:*:"),
         "{shadow}"
     );
+    assert_eq!(
+        shadow.split(':').nth(2),
+        Some("0"),
+        "a new one is asked for"
+    );
     let admin = system.read("state/serve/initial-admin.json");
     let admin: serde_json::Value = serde_json::from_str(&admin).expect("JSON");
     assert_eq!(admin["name"], "admin");

@@ -165,6 +165,16 @@ const PLANTED: &[(&str, &str, &str)] = &[
     ),
     ("src/node/a.rs", "fn f() { todo!() }", "`todo!` is left"),
     (
+        "src/store/tx.rs",
+        "fn f(db: &Db) { db.blob_open(); }",
+        "`blob_open` beside SQLite",
+    ),
+    (
+        "src/store/writer.rs",
+        "fn f() { let _ = std::fs::File::open(\"replicated.db\"); }",
+        "`File` beside SQLite",
+    ),
+    (
         "src/node/a.rs",
         "const A: &str = \"/home/x\";",
         "a path of one machine",

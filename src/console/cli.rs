@@ -9,11 +9,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::journal::Journal;
 use crate::node::{Dirs, ike, keyer, serve};
+use crate::sys::release;
 use crate::{console, host};
 
 /// Three peers that answer as one: clustering, replication and their tunnels.
 #[derive(Debug, Parser)]
-#[command(name = "tutti", version, propagate_version = true)]
+#[command(name = "tutti", version = release::version(), propagate_version = true)]
 struct Cli {
     #[command(flatten)]
     dirs: Dirs,

@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod client;
 mod journal;
+mod paper;
 mod preflight;
 pub mod secure_boot;
 pub mod setup;

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::paper::{Paper, say};
 use super::preflight;
 use crate::host::changes::By;
 use crate::host::first_boot::{self, Record, Source};
@@ -21,6 +22,7 @@ use crate::settings::file::{self, SetupFile};
 use crate::settings::message::{HostReply, HostRequest, TRIAL_S};
 use crate::settings::{SettingsError, System};
 use crate::setup::{Question, Reply, Wizard};
+use crate::sys::release;
 use crate::sys::terminal::{Hidden, addresses, wait_readable};
 
 /// The credential of an unattended first boot.
@@ -30,9 +32,18 @@ const ORIGIN: &str = "tutti.origin";
 /// The longest line taken from a console, in bytes.
 const LINE_MAX: usize = 4096;
 
+/// One of these at a time.
+const MODES: [&str; 5] = [
+    "console",
+    "unattended",
+    "status",
+    "confirm",
+    "keep_password",
+];
+
 /// Options of `tutti setup`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(group(clap::ArgGroup::new("mode").args(["console", "unattended", "status", "confirm"])))]
+#[command(group(clap::ArgGroup::new("mode").args(MODES)))]
 pub struct Args {
     /// Ask on this terminal (the default).
     #[arg(long)]
@@ -50,6 +61,9 @@ pub struct Args {
     /// Keep a change of the network that would else be put back.
     #[arg(long)]
     confirm: bool,
+    /// Have the root password kept that passwd(1) wrote.
+    #[arg(long, hide = true)]
+    keep_password: bool,
     /// Write below this directory instead of `/`, and run no command.
     #[arg(long, default_value = "/")]
     root: PathBuf,
@@ -86,6 +100,9 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
         ask_host(dirs, HostRequest::Confirm)?;
         println!("The new settings stay.");
         return Ok(());
+    }
+    if args.keep_password {
+        return Ok(ask_host(dirs, HostRequest::KeepRootPassword)?);
     }
     if args.unattended {
         unattended(
@@ -155,6 +172,7 @@ fn console(dirs: &Dirs, place: &Place, again: bool) -> Result<(), SetupError> {
     if is_configured(place) && !again {
         return Err(HostError::AlreadySetUp.into());
     }
+    let paper = Paper::of_output();
     let mut ends = 0;
     'over: loop {
         let present = if again {
@@ -162,14 +180,16 @@ fn console(dirs: &Dirs, place: &Place, again: bool) -> Result<(), SetupError> {
         } else {
             None
         };
-        say(match &present {
-            Some(_) => "\nTutti setup, again: passwords and cluster stay as they are\n",
-            None => "\nTutti first-boot setup\n",
-        })?;
+        let title = paper.heading(match &present {
+            Some(_) => "Tutti setup, again: passwords and cluster stay as they are",
+            None => "Tutti first-boot setup",
+        });
+        say(&format!("\n{title}\n"))?;
         for words in first_boot::disk_problems(place) {
-            say(&format!("! {words}\n"))?;
+            say(&format!("{}\n", paper.wrong(&format!("! {words}"))))?;
         }
-        say("Enter takes the answer in [brackets], \"<\" goes back, Ctrl-D starts over.\n\n")?;
+        let keys = "Enter takes the answer in [brackets], \"<\" goes back, Ctrl-D starts over.";
+        say(&format!("{}\n\n", paper.text(keys)))?;
         let zones = zones(&place.path("usr/share/zoneinfo"));
         let mut wizard = match &present {
             Some(present) => Wizard::again(zones, present),
@@ -177,7 +197,7 @@ fn console(dirs: &Dirs, place: &Place, again: bool) -> Result<(), SetupError> {
         };
         loop {
             let question = wizard.question();
-            let line = match ask(place, &question, again)? {
+            let line = match ask(place, &question, &paper, again)? {
                 Line::Text(text) => text,
                 Line::SetUpElsewhere => {
                     say("\n\nThis system was set up on another console.\n")?;
@@ -196,7 +216,10 @@ fn console(dirs: &Dirs, place: &Place, again: bool) -> Result<(), SetupError> {
             ends = 0;
             match wizard.answer(&line) {
                 Reply::Next => {}
-                Reply::Refused(expected) => say(&format!("  Expected {expected}.\n"))?,
+                Reply::Refused(expected) => {
+                    let words = paper.wrong(&format!("  Expected {expected}."));
+                    say(&format!("{words}\n"))?;
+                }
                 Reply::StartOver => continue 'over,
                 Reply::Finished(setup) => return finish(dirs, place, &setup),
                 Reply::Changed(system) => return change(dirs, place, present.as_ref(), *system),
@@ -265,22 +288,15 @@ fn finish(dirs: &Dirs, place: &Place, setup: &SetupFile) -> Result<(), SetupErro
     Ok(())
 }
 
-fn say(text: &str) -> io::Result<()> {
-    let mut out = io::stdout();
-    out.write_all(text.as_bytes())?;
-    out.flush()
-}
-
-fn ask(place: &Place, question: &Question, again: bool) -> Result<Line, SetupError> {
+fn ask(place: &Place, question: &Question, paper: &Paper, again: bool) -> Result<Line, SetupError> {
     if !question.help.is_empty() {
-        say(&format!("\n{}\n", question.help))?;
+        say(&format!("\n{}\n", paper.text(&question.help)))?;
     }
-    let default = question.default.as_ref();
-    let default = default.map_or(String::new(), |d| format!(" [{d}]"));
+    let prompt = paper.prompt(&question.prompt, question.default.as_deref());
     let input = io::stdin();
     // Before the prompt: whoever answers it at once must be neither shown nor flushed away.
     let _hidden = question.secret.then(|| Hidden::new(input.as_fd()));
-    say(&format!("{}{default}: ", question.prompt))?;
+    say(&prompt)?;
     let mut bytes = Zeroizing::new(Vec::with_capacity(LINE_MAX));
     loop {
         if !wait_readable(&input, 1000)? {
@@ -346,11 +362,7 @@ fn status(place: &Place) -> Result<String, SetupError> {
         let words: Vec<String> = all.iter().map(IpAddr::to_string).collect();
         words.join(" ")
     };
-    let mut text = format!(
-        "Tutti {} on {}\n",
-        env!("CARGO_PKG_VERSION"),
-        system.full_name()
-    );
+    let mut text = format!("Tutti {} on {}\n", release::version(), system.full_name());
     match all.first() {
         None => text += "  Address   none yet: no DHCP lease\n",
         Some(first) => {

@@ -35,6 +35,9 @@ const NO_VLAN: &[&str] = &["/usr/bin/ip", "link", "delete", "dev", VLAN_NAME];
 pub const ISSUE: &[&str] = &["/usr/sbin/agetty", "--reload"];
 /// Restarts `serve`, if it runs.
 pub const SERVE: &[&str] = &[SYSTEMCTL, NO_BLOCK, "try-restart", "tutti-serve.service"];
+/// Forgets that files of a first boot were refused: it is set up now. By pattern, which also fits
+/// none of them: a unit that never ran is unknown.
+pub const SET_UP: &[&str] = &[SYSTEMCTL, "reset-failed", "tutti-setup*", "tutti-volume*"];
 /// Restarts the other roles.
 pub const RESTART: &[&str] = &[
     SYSTEMCTL,

@@ -12,6 +12,7 @@ use super::place::{self, Mode, Place};
 use super::{HostError, actions, first_boot};
 use crate::settings::System;
 use crate::settings::message::Shown;
+use crate::sys::release;
 use crate::sys::terminal::addresses;
 
 /// The service tells how it is at least every thirty seconds; it is given three times that.
@@ -97,7 +98,7 @@ struct Facts<'a> {
 
 impl Facts<'_> {
     fn text(&self) -> String {
-        let version = env!("CARGO_PKG_VERSION");
+        let version = release::version();
         let Some(system) = self.system else {
             return format!("Tutti {version}, not set up yet\n\n");
         };

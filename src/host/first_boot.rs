@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::changes::{self, By};
 use super::keep::{self, Kept};
 use super::place::{self, Mode, Place};
+use super::root_password::RootPassword;
 use super::{HostError, actions, is_configured};
 use crate::settings::System;
 use crate::settings::file::{Credential, SetupFile};
@@ -104,7 +105,11 @@ pub fn complete(place: &Place, setup: &SetupFile, source: Source) -> Result<(), 
     if let Some(cluster) = &setup.cluster {
         give(place, "initial-cluster.json", cluster, owner)?;
     }
-    keep::store_root_password(place, &root)?;
+    let root = RootPassword {
+        hash: root,
+        default: source != Source::Console,
+    };
+    root.store(place)?;
     let record = json(&place.kept("setup.json"), &Record::of(&source))?;
     place::write(
         &place.kept("setup.json"),
@@ -121,8 +126,38 @@ pub fn complete(place: &Place, setup: &SetupFile, source: Source) -> Result<(), 
     keep::render(place, &Kept::load(place)?)
 }
 
-/// Keeps, renders and applies changed settings of a system that is set up.
+/// Keeps, renders and applies changed settings of a system that is set up; where not all of them
+/// can be put in force, those of before are put back.
 pub fn change(place: &Place, system: &System, by: By) -> Result<(), HostError> {
+    let before = Kept::load(place)?.system;
+    put_in_force(place, system, by).inspect_err(|_| {
+        // Refused before anything was kept, or the first settings of all: nothing to put back.
+        let tried = Kept::load(place).ok().and_then(|kept| kept.system);
+        let Some(before) = before.filter(|before| tried.as_ref() != Some(before)) else {
+            return;
+        };
+        if let Err(error) = put_back(place, &before, NOT_ALL) {
+            tracing::error!(%error, "settings that failed could not all be put back");
+        }
+    })
+}
+
+/// What is said of settings that failed.
+pub const NOT_ALL: &str = "The new settings cannot all be in force: put back";
+
+/// Makes other settings the kept ones again, renders and applies them, saying why. Every step is
+/// tried: what failed with the new ones may fail here again.
+pub fn put_back(place: &Place, before: &System, words: &str) -> Result<(), HostError> {
+    let tried = Kept::load(place)?.system;
+    keep::store_system(place, before)?;
+    changes::note(place, By::Nobody, words, tried.as_ref(), Some(before));
+    let rendered = keep::render(place, &Kept::load(place)?);
+    let applied = actions::apply(place, tried.as_ref(), before);
+    rendered.and(applied)
+}
+
+/// Keeps, renders and applies changed settings, as far as that goes.
+pub fn put_in_force(place: &Place, system: &System, by: By) -> Result<(), HostError> {
     let before = Kept::load(place)?.system;
     keep::store_system(place, system)?;
     let words = "System settings saved";
@@ -134,6 +169,7 @@ pub fn change(place: &Place, system: &System, by: By) -> Result<(), HostError> {
 /// Brings the running system into line after [`complete`].
 pub fn apply(place: &Place, system: &System) -> Result<(), HostError> {
     let applied = actions::apply(place, None, system);
+    let applied = applied.and(actions::command(place, actions::SET_UP));
     // A running `serve` takes its first administrator at its start.
     applied.and(actions::command(place, actions::SERVE))
 }

@@ -2,8 +2,9 @@
 
 use super::HostError;
 use super::place::{self, Mode, Place};
+use super::root_password::RootPassword;
 use crate::settings::render::{Content, File, files, firewall};
-use crate::settings::{System, name, password};
+use crate::settings::{System, name};
 use crate::tunnel::message::{PeerList, reqid};
 
 /// The longest file that is read, in bytes.
@@ -16,8 +17,8 @@ pub struct Kept {
     pub system: Option<System>,
     /// The peers; `None`: standalone.
     pub peers: Option<PeerList>,
-    /// The root password's crypt hash.
-    root_password: Option<String>,
+    /// The root password; `None` before the first setup.
+    pub root_password: Option<RootPassword>,
 }
 
 /// Whether this system was set up.
@@ -46,13 +47,10 @@ impl Kept {
                 Some(list)
             }
         };
-        let root_password = place::read(&place.kept("root-password"), LIMIT)?
-            .map(|text| text.trim().to_owned())
-            .filter(|hash| password::check_crypt(hash).is_ok());
         Ok(Self {
             system,
             peers,
-            root_password,
+            root_password: RootPassword::load(place)?,
         })
     }
 }
@@ -111,12 +109,6 @@ fn json(list: &PeerList) -> Result<String, HostError> {
     serde_json::to_string(list).map_err(|e| HostError::Peers(e.to_string()))
 }
 
-/// Keeps the root password's crypt hash.
-pub fn store_root_password(place: &Place, hash: &str) -> Result<(), HostError> {
-    let path = place.kept("root-password");
-    place::write(&path, hash.as_bytes(), Mode::Secret, None)
-}
-
 /// Writes every file that follows from what is kept. Files already right are left alone, so that
 /// an interrupted rendering is completed by the next.
 pub fn render(place: &Place, kept: &Kept) -> Result<(), HostError> {
@@ -128,13 +120,14 @@ pub fn render(place: &Place, kept: &Kept) -> Result<(), HostError> {
         Some(peers) => place::write(&list, json(peers)?.as_bytes(), Mode::Public, None)?,
         None => place::remove(&list)?,
     }
-    if let Some(system) = &kept.system {
-        for file in files(system, peers) {
-            put(place, &file)?;
-        }
+    let Some(system) = &kept.system else {
+        return Ok(());
+    };
+    for file in files(system, peers) {
+        put(place, &file)?;
     }
     match &kept.root_password {
-        Some(hash) => set_root_password(place, hash),
+        Some(password) => password.render(place),
         None => Ok(()),
     }
 }
@@ -151,62 +144,5 @@ fn put(place: &Place, file: &File) -> Result<(), HostError> {
             }
             place::write(&path, text.as_bytes(), Mode::Public, None)
         }
-    }
-}
-
-/// Puts a hash into the shadow file, which lies on a volatile overlay and is rendered each boot.
-fn set_root_password(place: &Place, hash: &str) -> Result<(), HostError> {
-    use std::os::unix::fs::MetadataExt;
-
-    let path = place.path("etc/shadow");
-    let Some(old) = place::read(&path, LIMIT)? else {
-        let text = format!("root:{hash}:20000:0:99999:7:::\n");
-        return place::write(&path, text.as_bytes(), Mode::Secret, None);
-    };
-    let new = with_root_password(&old, hash);
-    if new == old {
-        return Ok(());
-    }
-    let (bits, owner) = match std::fs::metadata(&path) {
-        Ok(meta) => (meta.mode() & 0o640, Some((meta.uid(), meta.gid()))),
-        Err(_) => (0o600, None),
-    };
-    place::write_with(&path, new.as_bytes(), bits, owner)
-}
-
-/// The shadow file's text with root's hash replaced, or root's line added (shadow(5)).
-fn with_root_password(shadow: &str, hash: &str) -> String {
-    let mut found = false;
-    let mut text = String::new();
-    for line in shadow.lines() {
-        let mut fields: Vec<&str> = line.split(':').collect();
-        if fields.first() == Some(&"root") && fields.len() > 1 {
-            found = true;
-            fields[1] = hash;
-        }
-        text += &fields.join(":");
-        text += "\n";
-    }
-    if !found {
-        text = format!("root:{hash}:20000:0:99999:7:::\n{text}");
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_root_s_hash_changes() {
-        let shadow = "root:*:19000:0:99999:7:::\nrooty:!:1:::::\nchrony:!:19000::::::\n";
-        assert_eq!(
-            with_root_password(shadow, "$6$s$h"),
-            "root:$6$s$h:19000:0:99999:7:::\nrooty:!:1:::::\nchrony:!:19000::::::\n"
-        );
-        assert_eq!(
-            with_root_password("a:!::\n", "$6$s$h"),
-            "root:$6$s$h:20000:0:99999:7:::\na:!::\n"
-        );
     }
 }

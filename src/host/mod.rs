@@ -10,6 +10,7 @@ mod console;
 pub mod first_boot;
 mod keep;
 mod place;
+mod root_password;
 mod serial;
 mod serve;
 pub mod trial;

@@ -8,8 +8,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::changes::{self, By};
 use super::console::Screen;
 use super::keep::{self, Kept};
+use super::root_password::{self, RootPassword};
 use super::{HostError, Place, actions, first_boot, serial, trial};
 use crate::node::ipc::{self, Allowed};
+use crate::node::pulse::Pulse;
 use crate::settings::message::{HostReply, HostRequest};
 use crate::sys::user;
 
@@ -75,9 +77,11 @@ pub fn run(place: &Place, trial_s: u16) -> Result<(), HostError> {
     })
 }
 
-/// Keeps the console's text true.
+/// Keeps the console's text true. Tells systemd that the role works: as long as its screen is to be
+/// had, and no request keeps its turn for good.
 async fn show(role: Arc<Role>) {
     let mut failed = false;
+    let mut pulse = Pulse::as_asked();
     loop {
         let here = Arc::clone(&role);
         let done = tokio::task::spawn_blocking(move || lock(&here.screen).refresh(&here.place));
@@ -85,6 +89,9 @@ async fn show(role: Arc<Role>) {
             && !std::mem::replace(&mut failed, true)
         {
             tracing::warn!(%error, "the console's text could not be made");
+        }
+        if role.turn.try_lock().is_ok() {
+            pulse.beat();
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -178,8 +185,12 @@ fn perform(
             return Ok((HostReply::Settings(kept.system.map(Box::new), told), None));
         }
         HostRequest::Changes(number) => {
-            let all = changes::after_number(place, number);
-            return Ok((HostReply::Changes(all), None));
+            let root = RootPassword::load(place)?;
+            let reply = HostReply::Changes {
+                all: changes::after_number(place, number),
+                root_password_default: root.is_some_and(|root| root.default),
+            };
+            return Ok((reply, None));
         }
         HostRequest::Apply(_) if trial::stands(place) => return Err(HostError::OnTrial),
         HostRequest::Apply(system) => first_boot::change(place, &system, by)?,
@@ -192,6 +203,11 @@ fn perform(
         HostRequest::Confirm => {
             trial::confirm(place, by)?;
             lock(&role.trial).ended(false);
+        }
+        HostRequest::KeepRootPassword => {
+            if root_password::keep_changed(place)? {
+                tracing::info!("the password of root was changed, and is kept");
+            }
         }
         HostRequest::SetPeers(peers) => {
             keep::store_peers(place, peers.as_ref())?;

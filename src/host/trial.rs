@@ -29,9 +29,8 @@ pub fn begin(place: &Place, system: &System, by: By) -> Result<(), HostError> {
             None,
         )?;
     }
-    first_boot::change(place, system, by).inspect_err(|_| {
-        let words = "The new network settings cannot all be in force: put back";
-        if let Err(error) = put_back(place, words) {
+    first_boot::put_in_force(place, system, by).inspect_err(|_| {
+        if let Err(error) = put_back(place, first_boot::NOT_ALL) {
             tracing::error!(%error, "settings that failed could not be put back");
         }
     })
@@ -52,40 +51,30 @@ pub fn confirm(place: &Place, by: By) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Makes the settings of before the kept ones again; `None`: nothing was on trial. Nothing is
-/// rendered yet.
-fn undo(place: &Place) -> Result<Option<System>, HostError> {
-    let path = path(place);
-    let Some(text) = place::read(&path, keep::LIMIT)? else {
-        return Ok(None);
-    };
-    match System::from_toml(&text) {
-        Ok(before) => {
-            keep::store_system(place, &before)?;
-            place::remove(&path)?;
-            Ok(Some(before))
-        }
-        Err(source) => {
-            // Unreadable, it would be in the way at every start.
-            place::remove(&path)?;
-            Err(HostError::Kept { path, source })
-        }
-    }
-}
-
 /// What is said of a change that nobody confirmed.
 pub const LATE: &str = "The new network settings were not confirmed: put back";
 
 /// Puts the settings of before in force again, saying why.
 pub fn put_back(place: &Place, words: &str) -> Result<(), HostError> {
-    let tried = Kept::load(place)?.system;
-    let Some(before) = undo(place)? else {
+    let path = path(place);
+    let Some(text) = place::read(&path, keep::LIMIT)? else {
         return Ok(());
     };
-    changes::note(place, By::Nobody, words, tried.as_ref(), Some(&before));
-    keep::render(place, &Kept::load(place)?)?;
-    let applied = actions::apply(place, tried.as_ref(), &before);
-    applied.and(actions::command(place, actions::SERVE))
+    let before = match System::from_toml(&text) {
+        Ok(before) => before,
+        Err(source) => {
+            // Unreadable, it would be in the way at every start.
+            place::remove(&path)?;
+            return Err(HostError::Kept { path, source });
+        }
+    };
+    let done = first_boot::put_back(place, &before, words);
+    // Whatever of it is not in force, it is what is kept; if it is not even that, the next start
+    // tries again.
+    if Kept::load(place)?.system.as_ref() == Some(&before) {
+        place::remove(&path)?;
+    }
+    done.and(actions::command(place, actions::SERVE))
 }
 
 /// The clock of the trial that stands.

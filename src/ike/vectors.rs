@@ -11,13 +11,13 @@ use super::keys::{SaKeys, Seeds, prf};
 use super::suite::{Encryption, Group, Integrity, Prf, Suite};
 use super::v1::signature::{PrivateKey, PublicKey, RsaPublic};
 
-fn hex(text: &str) -> Vec<u8> {
+pub(super) fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
     digits.chunks(2).map(|d| (d[0] * 16 + d[1]) as u8).collect()
 }
 
 /// The lines of a file of vectors, cut into fields.
-fn lines(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
+pub(super) fn lines(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {
     let content = text.lines().filter(|line| !line.starts_with('#'));
     content.map(|line| line.split(' ').collect())
 }

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::ipc::{self, Allowed, Connection};
+use super::pulse::Pulse;
 use super::{Dirs, kept};
 use crate::ike::Certified;
 use crate::sys::socket;
@@ -285,8 +286,10 @@ impl Ike {
     /// Runs for ever: waits for whatever comes first, gives it to the core, does what it says.
     async fn drive(&mut self, mut asked: mpsc::Receiver<Asked>) {
         let mut buffer = vec![0; DATAGRAM_BYTES];
+        let mut pulse = Pulse::as_asked();
         loop {
             self.act().await;
+            pulse.beat();
             let deadline = self.tunnels.poll_timeout();
             let deadline = deadline.map(|at| self.began + Duration::from_millis(at));
             let missing = self.keyer.is_none() || (self.socket.is_none() && self.local.is_some());
@@ -309,6 +312,7 @@ impl Ike {
                     self.tunnels.handle_timeout(now);
                 }
                 () = tokio::time::sleep(RETRY), if missing => {}
+                () = pulse.due() => {}
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::broadcast;
 
 use super::Dirs;
 use super::ipc::{self, Allowed, Connection};
+use super::pulse::Pulse;
 use crate::sys::xfrm::{self, Event, Events, Xfrm, XfrmError};
 use crate::tunnel::message::{AhSa, KeyerReply, KeyerRequest, Peer, PeerList, reqid};
 
@@ -52,8 +53,17 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
         .spawn(move || forward(&events, &whose, &to))?;
     let listener = ipc::listen(&dirs.run.join("keyer.sock"), 0o660)?;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let mut pulse = Pulse::as_asked();
     loop {
-        let connection = ipc::accept(&listener, &allowed).await?;
+        let connection = tokio::select! {
+            connection = ipc::accept(&listener, &allowed) => connection?,
+            () = pulse.due() => {
+                // Works as long as the next request would get its turn.
+                drop(lock(&keyer)?);
+                pulse.beat();
+                continue;
+            }
+        };
         let task = converse(connection, keyer.clone(), unasked.subscribe());
         tokio::spawn(async {
             if let Err(error) = task.await {

@@ -7,6 +7,7 @@ pub mod ipc;
 mod kept;
 pub mod keyer;
 pub mod link;
+pub mod pulse;
 pub mod serve;
 
 /// Where a role finds its sockets and its state.

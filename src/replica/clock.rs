@@ -58,6 +58,10 @@ impl Ord for Stamp {
     }
 }
 
+/// The highest generation: about a thousand million lives. A row that has had them all can be
+/// neither deleted nor inserted again, and no peer's change beyond it is taken.
+pub const MAX_GENERATION: u32 = i32::MAX as u32;
+
 /// The clocks of one row: one compact record, whatever the number of columns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowClock {

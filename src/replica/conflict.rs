@@ -2,9 +2,17 @@
 
 use super::clock::Stamp;
 
-/// The name of a conflict, the same at every peer: SHA-256 over table, key, column and both
-/// versions, cut to 16 bytes.
-pub fn conflict_id(table: &str, key: &[u8], column: &str, winner: Stamp, loser: Stamp) -> [u8; 16] {
+/// The name of a conflict, the same at every peer: SHA-256 over table, key, column, both versions
+/// and the losing value, cut to 16 bytes. The stamps alone do not name a version: an origin with
+/// two histories may have stamped two values alike.
+pub fn conflict_id(
+    table: &str,
+    key: &[u8],
+    column: &str,
+    winner: Stamp,
+    loser: Stamp,
+    value: &[u8],
+) -> [u8; 16] {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     for part in [table.as_bytes(), key, column.as_bytes()] {
         context.update(&(part.len() as u32).to_be_bytes());
@@ -15,6 +23,7 @@ pub fn conflict_id(table: &str, key: &[u8], column: &str, winner: Stamp, loser: 
         context.update(&stamp.origin.to_be_bytes());
         context.update(&stamp.seq.to_be_bytes());
     }
+    context.update(value);
     let mut out = [0; 16];
     out.copy_from_slice(&context.finish().as_ref()[..16]);
     out

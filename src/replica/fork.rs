@@ -5,7 +5,8 @@
 //! part. The shorter one yields, of two equally long ones that with the lower chain hash; but
 //! what was trimmed beyond that point stays, because every peer had it. Who yields issues its own
 //! part again under a fresh incarnation, with all that depends on it, so that nothing is lost and
-//! no number means two things.
+//! no number means two things. Where both were trimmed beyond that point no log tells of either
+//! part any more: then one takes the other's snapshot and writes over it what its rows hold.
 
 use super::frontier::Position;
 
@@ -35,11 +36,25 @@ fn trimmed(chains: &[Position]) -> u64 {
 }
 
 /// The highest number up to which both histories are known to be one; 0 where none is. What both
-/// have trimmed was at every peer before they parted.
+/// have trimmed was at every peer before they parted, unless a hash within it differs: peers that
+/// were given up, or are on no list, are not waited for.
 pub fn common(ours: &[Position], theirs: &[Position]) -> u64 {
     let agree = |ours: &&Position| theirs.contains(ours);
     let agreed = ours.iter().filter(agree).map(|p| p.seq).max().unwrap_or(0);
-    agreed.max(trimmed(ours).min(trimmed(theirs)))
+    let both = trimmed(ours).min(trimmed(theirs));
+    let differs = |mine: &Position| {
+        let mut other = theirs.iter().filter(|other| other.seq == mine.seq);
+        mine.seq <= both && other.any(|other| other.chain != mine.chain)
+    };
+    match ours.iter().any(differs) {
+        true => agreed,
+        false => agreed.max(both),
+    }
+}
+
+/// Whether neither log goes back to `after`, up to where the histories are one.
+pub fn is_gone(ours: &[Position], theirs: &[Position], after: u64) -> bool {
+    trimmed(ours).min(trimmed(theirs)) > after
 }
 
 /// Whether ours yields, the histories being one up to `after`: exactly one does, or none where
@@ -87,6 +102,21 @@ mod tests {
         let open = [at(9, 9), at(1, 11), at(0, 0)];
         assert_eq!(common(&ours[..2], &open), 0);
         assert_eq!(common(&ours, &[at(9, 9), at(8, 8)]), 4, "trimmed on both");
+    }
+
+    #[test]
+    fn what_both_have_trimmed_is_not_one_where_a_hash_of_it_differs() {
+        for (ours, theirs) in [
+            ([at(6, 6), at(6, 6)], [at(6, 66), at(6, 66)]),
+            ([at(7, 7), at(6, 6)], [at(8, 88), at(6, 66)]),
+        ] {
+            let after = common(&ours, &theirs);
+            assert_eq!(after, 0);
+            assert!(is_gone(&ours, &theirs, after) && is_gone(&theirs, &ours, after));
+            assert!(!yields(&ours, &theirs, after) && !yields(&theirs, &ours, after));
+        }
+        let whole = [at(9, 9), at(6, 66), at(1, 1), at(0, 0)];
+        assert!(!is_gone(&[at(6, 6)], &whole, common(&[at(6, 6)], &whole)));
     }
 
     #[test]

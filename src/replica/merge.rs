@@ -221,6 +221,9 @@ fn same_generation(
 }
 
 #[cfg(test)]
+mod oracle;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::replica::clock::Hlc;

@@ -271,12 +271,11 @@ impl Session {
             ) => sending.read(now, found, large, position),
             (Done::Trimmed, State::Streaming(sending, ..)) => sending.trimmed(now),
             (Done::Forked { origin }, State::Streaming(..)) => self.part(now, origin),
-            (Done::Claimed(ours), State::Streaming(..)) => self.claimed(now, ours),
-            (Done::Chains { origin, chains }, State::Parting(parting)) => {
-                if let Some((frame, action)) = parting.read(origin, chains) {
-                    self.first.push_back(frame);
-                    self.actions.extend(action);
-                }
+            (Done::Claimed(ours), State::Streaming(..) | State::Parting(_)) => {
+                self.claimed(now, ours);
+            }
+            (Done::Chains { origin, chains }, State::Parting(_)) => {
+                self.chains_read(origin, chains);
             }
             (Done::LargeRead { offset, bytes }, State::Streaming(sending, ..)) => {
                 sending.large_read(offset, &bytes);

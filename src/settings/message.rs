@@ -29,6 +29,8 @@ pub enum HostRequest {
     Show(Shown),
     /// Tells the changes after the one of this number that the asker did not ask for.
     Changes(u64),
+    /// Keeps the root password that passwd(1) wrote.
+    KeepRootPassword,
 }
 
 /// A change of the settings at a console, by a command of root, or because nobody confirmed them.
@@ -82,6 +84,11 @@ pub enum HostReply {
     Failed(String),
     /// The settings, `None` before the first setup, and what became of a trial.
     Settings(Option<Box<System>>, Trial),
-    /// Changes, the first one first.
-    Changes(Vec<HostChange>),
+    /// What changed.
+    Changes {
+        /// The first one first.
+        all: Vec<HostChange>,
+        /// Whether the password of root is still that of the set-up file.
+        root_password_default: bool,
+    },
 }

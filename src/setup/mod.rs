@@ -8,6 +8,7 @@ mod answer;
 mod question;
 #[cfg(test)]
 mod tests;
+pub mod wrap;
 
 pub use question::Question;
 use question::Step;

@@ -278,6 +278,40 @@ fn questions_fit_a_dumb_terminal() {
     }
 }
 
+#[test]
+fn the_longest_answers_fit_it_too() {
+    let mut wizard = at("\"apply\"");
+    let long = |last: u16| std::net::Ipv6Addr::new(0x2001, 0xdb8, 0x1111, 1, 0x2222, 1, 0x33, last);
+    wizard.draft.dns = (0x4440..0x4445).map(|last| long(last).into()).collect();
+    wizard.draft.ntp = (0x4440..0x4445)
+        .map(|last| long(last).to_string())
+        .collect();
+    wizard.draft.peers = wizard.draft.dns[..3].to_vec();
+    wizard.draft.address6 = Some(long(0x4444));
+    wizard.draft.gateway6 = Some(long(0x4445));
+    wizard.draft.dhcp6 = false;
+    for step in [
+        question::Step::Dns,
+        question::Step::Ntp,
+        question::Step::Peers,
+        question::Step::Summary,
+    ] {
+        let question = question::ask(step, &wizard.draft);
+        let default = question.default.unwrap_or_default();
+        let text = format!("{}\n{} [{default}]: ", question.help, question.prompt);
+        assert!(text.lines().any(|line| line.len() > 80), "{text}");
+        let shown = wrap::wrap(&text, 79);
+        assert!(shown.lines().all(|line| line.len() < 80), "{shown}");
+        assert!(shown.lines().count() <= 24, "{shown}");
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&shown), words(&text));
+    }
+}
+
 proptest! {
     #[test]
     fn any_answers_are_taken_or_refused(

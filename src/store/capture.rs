@@ -21,7 +21,7 @@ use super::spill::{self, Gathered, HELD, Touches};
 use super::tx::{Bind, row_values, value};
 use super::{StoreError, fold, inbox, keys, lock, log};
 use crate::replica::change::{MAX_TRANSACTION, RowChange, RowWrite, TableChange};
-use crate::replica::clock::{RowClock, Stamp};
+use crate::replica::clock::{MAX_GENERATION, RowClock, Stamp};
 use crate::replica::rows::Rows;
 use crate::replica::value::{Value, encode_key};
 
@@ -446,7 +446,7 @@ fn change(
     let generation = match &write {
         // A row that lives but is parked is invisible here, so writing it looks like an insert.
         RowWrite::Insert(_) if before % 2 == 1 => before,
-        RowWrite::Insert(_) | RowWrite::Delete => before + 1,
+        RowWrite::Insert(_) | RowWrite::Delete => next_generation(&table, before)?,
         RowWrite::Update(_) => before,
     };
     if generation > 1 && !mixed && !collected.mixed.contains(&table.id) {
@@ -457,6 +457,18 @@ fn change(
         generation,
         write,
     }))
+}
+
+/// A row's next life or death.
+fn next_generation(table: &Table, before: u32) -> Result<u32, StoreError> {
+    if before >= MAX_GENERATION {
+        return Err(StoreError::Refused(format!(
+            "table {}: a row was deleted and inserted again as often as can be told; write it \
+             under another key",
+            table.name
+        )));
+    }
+    Ok(before + 1)
 }
 
 /// A parked row is invisible to writers: what an insert writes over goes to the inbox.

@@ -9,7 +9,7 @@ use super::capture::Collected;
 use super::memory::parked;
 use super::schema::{self, Table};
 use super::settle::Settle;
-use super::tokens::{Statement, statement, tokens};
+use super::tokens::{Statement, is_virtual, statement, tokens};
 use super::writer::Writer;
 use super::{StoreError, inbox, lock};
 use crate::replica::change::Body;
@@ -157,7 +157,17 @@ pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, StoreError> {
 
 /// Reads a declaration and refuses what has no place in one.
 fn parsed(sql: &str) -> Result<Statement, StoreError> {
+    if tokens(sql).first().is_some_and(|first| first.is("alter")) {
+        return refuse(
+            "ALTER TABLE does not replicate: peers may have rows of the present columns on their \
+             way. CREATE a table of the new shape under another name, copy the rows in a \
+             transaction (INSERT INTO new (...) SELECT ... FROM old), and DROP the old one",
+        );
+    }
     let Some(read) = statement(sql) else {
+        if is_virtual(sql) {
+            return refuse("virtual tables do not replicate; declare an ordinary one");
+        }
         return refuse(
             "one CREATE TABLE, CREATE INDEX, CREATE UNIQUE INDEX, CREATE TRIGGER, or a DROP of \
              one of these is declared at a time",

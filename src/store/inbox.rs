@@ -137,7 +137,7 @@ fn insert(
     loser: Stamp,
     value: &[u8],
 ) -> Result<(), StoreError> {
-    let id = conflict_id(table, key, column, winner, loser);
+    let id = conflict_id(table, key, column, winner, loser, value);
     db.prepare_cached(
         "INSERT OR IGNORE INTO _tutti_conflict(id, tbl, key, col, winner, loser, hlc, value) \
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -321,12 +321,14 @@ fn declaration(page: &Page<'_>, lost: &Known, winner: Option<&Known>) -> Conflic
     let stamp = lost.is.stamp;
     let won = winner.map(|winner| winner.is.stamp);
     let key = vec![Value::Text(lost.is.name.clone())];
+    let value = vec![Value::Text(lost.sql.clone())];
+    let name = lost.is.id.to_be_bytes();
     ConflictRow {
-        id: conflict_id("", &lost.is.id.to_be_bytes(), "*", stamp, stamp),
+        id: conflict_id("", &name, "*", stamp, stamp, &encode(&value)),
         table: String::new(),
         key,
         column: "*".into(),
-        value: vec![Value::Text(lost.sql.clone())],
+        value,
         time_ms: stamp.hlc.millis(),
         loser: page.node(stamp),
         winner_ms: won.map_or(0, |stamp| stamp.hlc.millis()),
@@ -346,8 +348,9 @@ fn whole(
 ) -> ConflictRow {
     let stamp = latest(clock, |_| true).unwrap_or(clock.row);
     let won = winner.map(|winner| winner.is.stamp);
+    let (name, held) = (encode_key(&key), encode(&row));
     ConflictRow {
-        id: conflict_id(&table, &encode_key(&key), "*", stamp, stamp),
+        id: conflict_id(&table, &name, "*", stamp, stamp, &held),
         table,
         key,
         column: "*".into(),

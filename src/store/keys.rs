@@ -12,7 +12,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, params};
 
 use super::capture;
-use super::schema::{Table, quote};
+use super::schema::{Table, has_rowid_key, quote};
 use super::tokens::{Token, spans};
 use super::{StoreError, lock};
 use crate::replica::schema::{BLOCK_BITS, Keys, block};
@@ -146,11 +146,7 @@ pub(super) fn check(db: &Connection, table: &Table, keys: Keys) -> Result<(), St
     if keys == Keys::Natural {
         return Ok(());
     }
-    let sql = "SELECT count(*) FROM pragma_table_xinfo(?1) x, pragma_table_list(?1) l \
-               WHERE x.pk > 0 AND x.type = 'INTEGER' COLLATE NOCASE AND NOT l.wr \
-               AND l.schema = 'main'";
-    let rowid: i64 = db.query_row(sql, [&table.name], |row| row.get(0))?;
-    if table.key.len() == 1 && rowid == 1 {
+    if has_rowid_key(db, &table.name)? {
         return Ok(());
     }
     Err(StoreError::Schema(format!(

@@ -13,7 +13,7 @@ use super::shown::Changed;
 use super::writer::Writer;
 use super::{Store, StoreError, inbox, log};
 use crate::replica::NodeId;
-use crate::replica::clock::{RowClock, Stamp};
+use crate::replica::clock::{MAX_GENERATION, RowClock, Stamp};
 use crate::replica::digest::Difference;
 use crate::replica::repair::{Copy, Reason, Unclear, Verdict, decide};
 use crate::replica::value::{Value, decode_key};
@@ -201,13 +201,18 @@ fn record_deleted(
     Ok(())
 }
 
-/// Whether a copy has the table's shape.
+/// Whether a copy has the table's shape, and a generation that rows can have.
 fn fits(table: &Table, copy: &Copy) -> bool {
     let width = table.columns.len();
     let content = copy.content.as_ref();
-    let columns = copy.clock.as_ref().map(|clock| &clock.columns);
-    content.is_none_or(|row| row.len() == width)
-        && columns.is_none_or(|columns| columns.iter().all(|c| usize::from(c.0) < width))
+    let fine = |clock: &RowClock| {
+        (1..=MAX_GENERATION).contains(&clock.generation)
+            && clock
+                .columns
+                .iter()
+                .all(|column| usize::from(column.0) < width)
+    };
+    content.is_none_or(|row| row.len() == width) && copy.clock.as_ref().is_none_or(fine)
 }
 
 #[cfg(test)]

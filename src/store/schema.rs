@@ -186,7 +186,7 @@ pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, Sto
 
 fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), StoreError> {
     let mut statement =
-        db.prepare("SELECT cid, name, \"notnull\", pk, hidden, type FROM pragma_table_xinfo(?1)")?;
+        db.prepare("SELECT cid, name, \"notnull\", pk, hidden FROM pragma_table_xinfo(?1)")?;
     let mut rows = statement.query([name])?;
     let (mut columns, mut key) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
@@ -194,9 +194,8 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
         if hidden != 0 {
             continue;
         }
-        let kind: String = row.get(5)?;
         if pk > 0 {
-            key.push((pk, columns.len(), notnull, kind));
+            key.push((pk, columns.len(), notnull));
         }
         columns.push(Column {
             index: row.get(0)?,
@@ -210,15 +209,22 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
             "has no PRIMARY KEY; declare one, rows are known to peers by it",
         );
     }
-    // INTEGER PRIMARY KEY is the rowid and never NULL; all others allow NULL unless told.
-    let rowid = key.len() == 1 && key[0].3.eq_ignore_ascii_case("integer");
-    if !rowid && key.iter().any(|part| !part.2) {
+    // The rowid is never NULL; all other keys allow NULL unless told.
+    if !has_rowid_key(db, name)? && key.iter().any(|part| !part.2) {
         return refuse(
             name,
             "its PRIMARY KEY allows NULL; add NOT NULL to each of its columns",
         );
     }
     Ok((columns, key.into_iter().map(|part| part.1).collect()))
+}
+
+/// Whether the table's PRIMARY KEY is its rowid: a key that has an index of its own is not, and
+/// `INTEGER PRIMARY KEY DESC` has one.
+pub(super) fn has_rowid_key(db: &Connection, name: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_xinfo(?1) WHERE pk > 0) \
+               AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')";
+    Ok(db.query_row(sql, [name], |row| row.get(0))?)
 }
 
 fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {

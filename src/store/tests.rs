@@ -19,6 +19,22 @@ pub(super) fn peer(number: u8) -> Peer {
     Peer { store, dir }
 }
 
+/// The files of `a`, opened as if its memory had been put back: the same incarnation goes on.
+pub(super) fn put_back(a: &Peer) -> (Store, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir
+        .path()
+        .join("replicated.db")
+        .to_string_lossy()
+        .into_owned();
+    let copy = rusqlite::Connection::open(&a.store.inner.path).unwrap();
+    copy.execute("VACUUM INTO ?", [to]).unwrap();
+    let (node, incarnation) = (a.store.node(), a.store.incarnation());
+    let clock: super::Clock = Arc::new(|| 1_000);
+    let store = Store::open_with_clock(dir.path(), node, incarnation, clock).unwrap();
+    (store, dir)
+}
+
 pub(super) fn pull(to: &Peer, from: &Peer) {
     let mut at = from.store.log_start(&to.store.frontier()).unwrap();
     loop {
@@ -57,10 +73,13 @@ fn pair(sql: &[&str]) -> (Peer, Peer) {
     (a, b)
 }
 
+mod captured;
+mod constraints;
 mod damage;
 mod declare;
 mod feed;
 mod full;
+mod hostile;
 mod inbox;
 mod keys;
 mod large;
@@ -263,13 +282,20 @@ fn tables_that_cannot_replicate_are_refused_with_advice() {
         ),
         ("CREATE TABLE t(a, b)", "PRIMARY KEY"),
         ("CREATE TABLE t(a TEXT PRIMARY KEY)", "NOT NULL"),
+        // Such a key is no rowid: SQLite lets it be NULL, twice.
+        ("CREATE TABLE t(id INTEGER PRIMARY KEY DESC)", "NOT NULL"),
+        ("CREATE TABLE t(id INT PRIMARY KEY)", "NOT NULL"),
         (
             "CREATE TABLE t(a TEXT NOT NULL COLLATE NOCASE PRIMARY KEY)",
             "BINARY",
         ),
         ("DROP TABLE t", "no declared table"),
         ("CREATE VIEW v AS SELECT 1", "CREATE TABLE"),
-        ("CREATE VIRTUAL TABLE v USING fts5(a)", "CREATE TABLE"),
+        ("CREATE VIRTUAL TABLE v USING fts5(a)", "ordinary"),
+        (
+            "CREATE VIRTUAL TABLE IF NOT EXISTS v USING fts5(a)",
+            "ordinary",
+        ),
     ] {
         let error = a.store.declare(sql).unwrap_err().to_string();
         assert!(error.contains(word), "{sql}: {error}");
@@ -382,6 +408,28 @@ fn out_of_order_and_unreadable_transactions_are_refused_whole() {
     let twice = [found[0].clone(), found[0].clone()];
     b.store.apply(&twice).unwrap();
     assert_eq!(rows(&b, "SELECT id FROM item"), vec![vec![Integer(1)]]);
+}
+
+#[test]
+fn nothing_is_applied_before_all_that_it_depends_on() {
+    let (a, b) = pair(&[ITEM]);
+    let c = peer(3);
+    pull(&c, &a);
+    run(&a, "INSERT INTO item VALUES (1, 1, 1)");
+    pull(&b, &a);
+    run(&b, "UPDATE item SET a = 2");
+    let (found, _) = b.store.log_after(&c.store.frontier(), 0, 1 << 20).unwrap();
+    let origins: Vec<_> = found.iter().map(|logged| logged.origin).collect();
+    assert_eq!(origins, [1, 2], "b relays what it saw first");
+    let before = c.store.frontier();
+    for early in [&found[1..], &[found[1].clone(), found[0].clone()]] {
+        let error = c.store.apply(early).unwrap_err().to_string();
+        assert!(error.contains("depends on 0000000000000001:2"), "{error}");
+        assert_eq!(c.store.frontier(), before);
+        assert!(rows(&c, "SELECT * FROM item").is_empty());
+    }
+    c.store.apply(&found).unwrap();
+    assert_eq!(rows(&c, "SELECT a FROM item"), [[Integer(2)]]);
 }
 
 #[test]

@@ -180,6 +180,13 @@ pub(super) fn statement(sql: &str) -> Option<Statement> {
     })
 }
 
+/// Whether a statement makes a virtual table, which is no declaration.
+pub(super) fn is_virtual(sql: &str) -> bool {
+    let all = tokens(sql);
+    let mut rest = all.as_slice();
+    take(&mut rest, "create") && take(&mut rest, "virtual")
+}
+
 fn take(rest: &mut &[Token], keyword: &str) -> bool {
     let found = rest.first().is_some_and(|token| token.is(keyword));
     if found {

@@ -176,6 +176,19 @@ mod tests {
     }
 
     #[test]
+    fn the_words_of_a_start_begin_with_its_level() {
+        for (start, level) in [
+            (Start::Bios, "Integrity only: "),
+            (Start::Unchecked, "Integrity only: "),
+            (Start::StockKeys, "Level 1: "),
+            (Start::OwnKeys { others: true }, "Level 2: "),
+            (Start::OwnKeys { others: false }, "Level 2: "),
+        ] {
+            assert!(start.words().starts_with(level), "{start:?}");
+        }
+    }
+
+    #[test]
     fn keys_that_are_cut_short_or_lie_about_their_size_are_left_out() {
         let whole = list(X509, b"builder");
         for end in 0..whole.len() {

@@ -1,15 +1,18 @@
 //! The kernel: XFRM netlink, sockets, users. The only place with `unsafe`.
 //!
 //! Adapters only: values in, system calls out. Which peers may have what is decided by the
-//! callers in `node`; beside firmware variables nothing here opens a file, and nothing keeps a key.
+//! callers in `node`; beside firmware variables and the image's release nothing here opens a
+//! file, and nothing keeps a key.
 
 pub mod disk;
 #[allow(unsafe_code)]
 pub mod echo;
 pub mod efi;
 pub mod name;
+pub mod release;
 #[allow(unsafe_code)]
 pub mod socket;
+#[allow(unsafe_code)]
 pub mod terminal;
 pub mod user;
 pub mod xfrm;

@@ -2,7 +2,7 @@
 //! addresses and name.
 
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -31,6 +31,26 @@ impl Drop for Hidden<'_> {
     fn drop(&mut self) {
         let _ = tcsetattr(self.terminal, SetArg::TCSADRAIN, &self.before);
     }
+}
+
+nix::ioctl_read_bad!(
+    /// TIOCGWINSZ of tty_ioctl(2).
+    window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
+
+/// How many columns a terminal says that it has; a serial line says none.
+pub fn columns(terminal: BorrowedFd<'_>) -> Option<u16> {
+    let mut size = nix::libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: the kernel writes one `winsize` (tty_ioctl(2)), which lives until it is done.
+    let asked = unsafe { window_size(terminal.as_raw_fd(), &raw mut size) };
+    asked
+        .ok()
+        .map(|_| size.ws_col)
+        .filter(|columns| *columns > 0)
 }
 
 /// Waits until something can be read (also the end), at most so many milliseconds.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::guard::Caller;
 use super::record::{Done, Why};
 use super::{Web, api, session};
-use crate::node::serve::node::VERSION;
+use crate::sys::release;
 
 /// All templates; a broken one is a defect of this build, found by the first test that runs.
 pub fn templates() -> Environment<'static> {
@@ -67,7 +67,7 @@ pub fn render(web: &Web, name: &str, context: &Value) -> String {
 /// A page in its frame: `here` marks the menu entry.
 pub fn page(web: &Web, caller: &Caller, name: &str, here: &str, mut context: Value) -> Response {
     let frame = json!({
-        "here": here, "system": web.node.name, "version": VERSION, "user": caller.name,
+        "here": here, "system": web.node.name, "version": release::version(), "user": caller.name,
         "csrf": caller.csrf, "reads_only": caller.reads_only,
         "trial_left_s": web.node.trial_left_s(),
         "alarms_standing": web.node.events.standing().map_or(0, |(_, all)| all),

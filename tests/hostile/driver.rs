@@ -4,6 +4,7 @@
 //! What must hold whatever comes: no panic; what is accepted and not dealt with stays within a
 //! window; what is handed to the store is in order; a refusal says why.
 
+mod bodies;
 mod frames;
 mod source;
 
@@ -18,7 +19,8 @@ use tutti::replica::session::{
 };
 use tutti::wire::replication::{Frame, MAX_COST, Partial, Run};
 
-use source::Source;
+pub use bodies::{damage, made, proof, transaction};
+pub use source::Source;
 
 const OWN: u64 = 1;
 /// The size of the peer's snapshot.
@@ -42,6 +44,8 @@ pub struct Driver {
     written: Option<u64>,
     pieces: Option<(u64, u64, u64)>,
     pings: VecDeque<u64>,
+    /// The peer asked in a proof and waits for what we say.
+    asked: bool,
     /// What the peer received: data frames, and how far a snapshot.
     got: (u64, u64),
     /// The kinds of frames that have their place.
@@ -52,7 +56,7 @@ pub struct Driver {
 
 /// Of a member, of a joiner that has asked, of a donor that has begun.
 const KINDS: [&[u8]; 3] = [
-    &[1, 2, 3, 4, 5, 6, 11],
+    &[1, 2, 3, 4, 5, 6, 11, 17],
     &[5, 6, 12, 12],
     &[5, 6, 9, 9, 9, 13],
 ];
@@ -103,6 +107,7 @@ impl Driver {
             written: None,
             pieces: None,
             pings: VecDeque::new(),
+            asked: false,
             got: (0, 0),
             kinds: KINDS[0],
             begun: false,
@@ -141,6 +146,7 @@ impl Driver {
                     }
                     self.dealt = batches;
                 }
+                Frame::Proof(_) => self.asked = false,
                 Frame::Transactions(_) | Frame::Piece(_) => self.got.0 += 1,
                 Frame::SnapshotBegin { offset, .. } => self.got.1 = offset,
                 Frame::SnapshotChunk { offset, bytes } => {

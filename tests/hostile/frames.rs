@@ -3,6 +3,7 @@
 use tutti::replica::session::CHUNK;
 use tutti::wire::replication::{Frame, Hello, PROTOCOL, Piece, Run, Told};
 
+use super::bodies::message;
 use super::source::{Source, wire};
 use super::{Driver, KINDS, SNAPSHOT};
 
@@ -70,7 +71,7 @@ impl Driver {
     pub(super) fn frame(&mut self, source: &mut Source<'_>) -> Frame {
         let kind = source.byte();
         let kind = match kind {
-            0..=2 => source.byte() % 17,
+            0..=2 => source.byte() % 18,
             _ if !self.begun && self.kinds == KINDS[1] => 7,
             _ if !self.begun && self.kinds == KINDS[2] => 8,
             kind => self.kinds[usize::from(kind) % self.kinds.len()],
@@ -152,6 +153,11 @@ impl Driver {
                 detail: String::new(),
                 seen: source.byte() % 4,
             }]),
+            17 if self.asked && source.byte() < 250 => Frame::Ping { sent_us: 1 },
+            17 => {
+                self.asked = true;
+                Frame::Proof(message(source))
+            }
             _ => Frame::Piece(self.piece(source)),
         }
     }

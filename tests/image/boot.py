@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Boots the image once and waits for a line on its console, or for HTTPS to answer.
 
-    boot.py IMAGE [--firmware bios|uefi|secure] [--disk virtio|scsi|ahci|nvme|usb]
+    boot.py IMAGE [--firmware bios|uefi|secure] [--disk virtio|scsi|pvscsi|ahci|nvme|usb]
             [--credential setup.toml] [--until REGEX | --https PORT] [--keep]
 """
 
@@ -19,10 +19,10 @@ CLIENT.check_hostname = False
 CLIENT.verify_mode = ssl.CERT_NONE  # the appliance's certificate is its own
 
 
-async def answers(port: int) -> bool:
+async def answers(port: int, host: str) -> bool:
     """One try: whether something behind the port completes TLS and answers HTTP."""
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=CLIENT)
+        reader, writer = await asyncio.open_connection(host, port, ssl=CLIENT)
         try:
             writer.write(b"GET / HTTP/1.1\r\nHost: tutti\r\nConnection: close\r\n\r\n")
             return (await reader.read(16)).startswith(b"HTTP/1.1 ")
@@ -32,13 +32,13 @@ async def answers(port: int) -> bool:
         return False
 
 
-async def first_answer(port: int) -> bool:
+async def first_answer(port: int, host: str) -> bool:
     """Tries for ten seconds. QEMU takes a connection before the guest is there and repeats its SYN
     only seconds later, so that one try alone may see the answer long after it could be had."""
     tries = set()
     try:
         for _ in range(20):
-            tries.add(asyncio.create_task(answers(port)))
+            tries.add(asyncio.create_task(answers(port, host)))
             done, tries = await asyncio.wait(tries, timeout=0.5,
                                              return_when=asyncio.FIRST_COMPLETED)
             if any(one.result() for one in done):
@@ -51,9 +51,9 @@ async def first_answer(port: int) -> bool:
             one.cancel()
 
 
-def https_answers(port: int) -> bool:
+def https_answers(port: int, host: str = "127.0.0.1") -> bool:
     """Whether an appliance answers HTTPS there now or in the next seconds."""
-    return asyncio.run(first_answer(port))
+    return asyncio.run(first_answer(port, host))
 
 
 def main() -> int:

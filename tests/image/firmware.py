@@ -4,10 +4,11 @@ import ssl
 import subprocess
 import uuid
 
+from login import changed
 from machine import OVMF
-from system import SETUP, switched_on
+from system import LIMIT_S, ROOT_PASSWORD, SETUP, switched_on
 
-NICS = {"virtio": "virtio-net-pci", "scsi": "vmxnet3", "ahci": "e1000", "nvme": "e1000e",
+NICS = {"virtio": "virtio-net-pci", "scsi": "igb", "pvscsi": "vmxnet3", "ahci": "e1000", "nvme": "e1000e",
         "usb": "rtl8139"}
 NAMES = {"bios": "BIOS", "uefi": "UEFI", "secure": "UEFI with Secure Boot"}
 SECURE = ("mokutil --sb-state 2>/dev/null || od -An -t u1 -j 4 -N 1 "
@@ -21,6 +22,9 @@ def boots(firmware, disk):
             system.answers()
             system.log_in()
             system.sound()
+            level = "Level 1: " if firmware == "secure" else "Integrity only: "
+            said = system.run("tutti secure-boot")
+            assert level in said, f"expected {level!r}: {said}"
             if firmware == "secure":
                 assert system.run(SECURE) == "1", "Secure Boot is not on"
                 assert "integrity" in system.run("cat /sys/kernel/security/lockdown"), "no lockdown"
@@ -79,6 +83,26 @@ def own_keys(image, work):
     assert "Linux version" not in system.machine.console()
 
 
+def rescue(image, work):
+    """The shell of GRUB's menu, behind root's password, on a system that was set up."""
+    with switched_on(image, work, credential=SETUP) as system:
+        system.answers()
+        system.log_in()
+        system.run("sync")
+    with switched_on(image, work) as system:
+        console = system.console()
+        console.expect(r"\(Esc: menu\)", LIMIT_S)
+        console.type("\x1b")
+        console.expect("Rescue shell", LIMIT_S)
+        console.type("\x0e\x0e\r")  # Ctrl-N: the next line
+        console.expect("Give root password", LIMIT_S)
+        console.type(changed(ROOT_PASSWORD) + "\r")
+        console.expect("[#] ", LIMIT_S)
+        console.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0\r")
+        assert console.run("id -u; cat /etc/hostname") == "0\nimage-test"
+        assert console.run("systemctl is-active tutti-serve") == "inactive"
+
+
 CASES = {
     f"{firmware}-{disk}": (
         f"{NAMES[firmware]}, {disk} disk, {NICS[disk]}: sets itself up, answers, nothing failed",
@@ -87,3 +111,4 @@ CASES = {
 }
 CASES["own-keys"] = ("a machine that trusts the builder's keys alone starts what he signed, and "
                      "nothing that was altered", own_keys)
+CASES["rescue"] = ("the rescue shell of the boot menu asks for root's password and takes it", rescue)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """An unattended first boot, looked at from both sides: HTTPS from the network, and a root login
-on the serial console that checks what a first boot must have done; then a second boot. The first
-ends by `tutti reboot`, the second by `tutti shutdown`: the emulator ends with the machine.
+on the serial console, which asks for another password and checks what a first boot must have done;
+then a second boot, where that password counts. The first ends by `tutti reboot`, the second by
+`tutti shutdown`: the emulator ends with the machine.
 
     first_boot.py IMAGE WORK
 """
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 
 from boot import https_answers
-from login import Console
+from login import Console, changed
 from machine import Failed, Machine
 
 HERE = Path(__file__).resolve().parent
@@ -30,13 +31,22 @@ CHECKS = [
      "tr '\\n' ' '", "1 1 1"),
     ("firewall drops by default", "nft list chain inet tutti input | grep -c 'policy drop'", "1"),
     ("host name", "cat /proc/sys/kernel/hostname", "image-test"),
-    ("no shipped disk GUID", "sfdisk --disk-id $(readlink -f /dev/tutti/esp | "
+    ("no GUID of the image, of the disk or a partition", "sfdisk --dump $(readlink -f /dev/tutti/esp | "
      "sed 's/[0-9]*$//') | grep -ci 7457cd01", "0"),
+    ("no UUID of the image", "dumpe2fs -h /dev/tutti/data 2>/dev/null | grep 'system UUID' | grep -vc 7457cd01",
+     "1"),
+    ("the ESP's serial number is twice the same", "for at in 67 3139; do od -An -tx4 -j $at -N 4 /dev/tutti/esp; "
+     "done | uniq | wc -l", "1"),
+    ("the version names the build", "tutti --version | grep -cF \"($(sed -n 's/^build = \"\\(.*\\)\"/\\1/p' "
+     "/usr/share/tutti/release))\"", "1"),
     ("log lines of every role have their fields", "for u in host ike keyer serve; do journalctl -b -q "
      "-u tutti-$u _TRANSPORT=journal PRIORITY=6 -o json --output-fields=TUTTI_MODULE | "
      "grep -qF '\"TUTTI_MODULE\":\"tutti::' && echo $u; done | tr '\\n' ' '", "host ike keyer serve"),
     ("no role logs text", "for u in host ike keyer serve; do journalctl -b -q -u tutti-$u _COMM=tutti "
      "_TRANSPORT=stdout -o cat; done", ""),
+    ("only admin has a first password yet", "for i in $(seq 60); do "
+     "grep -qx ' . A first password was not changed yet: admin' /etc/issue && echo yes && break; sleep 2; "
+     "done", "yes"),
     ("SSH is off", "ss -Hltn 'sport = :22' | wc -l", "0"),
 ]
 
@@ -44,6 +54,13 @@ CHECKS = [
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
+
+
+def shipped_serial(image: str) -> str:
+    """The ESP's serial number in the image, where it lies behind the BIOS boot partition."""
+    with open(image, "rb") as disk:
+        disk.seek((2 << 20) + 67)
+        return disk.read(4)[::-1].hex()
 
 
 def main(image: str, work: str) -> int:
@@ -58,7 +75,16 @@ def main(image: str, work: str) -> int:
             _, seconds = machine.wait("HTTPS answer", lambda: https_answers(port), TIMEOUT_S)
             print(f"{boot} boot: HTTPS after {seconds:.1f} s", flush=True)
             console = Console(machine)
-            console.log_in("root", PASSWORD, TIMEOUT_S)
+            if boot == "first":
+                machine.wait_console("not changed yet: admin, root\n", TIMEOUT_S)
+            password = PASSWORD if boot == "first" else changed(PASSWORD)
+            asked = console.log_in("root", password, TIMEOUT_S)
+            if asked != (boot == "first"):
+                problems.append(f"{boot} boot: another root password was {'' if asked else 'not '}"
+                                "asked for")
+            serial = console.run("od -An -tx4 -j 67 -N 4 /dev/tutti/esp")
+            if serial == shipped_serial(image):
+                problems.append(f"{boot} boot: the ESP has the serial number of the image: {serial}")
             for name, command, expected in CHECKS:
                 said = console.run(command)
                 if said != expected:

@@ -7,8 +7,11 @@ import subprocess
 
 from collector import NAME, Collector
 from lease import Leases
-from rest import RestError
-from system import LIMIT_S, SETUP, setup_file, switched_on
+from rest import Rest, RestError
+from system import (FIRST_PASSWORD, LIMIT_S, PASSWORD, ROOT_PASSWORD, SETUP, setup_file,
+                    switched_on)
+
+KEY = "tidal-7mortar-Lima58-basin"
 
 
 def volume(path, *files):
@@ -34,7 +37,7 @@ def sticks(*paths):
     options = ["-device", "qemu-xhci,id=sticks"]
     for number, path in enumerate(paths):
         options += ["-drive", f"id=stick{number},if=none,format=raw,file={path}",
-                    "-device", f"usb-storage,bus=sticks.0,drive=stick{number}"]
+                    "-device", f"usb-storage,bus=sticks.0,drive=stick{number},id=plug{number}"]
     return options
 
 
@@ -47,8 +50,7 @@ def by_volume(image, work):
         kept = system.run("tutti setup --status")
         assert "Set up by the volume TUTTI (/dev/sd" in kept, kept
         assert system.run("ls /run/credstore") == "", "the file's copy is still there"
-        secrets = system.run("journalctl -b --no-pager | grep -c 'seven Quiet'")
-        assert secrets == "0", "a secret in the journal"
+        system.keeps_secrets()
     other = work / "other"
     other.mkdir()
     volume(stick, setup_file(other, host_name='"second"'))
@@ -57,6 +59,50 @@ def by_volume(image, work):
         system.log_in()
         name = system.run("cat /proc/sys/kernel/hostname")
         assert name == "image-test", f"a volume changed a system that was set up: {name}"
+
+
+def by_fw_cfg(image, work):
+    """QEMU's own way: the file as it is, with all its lines, and a cluster of one."""
+    cluster = f'[cluster]\nkey = "{KEY}"\npeers = ["10.0.2.15"]'
+    file = setup_file(work, tables=cluster)
+    option = f"name=opt/io.systemd.credentials/tutti.setup,file={file}"
+    with switched_on(image, work, extra=["-fw_cfg", option]) as system:
+        system.answers()
+        system.log_in()
+        system.sound()
+        assert system.run("cat /proc/sys/kernel/hostname") == "image-test"
+        kept = system.run("tutti setup --status")
+        assert "Set up by the credential tutti.setup" in kept, kept
+        peers = system.rest().get("/api/v1/cluster")
+        assert peers["peer1"] == "10.0.2.15", peers
+        system.keeps_secrets(KEY)
+
+
+# By `tutti setup`, of passwords that are only here.
+ADMIN, ADMIN_HASH = "amber-Lantern-63-viola", (
+    "$argon2id$v=19$m=19456,t=2,p=1$nhIrQr1vAiKt9DR/NHuZIw$bUB8EINCxJikHP9N5kFbEIcENLlTYj1m0vtbtmqOZ+s")
+ROOT, ROOT_HASH = "nine Silver 8 gliders", (
+    "$6$rounds=5000$1G2nsDMCnc3WdWf3$umGqmTY8daoC/sPMj6zpUZXX5ytrkJoTrtpuMY8aZxRk4z1hycrIxJkJdCF6gXalqAkT0."
+    "ksUhFoisBqxvNeu.")
+
+
+def by_hashes(image, work):
+    """Who writes the file need not know the passwords."""
+    file = setup_file(work, admin_password=None, root_password=None,
+                      admin_password_hash=f"'{ADMIN_HASH}'", root_password_hash=f"'{ROOT_HASH}'")
+    with switched_on(image, work, credential=file) as system:
+        system.answers()
+        system.console().log_in("root", ROOT, LIMIT_S)
+        system.sound()
+        url = f"https://127.0.0.1:{system.port}"
+        try:
+            Rest(url, "admin", FIRST_PASSWORD).get("/api/v1/settings")
+            raise AssertionError("another password was taken")
+        except RestError as refused:
+            assert refused.status == 401, refused
+        Rest(url, "admin", ADMIN).put("/api/v1/password", {"password": PASSWORD})
+        settings = Rest(url, "admin", PASSWORD).get("/api/v1/settings")
+        assert settings["host_name"] == "image-test", settings
 
 
 def by_disc(image, work):
@@ -69,23 +115,64 @@ def by_disc(image, work):
 
 
 def two_volumes(image, work):
-    both = [volume(work / f"stick{n}", SETUP) for n in (1, 2)]
+    """None is used, and then the one that is left, as the console says."""
+    other = work / "other"
+    other.mkdir()
+    both = [volume(work / "stick1", SETUP),
+            volume(work / "stick2", setup_file(other, host_name='"second"'))]
     with switched_on(image, work, extra=sticks(*both)) as system:
         system.shows(r"are all labelled TUTTI, so none is used. Unplug all but one")
         system.shows(r"Tutti first-boot setup")
+        system.machine.ask("device_del", id="plug0")
+        system.shows(r"setting up by the volume TUTTI")
+        system.answers()
+        system.log_in()
+        assert system.run("cat /proc/sys/kernel/hostname") == "second"
+        system.sound()
+
+
+# A person's answers where DHCP gives the address.
+ANSWERS = [(r"IP protocol[^:]*: $", ""), (r"IPv4 address by[^:]*: $", "dhcp"),
+           (r"DNS servers[^:]*: $", ""), (r"Host name[^:]*: $", "by-hand"),
+           (r"Domain name[^:]*: $", ""), (r"NTP servers[^:]*: $", ""), (r"Time zone[^:]*: $", ""),
+           *[(prompt, word) for account, word in (("admin", FIRST_PASSWORD), ("root", ROOT_PASSWORD))
+             for prompt in (f"Password of {account}[^:]*: $", r"The same[^:]*: $")],
+           (r"SSH on[^:]*: $", ""), (r"Set up a cluster[^:]*: $", ""), (r"\"apply\"[^:]*: $", "apply")]
 
 
 def mistaken_volume(image, work):
+    """After that the person answers, and nothing is left of the failure."""
     stick = volume(work / "stick", setup_file(work, time_zone='"Mars/Olympus Mons"'))
     with switched_on(image, work, extra=sticks(stick)) as system:
         system.shows(r"the volume TUTTI \(/dev/sd[a-z]\) was refused: time_zone: expected")
         system.shows(r"Tutti first-boot setup")
+        # The line of the refusal stands behind the first question: asked once more.
+        system.console().type("no\r")
+        for prompt, answer in ANSWERS:
+            system.console().expect(prompt, 120)
+            system.console().type(answer + "\r")
+        system.answers()
+        system.log_in()
+        assert system.run("cat /proc/sys/kernel/hostname") == "by-hand"
+        system.expect("systemctl is-system-running", "running")
+        assert system.run("systemctl --failed --plain --no-legend") == ""
 
 
 def empty_volume(image, work):
     with switched_on(image, work, extra=sticks(volume(work / "stick"))) as system:
         system.shows(r"the volume TUTTI \(/dev/sd[a-z]\) has no file setup.toml")
         system.shows(r"Tutti first-boot setup")
+
+
+def by_text(image, work):
+    """SMBIOS without base64: a string with line breaks in it."""
+    table = work / "smbios"
+    table.write_text(f"io.systemd.credential:tutti.setup={SETUP.read_text()}")
+    with switched_on(image, work, extra=["-smbios", f"type=11,path={table}"]) as system:
+        system.answers()
+        system.log_in()
+        assert system.run("cat /proc/sys/kernel/hostname") == "image-test"
+        system.sound()
 
 
 def foreign_credential(image, work):
@@ -199,10 +286,14 @@ def remote_syslog(image, work):
 
 CASES = {
     "by-volume": ("a volume TUTTI sets a system up, once", by_volume),
+    "by-fw-cfg": ("a file given by QEMU's fw_cfg does, and no secret of it is in a log", by_fw_cfg),
+    "by-hashes": ("the file may have the passwords' hashes instead", by_hashes),
     "by-disc": ("a CD labelled TUTTI does too", by_disc),
-    "two-volumes": ("of two volumes TUTTI none is used, and the console says so", two_volumes),
-    "mistaken-volume": ("a volume with a mistake is refused by the field's name, and the console asks",
-                        mistaken_volume),
+    "by-text": ("a credential from SMBIOS that is text of many lines does too", by_text),
+    "two-volumes": ("of two volumes TUTTI none is used, the console says so, and the one that is left is",
+                    two_volumes),
+    "mistaken-volume": ("a volume with a mistake is refused by the field's name, the console asks, and "
+                        "no unit stays failed", mistaken_volume),
     "empty-volume": ("a volume without a setup.toml is named, and the console asks", empty_volume),
     "foreign-credential": ("credentials that are not ours are not taken", foreign_credential),
     "changed-lease": ("another address by DHCP is shown and used, without a restart", changed_lease),

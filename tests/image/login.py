@@ -9,6 +9,11 @@ from machine import Failed, Machine
 ESCAPES = re.compile(r"\x1b(\[[0-9;?!]*[A-Za-z]|\][^\x07]*\x07|[()].)")
 
 
+def changed(password: str) -> str:
+    """What a test chooses where a new password is asked for."""
+    return f"{password} anew"
+
+
 class Console:
     def __init__(self, machine: Machine, stream: socket.socket | None = None):
         """`stream`: another way in than the serial line."""
@@ -54,26 +59,40 @@ class Console:
             self.seen += ESCAPES.sub("", data.decode(errors="replace")).replace("\r", "")
         raise Failed(f"the console did not say /{pattern}/ within {timeout} s, but: {self.seen!r}")
 
-    def log_in(self, name: str, password: str, timeout: float) -> None:
+    def log_in(self, name: str, password: str, timeout: float) -> bool:
+        """Whether another password was asked for. It is `changed(password)`, then and later: an
+        earlier login may have been asked already."""
         # The prompt may have appeared before we looked: an empty line brings it again. A console
         # redrawn at this moment drops what was just typed, and a machine that is slow for a minute
         # is too late for login(1): as a person would, try again.
         end = time.monotonic() + timeout
+        asked, known = False, [password, changed(password)]
         while True:
             self.type("\r")
             try:
                 self.expect("login: ", 20)
                 self.type(f"{name}\r")
                 self.expect("Password: ", 60)
-                self.type(f"{password}\r")
-                if self.expect(r"[#$] |timed out", 120).group() != "timed out":
+                self.type(f"{known[0]}\r")
+                said = self.expect(r"[#$] |timed out|Current password: |Login incorrect", 120).group()
+                if said == "Current password: ":
+                    asked = True
+                    self.type(f"{known[0]}\r")
+                    for prompt in ("New password: ", "Retype new password: "):
+                        self.expect(prompt, 60)
+                        self.type(f"{changed(password)}\r")
+                    said = self.expect(r"[#$] |timed out", 120).group()
+                if said in ("# ", "$ "):
                     break
-                raise Failed(f"{name} could not log in: login timed out")
+                if said == "Login incorrect":
+                    known.reverse()
+                raise Failed(f"{name} could not log in: {said}")
             except Failed:
                 if time.monotonic() > end:
                     raise
         self.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0 SYSTEMD_PAGER=cat\r")
         self.run("true")
+        return asked
 
     def run(self, command: str, timeout: float = 180) -> str:
         """Runs one command line; returns what it printed, without its surrounding blanks."""

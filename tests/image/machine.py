@@ -42,6 +42,7 @@ def kvm_works(kernel: Path) -> bool:
 DISKS = {
     "virtio": ["-device", "virtio-blk-pci,drive=disk"],
     "scsi": ["-device", "virtio-scsi-pci", "-device", "scsi-hd,drive=disk"],
+    "pvscsi": ["-device", "pvscsi", "-device", "scsi-hd,drive=disk"],
     "ahci": ["-device", "ide-hd,drive=disk,bus=ide.0"],
     "nvme": ["-device", "nvme,serial=tutti,drive=disk"],
     "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=disk"],
@@ -58,9 +59,10 @@ class Machine:
 
     def __init__(self, image, work, *, firmware="bios", disk="virtio", nic="virtio-net-pci",
                  credential=None, https=None, accel=None, disk_size=None, variables=None,
-                 ways=(), extra=()):
+                 ways=(), chipset="q35", serial=True, inside=None, extra=()):
         """`credential`: an unattended set-up file; `nic`: None for no network; `variables`: the
-        firmware's, else those it is sold with; `ways`: ports here and where they lead there."""
+        firmware's, else those it is sold with; `ways`: ports here and where they lead there;
+        `serial`: whether it has a serial port; `inside`: the network namespace it runs in."""
         self.work = Path(work)
         self.work.mkdir(parents=True, exist_ok=True)
         self.log = self.work / "console.log"
@@ -75,16 +77,17 @@ class Machine:
         ways = [*ways, (https, ":443")] if https else ways
         forward = "".join(f",hostfwd=tcp:127.0.0.1:{port}-{there}" for port, there in ways)
         command = [
-            "qemu-system-x86_64", "-machine", self.machine(firmware), "-cpu", cpu,
+            "qemu-system-x86_64", "-machine", chipset + self.machine(firmware), "-cpu", cpu,
             "-accel", accel if accel == "kvm" else "tcg,thread=multi",
             "-smp", "2", "-m", "512", "-display", "none", "-monitor", "none", "-nodefaults",
-            "-vga", "std", "-chardev",
-            f"socket,id=console,path={self.work}/console.sock,server=on,wait=off,logfile={self.log}",
-            "-serial", "chardev:console",
+            "-vga", "std",
             "-drive", f"id=disk,if=none,file={self.overlay},format=qcow2,cache=unsafe",
             *DISKS[disk], "-qmp", f"unix:{self.work}/qmp.sock,server=on,wait=off",
             *self.firmware(firmware, variables), *extra,
         ]
+        if serial:
+            command += ["-chardev", f"socket,id=console,path={self.work}/console.sock,server=on,"
+                        f"wait=off,logfile={self.log}", "-serial", "chardev:console"]
         if nic:
             command += ["-netdev", f"user,id=lan{forward}", "-device", f"{nic},netdev=lan"]
         if credential:
@@ -94,6 +97,8 @@ class Machine:
             table.touch(mode=0o600)
             table.write_text(f"io.systemd.credential.binary:tutti.setup={value}")
             command += ["-smbios", f"type=11,path={table}"]
+        if inside:
+            command = ["ip", "netns", "exec", inside, *command]
         self.started = time.monotonic()
         self.stderr = open(self.work / "qemu.log", "wb")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=self.stderr,
@@ -101,7 +106,7 @@ class Machine:
 
     @staticmethod
     def machine(firmware):
-        return "q35,smm=on" if firmware == "secure" else "q35"
+        return ",smm=on" if firmware == "secure" else ""
 
     def firmware(self, kind, given):
         if kind == "bios":
@@ -146,22 +151,28 @@ class Machine:
         expression = re.compile(pattern)
         return self.wait(f"/{pattern}/", lambda: expression.search(self.console()), timeout)
 
-    def writes(self) -> int:
-        """How many writes the machine has sent to its disk since power-on."""
+    def ask(self, execute, **arguments):
+        """One command of the emulator's own (QMP), and its answer."""
         with socket.socket(socket.AF_UNIX) as monitor:
-            try:
-                monitor.connect(f"{self.work}/qmp.sock")
-            except (FileNotFoundError, ConnectionRefusedError):
-                return 0  # not even the emulator has begun
+            monitor.connect(f"{self.work}/qmp.sock")
             stream = monitor.makefile("rw")
             stream.readline()
-            for command in ("qmp_capabilities", "query-blockstats"):
-                stream.write(json.dumps({"execute": command}))
+            for command in ({"execute": "qmp_capabilities"},
+                            {"execute": execute, "arguments": arguments}):
+                stream.write(json.dumps(command))
                 stream.flush()
                 while "return" not in (reply := json.loads(stream.readline())):
-                    pass
-        disk = [d for d in reply["return"] if d.get("device") == "disk"]
-        return disk[0]["stats"]["wr_operations"]
+                    if "error" in reply:
+                        raise Failed(f"{execute}: {reply['error']['desc']}")
+        return reply["return"]
+
+    def writes(self) -> int:
+        """How many writes the machine has sent to its disk since power-on."""
+        try:
+            disks = self.ask("query-blockstats")
+        except (FileNotFoundError, ConnectionRefusedError):
+            return 0  # not even the emulator has begun
+        return next(d for d in disks if d.get("device") == "disk")["stats"]["wr_operations"]
 
     def ends(self, begin, timeout) -> str:
         """Begins what ends the machine; why it ended: `guest-reset` or `guest-shutdown`."""

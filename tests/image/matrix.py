@@ -16,13 +16,20 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import answers
+import cuts
+import damage
 import faults
 import firmware
 import inputs
 import moves
+import outside
+import recovery
+import screen
 from machine import EmulatorDied
 
-CASES = {**firmware.CASES, **inputs.CASES, **moves.CASES, **faults.CASES}
+CASES = {**firmware.CASES, **inputs.CASES, **answers.CASES, **screen.CASES, **outside.CASES,
+         **moves.CASES, **faults.CASES, **damage.CASES, **recovery.CASES, **cuts.CASES}
 
 
 def chosen(options):

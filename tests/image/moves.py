@@ -5,7 +5,7 @@ import socket
 import subprocess
 
 from first_boot import free_port
-from login import Console
+from login import Console, changed
 from machine import Failed
 from system import LIMIT_S, ROOT_PASSWORD, SETUP, switched_on
 
@@ -50,11 +50,11 @@ def changed_vlan(image, work):
 
 
 class Shell(Console):
-    """A person at another computer, logged in through SSH."""
+    """A person at another computer, logged in through SSH with root's new password."""
 
     def __init__(self, machine, port, work):
         helper = work / "askpass"
-        helper.write_text(f"#!/bin/sh\necho '{ROOT_PASSWORD}'\n")
+        helper.write_text(f"#!/bin/sh\necho '{changed(ROOT_PASSWORD)}'\n")
         helper.chmod(0o700)
         ours, its = socket.socketpair()
         self.process = subprocess.Popen(

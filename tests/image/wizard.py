@@ -56,7 +56,8 @@ def main(image: str, work: str) -> int:
         console.type("\r")
         console.expect(r"Look again with: tutti prerequisites", 60)
         machine.wait("HTTPS answer", lambda: https_answers(port), 300)
-        console.log_in("root", ROOT_PASSWORD, 300)
+        if console.log_in("root", ROOT_PASSWORD, 300):
+            raise Failed("another password was asked for than the one that was typed")
         name = console.run("cat /proc/sys/kernel/hostname")
         if name != "wizard":
             raise Failed(f"the host name is {name!r}, not 'wizard'")

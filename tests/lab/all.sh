@@ -10,8 +10,9 @@ names=("$@")
 # The longest first, so that the others fill the time beside them. One needs another guest.
 [ ${#names[@]} -gt 0 ] || names=(
   scenarios/{a_certificate,every,the_operators,our_rekeys,prerequisites,a_restart_of_any}_*.sh
+  scenarios/strongswan_{takes,with_main}_*.sh
   $(ls scenarios/*.sh | grep -vE '/(a_certificate|every|the_operators|our_rekeys|prerequisites)_' |
-    grep -vE '/(a_restart_of_any_|strongswan_with_ml_kem)')
+    grep -vE '/(a_restart_of_any_|strongswan_(takes|with_main|with_ml_kem))')
 )
 exec ./run.sh --timeout 1500 --out "${TUTTI_LAB_OUT:-$here/../../out/lab}" -- \
   lab/inside.sh "${names[@]}"

@@ -160,8 +160,9 @@ until_state() {
 }
 has_state() { [ "$(tunnel_state "$1" "$2")" = "$3" ]; }
 
-# capture NAME: everything on the bridge, into $OUT/NAME.pcap.
+# capture NAME: everything on the bridge, into $OUT/NAME.pcap; tcp_crosses keeps the SAs with it.
 capture() {
+  CAPTURE=$1
   tcpdump -i br0 -U --immediate-mode -s 0 -w "$OUT/$1.pcap" > /dev/null 2> "$OUT/$1.tcpdump" &
   echo $! > /tmp/n/capture.pid
   until_true 20 grep -q listening "$OUT/$1.tcpdump" || fail "tcpdump did not start"
@@ -182,14 +183,15 @@ captured() { tcpdump -nr "$OUT/$1.pcap" "$2" 2> /dev/null | grep -q .; }
 
 captured_count() { tcpdump -nr "$OUT/$1.pcap" "$2" 2> /dev/null | wc -l; }
 
-# only_ipsec NAME: fails if the capture holds anything but UDP 500, AH, ARP, ICMP, ICMPv6 and the
-# kernel's own multicast reports, or no AH.
+# only_ipsec NAME [FILTER]: fails if the capture holds anything but UDP 500, AH, ARP, ICMP, ICMPv6 and
+# the kernel's own multicast reports, or no AH; of what the filter names, if there is one.
 only_ipsec() {
   local clear ah
   # Multicast reports: IGMP, and on IPv6 what follows a hop-by-hop header. The kernel sends them
   # after a random delay, so few captures hold one.
   clear=$(tcpdump -nr "$OUT/$1.pcap" 'not (arp or ip proto 51 or ip6 proto 51 or
-    (udp and src port 500 and dst port 500) or icmp or icmp6 or igmp or ip6 proto 0)' 2> /dev/null)
+    (udp and src port 500 and dst port 500) or icmp or icmp6 or igmp or ip6 proto 0)'"${2:+ and $2}" \
+    2> /dev/null)
   [ -z "$clear" ] || { echo "$clear" | head -5; fail "packets in clear on the wire"; }
   ah=$(tcpdump -nr "$OUT/$1.pcap" 'ip proto 51 or ip6 proto 51' 2> /dev/null | wc -l)
   [ "$ah" -gt 0 ] || fail "no AH on the wire"
@@ -232,14 +234,18 @@ none_reaches() {
   for try in "${tries[@]}"; do wait "$try" && return 1; done
   return 0
 }
-# tcp_crosses FROM TO ADDRESS [SECONDS]: the same, on a port that only hosts without rules take.
-tcp_crosses() { reaches "$1" "$2" "$3" 9000 "${4:-20}"; }
+# tcp_crosses FROM TO ADDRESS [SECONDS]: the same, on a port that only hosts without rules take; under
+# which SAs is kept for the ICVs of the capture, if there is one.
+tcp_crosses() {
+  reaches "$1" "$2" "$3" 9000 "${4:-20}" || return 1
+  [ -z "${CAPTURE:-}" ] || states "$CAPTURE"
+}
 
-# states NAME: the kernel's SAs of all hosts, with keys: dissect.sh verifies the capture's ICVs.
+# states NAME: adds the kernel's SAs of all hosts, with keys: dissect.sh verifies the capture's ICVs.
 states() {
   local host
   for host in $(ip netns list | cut -d' ' -f1); do ip -n "$host" xfrm state; done \
-    > "$OUT/$1.states"
+    >> "$OUT/$1.states"
 }
 
 # stream_start FROM TO ADDRESS [ADDRESS]: numbered datagrams every 10 ms until stream_end. With the

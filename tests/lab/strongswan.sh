@@ -42,6 +42,63 @@ swan() {
 # What `fail` shows beside the kernels' SAs.
 explain() { swan b --list-sas 2>&1 | grep -E 'ESTABLISHED|INSTALLED|REKEYED|  (in|out) ' | sed 's/^/    charon: /'; }
 
+# hold: what begins an exchange (it has no responder's SPI yet) does not reach strongSwan on b, so that
+# strongSwan alone begins. release: either may.
+hold() {
+  on b nft -f - << X || fail "nft refused the hold"
+table inet hold {
+  chain input { type filter hook input priority -10; udp dport 500 @th,128,64 0 drop; }
+}
+X
+}
+release() { on b nft delete table inet hold 2> /dev/null; }
+# a_is NUMBER: host a's addresses end in that from now on. In main mode the lower address, once it has
+# begun, does not hear of what the other begins: who shall answer has the higher one.
+A=1
+v4() { [ "$1" = a ] && echo "10.0.0.$A" || echo "10.0.0.$(number "$1")"; }
+v6() { [ "$1" = a ] && echo "fd00::$A" || echo "fd00::$(number "$1")"; }
+a_is() {
+  [ "$A" != "$1" ] || return 0
+  ip -n a addr del "10.0.0.$A/24" dev eth0
+  ip -n a addr del "fd00::$A/64" dev eth0
+  ip -n a addr add "10.0.0.$1/24" dev eth0
+  ip -n a addr add "fd00::$1/64" dev eth0 nodad
+  A=$1
+}
+# begun_by: which side began the one IKE or ISAKMP SA that strongSwan has, `ours` or `theirs`.
+begun_by() {
+  swan b --list-sas --raw | awk '
+    / ah(-[0-9]*)? {/ { exit } { text = text $0 }
+    END { print text ~ /initiator=yes/ ? "theirs" : "ours" }'
+}
+# begin_anew ours|theirs V4|V6: our `ike` on a and strongSwan on b begin again from nothing; that
+# side begins, and AH carries TCP. SWAN_AH's algorithm is what strongSwan shows.
+begin_anew() {
+  local who=$1 family=$2 words="$1 begin, $2, $SWAN_PROPOSALS" ah
+  [ ! -f /tmp/n/a/ike.pid ] || kill_role a ike
+  swan b --terminate --ike peer --force > /dev/null 2>&1
+  release
+  if [ "$who" = ours ]; then a_is 1; else a_is 3; hold; fi
+  peers_json a "$family" a b
+  [ -f /tmp/n/a/keyer.pid ] || start_keyer a
+  rm -f /tmp/n/a/run/ike.sock
+  swan_peer b "$family" "$KEY" a
+  desired a "$family" "$KEY" a b
+  role a ike --desired /tmp/n/a/desired.toml
+  if [ "$who" = theirs ]; then
+    until_true 20 test -S /tmp/n/a/run/ike.sock || fail "ike did not start"
+    swan b --initiate --child ah --timeout 60 > "$OUT/initiate" 2>&1 ||
+      { tail -5 "$OUT/initiate"; fail "$words: strongSwan could not"; }
+  fi
+  until_state 60 a "$($family b)" Up || fail "$words: not up: $(tutti_on a tunnels)"
+  [ "$(begun_by)" = "$who" ] || fail "$words: it was not they: $(swan b --list-sas)"
+  ah=HMAC_SHA2_256_128
+  case $SWAN_AH in sha384*) ah=HMAC_SHA2_384_192 ;; sha512*) ah=HMAC_SHA2_512_256 ;; esac
+  swan b --list-sas | grep -q "TRANSPORT, AH:$ah/.*ESN" || fail "$words: $(swan b --list-sas)"
+  tcp_crosses a b "$($family b)" || fail "$words: no TCP from us"
+  mark "$words"
+}
+
 # swan_peer HOST V4|V6 KEY PEER [START_ACTION]: one connection, named `peer`, child `ah`.
 swan_peer() {
   local local_address remote_address

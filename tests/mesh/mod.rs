@@ -36,8 +36,14 @@ pub enum Order {
     /// Inserts the rows `from..to`, one in each transaction, `per_s` a second; each with the time
     /// of the commit call.
     Pace { from: i64, to: i64, per_s: f64 },
-    /// Waits for the rows `from..to` and measures how long each took since its commit call.
-    Watch { from: i64, to: i64 },
+    /// Waits until the rows `from..to` of a paced writer are readable and durable here, and
+    /// measures how long each took since its commit call; `origin` had issued `seq` before.
+    Watch {
+        from: i64,
+        to: i64,
+        origin: u64,
+        seq: u64,
+    },
     /// Digest over all rows.
     Digest,
     /// How many transactions it durably holds.

@@ -10,8 +10,8 @@ use tokio::runtime::Runtime;
 use tutti::cluster::Change;
 use tutti::node::serve::links;
 use tutti::node::serve::node::{Node, random};
-use tutti::replica::NodeId;
 use tutti::replica::value::Value;
+use tutti::replica::{Incarnation, NodeId};
 use tutti::store::{Store, local::Local};
 use tutti::tls::Identity;
 use tutti::tunnel::message::{CertDigest, PeerStatus, TunnelState};
@@ -120,7 +120,15 @@ fn obey(
             }
         }
         Order::Pace { from, to, per_s } => pace(store, from, to, per_s, row)?,
-        Order::Watch { from, to } => return Ok(Reply::Seen(watch(runtime, store, from, to)?)),
+        Order::Watch {
+            from,
+            to,
+            origin,
+            seq,
+        } => {
+            let writer = Position { origin, seq };
+            return Ok(Reply::Seen(watch(runtime, store, from, to, writer)?));
+        }
         Order::Digest => return Ok(Reply::Digest(store.digest()?)),
         Order::Transactions => return Ok(Reply::Transactions(store.frontier_summary().1)),
         Order::Follow => {
@@ -220,14 +228,29 @@ fn pace(
     Ok(())
 }
 
-fn watch(runtime: &Runtime, store: &Store, from: i64, to: i64) -> Result<Vec<f64>, Failure> {
+/// What a writer had issued.
+struct Position {
+    origin: Incarnation,
+    seq: u64,
+}
+
+fn watch(
+    runtime: &Runtime,
+    store: &Store,
+    from: i64,
+    to: i64,
+    before: Position,
+) -> Result<Vec<f64>, Failure> {
     let sql = "SELECT id, amount FROM item WHERE id >= ? AND id < ? ORDER BY id";
     let mut changes = store.changes();
     let mut seen = Vec::new();
     let mut next = from;
     while next < to {
         changes.mark_unchanged();
-        let rows = store.read(|reader| reader.query(sql, &[next.into(), to.into()]))?;
+        // One row a transaction: those that this node would acknowledge.
+        let issued = store.frontier().seq(before.origin).max(before.seq) - before.seq;
+        let durable = to.min(from + issued as i64);
+        let rows = store.read(|reader| reader.query(sql, &[next.into(), durable.into()]))?;
         let now = now_us() as i64;
         for row in &rows {
             let [Value::Integer(id), Value::Integer(at)] = row[..] else {

@@ -14,6 +14,8 @@ use std::sync::{Mutex, Once, OnceLock};
 
 use rusqlite::ffi;
 
+use crate::synced;
+
 /// The disk of one node.
 pub struct Disk {
     dir: PathBuf,
@@ -65,6 +67,7 @@ impl Disk {
         let synced = wal.map_or(0, |wal| wal.len());
         faults.synced.store(synced, Ordering::Relaxed);
         disks().lock().unwrap().insert(dir.to_owned(), faults);
+        synced::watch(dir);
         Disk {
             dir: dir.to_owned(),
             faults,
@@ -91,6 +94,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         disks().lock().unwrap().remove(&self.dir);
+        synced::forget(&self.dir);
     }
 }
 

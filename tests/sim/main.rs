@@ -11,9 +11,11 @@
 
 mod declared;
 mod disk;
+mod durable;
 mod network;
 mod parked;
 mod random;
+mod synced;
 mod workload;
 mod world;
 
@@ -21,6 +23,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+#[test]
+fn one_seed_is_one_history() {
+    for seed in 0..6 {
+        assert_eq!(world::trace(seed), world::trace(seed), "seed {seed}");
+    }
+}
 
 #[test]
 fn three_nodes_converge_whatever_happens_between_them() {
@@ -69,6 +78,6 @@ fn three_nodes_converge_whatever_happens_between_them() {
     eprintln!("{run} seeds from {from} on, {seen:?}");
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
-    let all = [seen.rebases, seen.failures, seen.set_aside];
+    let all = [seen.rebases, seen.failures, seen.set_aside, seen.cuts];
     assert!(run < 100 || !all.contains(&0), "never seen: {seen:?}");
 }

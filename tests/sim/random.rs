@@ -1,6 +1,7 @@
 //! Randomness from a seed (splitmix64): the same on every machine, for ever.
 
 /// A seeded generator.
+#[derive(Debug)]
 pub struct Random(pub u64);
 
 impl Random {

@@ -22,6 +22,7 @@ mod faults;
 mod lost;
 
 pub use disks::is_refusal;
+pub use faults::copy;
 
 /// Virtual milliseconds since 1970 at the start.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -87,6 +88,13 @@ pub struct Seen {
     pub rebases: u64,
     /// A link ended because of an I/O error, or a transaction was refused by one.
     pub failures: u64,
+    /// Power was cut on a disk that keeps what was synced.
+    pub cuts: u64,
+    /// Rows that proofs had to mend, as what a disk lost had come back or a peer was listed again
+    /// after tombstones went.
+    pub mended: u64,
+    /// Histories of those kinds.
+    pub to_mend: u64,
     /// Damage was met, and a new database took the place of the damaged one.
     pub set_aside: u64,
 }
@@ -96,6 +104,9 @@ impl std::ops::AddAssign for Seen {
         self.rebases += other.rebases;
         self.failures += other.failures;
         self.set_aside += other.set_aside;
+        self.cuts += other.cuts;
+        self.mended += other.mended;
+        self.to_mend += other.to_mend;
     }
 }
 
@@ -104,7 +115,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Files in memory where there is such a place: nothing here needs a disk.
-fn directory() -> TempDir {
+pub fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() {
         tempfile::tempdir_in(memory).unwrap()
@@ -115,6 +126,20 @@ fn directory() -> TempDir {
 
 /// Runs one seed; panics where a rule is broken.
 pub fn run(seed: u64, verbose: bool) -> Seen {
+    play(seed, verbose).seen
+}
+
+/// What a seed led to: the same each time, or a failure could not be replayed.
+pub fn trace(seed: u64) -> String {
+    let world = play(seed, false);
+    let digests = [0, 1, 2].map(|node| world.store(node).digest().unwrap());
+    let frontiers = [0, 1, 2].map(|node| world.store(node).frontier());
+    let (now, snapshots, written) = (world.now_us, world.snapshots, world.written.len());
+    let (random, seen) = (&world.random, world.seen);
+    format!("{now} us, {snapshots}, {written}, {random:?}, {seen:?}, {digests:?}, {frontiers:?}")
+}
+
+fn play(seed: u64, verbose: bool) -> World {
     let mut world = World::new(seed);
     for step in 0..250 {
         world.disturb();
@@ -138,14 +163,15 @@ pub fn run(seed: u64, verbose: bool) -> Seen {
     }
     world.heal();
     if world.trims && (world.forgot || world.readded) {
-        world.mend();
+        world.seen.mended = world.mend();
+        world.seen.to_mend = 1;
     }
     world.check();
     world.prove();
     if verbose {
         eprintln!("{} snapshots, {:?}", world.snapshots, world.seen);
     }
-    world.seen
+    world
 }
 
 impl World {

@@ -32,7 +32,10 @@ impl World {
 
     /// First requests of `from` to `to` by somebody who forges that address and sees the answers, so
     /// that each returns its cookie.
-    pub fn flood_with_cookies(&mut self, from: usize, to: usize, count: usize) {
+    ///
+    /// How many of them got an SPI of ours, which is more than a cookie.
+    pub fn flood_with_cookies(&mut self, from: usize, to: usize, count: usize) -> usize {
+        let mut opened = 0;
         for _ in 0..count {
             let mut stranger = World::new(self.random.next(), Net::perfect());
             stranger.start(from, b"stranger");
@@ -43,10 +46,12 @@ impl World {
                 };
                 self.tunnels(to).handle_datagram(now, socket(from), &bytes);
                 while let Some(answer) = self.tunnels(to).poll_transmit() {
+                    opened += usize::from(answer.bytes[8..16] != [0; 8]);
                     stranger.inject(from, &answer.bytes);
                 }
             }
         }
+        opened
     }
 
     /// Delivers a datagram to `to` as if the other side had sent it.

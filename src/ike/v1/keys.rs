@@ -209,3 +209,61 @@ pub fn skeyid(hash: Prf, key: &[u8], ni: &[u8], nr: &[u8]) -> Key {
 pub fn signed_skeyid(hash: Prf, ni: &[u8], nr: &[u8], shared: &[u8]) -> Key {
     prf(hash, &[ni, nr].concat(), &[shared])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ike::vectors::{hex, lines};
+
+    #[test]
+    fn derivation_agrees_with_a_second_implementation() {
+        let mut seen = 0;
+        for fields in lines(include_str!("../../../tests/vectors/ikev1-kdf.txt")) {
+            let hash = match fields[0] {
+                "sha256" => Prf::Sha256,
+                "sha384" => Prf::Sha384,
+                _ => Prf::Sha512,
+            };
+            let values: Vec<Vec<u8>> = fields[1..].iter().map(|field| hex(field)).collect();
+            let [
+                key,
+                ni,
+                nr,
+                shared,
+                cky_i,
+                cky_r,
+                spi,
+                qm_shared,
+                qm_ni,
+                qm_nr,
+                wanted @ ..,
+            ] = values.as_slice()
+            else {
+                panic!("a line is short");
+            };
+            let number = |bytes: &[u8]| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b));
+            let cookies = (number(cky_i), number(cky_r));
+            let first = skeyid(hash, key, ni, nr);
+            let keys = Keys::new(hash, first, shared, cookies).unwrap();
+            let signed = signed_skeyid(hash, ni, nr, shared);
+            let keymat =
+                |shared: &[u8]| keys.keymat(shared, number(spi) as u32, (qm_ni, qm_nr), 64);
+            let found: [&[u8]; 7] = [
+                &keys.skeyid,
+                &keys.d,
+                &keys.a,
+                keys.encryption(),
+                &signed,
+                &keymat(qm_shared),
+                &keymat(&[]),
+            ];
+            for (n, (found, wanted)) in found.into_iter().zip(wanted).enumerate() {
+                // Of SKEYID_e the beginning is the key.
+                assert_eq!(found, &wanted[..found.len()], "{} value {n}", fields[0]);
+            }
+            assert_eq!(wanted.len(), 7);
+            seen += 1;
+        }
+        assert_eq!(seen, 3);
+    }
+}

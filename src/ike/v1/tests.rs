@@ -2,6 +2,7 @@
 //! ones.
 
 mod beside_charon;
+mod refused;
 
 use std::net::IpAddr;
 

@@ -1,6 +1,7 @@
 //! Asks the `host` role: settings of this system, and what only root may do.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::node::Node;
@@ -73,17 +74,23 @@ pub async fn kept(node: &Node) -> Result<(System, Trial), String> {
 const NOTED: &str = "host_change";
 
 /// Writes to the event log what the role changed without being asked from here: at a console, by
-/// `tutti setup`, or because nobody confirmed it.
+/// `tutti setup`, or because nobody confirmed it. Also learns whether root's password is default.
 ///
 /// # Errors
 /// In an operator's words.
 pub async fn note_changes(node: &Node) -> Result<(), String> {
     let kept = node.local.value(NOTED).map_err(|error| error.to_string())?;
     let noted = kept.and_then(|kept| Some(u64::from_be_bytes(kept.as_slice().try_into().ok()?)));
-    let HostReply::Changes(all) = ask(node, &HostRequest::Changes(noted.unwrap_or(0))).await?
+    let request = HostRequest::Changes(noted.unwrap_or(0));
+    let HostReply::Changes {
+        all,
+        root_password_default,
+    } = ask(node, &request).await?
     else {
         return Err("an unexpected answer of the host role".into());
     };
+    node.root_password_default
+        .store(root_password_default, Ordering::Relaxed);
     for change in all {
         let level = match change.warning {
             true => Level::Warning,

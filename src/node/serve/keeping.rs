@@ -16,12 +16,18 @@ const LOG: u64 = 4;
 /// snapshot on its way, and the system's own logs.
 const DATABASE: u64 = 60;
 
+/// Of a data partition of `size` bytes, how many the log and the whole database may take.
+fn bounds(size: u64) -> (u64, u64) {
+    (size / LOG, size / 100 * DATABASE)
+}
+
 /// Follows the peer list and what peers say of theirs, for ever.
 pub async fn run(node: Arc<Node>) {
     match disk::size(node.store.directory()) {
         Ok(size) => {
-            node.store.set_log_bound(size / LOG);
-            if let Err(error) = node.store.set_size_bound(Some(size / 100 * DATABASE)) {
+            let (log, database) = bounds(size);
+            node.store.set_log_bound(log);
+            if let Err(error) = node.store.set_size_bound(Some(database)) {
                 tracing::error!(%error, "the database's size could not be bounded");
             }
         }
@@ -73,4 +79,19 @@ pub fn listed(node: &Node) -> Vec<IpAddr> {
     let own = node.own();
     let peers = fields.peers.into_iter().flatten();
     peers.filter(|peer| !own.contains(peer)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_takes_a_quarter_of_the_data_partition_and_the_database_with_it_three_fifths() {
+        assert_eq!(bounds(100 << 30), (25 << 30, 60 << 30));
+        // The largest transaction fits into the log of a small one, and room is left besides.
+        let (log, database) = bounds(2 << 30);
+        let largest = crate::replica::change::MAX_TRANSACTION as u64;
+        assert!(log >= largest && database >= log + largest);
+        assert_eq!(bounds(0), (0, 0));
+    }
 }

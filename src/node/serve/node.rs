@@ -92,6 +92,8 @@ pub struct Node {
     telling: Mutex<HashMap<IpAddr, watch::Sender<Vec<Told>>>>,
     /// Whether this system's clock is synchronized.
     pub synchronized: Arc<AtomicBool>,
+    /// Whether the password of root is still that of the set-up file.
+    pub root_password_default: AtomicBool,
     /// Peers from which `ike` says that no AH arrives.
     pub blocked: watch::Sender<Vec<IpAddr>>,
     /// The last hour.
@@ -159,6 +161,7 @@ impl Node {
             paths: watch::Sender::default(),
             telling: Mutex::default(),
             synchronized: Arc::default(),
+            root_password_default: AtomicBool::new(false),
             history: History::default(),
             traffic: Mutex::default(),
             changed: watch::Sender::new(0),

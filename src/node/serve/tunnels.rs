@@ -90,7 +90,7 @@ async fn tell_host(run: &Path, list: Option<PeerList>, no_host: bool) -> Result<
     let mut host = Connection::<HostRequest, HostReply>::connect(&socket).await?;
     host.send(&HostRequest::SetPeers(list)).await?;
     match tokio::time::timeout(Duration::from_secs(30), host.recv()).await?? {
-        Some(HostReply::Done | HostReply::Settings(..) | HostReply::Changes(_)) => Ok(()),
+        Some(HostReply::Done | HostReply::Settings(..) | HostReply::Changes { .. }) => Ok(()),
         Some(HostReply::Failed(why)) => Err(why.into()),
         None => Err("the host role closed the connection".into()),
     }

@@ -10,6 +10,7 @@ use super::host;
 use super::node::{ClusterView, Node, PeerView};
 use super::{replication, reserve};
 use crate::cluster::{Colour, advice};
+use crate::node::pulse::Pulse;
 use crate::settings::message::{HostRequest, Shown};
 use crate::store::administrators;
 use crate::store::events::{Alarm, Event, Kind, Level};
@@ -38,10 +39,15 @@ struct Seen {
 /// The console's text is told when it changed, and again after so many rounds.
 const TOLD: u32 = 30;
 
-/// Looks for ever.
+/// How long the host role may take at the start.
+const START: Duration = Duration::from_secs(10);
+
+/// Looks for ever, and after each look tells systemd that the role works: it needed the database,
+/// the node's state and a turn of the runtime.
 pub async fn run(node: Arc<Node>) {
+    let mut pulse = Pulse::as_asked();
     // A change of the network may wait for a confirmation since before our start.
-    let _ = host::kept(&node).await;
+    let _ = tokio::time::timeout(START, host::kept(&node)).await;
     let text = format!("{} started, version {}", node.name, super::node::VERSION);
     node.note(&Event::new(Kind::System, Level::Information, text));
     tokio::spawn(note_changes(Arc::clone(&node)));
@@ -60,6 +66,7 @@ pub async fn run(node: Arc<Node>) {
         });
         match done.await {
             Ok((back, shown)) => {
+                pulse.beat();
                 seen = back;
                 let news = without_figures(&shown);
                 if news != seen.shown || seen.round.is_multiple_of(TOLD) {
@@ -303,23 +310,10 @@ fn accounts(node: &Node, alarms: &mut Vec<Alarm>) {
     let Ok(all) = administrators::list(&node.store) else {
         return;
     };
-    let default: Vec<String> = all
-        .into_iter()
-        .filter(|who| who.change_password)
-        .map(|who| who.name)
-        .collect();
-    if !default.is_empty() {
-        alarms.push(alarm(
-            "default-password",
-            Level::Warning,
-            &format!(
-                "A first password was not changed yet: {}",
-                default.join(", ")
-            ),
-            "Log in with that account and choose a new password, or delete the account: \
-             Users > Administrator accounts.",
-        ));
-    }
+    let default = all.into_iter().filter(|who| who.change_password);
+    let names = default.map(|who| who.name).collect();
+    let root = node.root_password_default.load(Ordering::Relaxed);
+    alarms.extend(default_password(names, root));
     if let Ok(count) = node.store.exported_conflicts()
         && count > 0
     {
@@ -331,6 +325,22 @@ fn accounts(node: &Node, alarms: &mut Vec<Alarm>) {
              is in Status > Conflicts.",
         ));
     }
+}
+
+/// Of accounts, and perhaps root, whose first password stands.
+fn default_password(mut names: Vec<String>, root: bool) -> Option<Alarm> {
+    let mut action = String::new();
+    if !names.is_empty() {
+        action += "Log in with that account and choose a new password, or delete the account: \
+                   Users > Administrator accounts. ";
+    }
+    if root {
+        names.push("root".into());
+        action += "Log in as root at a console, which asks for a new password.";
+    }
+    let text = format!("A first password was not changed yet: {}", names.join(", "));
+    let first = (!names.is_empty()).then_some("default-password")?;
+    Some(alarm(first, Level::Warning, &text, action.trim_end()))
 }
 
 #[cfg(test)]

@@ -66,6 +66,10 @@ impl Session {
                 self.donate(now, resume);
                 Ok(())
             }
+            (Frame::SnapshotRequest { resume }, State::Parting(parting)) if parting.is_gone() => {
+                self.donate(now, resume);
+                Ok(())
+            }
             (Frame::NeedsSnapshot, State::Streaming(..)) => {
                 self.needy.get_or_insert_with(|| Needy::new(now, ours));
                 Ok(())
@@ -152,14 +156,17 @@ impl Session {
 
     /// Whether we may take a snapshot now, as a member.
     pub(super) fn claimed(&mut self, now: Now, ours: bool) {
-        let (Some(needy), Some(cluster)) = (&mut self.needy, self.local.cluster) else {
+        let Some(cluster) = self.local.cluster else {
             return;
         };
-        if !ours {
-            return needy.refused(now);
-        }
+        let swap = match (&mut self.state, &mut self.needy) {
+            (State::Parting(parting), _) if !ours => return parting.refused(),
+            (State::Parting(_), _) => Swap::Rebase,
+            (_, Some(needy)) if !ours => return needy.refused(now),
+            (_, Some(needy)) => needy.swap(),
+            (_, None) => return,
+        };
         let resume = self.local.resume;
-        let swap = needy.swap();
         self.state = State::Joining(Joiner::new(now, cluster, swap, resume));
         self.first.push_back(Frame::SnapshotRequest { resume });
         self.event(Event::Joining { percent: 0 });
@@ -187,8 +194,30 @@ impl Session {
         let position = |&(seq, chain): &(u64, [u8; 32])| Position { seq, chain };
         let theirs = chains.iter().map(position).collect();
         let present = self.local.incarnation;
-        self.actions
-            .extend(parting.heard(now, origin, present, theirs));
+        let action = parting.heard(now, origin, present, theirs);
+        self.decided(action);
         Ok(())
+    }
+
+    /// Our own hashes are at hand.
+    pub(super) fn chains_read(&mut self, origin: Incarnation, chains: Vec<Position>) {
+        if let State::Parting(parting) = &mut self.state
+            && let Some((frame, action)) = parting.read(origin, chains)
+        {
+            self.first.push_back(frame);
+            self.decided(action);
+        }
+    }
+
+    /// What parting came to, once both sides' hashes are known.
+    fn decided(&mut self, action: Option<Action>) {
+        let yields = self.peer < self.local.node;
+        if let State::Parting(parting) = &self.state
+            && parting.is_gone()
+            && yields
+        {
+            self.actions.push_back(Action::Claim);
+        }
+        self.actions.extend(action);
     }
 }

@@ -1,5 +1,8 @@
 //! One origin with two histories (contract 6, `replica::fork`): both sides tell chain hashes, one
 //! of them yields and issues its part again. The link ends with it and the next one goes on.
+//!
+//! Where neither log goes back to where they part, nobody can. Then the one with the higher node
+//! id takes the other's snapshot on this link, as of two that gave each other up.
 
 use super::{Action, Now, SessionError};
 use crate::replica::Incarnation;
@@ -20,6 +23,8 @@ pub(super) struct Parting {
     until_us: u64,
     /// Neither side can yield.
     failed: Option<SessionError>,
+    /// Neither log tells of its part: one of the two takes a snapshot.
+    gone: bool,
 }
 
 impl Parting {
@@ -31,7 +36,23 @@ impl Parting {
             theirs: None,
             until_us: now.us + PARTING_MS * 1_000,
             failed: None,
+            gone: false,
         }
+    }
+
+    /// Whether only a snapshot helps.
+    pub fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// The place that an arriving snapshot has is another link's: the next link tries again.
+    pub fn refused(&mut self) {
+        let (origin, last) = (
+            self.origin,
+            self.ours.as_ref().and_then(|ours| ours.first()),
+        );
+        let seq = last.map_or(0, |last| last.seq);
+        self.failed = Some(SessionError::Fork { origin, seq });
     }
 
     /// The peer's hashes; where it speaks of another origin, the lower one is settled first.
@@ -75,6 +96,10 @@ impl Parting {
         let (ours, theirs) = (self.ours.as_ref()?, self.theirs.as_ref()?);
         let origin = self.origin;
         let after = fork::common(ours, theirs);
+        if fork::is_gone(ours, theirs, after) {
+            self.gone = true;
+            return None;
+        }
         let mine = ours.first().map_or(0, |last| last.seq);
         // Our own numbers are in use beyond where we are: they must not mean two things.
         let renews = self.own && after == mine;

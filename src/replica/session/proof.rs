@@ -38,7 +38,16 @@ pub enum Message {
 }
 
 impl Message {
-    fn encode(&self) -> Vec<u8> {
+    /// The message that these bytes are, all of them.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        match postcard::take_from_bytes(bytes) {
+            Ok((message, [])) if bytes.len() <= MAX_MESSAGE => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Its bytes; what is too large becomes [`Message::TooLarge`].
+    pub fn encode(&self) -> Vec<u8> {
         let bytes = postcard::to_stdvec(self).unwrap_or_default();
         if bytes.len() <= MAX_MESSAGE {
             return bytes;
@@ -140,9 +149,8 @@ impl Proving {
     /// Takes in a message.
     pub fn arrived(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
         let malformed = SessionError::Unexpected("a malformed proof");
-        let message = match postcard::take_from_bytes(bytes) {
-            Ok((message, [])) if bytes.len() <= MAX_MESSAGE => message,
-            _ => return Err(malformed),
+        let Some(message) = Message::decode(bytes) else {
+            return Err(malformed);
         };
         let step = match message {
             Message::Question(question) => Step::Answer(question),
@@ -272,5 +280,90 @@ mod tests {
         };
         let bytes = Message::Wanted(vec![row]).encode();
         assert_eq!(postcard::from_bytes(&bytes), Ok(Message::TooLarge));
+    }
+
+    /// What `docs/keeping.md` says, byte by byte.
+    #[test]
+    fn golden_bytes() {
+        use crate::replica::clock::{Hlc, RowClock, Stamp};
+        use crate::replica::digest::{Part, Range, Reply, RowProof, RowState};
+
+        let range = Range {
+            table: "t".into(),
+            from: vec![0x11, 7],
+            to: None,
+        };
+        let part = Part {
+            range,
+            digest: [9; 32],
+        };
+        let part_bytes = [&[1, b't', 2, 0x11, 7, 0][..], &[9; 32]].concat();
+        let question = Message::Question(Question {
+            common: vec![(300, 2)],
+            parts: vec![part.clone()],
+        });
+        let expected = [&[0, 1, 0xac, 0x02, 2, 1][..], &part_bytes].concat();
+        assert_eq!(question.encode(), expected);
+        let rows = [
+            (1, RowState::Beyond),
+            (2, RowState::Dead),
+            (
+                3,
+                RowState::Alive {
+                    version: [4; 32],
+                    content: Some([5; 32]),
+                },
+            ),
+        ];
+        let rows = rows.map(|(key, state)| RowProof {
+            key: vec![key],
+            state,
+        });
+        let answer = Message::Answer(vec![
+            Reply::Same,
+            Reply::Split(vec![part]),
+            Reply::Rows(rows.into()),
+            Reply::NoTable,
+        ]);
+        let rows = [
+            &[2, 3, 1, 1, 0, 1, 2, 1, 1, 3, 2][..],
+            &[4; 32],
+            &[1],
+            &[5; 32],
+        ];
+        let split = [&[1, 1][..], &part_bytes].concat();
+        let expected = [&[1, 4, 0][..], &split, &rows.concat(), &[3]].concat();
+        assert_eq!(answer.encode(), expected);
+        let wanted = Message::Wanted(vec![Difference {
+            table: "t".into(),
+            key: vec![1],
+        }]);
+        assert_eq!(wanted.encode(), [2, 1, 1, b't', 1, 1]);
+        let stamp = |seq| Stamp {
+            hlc: Hlc(300),
+            origin: 1,
+            seq,
+        };
+        let copies = Message::Copies(vec![
+            Copy {
+                clock: None,
+                content: None,
+            },
+            Copy {
+                clock: Some(RowClock {
+                    generation: 1,
+                    row: stamp(2),
+                    columns: vec![(1, stamp(3))],
+                }),
+                content: Some(vec![7_i64.into(), "x".into()]),
+            },
+        ]);
+        let clock = [1, 1, 0xac, 0x02, 1, 2, 1, 1, 0xac, 0x02, 1, 3];
+        let content = [1, 2, 1, 14, 3, 1, b'x'];
+        assert_eq!(
+            copies.encode(),
+            [&[3, 2, 0, 0][..], &clock, &content].concat()
+        );
+        assert_eq!(Message::TooLarge.encode(), [4]);
     }
 }

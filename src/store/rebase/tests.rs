@@ -3,9 +3,10 @@
 use std::fs;
 
 use super::*;
+use crate::replica::fork;
 use crate::replica::session::Swap;
 use crate::replica::value::Value;
-use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
+use crate::store::tests::{Peer, exchange, peer, pull, put_back, rows, run};
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
 
@@ -127,4 +128,46 @@ fn what_only_the_one_that_yields_had_in_its_inbox_is_not_lost() {
     let lost = b.store.conflicts(9).unwrap();
     let one = |value: &str| lost.iter().filter(|r| r.value == [value.into()]).count();
     assert_eq!(one("of c") + one("of b"), 1, "{lost:?}");
+}
+
+/// Neither could yield, and their links ended by name each time.
+#[test]
+fn two_histories_of_one_origin_that_both_were_trimmed_become_one_and_lose_nothing() {
+    let (a, b, c) = (peer(1), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'shared', 0)");
+    pull(&b, &a);
+    let (store, dir) = put_back(&a);
+    let again = Peer { store, dir };
+    run(&a, "INSERT INTO item VALUES (2, 'first life', 0)");
+    run(&again, "INSERT INTO item VALUES (3, 'second life', 0)");
+    pull(&b, &a);
+    pull(&c, &again);
+    run(&b, "INSERT INTO item VALUES (4, 'of b', 0)");
+    run(&c, "INSERT INTO item VALUES (5, 'of c', 0)");
+    for (peer, other) in [(&b, &c), (&c, &b)] {
+        peer.store.set_peers([other.store.node()].into(), 0);
+        give_up(peer);
+    }
+    let (ours, theirs) = (c.store.chains(1).unwrap(), b.store.chains(1).unwrap());
+    let after = fork::common(&ours, &theirs);
+    assert!(fork::is_gone(&ours, &theirs, after), "of one length");
+    rebase(&c, &b);
+    pull(&b, &c);
+    assert_eq!(b.store.frontier(), c.store.frontier());
+    assert_eq!(b.store.digest().unwrap(), c.store.digest().unwrap());
+    let text = |text: &str| Value::Text(text.into());
+    let expected = [
+        vec![1.into(), text("shared"), 0.into()],
+        vec![2.into(), text("first life"), 0.into()],
+        vec![3.into(), text("second life"), 0.into()],
+        vec![4.into(), text("of b"), 0.into()],
+        vec![5.into(), text("of c"), 0.into()],
+    ];
+    for peer in [&b, &c] {
+        assert_eq!(rows(peer, "SELECT * FROM item ORDER BY id"), expected);
+    }
+    run(&b, "DELETE FROM item WHERE id = 2");
+    run(&c, "INSERT INTO item VALUES (9, 9, 9)");
+    exchange(&b, &c);
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::replica::change::Logged;
 use crate::replica::fork::{common, yields};
+use crate::replica::frontier::Frontier;
 use crate::replica::value::Value::{self, Integer};
-use crate::store::tests::{Peer, peer};
+use crate::store::tests::{Peer, peer, put_back};
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
 
@@ -39,22 +41,6 @@ fn converge(stores: &[&Store]) {
         assert_eq!(rows(store), rows(stores[0]));
         assert_eq!(store.frontier(), stores[0].frontier());
     }
-}
-
-/// The files of `a`, opened as if its memory had been put back: the same incarnation goes on.
-fn put_back(a: &Peer) -> (Store, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let to = dir
-        .path()
-        .join("replicated.db")
-        .to_string_lossy()
-        .into_owned();
-    let copy = rusqlite::Connection::open(&a.store.inner.path).unwrap();
-    copy.execute("VACUUM INTO ?", [to]).unwrap();
-    let (node, incarnation) = (a.store.node(), a.store.incarnation());
-    let clock: crate::store::Clock = Arc::new(|| 1_000);
-    let store = Store::open_with_clock(dir.path(), node, incarnation, clock).unwrap();
-    (store, dir)
 }
 
 #[test]
@@ -172,6 +158,39 @@ fn what_names_a_history_that_nobody_has_any_more_is_merged_when_told_so() {
     c.store.trust(1, 2).unwrap();
     c.store.apply(&own(&b.store)).unwrap();
     assert_eq!(rows(&c.store).len(), 2);
+}
+
+/// Two histories stamp alike: the clock stands before what both had seen. One entry of the inbox
+/// was taken for the other, and what it held was nowhere.
+#[test]
+fn of_two_histories_each_keeps_its_losing_value_under_one_version() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    run(&a.store, "INSERT INTO item VALUES (1, 'shared', 0)");
+    pull(&b.store, &a.store);
+    let (again, _dir) = put_back(&a);
+    run(&a.store, "UPDATE item SET a = 'first life'");
+    run(&again, "UPDATE item SET a = 'second life'");
+    // Of one time, and of the higher origin.
+    run(&b.store, "UPDATE item SET a = 'later'");
+    pull(&b.store, &a.store);
+    b.store.reissue(1, 2, 77).unwrap();
+    converge(&[&b.store, &again]);
+    assert_eq!(rows(&again)[0][1], "later".into());
+    let inbox = |store: &Store| {
+        let mut found = store.conflicts(9).unwrap();
+        found.sort_by_key(|entry| entry.id);
+        found
+    };
+    let lives: Vec<Value> = inbox(&b.store).into_iter().flat_map(|e| e.value).collect();
+    assert_eq!(lives.len(), 2, "{lives:?}");
+    assert!(lives.contains(&"first life".into()) && lives.contains(&"second life".into()));
+    // The same entry has one id everywhere, so it is dismissed alone.
+    let second = inbox(&again).pop().unwrap();
+    assert!(inbox(&b.store).contains(&second));
+    again.dismiss_conflict(&second.id).unwrap();
+    converge(&[&b.store, &again]);
+    assert_eq!(inbox(&b.store)[0].value, ["first life".into()]);
 }
 
 fn clocked(number: u8, ms: u64) -> (Store, Arc<AtomicU64>, tempfile::TempDir) {

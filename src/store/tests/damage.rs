@@ -3,6 +3,7 @@
 use std::os::unix::fs::FileExt;
 
 use super::*;
+use crate::replica::session::Swap;
 use crate::store::damage::set_aside;
 
 /// A store of some size, closed; its file.
@@ -75,4 +76,49 @@ fn a_damaged_file_that_is_imported_damages_nothing_here() {
     assert!(matches!(error, StoreError::Refused(_)), "{error}");
     assert_eq!(*b.store.damage().borrow(), None);
     drop(dir);
+}
+
+/// SQLite copies pages as they lie there: who has read none of them cannot tell.
+#[test]
+fn a_donor_whose_damage_nobody_met_is_refused_by_name_and_another_member_gives_the_snapshot() {
+    let (a, path) = closed(2_000);
+    let (b, c) = (peer(2), peer(3));
+    pull(&c, &a);
+    let whole = c.store.digest().unwrap();
+    b.store.declare(ITEM).unwrap();
+    run(&b, "INSERT INTO item VALUES (5, 'mine', 0)");
+    let before = b.store.digest().unwrap();
+    let Peer { store, dir } = a;
+    drop(store);
+    let size = std::fs::metadata(&path).unwrap().len();
+    overwrite(&path, size / 4, size / 4 * 3);
+    let store = Store::open(dir.path(), [1; 16], 51).unwrap();
+    let a = Peer { store, dir };
+    let take = |donor: &Peer| {
+        let staged = donor.store.stage(u64::MAX).unwrap();
+        let store = &b.store;
+        let accepted = store.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
+        let mut incoming = accepted.unwrap();
+        let (bytes, digest) = staged.read(0, staged.size as usize).unwrap();
+        incoming.write(0, &bytes).unwrap();
+        store.swap_in(incoming, digest.unwrap(), 77, Swap::Adopt)
+    };
+    let refused = take(&a).unwrap_err();
+    assert_eq!(
+        *a.store.damage().borrow(),
+        None,
+        "the donor has not noticed"
+    );
+    assert!(matches!(refused, StoreError::Peer(_)), "{refused:?}");
+    assert!(
+        refused.to_string().contains("a snapshot that is refused"),
+        "{refused}"
+    );
+    assert_eq!(b.store.digest().unwrap(), before);
+    assert_eq!(*b.store.damage().borrow(), None, "this file is sound");
+    take(&c).unwrap();
+    assert_eq!(b.store.digest().unwrap(), whole);
+    run(&b, "INSERT INTO item VALUES (9999, 'member', 0)");
+    pull(&c, &b);
+    assert_eq!(c.store.digest().unwrap(), b.store.digest().unwrap());
 }

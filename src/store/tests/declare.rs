@@ -469,3 +469,36 @@ fn garbage_in_place_of_a_declaration_goes_to_the_inbox_and_the_stream_goes_on() 
         "{found:?}"
     );
 }
+
+#[test]
+fn alter_table_is_refused_and_what_is_said_to_do_instead_is_followed_by_a_peer() {
+    let (a, b) = (peer(1), peer(2));
+    declare(&a, "CREATE TABLE t(id INTEGER PRIMARY KEY, a)");
+    run(&a, "INSERT INTO t VALUES (1, 'kept'), (2, 'kept')");
+    for change in ["ADD COLUMN b", "RENAME TO u", "RENAME a TO c", "DROP a"] {
+        let sql = format!("ALTER TABLE t {change}");
+        let refused = a.store.declare(&sql).unwrap_err();
+        assert!(matches!(refused, StoreError::Schema(_)), "{refused:?}");
+        let said = refused.to_string();
+        for advice in ["CREATE a table", "SELECT", "DROP"] {
+            assert!(said.contains(advice), "{sql}: {said}");
+        }
+        let within = a.store.transact(|tx| tx.execute(&sql, &[])).unwrap_err();
+        assert!(within.to_string().contains("ALTER"), "{within}");
+    }
+    assert_eq!(rows(&a, "SELECT * FROM t").len(), 2);
+    declare(&a, "CREATE TABLE wide(id INTEGER PRIMARY KEY, c, b)");
+    run(&a, "INSERT INTO wide (id, c) SELECT id, a FROM t");
+    declare(&a, "DROP TABLE t");
+    pull(&b, &a);
+    let expected = [1, 2].map(|id: i64| vec![id.into(), "kept".into(), Value::Null]);
+    assert_eq!(rows(&b, "SELECT * FROM wide ORDER BY id"), expected);
+    assert!(
+        b.store
+            .tables()
+            .unwrap()
+            .iter()
+            .all(|table| table.name != "t")
+    );
+    assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+}

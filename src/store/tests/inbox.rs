@@ -87,6 +87,20 @@ fn a_dismissed_entry_is_gone_at_every_peer_and_a_parked_row_cannot_be_dismissed(
 }
 
 #[test]
+fn the_inbox_is_in_a_copy_of_the_database_whoever_opens_it() {
+    let (a, _) = conflicting(3);
+    let staged = a.store.stage_snapshot(None, u64::MAX).unwrap();
+    let (bytes, digest) = staged.read(0, staged.size as usize).unwrap();
+    assert!(digest.is_some(), "the whole of it");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("replicated.db"), bytes).unwrap();
+    let restored = Store::open(dir.path(), [9; 16], 99).unwrap();
+    let kept = restored.conflicts(10).unwrap();
+    assert_eq!(kept.len(), 3);
+    assert_eq!(kept, a.store.conflicts(10).unwrap());
+}
+
+#[test]
 fn the_inbox_is_searched_by_table_key_column_time_and_text_and_read_in_pages() {
     let (a, _) = conflicting(5);
     let all = ConflictQuery {

@@ -11,6 +11,26 @@ fn engine_pair() -> (Peer, Peer) {
     (a, b)
 }
 
+#[test]
+fn keys_of_the_engine_are_for_tables_whose_key_is_the_rowid() {
+    let a = peer(1);
+    for sql in [
+        "CREATE TABLE t(id INTEGER PRIMARY KEY DESC NOT NULL, text)",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, text) WITHOUT ROWID",
+        "CREATE TABLE t(id INT NOT NULL PRIMARY KEY, text)",
+        "CREATE TABLE t(id INTEGER NOT NULL, text NOT NULL, PRIMARY KEY(id, text))",
+    ] {
+        let error = a.store.declare_with(sql, Keys::Engine).unwrap_err();
+        assert!(error.to_string().contains("INTEGER PRIMARY KEY"), "{error}");
+        a.store.declare(sql).unwrap();
+        a.store.declare("DROP TABLE t").unwrap();
+    }
+    let sql = "CREATE TABLE t(text, id INTEGER, PRIMARY KEY(id))";
+    a.store.declare_with(sql, Keys::Engine).unwrap();
+    run(&a, "INSERT INTO t(text) VALUES ('x')");
+    assert_eq!(rows(&a, "SELECT 1 FROM t WHERE id > 0"), [[Integer(1)]]);
+}
+
 fn ids(peer: &Peer) -> Vec<i64> {
     let found = rows(peer, "SELECT id FROM note ORDER BY rowid").concat();
     found

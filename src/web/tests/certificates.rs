@@ -50,3 +50,18 @@ async fn who_may_only_read_renews_nothing() {
     assert_eq!(refused.0, StatusCode::FORBIDDEN);
     assert_eq!(site.node.identities.borrow().next(), None);
 }
+
+#[tokio::test]
+async fn the_page_says_the_level_at_which_this_system_was_started() {
+    let site = site("read-only", false);
+    let cookie = site.login().await;
+    let page = site.get(PAGE, &cookie).await.2;
+    let words = crate::sys::efi::start().unwrap().words();
+    let (level, _) = words.split_once(':').unwrap();
+    assert!(["Integrity only", "Level 1", "Level 2"].contains(&level));
+    let section = page.split_once("<h2>Secure Boot</h2>").unwrap().1;
+    assert!(
+        section.trim_start().starts_with(&format!("<p>{level}: ")),
+        "{page}"
+    );
+}

@@ -46,7 +46,10 @@ pub async fn with_host(site: &Site, changes: Vec<HostChange>) -> Arc<Mutex<Syste
                     }
                     HostRequest::Changes(known) => {
                         let new = |change: &&HostChange| change.number > known;
-                        HostReply::Changes(changes.iter().filter(new).cloned().collect())
+                        HostReply::Changes {
+                            all: changes.iter().filter(new).cloned().collect(),
+                            root_password_default: true,
+                        }
                     }
                     _ => HostReply::Failed("not in this test".into()),
                 };

@@ -331,3 +331,16 @@ fn checks_that_could_harm_a_page_or_a_terminal_are_refused() {
         assert!(decode(vec![told.clone()]).is_err(), "{told:?}");
     }
 }
+
+#[test]
+fn the_document_names_the_protocol_that_is_spoken() {
+    let text = include_str!("../../../docs/replication.md");
+    assert!(text.contains(&format!("protocol u16 (= {PROTOCOL})")));
+    let kinds = text.lines().filter_map(|line| {
+        let number = line.strip_prefix("| ")?.split_once(" | ")?.0;
+        number.parse::<u8>().ok()
+    });
+    assert_eq!(kinds.collect::<Vec<_>>(), (1..=16).collect::<Vec<_>>());
+    let list = include_str!("../../../CHANGELOG.md");
+    assert!(list.contains(&format!("replication protocol is now {PROTOCOL}")));
+}

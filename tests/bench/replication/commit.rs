@@ -4,19 +4,26 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use tutti::node::serve::node::random;
+use tutti::replica::Incarnation;
 use tutti::store::{Durability, Store, StoreError, Tx};
 
 use super::Report;
 use super::plain::{Plain, Synchronous};
-use super::rows::{INSERT, TABLE, UPDATE, values};
+use super::rows::{INSERT, SCATTERED, TABLE, UPDATE, values};
 use super::sample::{Turns, on_disk, seconds};
 
 /// Rounds of each side that count.
 const ROUNDS: usize = 7;
 
+/// A fresh one of 64 random bits, as each start of the service takes it.
+pub fn incarnation() -> Incarnation {
+    u64::from_be_bytes(random())
+}
+
 /// A store with the table in it.
 pub fn store(dir: &Path) -> Store {
-    let store = Store::open(dir, [1; 16], 1).unwrap();
+    let store = Store::open(dir, [1; 16], incarnation()).unwrap();
     store.migrate(&[TABLE]).unwrap();
     store
 }
@@ -39,10 +46,10 @@ pub fn update(store: &Store, id: i64, amount: i64) {
     store.transact(|tx| tx.execute(UPDATE, &row)).unwrap();
 }
 
-/// Rounds of `transactions` of `size` rows each, by one writer, neither side syncing. What our
-/// commits put off (row clocks follow the log in batches) belongs to their cost, so each round
-/// ends with it.
-fn compare(transactions: i64, size: i64) -> Turns {
+/// Rounds of `transactions` of `size` rows each, from row `first` on, by one writer, neither side
+/// syncing. What our commits put off (row clocks follow the log in batches) belongs to their cost,
+/// so each round ends with it.
+fn compare(transactions: i64, size: i64, first: i64) -> Turns {
     let (our_dir, their_dir) = (on_disk(), on_disk());
     let store = store(our_dir.path());
     store.set_durability(Durability::Lazy);
@@ -59,7 +66,7 @@ fn compare(transactions: i64, size: i64) -> Turns {
         rows as f64 / seconds(work)
     };
     let fold = || store.fold().unwrap();
-    let (mut ours, mut theirs) = (0, 0);
+    let (mut ours, mut theirs) = (first, first);
     Turns::take(
         ROUNDS,
         || round(&mut ours, &|from, to| insert(&store, from, to), &fold),
@@ -69,7 +76,7 @@ fn compare(transactions: i64, size: i64) -> Turns {
 
 /// Single-row transactions.
 pub fn single(report: &mut Report) {
-    let turns = compare(40_000, 1);
+    let turns = compare(40_000, 1, 0);
     report.line("commit_single_per_s", turns.ours());
     report.line("commit_single_plain_per_s", turns.theirs());
     report.line("commit_single_ratio", turns.ratio());
@@ -77,10 +84,18 @@ pub fn single(report: &mut Report) {
 
 /// 1,000-row transactions.
 pub fn batch(report: &mut Report) {
-    let turns = compare(100, 1_000);
+    let turns = compare(100, 1_000, 0);
     report.line("commit_batch_rows_per_s", turns.ours());
     report.line("commit_batch_plain_rows_per_s", turns.theirs());
     report.line("commit_batch_ratio", turns.ratio());
+}
+
+/// The same with keys all over the table, so that each row has a clock of its own.
+pub fn scattered(report: &mut Report) {
+    let turns = compare(100, 1_000, SCATTERED);
+    report.line("commit_scattered_rows_per_s", turns.ours());
+    report.line("commit_scattered_plain_rows_per_s", turns.theirs());
+    report.line("commit_scattered_ratio", turns.ratio());
 }
 
 const WRITERS: i64 = 32;

@@ -47,7 +47,7 @@ pub fn galera(report: &mut Report) {
         .output()
         .unwrap();
     if !output.status.success() {
-        eprintln!("Galera did not run here, so there is no galera_ratio");
+        report.fail("Galera did not run here, so there is no galera_ratio");
         return;
     }
     let lines = String::from_utf8(output.stdout).unwrap();

@@ -1,11 +1,13 @@
 //! Three processes over mutual TLS on loopback: how fast they converge, how soon a row is seen,
 //! how long a join takes, how much memory they hold.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::Report;
 use super::mesh::{Mesh, Order, Process, Reply};
 use super::plain::{Plain, Synchronous};
+use super::rows::SCATTERED;
 use super::sample::{Turns, fdatasync_ms, median, on_disk, percentile, seconds};
 
 /// This program again; it sees by its environment that it is one of a mesh.
@@ -30,12 +32,13 @@ pub const CONVERGE_ROWS: i64 = 200_000;
 /// Rows in each of their transactions.
 pub const CONVERGE_SIZE: i64 = 1_000;
 
-/// 200,000 rows in 1,000-row transactions written at one peer, until all three hold them durably.
-pub fn converge(report: &mut Report) {
+/// 200,000 rows in 1,000-row transactions written at one peer, until all three hold them durably,
+/// and the same into one plain file; each round goes on from row `first`.
+fn load(first: i64) -> Turns {
     let dir = on_disk();
     let plain = Plain::create(dir.path(), Synchronous::Normal);
     let mut mesh = three();
-    let mut next = 0;
+    let mut next = first;
     let ours = || {
         let (from, to) = (next, next + CONVERGE_ROWS);
         next = to;
@@ -46,7 +49,7 @@ pub fn converge(report: &mut Report) {
         let ended = mesh.settle(origin, seq);
         CONVERGE_ROWS as f64 / ((ended - began) as f64 / 1e6)
     };
-    let mut at = 0;
+    let mut at = first;
     let theirs = || {
         let firsts = (at..at + CONVERGE_ROWS).step_by(CONVERGE_SIZE as usize);
         at += CONVERGE_ROWS;
@@ -55,9 +58,23 @@ pub fn converge(report: &mut Report) {
     };
     let turns = Turns::take(3, ours, theirs);
     assert_equal(&mut mesh);
+    turns
+}
+
+/// Consecutive keys, as an import writes them.
+pub fn converge(report: &mut Report) {
+    let turns = load(0);
     report.line("converge_rows_per_s", turns.ours());
     report.line("converge_plain_rows_per_s", turns.theirs());
     report.line("converge_ratio", turns.ratio());
+}
+
+/// Keys all over the table.
+pub fn converge_scattered(report: &mut Report) {
+    let turns = load(SCATTERED);
+    report.line("converge_scattered_rows_per_s", turns.ours());
+    report.line("converge_scattered_plain_rows_per_s", turns.theirs());
+    report.line("converge_scattered_ratio", turns.ratio());
 }
 
 /// Single-row transactions at 200 a second: from the commit call at one peer until a query at
@@ -65,7 +82,13 @@ pub fn converge(report: &mut Report) {
 pub fn visible(report: &mut Report) {
     let mut mesh = three();
     let (from, to) = (0, 3_000);
-    mesh.peers[1].order(&Order::Watch { from, to });
+    let (origin, seq) = mesh.peers[0].position();
+    mesh.peers[1].order(&Order::Watch {
+        from,
+        to,
+        origin,
+        seq,
+    });
     let per_s = 200.0;
     mesh.peers[0].order(&Order::Pace { from, to, per_s });
     // The disk is as busy while its syncs are timed as while the rows are.
@@ -87,6 +110,19 @@ pub fn visible(report: &mut Report) {
 
 const LARGE: i64 = 1_000_000;
 
+/// Removes the copies that a donor staged, so that whoever joins next gets a fresh one; how many.
+fn forget_staged(donor: &Path) -> usize {
+    let mut count = 0;
+    for entry in std::fs::read_dir(donor).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_name().to_string_lossy().starts_with("snapshot-") {
+            std::fs::remove_file(entry.path()).unwrap();
+            count += 1;
+        }
+    }
+    count
+}
+
 /// A peer that joins a cluster of 1,000,000 rows, beside copying its file; then what each of
 /// three such peers holds in memory while all of them write.
 pub fn join(report: &mut Report) {
@@ -106,6 +142,9 @@ pub fn join(report: &mut Report) {
         if round > 0 {
             mesh.leave();
         }
+        // A copy that the donor still keeps would spare this joiner the staging.
+        let kept = forget_staged(&mesh.peers[0].dir);
+        assert_eq!(kept, usize::from(round > 0), "copies that the donor kept");
         joins.push(mesh.join());
     }
     let ratios: Vec<f64> = joins.iter().zip(&copied).map(|(j, c)| j / c).collect();

@@ -1,11 +1,11 @@
 //! The other side of each ratio: the same table through rusqlite alone, one connection, prepared
-//! statements, write-ahead log.
+//! statements, write-ahead log, the pragmas of our writer.
 
 use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use super::rows::{INSERT, TABLE, UPDATE, columns};
+use super::rows::{INSERT, TABLE, UPDATE, columns, key};
 
 /// `PRAGMA synchronous`.
 #[derive(Clone, Copy)]
@@ -31,7 +31,8 @@ impl Plain {
         };
         db.execute_batch(&format!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; \
-             PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; {TABLE};"
+             PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; \
+             PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -8000; {TABLE};"
         ))
         .unwrap();
         Plain { db }
@@ -48,11 +49,11 @@ impl Plain {
         self.run("COMMIT");
     }
 
-    fn put(&self, id: i64) {
-        let (name, amount, remark) = columns(id);
+    fn put(&self, number: i64) {
+        let (name, amount, remark) = columns(number);
         let mut statement = self.db.prepare_cached(INSERT).unwrap();
         statement
-            .execute(params![id, name, amount, remark])
+            .execute(params![key(number), name, amount, remark])
             .unwrap();
     }
 

@@ -1,9 +1,10 @@
-//! Bytes on a link, counted between the session and TLS.
+//! Bytes on a link, both ways, counted between the session and TLS.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
@@ -11,7 +12,7 @@ use tutti::node::link::{self, LinkConfig, LinkEvent};
 use tutti::store::Store;
 
 use super::Report;
-use super::commit::{insert, update};
+use super::commit::{incarnation, insert, update};
 use super::rows::{TABLE, UPDATE, mix};
 use super::sample::on_disk;
 
@@ -61,30 +62,57 @@ impl AsyncWrite for Counted {
     }
 }
 
-/// Waits until `there` has applied all of `here`.
+impl Counted {
+    fn new(stream: DuplexStream) -> (Self, Arc<AtomicU64>) {
+        let written = Arc::new(AtomicU64::new(0));
+        let counted = Counted {
+            stream,
+            written: written.clone(),
+        };
+        (counted, written)
+    }
+}
+
+/// What went over the link so far: from the writer, and back to it.
+struct Traffic([Arc<AtomicU64>; 2]);
+
+impl Traffic {
+    fn now(&self) -> [u64; 2] {
+        [0, 1].map(|way| self.0[way].load(Ordering::Relaxed))
+    }
+
+    /// Prints what went since `before`, a row.
+    fn report(&self, report: &mut Report, name: &str, before: [u64; 2]) {
+        let now = self.now();
+        let [out, back] = [0, 1].map(|way| (now[way] - before[way]) as f64 / ROWS as f64);
+        report.line(name, out + back);
+        report.line(&format!("{name}_back"), back);
+    }
+}
+
+/// Waits until `there` has applied all of `here`, and for the acknowledgement that follows.
 async fn wait_equal(here: &Store, there: &Store) {
     let mut changes = there.changes();
     while there.frontier().missing(&here.frontier()) > 0 {
         changes.changed().await.unwrap();
     }
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 async fn run(report: &mut Report) {
     let dirs = [on_disk(), on_disk()];
     let open = |index: usize| {
-        let number = index as u8 + 1;
-        let store = Store::open(dirs[index].path(), [number; 16], number.into()).unwrap();
+        let node = [index as u8 + 1; 16];
+        let store = Store::open(dirs[index].path(), node, incarnation()).unwrap();
         store.migrate(&[TABLE]).unwrap();
         store
     };
     let (a, b) = (open(0), open(1));
     insert(&a, 0, ROWS);
     let (left, right) = tokio::io::duplex(1 << 20);
-    let written = Arc::new(AtomicU64::new(0));
-    let left = Counted {
-        stream: left,
-        written: written.clone(),
-    };
+    let (left, out) = Counted::new(left);
+    let (right, back) = Counted::new(right);
+    let traffic = Traffic([out, back]);
     let config = |name: &str| LinkConfig {
         name: name.into(),
         version: "bench".into(),
@@ -99,17 +127,16 @@ async fn run(report: &mut Report) {
     while !matches!(events.recv().await, Some(LinkEvent::Live { .. })) {}
     wait_equal(&a, &b).await;
 
-    let before = written.load(Ordering::Relaxed);
+    let before = traffic.now();
     for number in 0..ROWS {
         let writer = a.clone();
         let one = move || update(&writer, number, mix(number as u64) as i64 % 1_000_000);
         tokio::task::spawn_blocking(one).await.unwrap();
     }
     wait_equal(&a, &b).await;
-    let single = written.load(Ordering::Relaxed) - before;
-    report.line("log_bytes_per_row", single as f64 / ROWS as f64);
+    traffic.report(report, "log_bytes_per_row", before);
 
-    let before = written.load(Ordering::Relaxed);
+    let before = traffic.now();
     a.transact(|tx| {
         for number in 0..ROWS {
             let amount = mix(!number as u64) as i64 % 1_000_000;
@@ -119,8 +146,7 @@ async fn run(report: &mut Report) {
     })
     .unwrap();
     wait_equal(&a, &b).await;
-    let batch = written.load(Ordering::Relaxed) - before;
-    report.line("log_bytes_per_row_of_1000", batch as f64 / ROWS as f64);
+    traffic.report(report, "log_bytes_per_row_of_1000", before);
 }
 
 /// One column of four changed: each row in a transaction of its own, then 1,000 in one.

@@ -1,6 +1,7 @@
 # Three hosts, each listing the others. b, an authenticated peer of a, sends segments under its own
 # AH SA with c's address as their source, ICV correct: a answers none, by its rules and again by its
-# policies alone, where the same from b's own address is answered.
+# policies alone, where the same from b's own address is answered. What was answered once is not
+# taken when it comes again, and each SA has a window of 1,024 numbers for that.
 hosts a b c
 for host in a b c; do
   firewall $host v4 a b c
@@ -34,3 +35,15 @@ round rules 4372
 on a nft flush ruleset
 round policies 443
 [ "$(mismatches)" = $((before + 5)) ] || fail "the kernel counts $(($(mismatches) - before)) of 5"
+
+replays() { on a awk '$1 == "XfrmInStateSeqError" { print $2 }' /proc/net/xfrm_stat; }
+before=$(replays)
+twice() { [ "$(replays)" = $((before + 2)) ]; }
+forge 10.0.0.2 443 1
+forge 10.0.0.2 4372 1
+until_true 20 twice || fail "the kernel counts $(($(replays) - before)) of 2 replayed"
+for host in a b c; do
+  sas=$(ip -n $host xfrm state | grep -c 'proto ah')
+  windows=$(ip -n $host xfrm state | grep -c 'replay_window 1024')
+  [ "$sas" -ge 2 ] && [ "$windows" = "$sas" ] || fail "$host: $windows windows of 1,024 in $sas SAs"
+done

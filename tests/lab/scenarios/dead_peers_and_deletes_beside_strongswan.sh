@@ -1,5 +1,6 @@
 # IKEv2 and main mode. strongSwan asks whether we live and is answered; UDP 500 is cut and both miss
-# each other and say so; healed, one AH pair stands again. Then each deletes, the other follows.
+# each other and say so; healed, one AH pair stands again. Then each deletes, the other follows, also
+# when our address becomes another one.
 . "$LAB/strongswan.sh"
 . "$LAB/ike.sh"
 hosts a b
@@ -28,7 +29,9 @@ for version in 2 1; do
   }
   until_true 60 asked 10.0.0.2 || fail "v$version: strongSwan does not ask"
   until_true 20 asked 10.0.0.1 || fail "v$version: we do not answer"
+  tcp_crosses a b 10.0.0.2 || fail "v$version: no TCP"
   end_capture v$version
+  only_ipsec v$version
   one_pair a 10.0.0.2 || fail "v$version: down while asked: $(tutti_on a tunnels)"
 
   ip netns exec b nft -f - << X
@@ -48,6 +51,18 @@ X
   before=$(outbound a 10.0.0.2)
   swan b --terminate --ike peer > "$OUT/terminate" 2>&1 || fail "v$version: no terminate"
   until_true 60 renewed a 10.0.0.2 "$before" || fail "v$version: not renewed: $(tutti_on a tunnels)"
+  # Another address of ours: strongSwan is told that all of the former one's are gone.
+  [ $version = 1 ] || ip -n a addr add 10.0.0.7/24 dev eth0
+  A=7
+  peers_json a v4 a b
+  ike_configure a 10.0.0.7 "10.0.0.2:7402" $version $proposal
+  until_true 15 gone_there || fail "v$version: SAs of the former address: $(swan b --list-sas)"
+  ! ip -n a xfrm state | grep -q '^src 10.0.0.1 dst 10.0.0.2' || fail "v$version: an SA of it here"
+  A=1
+  peers_json a v4 a b
+  ike_configure a 10.0.0.1 "10.0.0.2:7402" $version $proposal
+  until_true 60 one_pair a 10.0.0.2 || fail "v$version: not back: $(tutti_on a tunnels)"
+  mark "v$version: another address and back"
   ike_standalone a
   until_true 15 gone_there || fail "v$version: our delete was not followed: $(swan b --list-sas)"
   [ -z "$(outbound a 10.0.0.2)" ] || fail "v$version: an SA after leaving"

@@ -1,5 +1,6 @@
 # A whole node that leaves its cluster says so: the peer has no SA left long before it would miss
-# signs of life (20 s), with IKEv2 and with main mode; and one whose address changes does too.
+# signs of life (20 s), with IKEv2 and with main mode. For an address that changes see
+# `dead_peers_and_deletes_beside_strongswan`.
 hosts a b
 A=10.0.0.1 B=10.0.0.2
 for host in a b; do start_node $host v4; done

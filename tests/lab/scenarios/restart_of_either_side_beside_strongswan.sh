@@ -2,6 +2,7 @@
 # pair stands again and TCP flows.
 . "$LAB/strongswan.sh"
 hosts a b
+capture wire
 start_charon() {
   rm -f /tmp/n/b/vici
   charon b
@@ -46,3 +47,6 @@ for version in 2 1; do
     rm -f /tmp/n/$host/run/*.sock
   done
 done
+end_capture wire
+# While strongSwan is away its kernel has no policies: what ours sends is judged.
+only_ipsec wire 'src host 10.0.0.1'

@@ -2,6 +2,7 @@
 # a word and returns: each time one AH pair stands again, and its absence is named.
 . "$LAB/strongswan.sh"
 hosts a b
+capture wire
 charon b
 charon_pid=$!
 start_tunnels a v4 "$KEY" a b
@@ -34,3 +35,6 @@ charon b
 swan_peer b v4 "$KEY" a
 until_true 60 one_pair a 10.0.0.2 || fail "not back: $(tutti_on a tunnels)"
 tcp_crosses a b 10.0.0.2 || fail "no TCP after its return"
+end_capture wire
+# While strongSwan is away its kernel has no policies: what ours sends is judged.
+only_ipsec wire 'src host 10.0.0.1'

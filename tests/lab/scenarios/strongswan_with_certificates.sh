@@ -1,22 +1,32 @@
-# Certificates on both sides, made by OpenSSL: ECDSA P-256 and P-384, then RSA-PSS, where strongSwan
-# initiates. Then one that has expired, which is named.
+# Certificates on both sides, made by OpenSSL: ECDSA P-256, P-384, RSA-PSS and Ed25519, each begun by us
+# and by strongSwan, over IPv4 and IPv6 in turn. Then one that has expired, which is named.
 . "$LAB/strongswan.sh"
 hosts a b
 charon b
+. "$LAB/swan_pki.sh"
 peers_json a v4 a b
 start_keyer a
-. "$LAB/swan_pki.sh"
-certificate a 10.0.0.1 30 -algorithm EC -pkeyopt ec_paramgen_curve:P-256
-certificate b 10.0.0.2 30 -algorithm EC -pkeyopt ec_paramgen_curve:P-384
-swan_certificates pubkey none 'send_cert = always'
-round ECDSA
-certificate a 10.0.0.1 30 -algorithm RSA -pkeyopt rsa_keygen_bits:2048
-certificate b 10.0.0.2 30 -algorithm RSA -pkeyopt rsa_keygen_bits:2048
-swan_certificates rsa/pss-sha256 start 'send_cert = always'
-round RSA-PSS
-certificate b 10.0.0.2 0 -algorithm EC -pkeyopt ec_paramgen_curve:P-256
+capture wire
+# both WORDS AUTH KEY-OPTIONS...
+both() {
+  certificates 30 30 "${@:3}"
+  swan_certificates "$2" none 'send_cert = always'
+  round "$1"
+  round "$1" theirs
+}
+EC='-algorithm EC -pkeyopt ec_paramgen_curve'
+both 'ECDSA P-256' ecdsa-sha256 $EC:P-256
+FAMILY=v6
+both 'ECDSA P-384' ecdsa-sha384 $EC:P-384
+both Ed25519 pubkey -algorithm ED25519
+FAMILY=v4
+both RSA-PSS rsa/pss-sha256 -algorithm RSA -pkeyopt rsa_keygen_bits:2048
+certificates 30 0 $EC:P-256
 sleep 1
 swan_certificates pubkey none 'send_cert = always'
+release
 ours
 until_true 60 sh -c "tutti --run /tmp/n/a/run tunnels | grep -q 'certificate expired'" ||
   fail "the expired certificate is not named: $(tutti_on a tunnels)"
+end_capture wire
+only_ipsec wire

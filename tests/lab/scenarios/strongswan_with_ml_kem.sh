@@ -7,6 +7,7 @@ PLUGINS="$PLUGINS ml"
 SWAN_PROPOSALS=aes256gcm16-prfsha256-x25519-ke1_mlkem768
 hosts a b
 charon b
+capture wire
 swan b --list-algs 2> /dev/null | grep -qi 'ML_KEM_768' || fail "this strongSwan has no ML-KEM"
 PROPOSALS="\"$SWAN_PROPOSALS\""
 rekeyed() { [ "$(swan b --list-sas | grep -c "$1")" = 1 ] && one_pair a 10.0.0.2; }
@@ -44,3 +45,5 @@ for begins in ours theirs; do
   tcp_crosses b a 10.0.0.1 || fail "$begins: no TCP after the rekey"
   mark "$begins: rekeyed"
 done
+end_capture wire
+only_ipsec wire

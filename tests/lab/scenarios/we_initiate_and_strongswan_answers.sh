@@ -3,9 +3,11 @@
 . "$LAB/strongswan.sh"
 hosts a b
 charon b
+capture wire
 swan_peer b v4 "$KEY" a
 start_tunnels a v4 "$KEY" a b
 until_state 40 a 10.0.0.2 Up || fail "not up: $(tutti_on a tunnels)"
+[ "$(begun_by)" = ours ] || fail "strongSwan began: $(swan b --list-sas)"
 swan b --list-sas
 swan b --list-sas | grep -q 'TRANSPORT, AH:HMAC_SHA2_256_128/ESN' || fail "not the AH we want"
 tcp_crosses a b 10.0.0.2 || fail "no TCP from us to strongSwan"
@@ -20,3 +22,5 @@ sleep 1
 stream_end
 has_state a 10.0.0.2 Up || fail "down after the rekeys: $(tutti_on a tunnels)"
 tcp_crosses a b 10.0.0.2 || fail "no TCP after the rekeys"
+end_capture wire
+only_ipsec wire

@@ -10,10 +10,11 @@ use tutti::store::StoreError;
 
 use super::{Backup, EPOCH_MS, World, directory};
 use crate::disk::Disk;
+use crate::synced;
 
 /// Copies a node's files as they lie there, as a cut of power would leave them.
 /// `lose`: the length of the WAL that is surely on the disk, and how much of the rest is not.
-pub(super) fn copy(from: &Path, to: &Path, lose: Option<(u64, u64)>) {
+pub fn copy(from: &Path, to: &Path, lose: Option<(u64, u64)>) {
     for name in ["replicated.db", "replicated.db-wal"] {
         if from.join(name).exists() {
             std::fs::copy(from.join(name), to.join(name)).unwrap();
@@ -56,13 +57,13 @@ impl World {
                 self.backups.push(backup);
             }
             8 if self.random.one_in(4) => self.restore(later, false),
-            9 if self.random.one_in(4) => self.restore(later, !self.divided),
+            9 if self.random.one_in(4) => self.restore(later, true),
             10 => {
                 let room = self.random.below(6);
                 self.fill_disk(link, room);
             }
             11 => self.free_disk(link),
-            12 if self.random.one_in(2) && !self.divided => self.twin(later),
+            12 if self.random.one_in(2) => self.twin(later),
             13 if self.random.one_in(2) => self.remove(link, later),
             14 if self.random.one_in(3) => self.divide(link),
             15 => self.fail_disk(link),
@@ -124,10 +125,20 @@ impl World {
         self.reopen(node, to, incarnation, later);
     }
 
-    /// Power fails and the disk had lied: the end of the WAL is gone.
+    /// Power fails. Half of the disks had lied: the end of the WAL is gone, and whatever was there
+    /// only is excused. The others had not: what was synced is there, nothing else is, and nothing
+    /// that was acknowledged may be missing.
     fn lose(&mut self, node: usize, later: u64) {
         let to = directory();
         let bytes = self.random.below(40_000);
+        if bytes.is_multiple_of(2) {
+            copy(self.nodes[node].dir.path(), to.path(), None);
+            synced::cut(self.nodes[node].dir.path(), to.path());
+            let incarnation = self.random.next();
+            self.seen.cuts += 1;
+            self.reopen(node, to, incarnation, later);
+            return;
+        }
         let synced = self.nodes[node].disk.synced();
         copy(
             self.nodes[node].dir.path(),
@@ -191,8 +202,7 @@ impl World {
     /// Two are left alone with each other, until everything heals, and cannot meet: each will have
     /// written more than its log holds.
     fn divide(&mut self, third: usize) {
-        // Of a history that is two, and both ends trimmed, neither yields.
-        if self.removed.is_some() || !self.trims || self.rewound || self.is_damaged() {
+        if self.removed.is_some() || !self.trims || self.is_damaged() {
             return;
         }
         self.divided = true;

@@ -300,3 +300,20 @@ fn the_console_is_told_of_a_state_and_not_of_each_figure() {
     assert_ne!(before, told("10.9.0.2  Unreachable", "Clock off by 3.2 s"));
     assert_ne!(before, told("10.9.0.2  Joining 4 %", "Key mismatch"));
 }
+
+#[test]
+fn a_first_password_is_an_alarm_that_names_whose_it_is() {
+    assert_eq!(default_password(vec![], false), None);
+    let of = |names: &[&str], root| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        default_password(names, root).expect("an alarm")
+    };
+    let both = of(&["admin"], true);
+    assert!(both.text.ends_with(": admin, root"), "{}", both.text);
+    assert!(both.action.contains("Users >"));
+    assert!(both.action.contains("as root at a console"));
+    let admin = of(&["admin"], false);
+    assert!(admin.text.ends_with(": admin") && !admin.action.contains("root"));
+    let root = of(&[], true);
+    assert!(root.text.ends_with(": root") && !root.action.contains("Users"));
+}

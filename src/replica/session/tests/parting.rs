@@ -158,3 +158,66 @@ fn whose_memory_was_put_back_goes_on_under_a_fresh_incarnation() {
         assert_eq!(rewound(mine), [Action::Reissue { origin, after }]);
     }
 }
+
+/// Of peers 1 and 2 the session of `number`, both logs trimmed beyond where the histories part.
+fn trimmed_beyond(number: u8) -> Session {
+    let ours = Local {
+        frontier: frontier(&[(7, 3)]),
+        ..local(number)
+    };
+    let mut theirs = local(3 - number);
+    theirs.frontier.0.insert(7, chains(&[(3, 99)])[0]);
+    let mut session = greeted(ours, theirs);
+    assert_eq!(actions(&mut session), [Action::Chains { origin: 7 }]);
+    ours_read(&mut session, &[(3, 3)]);
+    session.handle_frame(at(2), told(7, &[(3, 99)])).unwrap();
+    let _ = frames(&mut session, at(2));
+    session
+}
+
+/// Such a link ended by name each time, for good.
+#[test]
+fn where_both_were_trimmed_beyond_the_parting_one_takes_the_others_snapshot() {
+    let mut joiner = trimmed_beyond(2);
+    assert_eq!(actions(&mut joiner), [Action::Claim]);
+    joiner.handle_done(at(3), Done::Claimed(true));
+    let request = || Frame::SnapshotRequest { resume: None };
+    assert_eq!(frames(&mut joiner, at(3)), [request()]);
+    let begin = Frame::SnapshotBegin {
+        id: [4; 16],
+        size: 1,
+        offset: 0,
+    };
+    joiner.handle_frame(at(4), begin).unwrap();
+    let chunk = Frame::SnapshotChunk {
+        offset: 0,
+        bytes: vec![1],
+    };
+    joiner.handle_frame(at(4), chunk).unwrap();
+    let _ = actions(&mut joiner);
+    let end = Frame::SnapshotEnd { digest: [5; 32] };
+    joiner.handle_frame(at(5), end).unwrap();
+    let swap = Action::SwapIn {
+        digest: [5; 32],
+        cluster: CLUSTER,
+        swap: Swap::Rebase,
+    };
+    assert_eq!(actions(&mut joiner), [swap]);
+    let mut donor = trimmed_beyond(1);
+    assert!(actions(&mut donor).is_empty());
+    assert_eq!(donor.handle_timeout(at(2)), Ok(()), "it waits to be asked");
+    donor.handle_frame(at(3), request()).unwrap();
+    assert_eq!(actions(&mut donor), [Action::Stage { wanted: None }]);
+}
+
+#[test]
+fn who_finds_another_snapshot_arriving_tries_again_on_the_next_link() {
+    let mut joiner = trimmed_beyond(2);
+    joiner.handle_done(at(3), Done::Claimed(false));
+    let fork = SessionError::Fork { origin: 7, seq: 3 };
+    assert_eq!(joiner.handle_timeout(at(3)), Err(fork));
+    // Nobody is to be asked where one of the two can yield.
+    let mut donor = parted();
+    let request = Frame::SnapshotRequest { resume: None };
+    assert!(donor.handle_frame(at(1), request).is_err());
+}

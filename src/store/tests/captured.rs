@@ -1,0 +1,77 @@
+//! What SQLite's hook tells, and what it would not tell a careless caller.
+
+use std::sync::Barrier;
+
+use super::*;
+
+/// SQLite empties a table without telling the hook of its rows, by a statement that was prepared
+/// before there was a hook. Ours is there before any statement; one that is kept and run again
+/// sees it, too.
+#[test]
+fn a_delete_of_everything_tells_of_each_row_whenever_it_was_prepared() {
+    let (a, b) = pair(&[ITEM]);
+    let all = "DELETE FROM item";
+    // Prepared, and kept, while the table is empty.
+    run(&a, all);
+    for round in 1..4 {
+        run(
+            &a,
+            "INSERT INTO item VALUES (1, 1, 1), (2, 2, 2), (3, 3, 3)",
+        );
+        exchange(&a, &b);
+        assert_eq!(rows(&b, "SELECT count(*) FROM item"), [[Integer(3)]]);
+        run(&a, all);
+        exchange(&a, &b);
+        assert!(rows(&b, "SELECT * FROM item").is_empty(), "round {round}");
+    }
+    // Also over a start, and at one that got the rows by the log.
+    let node = a.store.node();
+    drop(a.store);
+    let again = Store::open_with_clock(a.dir.path(), node, 77, Arc::new(|| 1_000)).unwrap();
+    let a = Peer {
+        store: again,
+        dir: a.dir,
+    };
+    run(&b, "INSERT INTO item VALUES (7, 7, 7)");
+    exchange(&a, &b);
+    run(&a, all);
+    exchange(&a, &b);
+    assert!(rows(&b, "SELECT * FROM item").is_empty());
+}
+
+/// Had the group been one transaction of savepoints, the one whose foreign key fails at its COMMIT
+/// would fail all.
+#[test]
+fn of_writers_that_commit_together_only_the_one_whose_deferred_key_fails_is_refused() {
+    let (a, b) = pair(&[
+        "CREATE TABLE p(id INTEGER PRIMARY KEY)",
+        "CREATE TABLE c(id INTEGER PRIMARY KEY, \
+         p REFERENCES p(id) DEFERRABLE INITIALLY DEFERRED)",
+    ]);
+    run(&a, "INSERT INTO p VALUES (1)");
+    let (writers, each) = (8_i64, 10_i64);
+    let together = Barrier::new(writers as usize);
+    let write = |writer: i64| {
+        for number in 0..each {
+            together.wait();
+            let id = writer * each + number;
+            // One of them points at nothing.
+            let parent = if writer == 3 { 99_i64 } else { 1 };
+            let row: [Value; 2] = [id.into(), parent.into()];
+            let done = a
+                .store
+                .transact(|tx| tx.execute("INSERT INTO c VALUES (?, ?)", &row));
+            assert_eq!(done.is_err(), writer == 3, "{id}: {done:?}");
+        }
+    };
+    std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let write = &write;
+            scope.spawn(move || write(writer));
+        }
+    });
+    exchange(&a, &b);
+    let count = rows(&b, "SELECT count(*), sum(p) FROM c");
+    let kept = (writers - 1) * each;
+    assert_eq!(count, [[Integer(kept), Integer(kept)]]);
+}
