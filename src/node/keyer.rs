@@ -279,12 +279,19 @@ impl Keyer {
     /// Whether it is outbound and a younger one stands: an earlier process ended before it removed
     /// what it had replaced.
     fn is_replaced(&self, sa: &xfrm::InstalledSa, all: &[xfrm::InstalledSa]) -> bool {
-        let outbound = self.list.as_ref().is_some_and(|list| list.local == sa.source);
+        let outbound = self
+            .list
+            .as_ref()
+            .is_some_and(|list| list.local == sa.source);
         let same_way = |other: &&xfrm::InstalledSa| {
             let ends = (other.source, other.destination, other.reqid);
             other.spi != 0 && ends == (sa.source, sa.destination, sa.reqid)
         };
-        outbound && all.iter().filter(same_way).any(|other| other.since > sa.since)
+        outbound
+            && all
+                .iter()
+                .filter(same_way)
+                .any(|other| other.since > sa.since)
     }
 
     /// An event of the kernel in terms of peers; `None` when it concerns nobody listed.
