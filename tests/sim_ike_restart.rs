@@ -146,3 +146,29 @@ fn a_nat_between_us_is_named_in_both_versions() {
         world.assert_one_pair();
     }
 }
+
+#[test]
+fn sas_that_the_kernel_lost_are_made_anew_as_soon_as_traffic_finds_none() {
+    for (seed, main_mode) in (0..5).flat_map(|seed| [(seed, false), (seed, true)]) {
+        for sides in [&[0][..], &[1], &[0, 1]] {
+            let mut world = World::new(seed, Net::perfect());
+            if main_mode {
+                world.profiles = [main_mode_profile(), main_mode_profile()];
+            }
+            world.start(0, b"key");
+            world.start(1, b"key");
+            world.run(10_000);
+            world.assert_one_pair();
+            sides.iter().for_each(|side| world.flush(*side));
+            // With main mode the side that replaced a pair sends on it 5 s later.
+            world.run(if main_mode { 7_000 } else { 2_000 });
+            let received = [0, 1].map(|side| world.is_received(side));
+            assert_eq!(
+                received, [true; 2],
+                "{seed}, main mode {main_mode}, {sides:?}"
+            );
+            world.run(20_000);
+            world.assert_one_pair();
+        }
+    }
+}

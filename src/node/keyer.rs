@@ -80,7 +80,13 @@ fn forward(events: &Events, keyer: &Mutex<Keyer>, unasked: &broadcast::Sender<Ke
             Ok(found) => found,
             Err(error) => return tracing::error!("no more events from the kernel: {error}"),
         };
-        let Ok(keyer) = keyer.lock() else { return };
+        let Ok(mut keyer) = keyer.lock() else { return };
+        // By our own hand all policies are in line already, and nothing more goes.
+        if found.contains(&Event::PolicyGone)
+            && let Err(error) = keyer.restore_policies()
+        {
+            tracing::error!("policies that went cannot be put back: {error}");
+        }
         for reply in found.into_iter().filter_map(|event| keyer.translate(event)) {
             // No receiver: `ike` is not connected, and needs no past event when it is.
             let _ = unasked.send(reply);
@@ -181,12 +187,23 @@ impl Keyer {
         self.list = list;
         let peers = self.list.as_ref().map_or(0, |list| list.peers.len());
         tracing::info!("{peers} other peers, {changed} policies changed");
-        for sa in xfrm::installed(&mut self.xfrm)? {
-            if is_ours(sa.reqid) && sa.spi != 0 && self.peer_of(&sa).is_none() {
+        let all = xfrm::installed(&mut self.xfrm)?;
+        for sa in &all {
+            let ours = is_ours(sa.reqid) && sa.spi != 0;
+            if ours && (self.peer_of(sa).is_none() || self.is_replaced(sa, &all)) {
                 xfrm::remove(&mut self.xfrm, sa.destination, sa.spi)?;
             }
         }
         Ok(xfrm::flush_larval(&mut self.xfrm)?)
+    }
+
+    /// Policies that somebody else took away come back.
+    fn restore_policies(&mut self) -> Result<(), XfrmError> {
+        let changed = xfrm::sync_policies(&mut self.xfrm, self.list.as_ref())?;
+        if changed > 0 {
+            tracing::warn!("somebody deleted IPsec policies: {changed} put back");
+        }
+        Ok(())
     }
 
     fn install(&mut self, sa: &AhSa) -> Result<(), Refusal> {
@@ -259,11 +276,30 @@ impl Keyer {
         list.peers.iter().find(listed).copied()
     }
 
+    /// Whether it is outbound and a younger one stands: an earlier process ended before it removed
+    /// what it had replaced.
+    fn is_replaced(&self, sa: &xfrm::InstalledSa, all: &[xfrm::InstalledSa]) -> bool {
+        let outbound = self
+            .list
+            .as_ref()
+            .is_some_and(|list| list.local == sa.source);
+        let same_way = |other: &&xfrm::InstalledSa| {
+            let ends = (other.source, other.destination, other.reqid);
+            other.spi != 0 && ends == (sa.source, sa.destination, sa.reqid)
+        };
+        outbound
+            && all
+                .iter()
+                .filter(same_way)
+                .any(|other| other.since > sa.since)
+    }
+
     /// An event of the kernel in terms of peers; `None` when it concerns nobody listed.
     fn translate(&self, event: Event) -> Option<KeyerReply> {
         let list = self.list.as_ref()?;
         let listed = |address| list.peers.iter().find(|peer| peer.address == address);
         match event {
+            Event::PolicyGone => None,
             Event::Acquire { destination } => Some(KeyerReply::Acquire {
                 peer: listed(destination)?.address,
             }),

@@ -38,6 +38,8 @@ const MAX_DATAGRAM: usize = 8_192;
 const KEEP_MS: u64 = 30_000;
 /// How long they still receive when new ones stand.
 const REPLACED_MS: u64 = 3_000;
+/// How long after a tunnel came up the kernel's word that traffic finds no SA may be of before.
+const SETTLED_MS: u64 = 2_000;
 /// Three fields, one of them ours; a few more do no harm.
 const MAX_PEERS: usize = 8;
 
@@ -348,7 +350,16 @@ impl Tunnels {
         };
         self.each_link(now, |link, context, outbox| match (&event, &question) {
             (KeyerReply::Acquire { peer }, _) if *peer == link.address() => {
-                link.acquire(context.now);
+                let status = link.status(context.now);
+                // Traffic finds no SA where one should stand: the kernel has lost it. What waited
+                // before the tunnel was up may be told a moment later.
+                if status.state.is_up() && status.for_ms >= SETTLED_MS {
+                    for spi in link.spis() {
+                        link.expire(context.now, spi);
+                    }
+                } else {
+                    link.acquire(context.now);
+                }
             }
             (KeyerReply::Expired { peer, spi }, _) if *peer == link.address() => {
                 link.expire(context.now, *spi);

@@ -17,6 +17,13 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// As by `ip xfrm state flush`. What is not there any more can be removed (the keyer looks).
+    pub fn flush(&mut self) {
+        self.inbound.clear();
+        self.outbound = None;
+        self.lenient = true;
+    }
+
     /// With `may_return`, an outbound SA that another took the place of may come back.
     pub fn perform(&mut self, request: KeyerRequest, may_return: bool) -> KeyerReply {
         match request {

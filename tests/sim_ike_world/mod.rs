@@ -199,6 +199,16 @@ impl World {
         self.pump(side);
     }
 
+    /// The kernel forgets every SA, and tells of traffic that finds none.
+    pub fn flush(&mut self, side: usize) {
+        self.sides[side].kernel.flush();
+        let peer = address(1 - side);
+        let now = self.now;
+        self.tunnels(side)
+            .handle_keyer(now, KeyerReply::Acquire { peer });
+        self.pump(side);
+    }
+
     pub fn expire_both(&mut self, gap: u64) {
         for side in 0..2 {
             let Some(sa) = self.sides[side].kernel.outbound.clone() else {

@@ -1,11 +1,12 @@
-//! What the kernel says unasked: traffic that found no SA, and SAs whose lifetime ran out.
+//! What the kernel says unasked: traffic that found no SA, SAs whose lifetime ran out, policies that
+//! went.
 
 use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_xfrm::XfrmMessage;
-use netlink_packet_xfrm::constants::{XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE};
+use netlink_packet_xfrm::constants::{XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_XFRM};
 
 use super::{AH, RECEIVE_BYTES, XfrmError, address, split};
@@ -27,9 +28,11 @@ pub enum Event {
         /// Security parameters index.
         spi: u32,
     },
+    /// A policy was deleted, or all of them.
+    PolicyGone,
 }
 
-/// A socket subscribed to acquires and expiries.
+/// A socket subscribed to these.
 pub struct Events(Socket);
 
 impl Events {
@@ -39,7 +42,7 @@ impl Events {
         socket
             .bind(&SocketAddr::new(0, 0))
             .map_err(XfrmError::Open)?;
-        for group in [XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE] {
+        for group in [XFRMNLGRP_ACQUIRE, XFRMNLGRP_EXPIRE, XFRMNLGRP_POLICY] {
             socket.add_membership(group).map_err(XfrmError::Open)?;
         }
         Ok(Self(socket))
@@ -78,6 +81,9 @@ fn event(payload: NetlinkPayload<XfrmMessage>) -> Option<Event> {
                 spi: sa.id.spi,
             })
         }
+        NetlinkPayload::InnerMessage(
+            XfrmMessage::DeletePolicy(_) | XfrmMessage::FlushPolicy(_),
+        ) => Some(Event::PolicyGone),
         _ => None,
     }
 }

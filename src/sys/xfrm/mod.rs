@@ -125,7 +125,9 @@ impl Xfrm {
         let sent = self.socket.send(&bytes, 0);
         // Both copies may hold a key.
         bytes.zeroize();
-        sa::wipe(&mut message.payload);
+        if let NetlinkPayload::InnerMessage(message) = &mut message.payload {
+            sa::wipe(message);
+        }
         sent?;
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_core::NetlinkPayload;
 use netlink_packet_xfrm::constants::{IPPROTO_AH, XFRM_MODE_TRANSPORT};
 use netlink_packet_xfrm::constants::{XFRM_STATE_ALIGN4, XFRM_STATE_ESN};
 use netlink_packet_xfrm::state::{DelGetMessage, FlushMessage, GetDumpMessage, ModifyMessage};
@@ -20,6 +19,9 @@ const REPLAY_WINDOW: u32 = 1024;
 const SOFT_PACKETS_32: u64 = 1 << 30;
 const HARD_PACKETS_32: u64 = 1 << 31;
 
+/// If `ike` never comes back, keys end all the same; it replaces them after at most half of that.
+const HARD_SECONDS: u64 = 3 * 3_600;
+
 /// One AH SA found in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstalledSa {
@@ -31,6 +33,8 @@ pub struct InstalledSa {
     pub spi: u32,
     /// The request id that ties it to policies.
     pub reqid: u32,
+    /// When it was installed, in seconds of the kernel's clock.
+    pub since: u64,
     /// Bytes and packets carried.
     pub carried: (u64, u64),
     /// Packets dropped: replays, and wrong ICVs.
@@ -83,6 +87,7 @@ fn message(local: IpAddr, reqid: u32, sa: &AhSa) -> Result<ModifyMessage, XfrmEr
         // every packet from a peer that does as the RFC says would die.
         info.flags |= XFRM_STATE_ALIGN4;
     }
+    info.lifetime_cfg.hard_add_expires_seconds = HARD_SECONDS;
     if sa.esn {
         info.flags |= XFRM_STATE_ESN;
     } else {
@@ -121,9 +126,9 @@ fn algorithm(sa: &AhSa) -> AlgAuth {
     }
 }
 
-/// Overwrites the key of a message that has been sent.
-pub(super) fn wipe(payload: &mut NetlinkPayload<XfrmMessage>) {
-    if let NetlinkPayload::InnerMessage(XfrmMessage::AddSa(message)) = payload {
+/// Overwrites the key of a message that was sent or received.
+pub(super) fn wipe(message: &mut XfrmMessage) {
+    if let XfrmMessage::AddSa(message) = message {
         for attribute in &mut message.nlas {
             if let XfrmAttrs::AuthenticationAlgTrunc(algorithm) = attribute {
                 algorithm.alg_key.zeroize();
@@ -158,13 +163,15 @@ pub fn installed(xfrm: &mut Xfrm) -> Result<Vec<InstalledSa>, XfrmError> {
         "list SAs",
         XfrmMessage::GetDumpSa(GetDumpMessage::default()),
     )?;
-    Ok(all
-        .into_iter()
-        .filter_map(|message| match message {
+    let described = all.into_iter().filter_map(|mut message| {
+        // The kernel tells root the keys, too.
+        wipe(&mut message);
+        match message {
             XfrmMessage::AddSa(message) => describe(&message.user_sa_info),
             _ => None,
-        })
-        .collect())
+        }
+    });
+    Ok(described.collect())
 }
 
 fn describe(info: &UserSaInfo) -> Option<InstalledSa> {
@@ -174,6 +181,7 @@ fn describe(info: &UserSaInfo) -> Option<InstalledSa> {
         destination: address(&info.id.daddr, info.family)?,
         spi: info.id.spi,
         reqid: info.reqid,
+        since: info.lifetime_cur.add_time,
         carried: (info.lifetime_cur.bytes, info.lifetime_cur.packets),
         dropped: (info.stats.replay, info.stats.integrity_failed),
     })
@@ -222,6 +230,7 @@ mod tests {
         assert_eq!(&info.id.daddr.addr[..4], &[192, 0, 2, 1]);
         assert_eq!(info.flags, XFRM_STATE_ALIGN4 | XFRM_STATE_ESN);
         assert_eq!(info.replay_window, 0, "the window is in REPLAY_ESN_VAL");
+        assert_eq!(info.lifetime_cfg.hard_add_expires_seconds, HARD_SECONDS);
     }
 
     #[test]
