@@ -1,6 +1,6 @@
 //! The world: three nodes, their clocks, what happens to them, and what must hold in the end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -55,6 +55,8 @@ struct World {
     links: Vec<Link>,
     counter: u64,
     written: HashSet<String>,
+    /// Who acknowledged each of them.
+    authors: HashMap<String, usize>,
     superseded: HashSet<String>,
     ledger: lost::Ledger,
     /// A disk lost something.
@@ -188,6 +190,7 @@ impl World {
             links: Vec::new(),
             counter: 0,
             written: HashSet::new(),
+            authors: HashMap::new(),
             superseded: HashSet::new(),
             ledger: lost::Ledger::default(),
             forgot: false,
@@ -292,7 +295,10 @@ impl World {
             !refused || after == before,
             "a part of what was refused stands"
         );
-        self.written.extend(after.difference(&before).cloned());
+        for token in after.difference(&before) {
+            self.authors.insert(token.clone(), node);
+            self.written.insert(token.clone());
+        }
         self.superseded.extend(before.difference(&after).cloned());
         let now = self.now();
         for link in &mut self.links {

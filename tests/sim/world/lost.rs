@@ -142,15 +142,34 @@ impl World {
             .collect()
     }
 
-    /// A node's disk becomes another one: what was nowhere else is lost.
-    pub(super) fn replace_disk(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
+    /// Power fails at a node whose disk keeps what was synced. What it had only taken in need not be,
+    /// and was nowhere else if its author's disk had lost it before.
+    pub(super) fn cut_power(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
+        let mut left = self.tokens_of_others(node, later);
+        let before = self.tokens(node);
+        self.note_held();
+        self.reopen(node, dir, incarnation, later);
+        left.extend(self.tokens(node));
+        let authors = &self.authors;
+        let taken = |token: &&String| authors.get(*token).is_some_and(|author| *author != node);
+        let lost = before.difference(&left).filter(taken).cloned();
+        self.ledger.lost.extend(lost);
+    }
+
+    /// What all but one node can show or tell.
+    fn tokens_of_others(&mut self, node: usize, later: u64) -> HashSet<String> {
         let others = (0..3).filter(|other| *other != node);
         for other in others.clone() {
             if self.nodes[other].damaged {
                 self.set_aside(other, later);
             }
         }
-        let mut left: HashSet<String> = others.flat_map(|other| self.tokens(other)).collect();
+        others.flat_map(|other| self.tokens(other)).collect()
+    }
+
+    /// A node's disk becomes another one: what was nowhere else is lost.
+    pub(super) fn replace_disk(&mut self, node: usize, dir: TempDir, incarnation: u64, later: u64) {
+        let mut left = self.tokens_of_others(node, later);
         self.note_held();
         self.forgot = true;
         self.reopen(node, dir, incarnation, later);
