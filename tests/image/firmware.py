@@ -95,7 +95,7 @@ def rescue(image, work):
         console.type("\x1b")
         console.expect("Rescue shell", LIMIT_S)
         console.type("\x0e\x0e\r")  # Ctrl-N: the next line
-        console.expect("Give root password", LIMIT_S)
+        console.expect("(Give|Enter) root password", LIMIT_S)
         console.type(changed(ROOT_PASSWORD) + "\r")
         console.expect("[#] ", LIMIT_S)
         console.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0\r")
