@@ -99,6 +99,7 @@ def rescue(image, work):
         console.type(changed(ROOT_PASSWORD) + "\r")
         console.expect("[#] ", LIMIT_S)
         console.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0\r")
+        console.run("true")
         assert console.run("id -u; cat /etc/hostname") == "0\nimage-test"
         assert console.run("systemctl is-active tutti-serve") == "inactive"
 
