@@ -95,10 +95,11 @@ def rescue(image, work):
         console.type("\x1b")
         console.expect("Rescue shell", LIMIT_S)
         console.type("\x0e\x0e\r")  # Ctrl-N: the next line
-        console.expect("Give root password", LIMIT_S)
+        console.expect("(Give|Enter) root password", LIMIT_S)
         console.type(changed(ROOT_PASSWORD) + "\r")
         console.expect("[#] ", LIMIT_S)
         console.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0\r")
+        console.run("true")
         assert console.run("id -u; cat /etc/hostname") == "0\nimage-test"
         assert console.run("systemctl is-active tutti-serve") == "inactive"
 

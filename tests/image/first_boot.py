@@ -74,9 +74,10 @@ def main(image: str, work: str) -> int:
         try:
             _, seconds = machine.wait("HTTPS answer", lambda: https_answers(port), TIMEOUT_S)
             print(f"{boot} boot: HTTPS after {seconds:.1f} s", flush=True)
-            console = Console(machine)
             if boot == "first":
                 machine.wait_console("not changed yet: admin, root\n", TIMEOUT_S)
+            # Only now: the emulator's line stands still while who is connected does not read.
+            console = Console(machine)
             password = PASSWORD if boot == "first" else changed(PASSWORD)
             asked = console.log_in("root", password, TIMEOUT_S)
             if asked != (boot == "first"):

@@ -50,6 +50,8 @@ pub async fn run(node: Arc<Node>) {
     let _ = tokio::time::timeout(START, host::kept(&node)).await;
     let text = format!("{} started, version {}", node.name, super::node::VERSION);
     node.note(&Event::new(Kind::System, Level::Information, text));
+    // Before the first look: the console shows each change of the alarms.
+    let _ = host::note_changes(&node).await;
     tokio::spawn(note_changes(Arc::clone(&node)));
     let mut seen = Seen::default();
     // What stood when the process ended is judged anew.
