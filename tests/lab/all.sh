@@ -14,5 +14,5 @@ names=("$@")
   $(ls scenarios/*.sh | grep -vE '/(a_certificate|every|the_operators|our_rekeys|prerequisites)_' |
     grep -vE '/(a_restart_of_any_|strongswan_(takes|with_main|with_ml_kem))')
 )
-exec ./run.sh --timeout 1500 --out "${TUTTI_LAB_OUT:-$here/../../out/lab}" -- \
+exec ./run.sh --timeout 3000 --out "${TUTTI_LAB_OUT:-$here/../../out/lab}" -- \
   lab/inside.sh "${names[@]}"

@@ -6,7 +6,7 @@
 #
 # Each runs in network, mount and process namespaces of its own: it begins from nothing, nothing
 # it started outlives it, and several run side by side (they mostly wait). No log may hold the key.
-limit=600 jobs=5
+limit=1200 jobs=5
 while [ "${1#--}" != "$1" ]; do
   case $1 in
     --limit) limit=$2 ;;
