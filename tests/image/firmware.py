@@ -109,6 +109,8 @@ CASES = {
         f"{NAMES[firmware]}, {disk} disk, {NICS[disk]}: sets itself up, answers, nothing failed",
         boots(firmware, disk))
     for disk in NICS for firmware in NAMES
+    # This OVMF has no driver for VMware's; VMware's own firmware has.
+    if (firmware, disk) not in (("uefi", "pvscsi"), ("secure", "pvscsi"))
 }
 CASES["own-keys"] = ("a machine that trusts the builder's keys alone starts what he signed, and "
                      "nothing that was altered", own_keys)
