@@ -1,5 +1,5 @@
-//! What the kernel says unasked: traffic that found no SA, SAs whose lifetime ran out, policies that
-//! went.
+//! What the kernel says unasked: traffic that found no SA, SAs whose lifetime ran out, and
+//! policies that went.
 
 use std::io;
 use std::net::IpAddr;
