@@ -129,7 +129,7 @@ power_on() {
     local n=$1 dir=$demo/peer$1
     emulator
     run "peer$n" ip netns exec $ns qemu-system-x86_64 -name "tutti-peer$n" -machine q35 \
-        -accel tcg,thread=multi -cpu max,-cx16,-la57 -smp 2 -m 512 -nodefaults -display none \
+        -accel tcg,thread=multi -cpu max,-cx16,-la57,-erms,-fsrm -smp 2 -m 512 -nodefaults -display none \
         -vga std -qmp "unix:$dir/qmp.sock,server=on,wait=off" \
         -chardev "socket,id=console,path=$dir/console.sock,server=on,wait=off,logfile=$dir/console.log" \
         -serial chardev:console -smbios "type=11,path=$dir/smbios" \

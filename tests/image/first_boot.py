@@ -13,7 +13,7 @@ from pathlib import Path
 
 from boot import https_answers
 from login import Console, changed
-from machine import Failed, Machine
+from machine import Failed, Machine, attempted, said
 
 HERE = Path(__file__).resolve().parent
 PASSWORD = "seven Quiet 5 turbines"
@@ -63,7 +63,8 @@ def shipped_serial(image: str) -> str:
         return disk.read(4)[::-1].hex()
 
 
-def main(image: str, work: str) -> int:
+def boots(image: str, work: Path) -> list[str]:
+    """Both boots; what was not as it must be."""
     port = free_port()
     problems = []
     for boot, act, reason in (("first", "reboot", "guest-reset"),
@@ -93,12 +94,16 @@ def main(image: str, work: str) -> int:
             ended = machine.ends(lambda: console.type(f"tutti {act} --yes\r"), TIMEOUT_S)
             if ended != reason:
                 problems.append(f"{boot} boot: tutti {act} ended by {ended}")
-        except Failed as failure:
-            print(f"{boot} boot: {failure}", file=sys.stderr)
-            print(machine.console()[-4000:], file=sys.stderr)
-            return 1
         finally:
             machine.kill()
+    return problems
+
+
+def main(image: str, work: str) -> int:
+    try:
+        problems = attempted("first boot", boots, image, Path(work))
+    except Failed as failure:
+        problems = [str(failure), said(Path(work))[-4000:]]
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

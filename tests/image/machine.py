@@ -49,9 +49,33 @@ DISKS = {
 }
 
 
-class EmulatorDied(Failed):
-    """QEMU itself ended by a signal: one of its own assertions, as with changes of the memory map
-    while two processors run. That says nothing of the guest."""
+class EmulatorFailed(Failed):
+    """The emulator's own fault, which says nothing of the guest: it ended by a signal (one of its
+    assertions, as with changes of the memory map while two processors run), or lost the interrupt
+    of a processor's timer, and the kernel waits for that processor for good."""
+
+
+# What a kernel says once a minute whose processor had no interrupt of its timer for so long.
+LOST_TIMER = b"kthread timer wakeup didn't happen"
+
+
+def said(work: Path) -> str:
+    """What the serial console of the machine in `work` has said, without escape sequences."""
+    text = (work / "console.log").read_bytes().decode(errors="replace")
+    return re.sub(r"\x1b(\[[0-9;?!]*[A-Za-z]|\][^\x07]*\x07|[()].)", "", text).replace("\r", "")
+
+
+def attempted(name, run, image, work: Path):
+    """run(image, work) in an empty directory; once more, which is said, where the emulator failed."""
+    def attempt():
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        return run(image, work)
+    try:
+        return attempt()
+    except EmulatorFailed as failure:
+        print(f"{name}: {failure}; begun again", flush=True)
+        return attempt()
 
 
 class Machine:
@@ -124,15 +148,17 @@ class Machine:
         return options
 
     def console(self) -> str:
-        """All that the serial console has said, without escape sequences."""
-        text = self.log.read_bytes().decode(errors="replace")
-        return re.sub(r"\x1b(\[[0-9;?!]*[A-Za-z]|\][^\x07]*\x07|[()].)", "", text).replace("\r", "")
+        return said(self.work)
 
     def alive(self):
         if self.process.poll() is not None:
-            kind = EmulatorDied if self.process.returncode < 0 else Failed
+            kind = EmulatorFailed if self.process.returncode < 0 else Failed
             raise kind(f"QEMU ended by itself ({self.process.returncode}), "
                        f"see {self.work}/qemu.log")
+        # Twice: on a busy host a processor may once have stood still so long.
+        if self.log.read_bytes().count(LOST_TIMER) > 1:
+            raise EmulatorFailed("the emulator lost the interrupt of a timer, "
+                                 f"see {self.log}")
 
     def wait(self, what, condition, timeout):
         """Waits until condition() is true; returns it with the seconds since power-on."""

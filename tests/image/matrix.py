@@ -9,7 +9,6 @@ runs so many side by side.
 """
 
 import argparse
-import shutil
 import sys
 import time
 import traceback
@@ -26,7 +25,7 @@ import moves
 import outside
 import recovery
 import screen
-from machine import EmulatorDied
+from machine import attempted
 
 CASES = {**firmware.CASES, **inputs.CASES, **answers.CASES, **screen.CASES, **outside.CASES,
          **moves.CASES, **faults.CASES, **damage.CASES, **recovery.CASES, **cuts.CASES}
@@ -44,23 +43,13 @@ def chosen(options):
     return list(CASES)
 
 
-def attempt(run, image, work):
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    run(image, work)
-
-
 def passes(name, image, work) -> bool:
     sentence, run = CASES[name]
     work = work / name
     began = time.monotonic()
     verdict = f"PASS {name}: {sentence}"
     try:
-        try:
-            attempt(run, image, work)
-        except EmulatorDied as died:
-            print(f"{name}: {died}; begun again", flush=True)
-            attempt(run, image, work)
+        attempted(name, run, image, work)
         for disk in work.glob("*.qcow2"):
             disk.unlink()
     # Whatever a case meets is its failure; the others still run.

@@ -9,11 +9,12 @@ what the person saw.
 """
 
 import sys
+from pathlib import Path
 
 from boot import https_answers
 from first_boot import free_port
 from login import Console
-from machine import Failed, Machine
+from machine import Failed, Machine, attempted, said
 
 ROOT_PASSWORD = "seven Quiet 5 turbines"
 ADMIN_PASSWORD = "blue-Harbour-41-cello"
@@ -41,7 +42,7 @@ DIALOGUE = [
 ]
 
 
-def main(image: str, work: str) -> int:
+def installed(image: str, work: Path):
     port = free_port()
     machine = Machine(image, work, firmware="uefi", disk="ahci", nic="e1000", https=port)
     try:
@@ -63,11 +64,16 @@ def main(image: str, work: str) -> int:
             raise Failed(f"the host name is {name!r}, not 'wizard'")
         if any(word in machine.console() for word in (ADMIN_PASSWORD, ROOT_PASSWORD, KEY)):
             raise Failed("a password was echoed")
-    except Failed as failure:
-        print(f"wizard: {failure}\n{machine.console()[-3000:]}", file=sys.stderr)
-        return 1
     finally:
         machine.kill()
+
+
+def main(image: str, work: str) -> int:
+    try:
+        attempted("wizard", installed, image, Path(work))
+    except Failed as failure:
+        print(f"wizard: {failure}\n{said(Path(work))[-3000:]}", file=sys.stderr)
+        return 1
     return 0
 
 
