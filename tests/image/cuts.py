@@ -89,18 +89,18 @@ def settings_cut(moment):
 def trial_cut(image, work):
     """A change of the network that nobody confirmed: while it is made, and once it is in force."""
     static = f'\'{{"static": {{"address": "{FIXED}", "prefix": 24, "gateway": "10.0.2.2"}}}}\''
-    change = f"tutti settings set ipv4={static}\r"
+    change = f"tutti settings set ipv4={static}"
     with set_up(image, work) as system:
         system.answers()
         system.log_in()
         system.run("sync")
-        after(system, 2, "trial-cut", lambda: system.console().type(change))
+        after(system, 2, "trial-cut", lambda: system.console().type(change + "\r"))
     with switched_on(image, work) as system:
         system.log_in()
         leased(system)
         system.sound()
         system.run("sync")
-        system.console().type(change)
+        assert "unless confirmed" in system.run(change)
         system.expect("ip -4 -brief address show dev eth0 | awk '{print $3}'", f"{FIXED}/24")
         system.machine.kill()
     with switched_on(image, work) as system:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from functools import partial
 
 from system import SETUP, setup_file, switched_on
 
@@ -32,10 +33,10 @@ def other_disk(path, image, first):
             "-device", "virtio-blk-pci,drive=other" + (",bootindex=0" if first else "")]
 
 
-def two_disks(image, work):
+def two_disks(firmware, image, work):
     extra = other_disk(work / "other.qcow2", image, first=True)
     shipped = "for d in vda vdb; do sfdisk --disk-id /dev/$d | grep -ci 7457cd01; done | tr '\\n' ' '"
-    with set_up(image, work, extra=extra) as system:
+    with set_up(image, work, firmware=firmware, extra=extra) as system:
         system.answers()
         system.log_in()
         assert system.run("readlink -f /dev/tutti/esp") == "/dev/vdb2", "not the booted disk"
@@ -43,7 +44,8 @@ def two_disks(image, work):
         system.sound()
         system.run("sync")
     extra[-1] = extra[-1].removesuffix(",bootindex=0")
-    with set_up(image, work, extra=extra, credential=setup_file(work, host_name='"other"')) as system:
+    with set_up(image, work, firmware=firmware, extra=extra,
+                credential=setup_file(work, host_name='"other"')) as system:
         system.answers()
         system.log_in()
         assert system.run("cat /proc/sys/kernel/hostname") == "other"
@@ -155,7 +157,9 @@ def healthy(image, work):
 
 CASES = {
     "healthy": ("the console shows name, address, fingerprint, and a serial number that stays", healthy),
-    "two-disks": ("of two appliance disks only the booted one is used", two_disks),
+    "two-disks": ("of two appliance disks only the booted one is used", partial(two_disks, "bios")),
+    "two-disks-uefi": ("of two appliance disks only the booted one is used, by UEFI too",
+                       partial(two_disks, "uefi")),
     "two-disks-alike": ("two disks that nobody can tell apart are refused", two_disks_nobody_can_tell),
     "corrupted-root": ("a corrupted root is never run, and the console says what to do", corrupted_root),
     "corrupted-data": ("an unusable data partition is named before anything is asked", corrupted_data),

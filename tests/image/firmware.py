@@ -1,11 +1,6 @@
 """Every firmware with every kind of disk and several network cards."""
 
-import ssl
-import subprocess
-import uuid
-
 from login import changed
-from machine import OVMF
 from system import LIMIT_S, ROOT_PASSWORD, SETUP, switched_on
 
 NICS = {"virtio": "virtio-net-pci", "scsi": "igb", "pvscsi": "vmxnet3", "ahci": "e1000", "nvme": "e1000e",
@@ -29,58 +24,6 @@ def boots(firmware, disk):
                 assert system.run(SECURE) == "1", "Secure Boot is not on"
                 assert "integrity" in system.run("cat /sys/kernel/security/lockdown"), "no lockdown"
     return run
-
-
-def variables(work, image, stock):
-    """A firmware's variables with the builder's certificate, beside stock keys or alone."""
-    der = work / "tutti.cer"
-    # The ESP follows the BIOS boot partition (image/layout.sh).
-    subprocess.run(["mcopy", "-n", "-i", f"{image}@@2M", "::/tutti.cer", str(der)], check=True)
-    certificate = work / "tutti.pem"
-    certificate.write_text(ssl.DER_cert_to_PEM_cert(der.read_bytes()))
-    owner, path = str(uuid.uuid4()), work / ("both.fd" if stock else "own.fd")
-    add = ["--add-db", owner, str(certificate)]
-    if not stock:
-        add += ["--set-pk", owner, str(certificate), "--add-kek", owner, str(certificate),
-                "--secure-boot"]
-    given = OVMF / ("OVMF_VARS_4M.ms.fd" if stock else "OVMF_VARS_4M.fd")
-    subprocess.run(["virt-fw-vars", "-i", str(given), "-o", str(path), *add], check=True,
-                   capture_output=True)
-    return path
-
-
-def own_keys(image, work):
-    """From stock keys to the builder's; then a slot that was altered."""
-    started = "tutti secure-boot --json | tr -d ' \\n'"
-    both, own = (variables(work, image, stock) for stock in (True, False))
-    with switched_on(image, work, firmware="secure", credential=SETUP) as system:
-        system.answers()
-        system.log_in()
-        assert "stock_keys" in system.run(started)
-        refused = system.run("tutti secure-boot --use own")
-        assert "does not trust the builder's certificate yet" in refused, refused
-        system.run("sync")
-    with switched_on(image, work, firmware="secure", variables=both) as system:
-        system.answers()
-        system.log_in()
-        assert "stock_keys" in system.run(started)
-        system.run("tutti secure-boot --use own; sync")
-    with switched_on(image, work, firmware="secure", variables=both) as system:
-        system.answers()
-        system.log_in()
-        assert '"own_keys":{"others":true}' in system.run(started)
-        system.run("sync")
-    with switched_on(image, work, firmware="secure", variables=own) as system:
-        system.answers()
-        system.log_in()
-        assert '"own_keys":{"others":false}' in system.run(started)
-        system.sound()
-        system.expect("grub-editenv /efi/grub/grubenv list | grep -x A_TRY=0", "A_TRY=0")
-        system.run("mkdir /tmp/boot && mount /dev/tutti/boot-a /tmp/boot && printf x | "
-                   "dd of=/tmp/boot/tutti.efi bs=1 seek=20000000 conv=notrunc; umount /tmp/boot; sync")
-    with switched_on(image, work, firmware="secure", variables=own) as system:
-        system.shows("bad signature")
-    assert "Linux version" not in system.machine.console()
 
 
 def rescue(image, work):
@@ -112,6 +55,4 @@ CASES = {
     # This OVMF has no driver for VMware's; VMware's own firmware has.
     if (firmware, disk) not in (("uefi", "pvscsi"), ("secure", "pvscsi"))
 }
-CASES["own-keys"] = ("a machine that trusts the builder's keys alone starts what he signed, and "
-                     "nothing that was altered", own_keys)
 CASES["rescue"] = ("the rescue shell of the boot menu asks for root's password and takes it", rescue)

@@ -177,10 +177,20 @@ class Machine:
         expression = re.compile(pattern)
         return self.wait(f"/{pattern}/", lambda: expression.search(self.console()), timeout)
 
+    def monitor(self):
+        """A connection to the emulator itself (QMP), which may only just have begun."""
+        def attempt():
+            monitor = socket.socket(socket.AF_UNIX)
+            try:
+                monitor.connect(f"{self.work}/qmp.sock")
+                return monitor
+            except (FileNotFoundError, ConnectionRefusedError):
+                monitor.close()
+        return self.wait("answer of the emulator", attempt, 60)[0]
+
     def ask(self, execute, **arguments):
-        """One command of the emulator's own (QMP), and its answer."""
-        with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.connect(f"{self.work}/qmp.sock")
+        """One command of QMP, and its answer."""
+        with self.monitor() as monitor:
             stream = monitor.makefile("rw")
             stream.readline()
             for command in ({"execute": "qmp_capabilities"},
@@ -194,17 +204,13 @@ class Machine:
 
     def writes(self) -> int:
         """How many writes the machine has sent to its disk since power-on."""
-        try:
-            disks = self.ask("query-blockstats")
-        except (FileNotFoundError, ConnectionRefusedError):
-            return 0  # not even the emulator has begun
+        disks = self.ask("query-blockstats")
         return next(d for d in disks if d.get("device") == "disk")["stats"]["wr_operations"]
 
     def ends(self, begin, timeout) -> str:
         """Begins what ends the machine; why it ended: `guest-reset` or `guest-shutdown`."""
-        with socket.socket(socket.AF_UNIX) as monitor:
+        with self.monitor() as monitor:
             monitor.settimeout(timeout)
-            monitor.connect(f"{self.work}/qmp.sock")
             stream = monitor.makefile("rw")
             stream.readline()
             stream.write(json.dumps({"execute": "qmp_capabilities"}))

@@ -21,13 +21,14 @@ import damage
 import faults
 import firmware
 import inputs
+import keys
 import moves
 import outside
 import recovery
 import screen
 from machine import attempted
 
-CASES = {**firmware.CASES, **inputs.CASES, **answers.CASES, **screen.CASES, **outside.CASES,
+CASES = {**firmware.CASES, **keys.CASES, **inputs.CASES, **answers.CASES, **screen.CASES, **outside.CASES,
          **moves.CASES, **faults.CASES, **damage.CASES, **recovery.CASES, **cuts.CASES}
 
 
