@@ -238,7 +238,7 @@ fn every_operation_answers_as_the_document_says() {
         judge.ask(c, "GET", "/cluster", Value::Null);
         judge.ask(c, "DELETE", "/cluster", Value::Null);
         judge.ask(a, "POST", "/certificate/renew", Value::Null);
-        // What changes the addresses restarts the service, and waits to be confirmed.
+        // What changes the addresses waits to be confirmed, also over a restart.
         let mut settings = judge.ask(a, "GET", "/settings", Value::Null);
         settings["vlan"] = Value::Null;
         settings["ipv4"]["static"]["address"] = "192.0.2.12".into();

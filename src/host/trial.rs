@@ -68,13 +68,19 @@ pub fn put_back(place: &Place, words: &str) -> Result<(), HostError> {
             return Err(HostError::Kept { path, source });
         }
     };
+    let renamed =
+        Kept::load(place)?.system.map(|tried| tried.host_name) != Some(before.host_name.clone());
     let done = first_boot::put_back(place, &before, words);
     // Whatever of it is not in force, it is what is kept; if it is not even that, the next start
     // tries again.
     if Kept::load(place)?.system.as_ref() == Some(&before) {
         place::remove(&path)?;
     }
-    done.and(actions::command(place, actions::SERVE))
+    if renamed {
+        // A running `serve` takes its name at its start.
+        return done.and(actions::command(place, actions::SERVE));
+    }
+    done
 }
 
 /// The clock of the trial that stands.

@@ -100,8 +100,8 @@ async fn apply(web: &Web, before: &System, after: System) -> Result<Done, Vec<St
     if moved {
         web.node.on_trial(Some(TRIAL_S));
     }
-    if moved || renamed {
-        // Name and addresses are taken at the start.
+    if renamed {
+        // The name is taken at the start; addresses are followed.
         web.node.restart_soon();
     }
     Ok(Done::change("System settings saved", was, is))

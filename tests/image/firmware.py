@@ -31,6 +31,9 @@ def rescue(image, work):
     with switched_on(image, work, credential=SETUP) as system:
         system.answers()
         system.log_in()
+        # What was typed at the login is kept a moment later.
+        kept = "journalctl -b -q -o cat -u tutti-host | grep -c 'password of root was changed, and is kept'"
+        system.expect(kept, "1")
         system.run("sync")
     with switched_on(image, work) as system:
         console = system.console()

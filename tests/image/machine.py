@@ -52,11 +52,13 @@ DISKS = {
 class EmulatorFailed(Failed):
     """The emulator's own fault, which says nothing of the guest: it ended by a signal (one of its
     assertions, as with changes of the memory map while two processors run), or lost the interrupt
-    of a processor's timer, and the kernel waits for that processor for good."""
+    of a processor's timer, and the kernel waits for that processor for good, or had no time for
+    its timer while the kernel tried it."""
 
 
-# What a kernel says once a minute whose processor had no interrupt of its timer for so long.
-LOST_TIMER = b"kthread timer wakeup didn't happen"
+# What a kernel says once a minute whose processor had no interrupt of its timer for so long, and
+# what one says at its start that had none.
+LOST_TIMER, NO_TIMER = b"kthread timer wakeup didn't happen", b"IO-APIC + timer doesn't work"
 
 
 def said(work: Path) -> str:
@@ -156,9 +158,9 @@ class Machine:
             raise kind(f"QEMU ended by itself ({self.process.returncode}), "
                        f"see {self.work}/qemu.log")
         # Twice: on a busy host a processor may once have stood still so long.
-        if self.log.read_bytes().count(LOST_TIMER) > 1:
-            raise EmulatorFailed("the emulator lost the interrupt of a timer, "
-                                 f"see {self.log}")
+        said = self.log.read_bytes()
+        if said.count(LOST_TIMER) > 1 or NO_TIMER in said:
+            raise EmulatorFailed(f"the emulator lost the interrupt of a timer, see {self.log}")
 
     def wait(self, what, condition, timeout):
         """Waits until condition() is true; returns it with the seconds since power-on."""
