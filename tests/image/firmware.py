@@ -1,6 +1,7 @@
 """Every firmware with every kind of disk and several network cards."""
 
 from login import changed
+from machine import Failed
 from system import LIMIT_S, ROOT_PASSWORD, SETUP, switched_on
 
 NICS = {"virtio": "virtio-net-pci", "scsi": "igb", "pvscsi": "vmxnet3", "ahci": "e1000", "nvme": "e1000e",
@@ -42,8 +43,15 @@ def rescue(image, work):
         console.expect("Rescue shell", LIMIT_S)
         console.type("\x0e\x0e\r")  # Ctrl-N: the next line
         console.expect("(Give|Enter) root password", LIMIT_S)
-        console.type(changed(ROOT_PASSWORD) + "\r")
-        console.expect("[#] ", LIMIT_S)
+
+        def let_in():
+            # What is typed while the prompt is still written may be lost.
+            console.type(changed(ROOT_PASSWORD) + "\r")
+            try:
+                return console.expect("[#] ", 30)
+            except Failed:
+                return None
+        system.machine.wait("shell behind root's password", let_in, LIMIT_S)
         console.type("stty -echo; PS1=; export TERM=dumb SYSTEMD_COLORS=0\r")
         console.run("true")
         assert console.run("id -u; cat /etc/hostname") == "0\nimage-test"
