@@ -125,7 +125,7 @@ def no_network(image, work):
     with set_up(image, work, nic=None) as system:
         system.shows("(?s)This system has no address: no DHCP server has answered.*tutti\\s+setup --again")
         system.log_in()
-        system.sound()
+        system.sound("systemd-networkd-wait-online.*Timeout")
 
 
 def no_names(image, work):
