@@ -8,6 +8,7 @@
 mod sim_ike_world;
 
 use sim_ike_world::{Net, World, histories, seeds};
+use tutti::ike::suite::Version;
 use tutti::tunnel::message::{Profile, TunnelState};
 
 /// Three quarters without the second key exchange, which costs most of the time.
@@ -98,6 +99,12 @@ fn every_proposal_makes_a_tunnel_and_survives_rekeys() {
             world.run(2_000);
             world.assert_one_pair();
             world.lossless = true;
+            for side in 0..2 {
+                let status = world.status(side);
+                assert_eq!(status.version, Version::V2);
+                assert_eq!(status.proposal, Some(suite.parse().unwrap()));
+                assert_eq!(status.ah.unwrap().to_string(), format!("{ah}-esn"));
+            }
             let before = world.spis(0);
             world.rekey(0);
             world.run(5_000);

@@ -16,6 +16,7 @@ use super::child::{Child, rekey_at};
 use super::crash;
 use super::exchange::announce;
 use super::session::{Incoming, Purpose, Session};
+use super::suite::Suite;
 use super::{Context, Presented, Refusal, keylog};
 use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
 
@@ -116,6 +117,12 @@ impl Connection {
     /// IKE SAs that may start exchanges; more than one only while a rekey crosses another.
     pub fn ike_sas(&self) -> usize {
         self.sessions.iter().filter(|s| s.is_current()).count()
+    }
+
+    /// What its IKE SA uses; of several, the newest that may start exchanges.
+    pub fn suite(&self) -> Option<Suite> {
+        let current = self.sessions.iter().rfind(|s| s.is_current());
+        current.or(self.sessions.last()).map(|s| s.suite)
     }
 
     /// All AH pairs; each must be able to receive.

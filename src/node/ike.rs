@@ -5,6 +5,7 @@
 //! detection.
 
 mod arrivals;
+mod counters;
 mod desired;
 mod keylog;
 
@@ -85,6 +86,7 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
         status,
         silence,
         blocked,
+        keyer: dirs.run.join("keyer.sock"),
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("ike role ready");
@@ -122,6 +124,23 @@ struct Words {
     status: watch::Receiver<Vec<PeerStatus>>,
     silence: watch::Sender<Vec<IpAddr>>,
     blocked: watch::Receiver<Vec<IpAddr>>,
+    /// Where counters are read.
+    keyer: PathBuf,
+}
+
+impl Words {
+    /// What the kernel counted with each peer, told to `counted`.
+    async fn count(self, counted: mpsc::Sender<IkeEvent>) {
+        let peers: Vec<IpAddr> = self.status.borrow().iter().map(|s| s.address).collect();
+        let read = counters::read(&self.keyer, &peers).await;
+        let all = read.unwrap_or_else(|error| {
+            tracing::debug!("no counters: {error}");
+            Vec::new()
+        });
+        let traffic = all.iter().map(|one| (one.peer, one.traffic())).collect();
+        // Nobody listens any more: nobody misses it.
+        let _ = counted.send(IkeEvent::Traffic(traffic)).await;
+    }
 }
 
 /// One connection of `serve` or of the command line.
@@ -133,6 +152,7 @@ async fn converse(
     words.status.mark_unchanged();
     words.blocked.mark_changed();
     words.ask.send(Asked::Refresh).await?;
+    let (counted, mut counts) = mpsc::channel(1);
     loop {
         tokio::select! {
             request = connection.recv() => match request? {
@@ -144,8 +164,13 @@ async fn converse(
                 Some(IkeRequest::Silent(peers)) => {
                     words.silence.send_replace(peers);
                 }
+                // A keyer that is slow to answer holds up no news.
+                Some(IkeRequest::Traffic) => {
+                    tokio::spawn(words.clone().count(counted.clone()));
+                }
                 None => return Ok(()),
             },
+            Some(event) = counts.recv() => connection.send(&event).await?,
             changed = words.status.changed() => {
                 changed?;
                 let event = IkeEvent::Status(words.status.borrow_and_update().clone());

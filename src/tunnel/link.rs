@@ -9,13 +9,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::kernel::{Kernel, Question};
 use super::message::{Peer, PeerStatus, TunnelState};
-use super::shown::Shown;
+use super::shown::{Shown, Stands};
 use super::{Arrival, Outbox, PORT};
 use crate::ike::crash;
 use crate::ike::exchange::auth::{AuthStep, Authenticating};
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
 use crate::ike::exchange::intermediate::{IntermediateStep, Intermediating};
+use crate::ike::suite::Version;
 use crate::ike::{Connection, Context, Datagrams, Refusal, keylog};
 use crate::wire::isakmp::{Header, Message, exchange};
 
@@ -109,10 +110,14 @@ impl Link {
 
     pub fn status(&self, now: u64) -> PeerStatus {
         let chosen = self.chosen();
-        let child = chosen.and_then(Connection::outbound);
-        let told = chosen.map(|c| c.origin.told);
-        self.shown
-            .status(now, self.peer, child, (self.rekeys, told))
+        let stands = Stands {
+            version: Version::V2,
+            suite: chosen.and_then(Connection::suite),
+            child: chosen.and_then(Connection::outbound),
+            rekeys: self.rekeys,
+            told: chosen.map(|c| c.origin.told),
+        };
+        self.shown.status(now, self.peer, &stands)
     }
 
     /// Handles a datagram from the peer's address.
@@ -436,12 +441,5 @@ pub(super) fn state_of(refusal: &Refusal) -> TunnelState {
         Refusal::NotListed => TunnelState::NotListed,
         Refusal::Certificate(why) => TunnelState::CertificateRefused(why.to_string()),
         other => TunnelState::Failed(other.to_string()),
-    }
-}
-
-impl TunnelState {
-    /// Whether AH stands.
-    pub fn is_up(&self) -> bool {
-        matches!(self, TunnelState::Up { .. })
     }
 }

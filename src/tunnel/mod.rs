@@ -12,6 +12,7 @@ pub mod message;
 #[cfg(test)]
 mod search;
 mod shown;
+pub mod status;
 mod strangers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,9 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
 use crate::ike::suite::Version;
-use crate::ike::{
-    Certified, Context, Credentials, Datagrams, Lifetimes, Presented, Random, keylog,
-};
+use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random, keylog};
 use either::Either;
 use kernel::Question;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
@@ -135,17 +134,10 @@ pub struct Tunnels {
     keep: bool,
     /// When those go at the latest.
     retain_at: Option<u64>,
-    reported: Vec<Reported>,
+    /// What was told last, without its ages.
+    reported: Vec<PeerStatus>,
     changed: bool,
 }
-
-type Reported = (
-    IpAddr,
-    message::TunnelState,
-    Option<(u32, u32)>,
-    (u32, u32),
-    Option<Presented>,
-);
 
 impl Tunnels {
     /// No peers yet.
@@ -448,17 +440,26 @@ impl Tunnels {
     }
 
     fn note_changes(&mut self, now: u64) {
-        let shown: Vec<Reported> = self
+        let shown: Vec<PeerStatus> = self
             .links
             .iter()
             .map(|link| link.status(now))
-            .map(|s| (s.address, s.state, s.spis, s.rekeys, s.told))
+            .map(ageless)
             .collect();
         if shown != self.reported {
             self.reported = shown;
             self.changed = true;
         }
     }
+}
+
+/// Without what grows by itself.
+fn ageless(mut status: PeerStatus) -> PeerStatus {
+    status.for_ms = 0;
+    if let Some(error) = &mut status.last_error {
+        error.ago_ms = 0;
+    }
+    status
 }
 
 impl Secret {

@@ -21,6 +21,7 @@ use crate::cluster::{
     check_key, key_from_random,
 };
 use crate::node::serve::node::{ClusterView, PeerView, Proof, SaveError, VERSION, hex, random};
+use crate::node::tunnel::TunnelView;
 use crate::store::administrators;
 use crate::store::{Store, StoreError};
 use crate::tls::given::Summary;
@@ -297,6 +298,9 @@ struct Peer {
     tunnel: bool,
     /// SPIs in and out, in hexadecimal digits.
     spis: Option<[String; 2]>,
+    /// How the tunnel is keyed and what passed by it; none for this system, and while the tunnel
+    /// service is not running.
+    tunnel_status: Option<TunnelView>,
     /// Whether this is this system.
     own: bool,
     /// Of its software, once it said so.
@@ -330,6 +334,7 @@ impl Peer {
             name: peer.name,
             tunnel: peer.tunnel,
             spis: peer.spis.map(|(inbound, out)| [inbound, out]),
+            tunnel_status: peer.tunnel_status,
             own: peer.own,
             version: peer.version,
             clock_offset_ms: peer.clock_offset_ms,

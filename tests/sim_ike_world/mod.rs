@@ -14,8 +14,8 @@ use tutti::ike::Certified;
 use tutti::tls::IkeCertificates;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
-    Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Presented, Profile, Secret,
-    TunnelState, reqid,
+    Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, PeerStatus, Presented,
+    Profile, Secret, TunnelState, reqid,
 };
 
 use kernel::Kernel;
@@ -375,6 +375,12 @@ impl World {
             }
             self.run(100);
         }
+    }
+
+    /// What a side tells of its tunnel.
+    pub fn status(&self, side: usize) -> PeerStatus {
+        let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+        tunnels.status(self.now)[0].clone()
     }
 
     pub fn state(&self, side: usize) -> TunnelState {

@@ -27,6 +27,7 @@ mod upkeep;
 use std::collections::VecDeque;
 
 use super::child::Child;
+use super::suite::Suite;
 use super::{Context, Presented, Refusal, keylog};
 use main_mode::{Initiator, Responder};
 use phase1::Phase1;
@@ -120,6 +121,11 @@ impl Engine {
     /// Our own, as the peer took them last.
     pub fn told(&self) -> Option<Presented> {
         self.told
+    }
+
+    /// What the ISAKMP SA uses, if one stands.
+    pub fn suite(&self) -> Option<Suite> {
+        self.phase1.last().map(|sa| sa.suite)
     }
 
     /// How often ISAKMP SA and AH pair were replaced.

@@ -22,7 +22,7 @@ use crate::replica::ClusterId;
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
 use crate::store::{Store, StoreError, local::Local};
 use crate::tls::given;
-use crate::tunnel::message::{Certificates, Desired, PeerStatus, Secret, TunnelState};
+use crate::tunnel::message::{AhTraffic, Certificates, Desired, PeerStatus, Secret, TunnelState};
 use crate::wire::replication::Told;
 
 pub use super::view::{ClusterView, PeerView, Proof};
@@ -94,6 +94,10 @@ pub struct Node {
     pub synchronized: Arc<AtomicBool>,
     /// Whether the password of root is still that of the set-up file.
     pub root_password_default: AtomicBool,
+    /// When that was heard, milliseconds since 1970.
+    pub tunnels_ms: AtomicU64,
+    /// What the kernel counted on the SAs of each peer; empty while nobody can tell.
+    pub counted: watch::Sender<HashMap<IpAddr, AhTraffic>>,
     /// Peers from which `ike` says that no AH arrives.
     pub blocked: watch::Sender<Vec<IpAddr>>,
     /// The last hour.
@@ -151,6 +155,8 @@ impl Node {
             time: watch::Sender::default(),
             cluster: watch::Sender::new(cluster),
             tunnels: watch::Sender::new(None),
+            tunnels_ms: AtomicU64::new(0),
+            counted: watch::Sender::default(),
             blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
             silent_servers: watch::Sender::default(),

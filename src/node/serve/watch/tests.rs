@@ -248,16 +248,10 @@ fn where_both_clocks_are_synchronized_and_differ_both_systems_raise_the_alarm() 
         let (node, mut seen) = (system(dir.path()), Seen::default());
         let skew = judge(true, true, clock_offset_ms, BOUND_MS);
         assert_eq!(skew, Skew::Unclear);
-        node.tunnels.send_replace(Some(vec![PeerStatus {
-            address: other(),
-            state: TunnelState::Up {
-                certificate: Some(node.identities.borrow().presented()),
-            },
-            for_ms: 0,
-            spis: None,
-            rekeys: (0, 0),
-            told: None,
-        }]));
+        let certificate = Some(node.identities.borrow().presented());
+        let up = TunnelState::Up { certificate };
+        node.tunnels
+            .send_replace(Some(vec![PeerStatus::of(other(), up)]));
         node.link(other(), |link| {
             link.live = true;
             link.clock_offset_ms = clock_offset_ms;
