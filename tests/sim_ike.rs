@@ -64,6 +64,20 @@ fn different_keys_show_as_such_and_install_nothing() {
     histories::different_keys_install_nothing_until_put_right(World::new, &shown);
 }
 
+#[test]
+fn a_moment_without_tunnel_is_told() {
+    histories::a_moment_without_tunnel_is_told(World::new);
+}
+
+#[test]
+fn a_peer_that_was_wrong_and_is_switched_off_shows_as_no_answer() {
+    let off = histories::a_peer_that_is_switched_off_shows_as_no_answer;
+    off(World::new(13, Net::perfect()), b"another key");
+    let mut world = World::new(14, Net::perfect());
+    world.profiles[1] = profile(&["aes256gcm16-prfsha256-x25519"], &["sha256"]);
+    off(world, b"key");
+}
+
 fn profile(ike: &[&str], ah: &[&str]) -> Profile {
     Profile {
         ike: ike.iter().map(|word| word.parse().unwrap()).collect(),

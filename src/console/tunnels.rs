@@ -68,6 +68,7 @@ async fn ask(dirs: &Dirs) -> Result<Answer, Box<dyn std::error::Error>> {
                     ike.send(&IkeRequest::Traffic).await?;
                 }
             }
+            Some(IkeEvent::Changed(_)) => {}
             Some(IkeEvent::Blocked(all)) => blocked = Some(all),
             Some(IkeEvent::Traffic(all)) => traffic = Some(all.into_iter().collect()),
             None => return Err("ike closed the connection without an answer".into()),

@@ -14,6 +14,7 @@ pub mod connection;
 pub mod cookie;
 pub mod crash;
 pub mod exchange;
+pub(crate) mod fault;
 pub mod fragment;
 pub mod group;
 pub mod keylog;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -33,6 +33,9 @@ use keylog::KeyLog;
 
 /// The ISAKMP port (RFC 7296 section 2).
 const ISAKMP_PORT: u16 = 500;
+
+/// Changes of state that a slow client may lag behind by; more are dropped, and the log says so.
+const CHANGES: usize = 256;
 
 /// How long to wait before looking for `keyer`, or for our address, again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -67,7 +70,9 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let listener = ipc::listen(&dirs.run.join("ike.sock"), 0o660)?;
     let (configure, configured) = mpsc::channel(16);
     let (publish, status) = watch::channel(Vec::new());
-    let mut node = Ike::new(dirs.run.join("keyer.sock"), publish)?;
+    let (changes, _) = broadcast::channel(CHANGES);
+    let news = (publish, changes.clone());
+    let mut node = Ike::new(dirs.run.join("keyer.sock"), news)?;
     let place = std::env::var_os("STATE_DIRECTORY").map_or(dirs.state.clone(), PathBuf::from);
     node.remember(&place);
     node.key_log = args.key_log.as_deref().map(KeyLog::open).transpose()?;
@@ -84,6 +89,7 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let words = Words {
         ask: configure,
         status,
+        changes,
         silence,
         blocked,
         keyer: dirs.run.join("keyer.sock"),
@@ -122,6 +128,7 @@ enum Asked {
 struct Words {
     ask: mpsc::Sender<Asked>,
     status: watch::Receiver<Vec<PeerStatus>>,
+    changes: broadcast::Sender<PeerStatus>,
     silence: watch::Sender<Vec<IpAddr>>,
     blocked: watch::Receiver<Vec<IpAddr>>,
     /// Where counters are read.
@@ -149,12 +156,22 @@ async fn converse(
     mut connection: Connection<IkeEvent, IkeRequest>,
     mut words: Words,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut changes = words.changes.subscribe();
     words.status.mark_unchanged();
     words.blocked.mark_changed();
     words.ask.send(Asked::Refresh).await?;
     let (counted, mut counts) = mpsc::channel(1);
     loop {
         tokio::select! {
+            // Changes first: a status never tells of one that was not told.
+            biased;
+            changed = changes.recv() => match changed {
+                Ok(status) => connection.send(&IkeEvent::Changed(status)).await?,
+                Err(broadcast::error::RecvError::Lagged(count)) => {
+                    tracing::warn!("{count} changes of tunnels were not told: nobody read them");
+                }
+                Err(error) => return Err(error.into()),
+            },
             request = connection.recv() => match request? {
                 Some(IkeRequest::Configure(desired)) => {
                     let desired = desired.map(Box::new);
@@ -203,6 +220,7 @@ struct Ike {
     /// Requests sent to `keyer` and not yet answered.
     outstanding: usize,
     publish: watch::Sender<Vec<PeerStatus>>,
+    changes: broadcast::Sender<PeerStatus>,
     /// Where the digest of the last settings is, and its key.
     settings: Option<(PathBuf, Zeroizing<[u8; 32]>)>,
     key_log: Option<KeyLog>,
@@ -211,7 +229,10 @@ struct Ike {
 impl Ike {
     fn new(
         keyer_path: PathBuf,
-        publish: watch::Sender<Vec<PeerStatus>>,
+        (publish, changes): (
+            watch::Sender<Vec<PeerStatus>>,
+            broadcast::Sender<PeerStatus>,
+        ),
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let socket = match socket::inherited_udp("isakmp")? {
             Some(socket) => Some(UdpSocket::from_std(socket)?),
@@ -228,6 +249,7 @@ impl Ike {
             keyer: None,
             outstanding: 0,
             publish,
+            changes,
             settings: None,
             key_log: None,
         })
@@ -366,6 +388,11 @@ impl Ike {
             };
             self.send(&transmit).await;
         }
+        while let Some(status) = self.tunnels.poll_change() {
+            tracing::info!("tunnel to {}: {}", status.address, status.state);
+            // Nobody connected: whoever connects is told how all tunnels stand.
+            let _ = self.changes.send(status);
+        }
         if self.tunnels.status_changed() {
             self.publish_status();
         }
@@ -483,7 +510,7 @@ impl crate::ike::Random for SystemRandom {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::message::{Peer, PeerList, Profile, Secret};
+    use crate::tunnel::message::{Peer, PeerList, Profile, Secret, TunnelState};
 
     fn desired(peers: &[&str]) -> Option<Box<Desired>> {
         let peers = peers.iter().zip(300..).map(|(address, reqid)| Peer {
@@ -505,7 +532,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_said_on_an_older_connection_does_not_undo_what_a_newer_one_said() {
         let (publish, status) = watch::channel(Vec::new());
-        let mut ike = Ike::new("/nowhere".into(), publish).unwrap();
+        let news = (publish, broadcast::channel(1).0);
+        let mut ike = Ike::new("/nowhere".into(), news).unwrap();
         let two = desired(&["127.78.8.2", "127.78.8.3"]);
         ike.asked(Asked::Configure(3, two)).await;
         ike.asked(Asked::Configure(2, desired(&["127.78.8.2"])))
@@ -518,5 +546,45 @@ mod tests {
             .await;
         ike.asked(Asked::Refresh).await;
         assert_eq!(status.borrow().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn each_change_is_told_before_the_status_that_has_it_however_fast_they_follow() {
+        let (ask, mut asked) = mpsc::channel(16);
+        let (publish, status) = watch::channel(Vec::new());
+        let words = Words {
+            ask,
+            status,
+            changes: broadcast::channel(CHANGES).0,
+            silence: watch::channel(Vec::new()).0,
+            blocked: watch::channel(Vec::new()).1,
+            keyer: "/nowhere".into(),
+        };
+        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
+        let changes = words.changes.clone();
+        tokio::spawn(converse(1, Connection::new(theirs), words));
+        let mut ike = Connection::<IkeRequest, IkeEvent>::new(ours);
+        assert!(matches!(asked.recv().await, Some(Asked::Refresh)));
+        let states = [
+            TunnelState::Up { certificate: None },
+            TunnelState::NoAnswer,
+            TunnelState::Up { certificate: None },
+        ];
+        let address = "127.78.8.2".parse().unwrap();
+        for state in &states {
+            let status = PeerStatus::of(address, state.clone());
+            changes.send(status.clone()).unwrap();
+            publish.send_replace(vec![status]);
+        }
+        let mut told = Vec::new();
+        loop {
+            match ike.recv().await.unwrap() {
+                Some(IkeEvent::Changed(status)) => told.push(status.state),
+                Some(IkeEvent::Status(_)) => break,
+                Some(_) => {}
+                None => panic!("it closed the connection"),
+            }
+        }
+        assert_eq!(told, states);
     }
 }

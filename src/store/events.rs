@@ -2,7 +2,8 @@
 //! travel, so they lie beside the replicated rows and not among them.
 //!
 //! Bounded: each kind of event has its own share, so that no flood of one pushes another out, and
-//! the same line again within a minute is counted, not repeated.
+//! the same line again within a minute is counted, not repeated; of a peer's states only where
+//! nothing was between.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -275,12 +276,14 @@ impl Events {
         } = &event.shortened();
         let (kind, level) = (event.kind.name(), event.level as i64);
         let since = number(now_ms.saturating_sub(SAME_MS));
+        // Of a peer's states the order counts: its last line is how it stands.
+        let reach = if event.kind == Kind::Cluster { 1 } else { 50 };
         let same: Option<i64> = connection
             .query_row(
                 "SELECT id FROM event WHERE kind = ?1 AND id > (SELECT ifnull(max(id), 0) FROM
-                 event WHERE kind = ?1) - 50 AND at_ms >= ?2 AND level = ?3 AND who = ?4
+                 event WHERE kind = ?1) - ?9 AND at_ms >= ?2 AND level = ?3 AND who = ?4
                  AND source = ?5 AND text = ?6 AND before = ?7 AND after = ?8",
-                params![kind, since, level, who, source, text, before, after],
+                params![kind, since, level, who, source, text, before, after, reach],
                 |row| row.get(0),
             )
             .optional()?;
@@ -513,6 +516,21 @@ mod tests {
             ..all()
         };
         assert_eq!(events.list(&early).unwrap()[0].who, "admin");
+    }
+
+    #[test]
+    fn of_a_peers_states_the_last_line_is_how_it_stands() {
+        let (_dir, events) = events();
+        let state = |text: &str| Event::new(Kind::Cluster, Level::Warning, text);
+        for text in ["up", "up", "down", "up"] {
+            events.write(1, &state(text)).unwrap();
+        }
+        let rows = events.list(&all()).unwrap();
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.text.as_str(), row.times))
+            .collect();
+        assert_eq!(told, [("up", 1), ("down", 1), ("up", 2)]);
     }
 
     #[test]

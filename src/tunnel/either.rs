@@ -61,7 +61,7 @@ impl Either {
             },
         };
         if let WireError::Version(1 | 2) = other {
-            both!(self.hint(&Refusal::OtherProfile));
+            both!(self.hint(context.now, Refusal::OtherProfile));
         }
     }
 
@@ -111,6 +111,10 @@ impl Either {
 
     pub fn status(&self, now: u64) -> PeerStatus {
         both!(self.status(now))
+    }
+
+    pub fn is_up(&self) -> bool {
+        both!(self.is_up())
     }
 
     pub fn key_log(&self) -> Vec<keylog::Line> {

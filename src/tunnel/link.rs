@@ -16,6 +16,7 @@ use crate::ike::exchange::auth::{AuthStep, Authenticating};
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
 use crate::ike::exchange::intermediate::{IntermediateStep, Intermediating};
+use crate::ike::fault::Fault;
 use crate::ike::suite::Version;
 use crate::ike::{Connection, Context, Datagrams, Refusal, keylog};
 use crate::wire::isakmp::{Header, Message, exchange};
@@ -58,7 +59,7 @@ pub(crate) struct Link {
     accepted: Datagrams,
     /// When the next request under an unknown IKE SA is answered.
     pub(super) told_unknown: u64,
-    fault: Option<TunnelState>,
+    fault: Fault,
     shown: Shown,
     rekeys: (u32, u32),
 }
@@ -78,7 +79,7 @@ impl Link {
             reply_to: SocketAddr::new(peer.address, PORT),
             accepted: Datagrams::new(),
             told_unknown: 0,
-            fault: None,
+            fault: Fault::default(),
             shown: Shown::new(now),
             rekeys: (0, 0),
         }
@@ -106,6 +107,10 @@ impl Link {
             .iter()
             .flat_map(Connection::key_log)
             .collect()
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.shown.state().is_up()
     }
 
     pub fn status(&self, now: u64) -> PeerStatus {
@@ -207,7 +212,7 @@ impl Link {
             Answer::Refuse(answer, refusal) => {
                 outbox.send(from, answer);
                 if let Some(refusal) = refusal {
-                    self.blame(&refusal);
+                    self.fault.note(context.now, refusal);
                 }
             }
             Answer::Open(half_open, answer) => {
@@ -226,14 +231,14 @@ impl Link {
     fn init_step(&mut self, context: &mut Context<'_>, outbox: &mut Outbox, step: InitStep) {
         let target = self.target();
         self.attempt = Some(match step {
-            InitStep::Failed(refusal) => return self.failed(context, &refusal),
+            InitStep::Failed(refusal) => return self.failed(context, refusal),
             InitStep::Ignored(initiator) => Attempt::Init(initiator),
             InitStep::Again(initiator, bytes) => {
                 outbox.send(target, bytes);
                 Attempt::Init(initiator)
             }
             InitStep::Hint(initiator, refusal) => {
-                self.blame(&refusal);
+                self.fault.note(context.now, refusal);
                 Attempt::Init(initiator)
             }
             InitStep::Next(authenticating, bytes) => {
@@ -257,7 +262,7 @@ impl Link {
             IntermediateStep::Ignored(intermediating) => {
                 self.attempt = Some(Attempt::Intermediate(intermediating));
             }
-            IntermediateStep::Failed(refusal) => self.failed(context, &refusal),
+            IntermediateStep::Failed(refusal) => self.failed(context, refusal),
             IntermediateStep::Next(authenticating, bytes) => {
                 outbox.send_all(self.target(), bytes);
                 self.attempt = Some(Attempt::Auth(authenticating));
@@ -272,7 +277,7 @@ impl Link {
             }
             AuthStep::Failed(refusal, farewell) => {
                 outbox.send_all(self.target(), farewell);
-                self.failed(context, &refusal);
+                self.failed(context, refusal);
             }
             AuthStep::Established(connection) => self.adopt(*connection),
         }
@@ -291,7 +296,7 @@ impl Link {
                 self.half_open.push(*half_open);
                 outbox.send_all(from, bytes);
                 if let Some(refusal) = refusal {
-                    self.blame(&refusal);
+                    self.fault.note(now, refusal);
                 }
             }
             HalfOpenStep::Established(connection, bytes, initial_contact) => {
@@ -310,7 +315,7 @@ impl Link {
                 }
                 self.attempt_at = now;
                 if connection.children().is_empty() {
-                    self.blame(&Refusal::NoProposal);
+                    self.fault.note(now, Refusal::NoProposal);
                 }
                 self.adopt(*connection);
             }
@@ -381,9 +386,9 @@ impl Link {
     }
 
     /// Something unauthenticated that tells why there may be no tunnel.
-    pub fn hint(&mut self, refusal: &Refusal) {
+    pub fn hint(&mut self, now: u64, refusal: Refusal) {
         if self.connections.is_empty() {
-            self.blame(refusal);
+            self.fault.note(now, refusal);
         }
     }
 
@@ -401,9 +406,10 @@ impl Link {
             for connection in &mut self.connections {
                 connection.close();
             }
-            self.failed(context, &Refusal::Other(format!("keyer: {text}")));
+            self.failed(context, Refusal::Other(format!("keyer: {text}")));
         } else if *question == Question::Reload {
-            self.fault = Some(TunnelState::Failed(format!("keyer: {text}")));
+            let refusal = Refusal::Other(format!("keyer: {text}"));
+            self.fault.note(context.now, refusal);
         }
     }
 

@@ -45,6 +45,10 @@ impl LinkV1 {
         self.engine.key_log().collect()
     }
 
+    pub fn is_up(&self) -> bool {
+        self.shown.state().is_up()
+    }
+
     pub fn status(&self, now: u64) -> PeerStatus {
         let stands = Stands {
             version: Version::V1,
@@ -107,8 +111,8 @@ impl LinkV1 {
         self.engine.rekey(now);
     }
 
-    pub fn hint(&mut self, refusal: &Refusal) {
-        self.engine.hint(refusal);
+    pub fn hint(&mut self, now: u64, refusal: Refusal) {
+        self.engine.hint(now, refusal);
     }
 
     #[cfg(test)]

@@ -104,6 +104,9 @@ pub enum IkeEvent {
     /// Silent peers from which no AH arrives although we send: IP protocol 51 is blocked. Sent on
     /// connecting and on every change.
     Blocked(Vec<IpAddr>),
+    /// A peer's tunnel changed its state: every change, in their order, each before a status that
+    /// has it.
+    Changed(PeerStatus),
     /// What the kernel counted, for each peer of which `keyer` could tell.
     Traffic(Vec<(IpAddr, AhTraffic)>),
 }

@@ -59,6 +59,9 @@ pub(crate) struct Arrival<'a> {
     pub bytes: &'a [u8],
 }
 
+/// Changes of state that may wait to be fetched; they are after each step.
+const MAX_CHANGES: usize = 64;
+
 /// Datagrams that may wait for the keyer; retransmission makes good what is dropped.
 const MAX_WAITING: usize = 256;
 
@@ -134,6 +137,8 @@ pub struct Tunnels {
     keep: bool,
     /// When those go at the latest.
     retain_at: Option<u64>,
+    /// Tunnels whose state changed, each time it did.
+    changes: VecDeque<PeerStatus>,
     /// What was told last, without its ages.
     reported: Vec<PeerStatus>,
     changed: bool,
@@ -163,6 +168,7 @@ impl Tunnels {
             strangers: Strangers::default(),
             keep: false,
             retain_at: None,
+            changes: VecDeque::new(),
             reported: Vec::new(),
             changed: false,
         }
@@ -318,8 +324,7 @@ impl Tunnels {
 
     /// Lets go of SAs of before a restart as soon as new ones stand, or after a time.
     fn let_go(&mut self, now: u64) {
-        let up = |link: &Either| link.status(now).state.is_up();
-        if self.links.iter().all(up) {
+        if self.links.iter().all(Either::is_up) {
             // The peers may send by the old ones yet.
             self.retain_at = self.retain_at.map(|at| at.min(now + REPLACED_MS));
         }
@@ -414,6 +419,12 @@ impl Tunnels {
         std::mem::take(&mut self.changed)
     }
 
+    /// A tunnel whose state changed, as it was then: every change, in their order. Those that
+    /// nobody fetches are dropped, the oldest first.
+    pub fn poll_change(&mut self) -> Option<PeerStatus> {
+        self.changes.pop_front()
+    }
+
     fn each_link(
         &mut self,
         now: u64,
@@ -440,12 +451,17 @@ impl Tunnels {
     }
 
     fn note_changes(&mut self, now: u64) {
-        let shown: Vec<PeerStatus> = self
-            .links
-            .iter()
-            .map(|link| link.status(now))
-            .map(ageless)
-            .collect();
+        let all = self.status(now);
+        for status in &all {
+            let before = self.reported.iter().find(|b| b.address == status.address);
+            if before.is_none_or(|before| before.state.differs(&status.state)) {
+                if self.changes.len() >= MAX_CHANGES {
+                    self.changes.pop_front();
+                }
+                self.changes.push_back(status.clone());
+            }
+        }
+        let shown: Vec<PeerStatus> = all.into_iter().map(ageless).collect();
         if shown != self.reported {
             self.reported = shown;
             self.changed = true;

@@ -44,7 +44,7 @@ impl Shown {
             return;
         }
         // A renewed certificate changes nothing of how long the tunnel stands.
-        if !(state.is_up() && self.state.is_up()) {
+        if state.differs(&self.state) {
             self.since = now;
         }
         let before = std::mem::replace(&mut self.state, state);

@@ -111,6 +111,12 @@ impl TunnelState {
         matches!(self, TunnelState::Up { .. })
     }
 
+    /// Whether a tunnel that goes over from one to the other changes its state: a renewed
+    /// certificate is none.
+    pub fn differs(&self, other: &Self) -> bool {
+        self != other && !(self.is_up() && other.is_up())
+    }
+
     /// Whether it says why there is no tunnel.
     pub fn is_fault(&self) -> bool {
         !self.is_up() && *self != TunnelState::Connecting

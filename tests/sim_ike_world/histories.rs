@@ -41,6 +41,48 @@ pub fn different_keys_install_nothing_until_put_right(make: Make, shown: &Tunnel
     world.start(1, b"key");
     world.run(60_000);
     world.assert_one_pair();
+    let error = world.status(0).last_error.expect("what was wrong");
+    assert_eq!(&error.state, shown);
+    assert!(error.ago_ms < 60_000, "{error:?}");
+    // Each state was told once, in the order in which they came.
+    let told = world.changes(0);
+    assert_eq!(told.first(), Some(&TunnelState::Connecting));
+    assert_eq!(told.last(), Some(&world.state(0)));
+    assert!(told.contains(shown), "{told:?}");
+    assert!(told.windows(2).all(|two| two[0] != two[1]), "{told:?}");
+    assert!(told.len() < 10, "{told:?}");
+}
+
+/// A tunnel that goes and comes back before anybody looks was told both ways.
+pub fn a_moment_without_tunnel_is_told(make: Make) {
+    let mut world = up(make, 21);
+    assert!(world.changes(0).last().is_some_and(TunnelState::is_up));
+    world.standalone(1);
+    world.run(100);
+    world.start(1, b"key");
+    world.run(60_000);
+    world.assert_one_pair();
+    let told = world.changes(0);
+    assert!(told.last().is_some_and(TunnelState::is_up), "{told:?}");
+    assert!(!told[0].is_up(), "{told:?}");
+}
+
+/// Whatever was wrong with a peer that is then switched off: it does not answer, and what was wrong
+/// is the last error.
+pub fn a_peer_that_is_switched_off_shows_as_no_answer(mut world: World, key: &[u8]) {
+    world.start(0, b"key");
+    world.start(1, key);
+    world.run(60_000);
+    let before = world.state(0);
+    assert!(
+        before.is_fault() && before != TunnelState::NoAnswer,
+        "{before}"
+    );
+    world.restart(1);
+    world.run(90_000);
+    let status = world.status(0);
+    assert_eq!(status.state, TunnelState::NoAnswer, "after {before}");
+    assert_eq!(status.last_error.map(|error| error.state), Some(before));
 }
 
 pub fn a_restarted_peer_is_taken_back_within(make: Make, ms: u64) {

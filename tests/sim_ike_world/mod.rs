@@ -377,6 +377,13 @@ impl World {
         }
     }
 
+    /// The states of a side's tunnel since this was asked last, in the order in which they came.
+    pub fn changes(&mut self, side: usize) -> Vec<TunnelState> {
+        let tunnels = self.sides[side].tunnels.as_mut().unwrap();
+        let changes = std::iter::from_fn(|| tunnels.poll_change());
+        changes.map(|status| status.state).collect()
+    }
+
     /// What a side tells of its tunnel.
     pub fn status(&self, side: usize) -> PeerStatus {
         let tunnels = self.sides[side].tunnels.as_ref().unwrap();

@@ -67,7 +67,7 @@ impl Engine {
                 other => Refusal::Other(format!("the peer refused main mode (notify {other})")),
             };
             attempt.hint(refusal.clone());
-            self.blame(refusal);
+            self.fault.note(context.now, refusal);
         }
     }
 
@@ -86,12 +86,12 @@ impl Engine {
             let began = self.half_open[at].began;
             let step = self.half_open[at].receive(context, bytes);
             if self.half_open[at].names_nat() {
-                self.blame(Refusal::Nat);
+                self.fault.note(context.now, Refusal::Nat);
             }
             if matches!(step, Step::Done(..)) {
                 self.half_open.swap_remove(at);
             }
-            return self.main_step(step, began);
+            return self.main_step(context.now, step, began);
         }
         if let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) {
             let began = attempt.began;
@@ -99,7 +99,7 @@ impl Engine {
             if matches!(step, Step::Done(..)) {
                 self.attempt = None;
             }
-            self.main_step(step, began);
+            self.main_step(context.now, step, began);
         }
     }
 
@@ -116,7 +116,7 @@ impl Engine {
                 let cookies = (header.cky_i, context.ike_spi());
                 let header = Header::new(cookies, exchange::INFORMATIONAL, false, 0);
                 self.out.push_back(v1::encode(&header, &[notify.payload()]));
-                self.blame(refusal);
+                self.fault.note(context.now, refusal);
             }
             Some(Ok((responder, reply))) => {
                 if self.half_open.len() >= MAX_HALF_OPEN {
@@ -129,10 +129,10 @@ impl Engine {
         }
     }
 
-    fn main_step(&mut self, step: Step, began: u64) {
+    fn main_step(&mut self, now: u64, step: Step, began: u64) {
         match step {
             Step::Nothing => {}
-            Step::Hint(refusal) => self.blame(refusal),
+            Step::Hint(refusal) => self.fault.note(now, refusal),
             Step::Send(bytes) => self.out.push_back(bytes),
             Step::Done(phase1, reply, initial) => {
                 self.out.extend(reply);
@@ -271,7 +271,7 @@ impl Engine {
         let ah = quick_mode::chosen(context, &proposals, sa.suite.group);
         let ah = ah.filter(|_| quick_mode::covers(context, &opened.payloads, true));
         let Some(ah) = ah else {
-            self.blame(Refusal::NoProposal);
+            self.fault.note(context.now, Refusal::NoProposal);
             return None;
         };
         let shared = match &asking.exchange {
@@ -318,7 +318,7 @@ impl Engine {
             Err(error) => {
                 let report = self.phase1[at].report(context, error);
                 self.out.push_back(report);
-                return self.blame(Refusal::NoProposal);
+                return self.fault.note(context.now, Refusal::NoProposal);
             }
         };
         let sa = &mut self.phase1[at];
@@ -432,7 +432,7 @@ impl Engine {
         }
         self.heard = context.now;
         self.failures = 0;
-        self.fault = None;
+        self.fault.clear();
         self.children.push(Owned {
             child,
             ours,
@@ -484,17 +484,20 @@ impl Engine {
         if let Some(error) = said.error {
             let asking = &mut self.phase1[at].asking;
             if asking.take_if(|a| a.done.is_none()).is_some() {
-                self.blame(match error {
-                    NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
-                    other => {
-                        Refusal::Other(format!("the peer refused quick mode (notify {other})"))
-                    }
-                });
+                self.fault.note(
+                    context.now,
+                    match error {
+                        NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
+                        other => {
+                            Refusal::Other(format!("the peer refused quick mode (notify {other})"))
+                        }
+                    },
+                );
                 self.put_off_quick(context);
             }
         }
         if said.error == Some(AUTHENTICATION_FAILED) {
-            self.blame(context.credentials.refused());
+            self.fault.note(context.now, context.credentials.refused());
         }
         if said.closed {
             let sa = self.phase1.remove(at);

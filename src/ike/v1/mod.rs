@@ -27,6 +27,7 @@ mod upkeep;
 use std::collections::VecDeque;
 
 use super::child::Child;
+use super::fault::Fault;
 use super::suite::Suite;
 use super::{Context, Presented, Refusal, keylog};
 use main_mode::{Initiator, Responder};
@@ -70,7 +71,7 @@ pub struct Engine {
     /// When anything came at all, authentic or not.
     spoke: Option<u64>,
     rekeys: (u32, u32),
-    fault: Option<Refusal>,
+    fault: Fault,
     out: VecDeque<Vec<u8>>,
 }
 
@@ -93,7 +94,7 @@ impl Engine {
             heard: now,
             spoke: None,
             rekeys: (0, 0),
-            fault: None,
+            fault: Fault::default(),
             out: VecDeque::new(),
         }
     }
@@ -163,7 +164,7 @@ impl Engine {
 
     /// Why there is no tunnel, as far as known.
     pub fn fault(&self) -> Option<&Refusal> {
-        self.fault.as_ref()
+        self.fault.reason()
     }
 
     /// The keys of its ISAKMP SAs, for tshark.
@@ -187,29 +188,9 @@ impl Engine {
     }
 
     /// Something unauthenticated that tells why there may be no tunnel.
-    pub fn hint(&mut self, refusal: &Refusal) {
+    pub fn hint(&mut self, now: u64, refusal: Refusal) {
         if self.phase1.is_empty() {
-            self.blame(refusal.clone());
-        }
-    }
-
-    /// Remembers why there is no tunnel. Differing keys stay shown until a success, or until the
-    /// peer speaks otherwise than before.
-    fn blame(&mut self, refusal: Refusal) {
-        let known = match self.fault {
-            Some(Refusal::AuthenticationFailed) => {
-                !matches!(refusal, Refusal::OtherProfile | Refusal::OtherMethod)
-            }
-            // It spoke, if another language.
-            Some(Refusal::OtherProfile) => refusal == Refusal::NoAnswer,
-            // The peer only says that nothing of ours fits.
-            Some(Refusal::OtherMethod) => {
-                matches!(refusal, Refusal::NoAnswer | Refusal::NoProposal)
-            }
-            _ => false,
-        };
-        if !known {
-            self.fault = Some(refusal);
+            self.fault.note(now, refusal);
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::line;
 use super::renewal::Identities;
+use super::states::Noted;
 use super::time::TimeReport;
 use super::traffic::{History, Traffic};
 use tokio::sync::watch;
@@ -114,6 +115,8 @@ pub struct Node {
     /// Held by the one link on which this node adopts a cluster.
     pub joining: tokio::sync::Mutex<()>,
     links: Mutex<HashMap<IpAddr, LinkState>>,
+    /// The states of peers that the event log has.
+    pub(super) noted: Mutex<Noted>,
     /// Held while the cluster is read, changed and kept: a save and the end of a join may meet.
     saving: Mutex<()>,
 }
@@ -176,6 +179,7 @@ impl Node {
             stop: watch::Sender::new(false),
             joining: tokio::sync::Mutex::default(),
             links: Mutex::default(),
+            noted: Mutex::default(),
             saving: Mutex::default(),
         })
     }

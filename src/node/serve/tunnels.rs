@@ -149,6 +149,15 @@ async fn drive_ike(
                     node.tunnels.send_replace(Some(peers));
                     node.touch();
                 }
+                Some(IkeEvent::Changed(status)) => {
+                    // As above.
+                    let listed = |list: &PeerList| {
+                        list.peers.iter().any(|peer| peer.address == status.address)
+                    };
+                    if list.as_ref().is_some_and(listed) {
+                        node.hear_change(status);
+                    }
+                }
                 // No page follows each packet: they show it when something else changed.
                 Some(IkeEvent::Traffic(peers)) => {
                     node.counted.send_replace(peers.into_iter().collect());

@@ -275,6 +275,26 @@ fn where_both_clocks_are_synchronized_and_differ_both_systems_raise_the_alarm() 
 }
 
 #[test]
+fn each_state_of_a_tunnel_is_a_line_though_it_was_over_before_the_next_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, mut seen) = (system(dir.path()), Seen::default());
+    let up = || TunnelState::Up { certificate: None };
+    node.hear_change(PeerStatus::of(other(), up()));
+    look(&node, &mut seen);
+    let lines = |words: &str| logged(&node, words);
+    assert_eq!(lines("Peer 2: Tunnel is up"), 1);
+    for state in [TunnelState::NoAnswer, up(), TunnelState::NotListed, up()] {
+        node.hear_change(PeerStatus::of(other(), state));
+    }
+    for _ in 0..3 {
+        look(&node, &mut seen);
+    }
+    assert_eq!(lines("Peer 2: Unreachable"), 1);
+    assert_eq!(lines("Peer 2: Not in its peer list"), 1);
+    assert_eq!(lines("Peer 2: Tunnel is up"), 3);
+}
+
+#[test]
 fn a_rising_figure_is_no_new_state() {
     assert_eq!(steady("Joining 4 %"), steady("Joining 43 %"));
     assert_ne!(steady("Active as b1"), steady("Active as b2"));
