@@ -227,6 +227,9 @@ fn tunnel(a: &Peer, b: &Peer) {
     let found: Vec<&str> = names.into_iter().map(value).collect();
     assert_eq!(found, ["100", "1", "200", "2", "3"]);
     assert_eq!(value("integrity_failures"), "4");
+    assert_eq!(a.get("/peers")["dropped"]["payloads"], 7);
+    let line = "tutti_ike_dropped_total{reason=\"payloads\"} 7\n";
+    assert!(figures.contains(line), "{figures}");
 }
 
 #[test]

@@ -158,6 +158,11 @@ fn different_keys_show_as_such_and_install_nothing() {
 }
 
 #[test]
+fn what_is_dropped_is_counted_by_reason() {
+    histories::what_is_dropped_is_counted_by_reason(world);
+}
+
+#[test]
 fn a_moment_without_tunnel_is_told() {
     histories::a_moment_without_tunnel_is_told(world);
 }

@@ -9,7 +9,7 @@ use crate::node::Dirs;
 use crate::node::ipc::Connection;
 use crate::node::serve::node::now_ms;
 use crate::node::tunnel::TunnelView;
-use crate::tunnel::message::{AhTraffic, IkeEvent, IkeRequest, PeerStatus};
+use crate::tunnel::message::{AhTraffic, Dropped, IkeEvent, IkeRequest, PeerStatus};
 
 /// Options of `tutti tunnels`.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,6 +24,7 @@ struct Answer {
     status: Vec<PeerStatus>,
     blocked: Vec<IpAddr>,
     traffic: HashMap<IpAddr, AhTraffic>,
+    dropped: Dropped,
 }
 
 /// Asks `ike` over its socket and prints what it says.
@@ -34,16 +35,9 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let answer = runtime.block_on(ask(dirs))?;
     let now = now_ms();
     if args.json {
-        let all: Result<Vec<Value>, _> =
-            answer.status.iter().map(|s| answer.json(now, s)).collect();
-        println!("{}", serde_json::to_string_pretty(&all?)?);
-        return Ok(());
-    }
-    if answer.status.is_empty() {
-        println!("No tunnels: this system is standalone.");
-    }
-    for peer in &answer.status {
-        print!("{}", answer.text(now, peer));
+        println!("{}", serde_json::to_string_pretty(&answer.json(now)?)?);
+    } else {
+        print!("{}", answer.text(now));
     }
     Ok(())
 }
@@ -55,10 +49,12 @@ async fn ask(dirs: &Dirs) -> Result<Answer, Box<dyn std::error::Error>> {
         if let (Some(status), Some(blocked), Some(traffic)) =
             (&mut status, &mut blocked, &mut traffic)
         {
+            let (traffic, dropped) = std::mem::take(traffic);
             return Ok(Answer {
                 status: std::mem::take(status),
                 blocked: std::mem::take(blocked),
-                traffic: std::mem::take(traffic),
+                traffic,
+                dropped,
             });
         }
         match ike.recv().await? {
@@ -70,7 +66,9 @@ async fn ask(dirs: &Dirs) -> Result<Answer, Box<dyn std::error::Error>> {
             }
             Some(IkeEvent::Changed(_)) => {}
             Some(IkeEvent::Blocked(all)) => blocked = Some(all),
-            Some(IkeEvent::Traffic(all)) => traffic = Some(all.into_iter().collect()),
+            Some(IkeEvent::Traffic { peers, dropped }) => {
+                traffic = Some((peers.into_iter().collect(), dropped));
+            }
             None => return Err("ike closed the connection without an answer".into()),
         }
     }
@@ -82,32 +80,40 @@ impl Answer {
         TunnelView::new(now_ms, peer, blocked, self.traffic.get(&peer.address))
     }
 
-    /// One peer for programs.
-    fn json(&self, now_ms: u64, peer: &PeerStatus) -> serde_json::Result<Value> {
-        let view = self.view(now_ms, peer);
-        let mut value = serde_json::to_value(peer)?;
-        value["protocol_51_blocked"] = self.blocked.contains(&peer.address).into();
-        value["words"] = view.state.into();
-        value["since_ms"] = view.since_ms.into();
-        value["proposal"] = view.proposal.into();
-        value["ah"] = view.ah.into();
-        value["traffic"] = json!(view.traffic);
-        value["last_error"] = json!(view.last_error);
-        Ok(value)
+    /// For programs.
+    fn json(&self, now_ms: u64) -> serde_json::Result<Value> {
+        let mut all = Vec::new();
+        for peer in &self.status {
+            let view = self.view(now_ms, peer);
+            let mut value = serde_json::to_value(peer)?;
+            value["protocol_51_blocked"] = self.blocked.contains(&peer.address).into();
+            value["words"] = view.state.into();
+            value["since_ms"] = view.since_ms.into();
+            value["proposal"] = view.proposal.into();
+            value["ah"] = view.ah.into();
+            value["traffic"] = json!(view.traffic);
+            value["last_error"] = json!(view.last_error);
+            all.push(value);
+        }
+        Ok(json!({ "tunnels": all, "dropped": self.dropped }))
     }
 
-    /// One peer for people.
-    fn text(&self, now_ms: u64, peer: &PeerStatus) -> String {
-        let view = self.view(now_ms, peer);
-        let mut text = format!(
-            "{}: {}, since {} UTC\n",
-            peer.address,
-            view.state,
-            view.since()
-        );
-        for (what, how) in view.details() {
-            text.push_str(&format!("  {:<13}{how}\n", format!("{what}:")));
+    /// For people.
+    fn text(&self, now_ms: u64) -> String {
+        let mut text = String::new();
+        if self.status.is_empty() {
+            text.push_str("No tunnels: this system is standalone.\n");
         }
+        for peer in &self.status {
+            let view = self.view(now_ms, peer);
+            let (state, since) = (&view.state, view.since());
+            text.push_str(&format!("{}: {state}, since {since} UTC\n", peer.address));
+            for (what, how) in view.details() {
+                text.push_str(&format!("  {:<13}{how}\n", format!("{what}:")));
+            }
+        }
+        let dropped = self.dropped.words();
+        text.push_str(&format!("Dropped on UDP 500: {dropped}\n"));
         text
     }
 }
@@ -149,19 +155,19 @@ mod tests {
             }],
             blocked: blocked.then_some(address).into_iter().collect(),
             traffic: HashMap::from([(address, traffic)]),
+            dropped: Dropped {
+                payloads: 2,
+                ..Dropped::default()
+            },
         }
     }
 
     const NOW: u64 = 1_795_434_902_000;
 
-    fn text(answer: &Answer) -> String {
-        answer.text(NOW, &answer.status[0])
-    }
-
     #[test]
     fn the_first_line_says_what_is_wrong_and_since_when() {
         let up = TunnelState::Up { certificate: None };
-        let first = |answer: Answer| text(&answer).lines().next().unwrap().to_owned();
+        let first = |answer: Answer| answer.text(NOW).lines().next().unwrap().to_owned();
         let since = "since 2026-11-23 11:54:01 UTC";
         assert_eq!(
             first(answer(up.clone(), false)),
@@ -179,7 +185,7 @@ mod tests {
 
     #[test]
     fn each_further_line_is_one_thing_that_is_known() {
-        let told = text(&answer(TunnelState::Up { certificate: None }, false));
+        let told = answer(TunnelState::Up { certificate: None }, false).text(NOW);
         let lines: Vec<&str> = told.lines().skip(1).collect();
         assert_eq!(
             lines,
@@ -190,6 +196,7 @@ mod tests {
                 "  AH sent:     999 B in 6 packets",
                 "  AH dropped:  7 replays, 8 packets with a failed integrity check",
                 "  Last error:  no answer on UDP 500, until 2026-11-23 11:54:01 UTC",
+                "Dropped on UDP 500: 2 with malformed payloads",
             ]
         );
     }
@@ -197,7 +204,8 @@ mod tests {
     #[test]
     fn programs_get_the_same() {
         let answer = answer(TunnelState::NoProposal, false);
-        let value = answer.json(NOW, &answer.status[0]).unwrap();
+        let value = answer.json(NOW).unwrap();
+        assert_eq!(value["dropped"]["payloads"], 2);
         let wanted = json!({
             "address": "192.0.2.2", "state": "NoProposal", "words": "no common proposal",
             "for_ms": 61_000, "since_ms": 1_795_434_841_000_u64, "version": "IKEv2",
@@ -212,6 +220,6 @@ mod tests {
                 "text": "no answer on UDP 500", "until_ms": 1_795_434_841_000_u64,
             },
         });
-        assert_eq!(value, wanted);
+        assert_eq!(value["tunnels"], json!([wanted]));
     }
 }

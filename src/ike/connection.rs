@@ -283,7 +283,9 @@ impl Connection {
         if header.response && self.is_lost(at, message) {
             self.lost = true;
         } else if header.response {
-            if let Some((waiting, content)) = self.sessions[at].answer(datagram, message) {
+            if let Some((waiting, content)) =
+                self.sessions[at].answer(&mut context.dropped, datagram, message)
+            {
                 self.heard = context.now;
                 match content.payloads {
                     Ok(payloads) => self.answered(context, at, waiting.purpose, &payloads),
@@ -292,7 +294,7 @@ impl Connection {
                 }
             }
         } else {
-            match self.sessions[at].receive(datagram, message) {
+            match self.sessions[at].receive(&mut context.dropped, datagram, message) {
                 Incoming::Dropped => {}
                 // No sign of life: anybody can replay it.
                 Incoming::Again(bytes) => self.out.extend(bytes),

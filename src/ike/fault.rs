@@ -13,7 +13,7 @@ pub(crate) const RECENT_MS: u64 = 25_000;
 const MOMENT_MS: u64 = 1_000;
 
 /// The reason that is shown.
-#[cfg_attr(any(test, fuzzing), derive(Clone))]
+#[cfg_attr(test, derive(Clone))]
 #[derive(Default)]
 pub(crate) struct Fault {
     /// With the time when it was last told.

@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::ipc::{self, Allowed, Connection};
 use super::pulse::Pulse;
 use super::{Dirs, kept};
-use crate::ike::Certified;
+use crate::ike::{Certified, Dropped};
 use crate::sys::socket;
 use crate::tls::IkeCertificates;
 use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, PeerStatus};
@@ -121,6 +121,8 @@ enum Asked {
     Configure(u64, Option<Box<Desired>>),
     /// Publish the status now, with its times.
     Refresh,
+    /// How many datagrams were dropped.
+    Dropped(oneshot::Sender<Dropped>),
 }
 
 /// The ends of what passes between connections and the tasks.
@@ -136,7 +138,7 @@ struct Words {
 }
 
 impl Words {
-    /// What the kernel counted with each peer, told to `counted`.
+    /// What was counted, told to `counted`.
     async fn count(self, counted: mpsc::Sender<IkeEvent>) {
         let peers: Vec<IpAddr> = self.status.borrow().iter().map(|s| s.address).collect();
         let read = counters::read(&self.keyer, &peers).await;
@@ -144,9 +146,14 @@ impl Words {
             tracing::debug!("no counters: {error}");
             Vec::new()
         });
-        let traffic = all.iter().map(|one| (one.peer, one.traffic())).collect();
-        // Nobody listens any more: nobody misses it.
-        let _ = counted.send(IkeEvent::Traffic(traffic)).await;
+        let peers = all.iter().map(|one| (one.peer, one.traffic())).collect();
+        let (answer, dropped) = oneshot::channel();
+        // Where one of the ends is gone, nobody misses it.
+        if self.ask.send(Asked::Dropped(answer)).await.is_ok()
+            && let Ok(dropped) = dropped.await
+        {
+            let _ = counted.send(IkeEvent::Traffic { peers, dropped }).await;
+        }
     }
 }
 
@@ -327,6 +334,10 @@ impl Ike {
                 self.configure(desired.map(|desired| *desired)).await;
             }
             Asked::Refresh => self.publish_status(),
+            Asked::Dropped(answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.tunnels.dropped());
+            }
         }
     }
 

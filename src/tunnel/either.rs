@@ -60,6 +60,7 @@ impl Either {
                 Err(error) => error,
             },
         };
+        context.dropped.note(&other);
         if let WireError::Version(1 | 2) = other {
             both!(self.hint(context.now, Refusal::OtherProfile));
         }

@@ -137,6 +137,7 @@ impl Link {
             ..
         } = arrival;
         let Ok(message) = Message::parse(bytes) else {
+            context.dropped.payloads += 1;
             return;
         };
         if let Some(at) = self.connections.iter().position(|c| c.owns(header)) {
@@ -176,11 +177,12 @@ impl Link {
     /// have yet would be a means to end it.
     fn unknown(
         &mut self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         outbox: &mut Outbox,
         from: SocketAddr,
         message: &Message,
     ) {
+        context.dropped.no_sa += 1;
         let early = matches!(self.attempt, None | Some(Attempt::Init(_)));
         let nothing = self.connections.is_empty() && self.half_open.is_empty() && early;
         if context.now < self.told_unknown || !nothing {

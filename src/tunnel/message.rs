@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-pub use crate::ike::Presented;
 pub use crate::ike::suite::{Integrity, Profile};
+pub use crate::ike::{Dropped, Presented};
 
 pub use super::status::{
     AhSuite, AhTraffic, Carried, LastError, PeerStatus, SaCounters, TunnelState,
@@ -107,8 +107,13 @@ pub enum IkeEvent {
     /// A peer's tunnel changed its state: every change, in their order, each before a status that
     /// has it.
     Changed(PeerStatus),
-    /// What the kernel counted, for each peer of which `keyer` could tell.
-    Traffic(Vec<(IpAddr, AhTraffic)>),
+    /// What was counted since both services started.
+    Traffic {
+        /// By the kernel, for each peer of which `keyer` could tell.
+        peers: Vec<(IpAddr, AhTraffic)>,
+        /// Datagrams to UDP 500 that were dropped.
+        dropped: Dropped,
+    },
 }
 
 /// One direction of an AH pair.

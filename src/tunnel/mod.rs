@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
 use crate::ike::suite::Version;
-use crate::ike::{Certified, Context, Credentials, Datagrams, Lifetimes, Random, keylog};
+use crate::ike::{Certified, Context, Credentials, Datagrams, Dropped, Lifetimes, Random, keylog};
 use either::Either;
 use kernel::Question;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
@@ -137,6 +137,7 @@ pub struct Tunnels {
     keep: bool,
     /// When those go at the latest.
     retain_at: Option<u64>,
+    dropped: Dropped,
     /// Tunnels whose state changed, each time it did.
     changes: VecDeque<PeerStatus>,
     /// What was told last, without its ages.
@@ -168,6 +169,7 @@ impl Tunnels {
             strangers: Strangers::default(),
             keep: false,
             retain_at: None,
+            dropped: Dropped::default(),
             changes: VecDeque::new(),
             reported: Vec::new(),
             changed: false,
@@ -220,6 +222,7 @@ impl Tunnels {
                     credentials: &self.credentials,
                     profile: &old.profile,
                     lifetimes: self.lifetimes,
+                    dropped: Dropped::default(),
                 };
                 link.take_down(&mut context, &mut self.outbox);
             }
@@ -274,6 +277,7 @@ impl Tunnels {
     /// Handles a datagram that came to UDP 500.
     pub fn handle_datagram(&mut self, now: u64, from: SocketAddr, bytes: &[u8]) {
         if bytes.len() > MAX_DATAGRAM {
+            self.dropped.too_long += 1;
             return;
         }
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
@@ -298,10 +302,12 @@ impl Tunnels {
 
     fn stranger(&mut self, now: u64, cookies: &Cookies, from: SocketAddr, bytes: &[u8]) {
         let Some(desired) = self.desired.as_ref() else {
+            self.dropped.not_listed += 1;
             return;
         };
         let same_family = desired.list.local.is_ipv4() == from.is_ipv4();
         if desired.profile.version != Version::V2 || !same_family {
+            self.dropped.not_listed += 1;
             return;
         }
         let mut context = Context {
@@ -312,6 +318,7 @@ impl Tunnels {
             credentials: &self.credentials,
             profile: &desired.profile,
             lifetimes: self.lifetimes,
+            dropped: Dropped::default(),
         };
         let arrival = Arrival {
             outbox: &mut self.outbox,
@@ -320,6 +327,7 @@ impl Tunnels {
             bytes,
         };
         self.strangers.handle(&mut context, arrival);
+        self.dropped.add(&context.dropped);
     }
 
     /// Lets go of SAs of before a restart as soon as new ones stand, or after a time.
@@ -419,6 +427,11 @@ impl Tunnels {
         std::mem::take(&mut self.changed)
     }
 
+    /// How many datagrams were dropped so far, and why.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
     /// A tunnel whose state changed, as it was then: every change, in their order. Those that
     /// nobody fetches are dropped, the oldest first.
     pub fn poll_change(&mut self) -> Option<PeerStatus> {
@@ -442,9 +455,11 @@ impl Tunnels {
                 credentials: &self.credentials,
                 profile: &desired.profile,
                 lifetimes: self.lifetimes,
+                dropped: Dropped::default(),
             };
             act(link, &mut context, &mut self.outbox);
             link.advance(&mut context, &mut self.outbox);
+            self.dropped.add(&context.dropped);
         }
         self.let_go(now);
         self.note_changes(now);

@@ -25,6 +25,7 @@ use crate::node::tunnel::TunnelView;
 use crate::store::administrators;
 use crate::store::{Store, StoreError};
 use crate::tls::given::Summary;
+use crate::tunnel::message::Dropped;
 
 /// All routes; the guard stands before them.
 pub fn router() -> Router<Web> {
@@ -278,6 +279,9 @@ struct Peers {
     standing: &'static str,
     /// Those with an address.
     peers: Vec<Peer>,
+    /// Datagrams to UDP 500 that were dropped since the tunnel service started; none while it is
+    /// not running.
+    dropped: Option<Dropped>,
 }
 
 /// One Peer field, and what is known of that peer.
@@ -362,6 +366,7 @@ async fn peers(State(web): State<Web>) -> Json<Peers> {
     Json(Peers {
         standing: view.standing,
         peers: filled.map(Peer::of).collect(),
+        dropped: *web.node.dropped.borrow(),
     })
 }
 

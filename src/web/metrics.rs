@@ -12,6 +12,7 @@ use super::Web;
 use super::openapi::Refusals;
 use crate::node::serve::node::{ClusterView, PeerView, VERSION};
 use crate::node::tunnel::TrafficView;
+use crate::tunnel::message::Dropped;
 
 /// The route.
 pub fn router() -> Router<Web> {
@@ -99,6 +100,7 @@ async fn metrics(State(web): State<Web>) -> Response {
         label(&web.node.name)
     );
     per_peer(&mut out, &view);
+    dropped(&mut out, web.node.dropped.borrow().as_ref());
     let kind = (
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -213,6 +215,16 @@ fn per_peer(out: &mut String, view: &ClusterView) {
                 );
             }
         }
+    }
+}
+
+/// Datagrams to UDP 500 that were dropped, while `ike` tells.
+fn dropped(out: &mut String, all: Option<&Dropped>) {
+    let name = "tutti_ike_dropped_total";
+    let help = "Datagrams to UDP 500 that were dropped, by reason";
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+    for (reason, _, count) in all.iter().flat_map(|all| all.each()) {
+        let _ = writeln!(out, "{name}{{reason=\"{reason}\"}} {count}");
     }
 }
 

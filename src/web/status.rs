@@ -162,10 +162,11 @@ async fn cluster(State(web): State<Web>, Extension(caller): Extension<Caller>) -
         shown["advice"] = peer.state.as_ref().and_then(crate::cluster::advice).into();
         peers.push(shown);
     }
+    let dropped = web.node.dropped.borrow().map(|all| all.words());
     let context = json!({
         "title": "Cluster", "picture": picture::cluster(&view), "plots": plots(&web, &view),
         "peers": peers, "groups": grouped(&checks, &view), "standing": view.standing,
-        "id": view.id,
+        "id": view.id, "dropped": dropped,
     });
     pages::page(&web, &caller, "cluster.html", "cluster", context)
 }

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tutti::tunnel::message::{
-    AhSuite, AhTraffic, Carried, Desired, IkeEvent, IkeRequest, Integrity, LastError, PeerStatus,
-    Presented, TunnelState,
+    AhSuite, AhTraffic, Carried, Desired, Dropped, IkeEvent, IkeRequest, Integrity, LastError,
+    PeerStatus, Presented, TunnelState,
 };
 
 pub const KEY: &str = "vary-9umbrella-Kilo42-tidal-basin";
@@ -142,7 +142,12 @@ fn speak(
                 let request = postcard::from_bytes(&bytes).unwrap();
                 if request == IkeRequest::Traffic {
                     let counted = own.as_ref().map(Tunnels::traffic);
-                    say(&mut stream, &IkeEvent::Traffic(counted.unwrap_or_default()))?;
+                    let peers = counted.unwrap_or_default();
+                    let dropped = Dropped {
+                        payloads: 7,
+                        ..Dropped::default()
+                    };
+                    say(&mut stream, &IkeEvent::Traffic { peers, dropped })?;
                 }
                 if let IkeRequest::Configure(desired) = request {
                     let mut newest = tunnels.newest.lock().unwrap();

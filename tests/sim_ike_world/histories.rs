@@ -117,6 +117,60 @@ pub fn standalone_deletes_politely(make: Make) {
     assert!(!matches!(world.state(0), TunnelState::Up { .. }));
 }
 
+/// One datagram of each kind that is dropped is counted once, as what it is.
+pub fn what_is_dropped_is_counted_by_reason(make: Make) {
+    let mut world = up(make, 22);
+    world.record = Some(Vec::new());
+    world.rekey(1);
+    world.run(20_000);
+    let record = world.record.take().unwrap();
+    let (_, sound) = record.iter().find(|(to, _)| *to == 0).expect("a request");
+    let mut count = |bytes: &[u8]| {
+        let before = world.dropped(0);
+        world.inject(0, bytes);
+        let after = world.dropped(0);
+        let counts = before.each().into_iter().zip(after.each());
+        let more = counts.filter(|(before, after)| before.2 != after.2);
+        more.map(|(before, after)| {
+            assert_eq!(after.2, before.2 + 1);
+            before.0
+        })
+        .collect::<Vec<_>>()
+    };
+    assert_eq!(count(&[0; 9_000]), ["too_long"]);
+    assert_eq!(count(&sound[..20]), ["header"]);
+    assert_eq!(count(&sound[..sound.len() - 1]), ["header"]);
+    let altered = |at: usize, to: u8| {
+        let mut bytes = sound.clone();
+        bytes[at] = to;
+        bytes
+    };
+    // Version 1.0 where 2.0 is spoken, and the other way round.
+    let other = 0x30 - sound[17];
+    assert_eq!(count(&altered(17, other)), ["version"]);
+    assert_eq!(count(&altered(0, sound[0] ^ 1)), ["no_sa"]);
+    world.inject_from_stranger(0, sound);
+    assert_eq!(world.dropped(0).not_listed, 1);
+    // The first protected message to come, with one bit altered, before it comes itself.
+    assert_eq!(world.dropped(0).not_authentic, 0);
+    world.net.delay = (50, 50);
+    world.record = Some(Vec::new());
+    world.rekey(1);
+    let protected = |(to, bytes): &&(usize, Vec<u8>)| {
+        *to == 0 && (bytes[16] == 46 || (bytes[17] == 0x10 && bytes[19] & 1 == 1))
+    };
+    while !world.record.iter().flatten().any(|one| protected(&one)) {
+        world.run(1);
+    }
+    let record = world.record.take().unwrap();
+    let mut forged = record.iter().find(protected).unwrap().1.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    world.inject(0, &forged);
+    assert_eq!(world.dropped(0).not_authentic, 1);
+    world.run(20_000);
+    world.assert_one_pair();
+}
+
 pub fn garbage_is_dropped(make: Make, datagrams: usize) {
     let mut world = up(make, 9);
     world.garbage(datagrams);

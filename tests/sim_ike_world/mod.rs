@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tutti::ike::Certified;
+use tutti::ike::{Certified, Dropped};
 use tutti::tls::IkeCertificates;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
@@ -382,6 +382,19 @@ impl World {
         let tunnels = self.sides[side].tunnels.as_mut().unwrap();
         let changes = std::iter::from_fn(|| tunnels.poll_change());
         changes.map(|status| status.state).collect()
+    }
+
+    /// What a side dropped so far.
+    pub fn dropped(&self, side: usize) -> Dropped {
+        self.sides[side].tunnels.as_ref().unwrap().dropped()
+    }
+
+    /// A datagram from somebody who is not listed.
+    pub fn inject_from_stranger(&mut self, to: usize, bytes: &[u8]) {
+        let from = SocketAddr::new(IpAddr::from([10, 0, 0, 77]), 500);
+        let now = self.now;
+        self.tunnels(to).handle_datagram(now, from, bytes);
+        self.pump(to);
     }
 
     /// What a side tells of its tunnel.

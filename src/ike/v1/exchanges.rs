@@ -25,8 +25,9 @@ const PROTO_ISAKMP: u8 = 1;
 impl Engine {
     /// Handles a datagram from the peer's address.
     pub fn handle(&mut self, context: &mut Context<'_>, bytes: &[u8]) {
-        let Ok((header, _)) = Header::parse(bytes) else {
-            return;
+        let header = match Header::parse(bytes) {
+            Ok((header, _)) => header,
+            Err(error) => return context.dropped.note(&error),
         };
         self.spoke = Some(context.now);
         if let Some(at) = self.phase1.iter().position(|sa| sa.owns(&header)) {
@@ -46,16 +47,19 @@ impl Engine {
             self.main(context, &header, bytes);
         } else if header.exchange == exchange::INFORMATIONAL && !header.is_encrypted() {
             self.refused(context, &header, bytes);
+        } else {
+            context.dropped.no_sa += 1;
         }
         self.advance(context);
     }
 
     /// A notification that nothing protects: worth showing, no reason to stop waiting.
-    fn refused(&mut self, context: &Context<'_>, header: &Header, bytes: &[u8]) {
+    fn refused(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
         let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) else {
+            context.dropped.no_sa += 1;
             return;
         };
-        let Ok((_, payloads)) = v1::parse(bytes) else {
+        let Some((_, payloads)) = context.parse_v1(bytes) else {
             return;
         };
         let notifies = payloads.iter().filter(|p| p.kind == kind::NOTIFY);
@@ -100,6 +104,8 @@ impl Engine {
                 self.attempt = None;
             }
             self.main_step(context.now, step, began);
+        } else {
+            context.dropped.no_sa += 1;
         }
     }
 
@@ -265,7 +271,8 @@ impl Engine {
         }
         let sa = &self.phase1[at];
         let id = asking.id.to_be_bytes();
-        let opened = sa.open(bytes, &[&id, &asking.nonce], &asking.iv)?;
+        let covers: [&[u8]; 2] = [&id, &asking.nonce];
+        let opened = context.authentic(sa.open(bytes, &covers, &asking.iv))?;
         let proposals = v1::parse_sa(opened.one(kind::SA)?).ok()?;
         let nr = quick_mode::nonce(&opened.payloads)?.to_vec();
         let ah = quick_mode::chosen(context, &proposals, sa.suite.group);
@@ -296,7 +303,7 @@ impl Engine {
         let sa = &self.phase1[at];
         let mut iv = sa.exchange_iv(id);
         let id_bytes = id.to_be_bytes();
-        let Some(opened) = sa.open(bytes, &[&id_bytes], &iv) else {
+        let Some(opened) = context.authentic(sa.open(bytes, &[&id_bytes], &iv)) else {
             return;
         };
         iv = opened.next_iv;
@@ -379,12 +386,13 @@ impl Engine {
     }
 
     /// The third message: the peer receives on the new pair.
-    fn confirmed(&mut self, context: &Context<'_>, at: usize, answering: usize, bytes: &[u8]) {
+    fn confirmed(&mut self, context: &mut Context<'_>, at: usize, answering: usize, bytes: &[u8]) {
         let sa = &mut self.phase1[at];
         let waiting = &sa.answering[answering];
         let zero_id = [&[0][..], &waiting.id.to_be_bytes()].concat();
         let (ni, nr) = &waiting.nonces;
-        if sa.open(bytes, &[&zero_id, ni, nr], &waiting.iv).is_none() {
+        let opened = sa.open(bytes, &[&zero_id, ni, nr], &waiting.iv);
+        if context.authentic(opened).is_none() {
             return;
         }
         self.heard = context.now;
@@ -463,7 +471,8 @@ impl Engine {
         header: &Header,
         bytes: &[u8],
     ) {
-        let Some(said) = self.phase1[at].informed(context, header, bytes) else {
+        let said = self.phase1[at].informed(context, header, bytes);
+        let Some(said) = context.authentic(said) else {
             return;
         };
         if said.fresh {

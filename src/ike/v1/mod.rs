@@ -30,6 +30,7 @@ use super::child::Child;
 use super::fault::Fault;
 use super::suite::Suite;
 use super::{Context, Presented, Refusal, keylog};
+use crate::wire::isakmp::v1::{self as wire, Header, Payload};
 use main_mode::{Initiator, Responder};
 use phase1::Phase1;
 
@@ -73,6 +74,21 @@ pub struct Engine {
     rekeys: (u32, u32),
     fault: Fault,
     out: VecDeque<Vec<u8>>,
+}
+
+impl Context<'_> {
+    /// The payloads of a message that nothing protects; what cannot be read is counted.
+    fn parse_v1(&mut self, bytes: &[u8]) -> Option<(Header, Vec<Payload>)> {
+        let parsed = wire::parse(bytes).ok();
+        self.dropped.payloads += u64::from(parsed.is_none());
+        parsed
+    }
+
+    /// What a protected message says; one that says nothing is not authentic, and counted.
+    fn authentic<T>(&mut self, said: Option<T>) -> Option<T> {
+        self.dropped.not_authentic += u64::from(said.is_none());
+        said
+    }
 }
 
 impl Engine {

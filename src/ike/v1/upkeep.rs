@@ -241,7 +241,7 @@ impl Engine {
                 self.attempt = Some(attempt);
             }
             Err(refusal) => {
-                self.fault.note(now, refusal);
+                self.fault.note(context.now, refusal);
                 self.put_off(context);
             }
         }

@@ -23,7 +23,9 @@ use crate::replica::ClusterId;
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
 use crate::store::{Store, StoreError, local::Local};
 use crate::tls::given;
-use crate::tunnel::message::{AhTraffic, Certificates, Desired, PeerStatus, Secret, TunnelState};
+use crate::tunnel::message::{
+    AhTraffic, Certificates, Desired, Dropped, PeerStatus, Secret, TunnelState,
+};
 use crate::wire::replication::Told;
 
 pub use super::view::{ClusterView, PeerView, Proof};
@@ -99,6 +101,8 @@ pub struct Node {
     pub tunnels_ms: AtomicU64,
     /// What the kernel counted on the SAs of each peer; empty while nobody can tell.
     pub counted: watch::Sender<HashMap<IpAddr, AhTraffic>>,
+    /// How many datagrams to UDP 500 `ike` dropped, while it tells.
+    pub dropped: watch::Sender<Option<Dropped>>,
     /// Peers from which `ike` says that no AH arrives.
     pub blocked: watch::Sender<Vec<IpAddr>>,
     /// The last hour.
@@ -160,6 +164,7 @@ impl Node {
             tunnels: watch::Sender::new(None),
             tunnels_ms: AtomicU64::new(0),
             counted: watch::Sender::default(),
+            dropped: watch::Sender::default(),
             blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
             silent_servers: watch::Sender::default(),

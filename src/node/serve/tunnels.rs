@@ -54,6 +54,7 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
         if let Err(error) = drive_ike(&node, desired, &socket, &mut wanted).await {
             tracing::debug!("ike: {error}");
             node.counted.send_replace(HashMap::new());
+            node.dropped.send_replace(None);
             if node.tunnels.send_replace(None).is_some() {
                 tracing::warn!("lost the tunnel service: {error}");
                 node.touch();
@@ -159,8 +160,9 @@ async fn drive_ike(
                     }
                 }
                 // No page follows each packet: they show it when something else changed.
-                Some(IkeEvent::Traffic(peers)) => {
+                Some(IkeEvent::Traffic { peers, dropped }) => {
                     node.counted.send_replace(peers.into_iter().collect());
+                    node.dropped.send_replace(Some(dropped));
                 }
                 Some(IkeEvent::Blocked(peers)) => {
                     node.blocked.send_replace(peers);

@@ -7,7 +7,7 @@ use super::*;
 use crate::cluster::Change;
 use crate::store::StoreError;
 use crate::tunnel::message::{
-    AhSuite, AhTraffic, Carried, Integrity, LastError, PeerStatus, Profile, TunnelState,
+    AhSuite, AhTraffic, Carried, Dropped, Integrity, LastError, PeerStatus, Profile, TunnelState,
 };
 
 #[tokio::test]
@@ -70,6 +70,7 @@ async fn the_figures_are_those_of_the_manual_each_with_its_type_and_a_value() {
         "tutti_peer_ah_sent_packets_total",
         "tutti_peer_ah_replays_total",
         "tutti_peer_ah_integrity_failures_total",
+        "tutti_ike_dropped_total",
     ];
     for name in told.iter().filter(|name| !unknown.contains(&name.as_str())) {
         let value = text.lines().find(|line| {
@@ -125,6 +126,11 @@ async fn the_cluster_page_says_how_a_tunnel_is_keyed_and_what_passed_by_it() {
     };
     let counted = [(address, counted)].into();
     site.node.counted.send_replace(counted);
+    let dropped = Dropped {
+        header: 3,
+        ..Dropped::default()
+    };
+    site.node.dropped.send_replace(Some(dropped));
     let cookie = site.login().await;
     let (status, _, page) = site.get("/status/cluster", &cookie).await;
     assert_eq!(status, StatusCode::OK, "{page}");
@@ -136,6 +142,7 @@ async fn the_cluster_page_says_how_a_tunnel_is_keyed_and_what_passed_by_it() {
         "0 B in 0 packets",
         "5 replays, 6 packets with a failed integrity check",
         "no answer on UDP 500, until 2026-11-23 11:54:00 UTC",
+        "were dropped: 3 without a valid header.",
     ] {
         assert!(page.contains(words), "{words}: {page}");
     }
