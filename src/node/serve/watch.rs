@@ -98,9 +98,10 @@ async fn note_changes(node: Arc<Node>) {
 }
 
 fn look(node: &Node, seen: &mut Seen) {
+    node.note_states();
     let view = node.view();
     let mut alarms = Vec::new();
-    peers(node, &view, seen, &mut alarms);
+    peers(&view, seen, &mut alarms);
     if view.standing != "standalone" && !view.peers.iter().any(|peer| peer.own) {
         alarms.push(alarm(
             "peer-list",
@@ -198,9 +199,8 @@ fn settle(node: &Node, seen: &mut Seen, alarms: &[Alarm], kept: &[String]) {
     seen.raised = raised;
 }
 
-fn peers(node: &Node, view: &ClusterView, seen: &mut Seen, alarms: &mut Vec<Alarm>) {
+fn peers(view: &ClusterView, seen: &mut Seen, alarms: &mut Vec<Alarm>) {
     for peer in &view.peers {
-        node.note_state(peer);
         let (Some(address), Some(state)) = (peer.address, &peer.state) else {
             seen.states.remove(&peer.field);
             continue;

@@ -279,6 +279,7 @@ fn each_state_of_a_tunnel_is_a_line_though_it_was_over_before_the_next_look() {
     let dir = tempfile::tempdir().unwrap();
     let (node, mut seen) = (system(dir.path()), Seen::default());
     let up = || TunnelState::Up { certificate: None };
+    node.tunnels.send_replace(Some(Vec::new()));
     node.hear_change(PeerStatus::of(other(), up()));
     look(&node, &mut seen);
     let lines = |words: &str| logged(&node, words);
