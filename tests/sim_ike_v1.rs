@@ -158,6 +158,11 @@ fn different_keys_show_as_such_and_install_nothing() {
 }
 
 #[test]
+fn a_new_pair_sends_when_traffic_comes_by_it() {
+    histories::a_new_pair_sends_when_traffic_comes_by_it(world);
+}
+
+#[test]
 fn what_is_dropped_is_counted_by_reason() {
     histories::what_is_dropped_is_counted_by_reason(world);
 }

@@ -266,6 +266,20 @@ impl Connection {
         self.renew(now, |c| c.spi_in == spi || c.spi_out == spi);
     }
 
+    /// Traffic came by the child with this inbound SPI: the peer has it and sends on it, so it
+    /// takes ours too.
+    pub fn arrived(&mut self, spi_in: u32) {
+        for child in self.children.iter_mut().filter(|c| c.spi_in == spi_in) {
+            child.held_until = None;
+        }
+    }
+
+    /// Inbound SPIs of children that wait for the peer to be known to receive on them.
+    pub fn held(&self) -> impl Iterator<Item = u32> {
+        let held = self.children.iter().filter(|c| c.held_until.is_some());
+        held.map(|c| c.spi_in)
+    }
+
     /// Rekeys IKE SA and children as soon as possible.
     pub fn rekey(&mut self, now: u64) {
         for session in self.sessions.iter_mut().filter(|s| s.is_current()) {

@@ -5,9 +5,11 @@
 //! detection.
 
 mod arrivals;
+mod converse;
 mod counters;
 mod desired;
 mod keylog;
+mod takeover;
 
 use std::future;
 use std::net::{IpAddr, SocketAddr};
@@ -17,18 +19,19 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::ipc::{self, Allowed, Connection};
 use super::pulse::Pulse;
 use super::{Dirs, kept};
-use crate::ike::{Certified, Dropped};
+use crate::ike::Certified;
 use crate::sys::socket;
 use crate::tls::IkeCertificates;
-use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, PeerStatus};
+use crate::tunnel::message::{Desired, KeyerReply, KeyerRequest, PeerStatus};
 use crate::tunnel::{Transmit, Tunnels};
+use converse::{Asked, Words, converse};
 use keylog::KeyLog;
 
 /// The ISAKMP port (RFC 7296 section 2).
@@ -86,6 +89,9 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let (silence, silent) = watch::channel(Vec::new());
     let (block, blocked) = watch::channel(Vec::new());
     tokio::spawn(arrivals::watch(dirs.run.join("keyer.sock"), silent, block));
+    let awaited = node.awaited.subscribe();
+    let watching = takeover::watch(dirs.run.join("keyer.sock"), awaited, configure.clone());
+    tokio::spawn(watching);
     let words = Words {
         ask: configure,
         status,
@@ -115,100 +121,6 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     }
 }
 
-/// What a client asks of the driving task.
-enum Asked {
-    /// By the connection with this number.
-    Configure(u64, Option<Box<Desired>>),
-    /// Publish the status now, with its times.
-    Refresh,
-    /// How many datagrams were dropped.
-    Dropped(oneshot::Sender<Dropped>),
-}
-
-/// The ends of what passes between connections and the tasks.
-#[derive(Clone)]
-struct Words {
-    ask: mpsc::Sender<Asked>,
-    status: watch::Receiver<Vec<PeerStatus>>,
-    changes: broadcast::Sender<PeerStatus>,
-    silence: watch::Sender<Vec<IpAddr>>,
-    blocked: watch::Receiver<Vec<IpAddr>>,
-    /// Where counters are read.
-    keyer: PathBuf,
-}
-
-impl Words {
-    /// What was counted, told to `counted`.
-    async fn count(self, counted: mpsc::Sender<IkeEvent>) {
-        let peers: Vec<IpAddr> = self.status.borrow().iter().map(|s| s.address).collect();
-        let read = counters::read(&self.keyer, &peers).await;
-        let all = read.unwrap_or_else(|error| {
-            tracing::debug!("no counters: {error}");
-            Vec::new()
-        });
-        let peers = all.iter().map(|one| (one.peer, one.traffic())).collect();
-        let (answer, dropped) = oneshot::channel();
-        // Where one of the ends is gone, nobody misses it.
-        if self.ask.send(Asked::Dropped(answer)).await.is_ok()
-            && let Ok(dropped) = dropped.await
-        {
-            let _ = counted.send(IkeEvent::Traffic { peers, dropped }).await;
-        }
-    }
-}
-
-/// One connection of `serve` or of the command line.
-async fn converse(
-    number: u64,
-    mut connection: Connection<IkeEvent, IkeRequest>,
-    mut words: Words,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut changes = words.changes.subscribe();
-    words.status.mark_unchanged();
-    words.blocked.mark_changed();
-    words.ask.send(Asked::Refresh).await?;
-    let (counted, mut counts) = mpsc::channel(1);
-    loop {
-        tokio::select! {
-            // Changes first: a status never tells of one that was not told.
-            biased;
-            changed = changes.recv() => match changed {
-                Ok(status) => connection.send(&IkeEvent::Changed(status)).await?,
-                Err(broadcast::error::RecvError::Lagged(count)) => {
-                    tracing::warn!("{count} changes of tunnels were not told: nobody read them");
-                }
-                Err(error) => return Err(error.into()),
-            },
-            request = connection.recv() => match request? {
-                Some(IkeRequest::Configure(desired)) => {
-                    let desired = desired.map(Box::new);
-                    words.ask.send(Asked::Configure(number, desired)).await?;
-                }
-                Some(IkeRequest::Status) => words.ask.send(Asked::Refresh).await?,
-                Some(IkeRequest::Silent(peers)) => {
-                    words.silence.send_replace(peers);
-                }
-                // A keyer that is slow to answer holds up no news.
-                Some(IkeRequest::Traffic) => {
-                    tokio::spawn(words.clone().count(counted.clone()));
-                }
-                None => return Ok(()),
-            },
-            Some(event) = counts.recv() => connection.send(&event).await?,
-            changed = words.status.changed() => {
-                changed?;
-                let event = IkeEvent::Status(words.status.borrow_and_update().clone());
-                connection.send(&event).await?;
-            }
-            changed = words.blocked.changed() => {
-                changed?;
-                let event = IkeEvent::Blocked(words.blocked.borrow_and_update().clone());
-                connection.send(&event).await?;
-            }
-        }
-    }
-}
-
 type Keyer = Connection<KeyerRequest, KeyerReply>;
 
 /// The core and all that it is driven with.
@@ -228,6 +140,8 @@ struct Ike {
     outstanding: usize,
     publish: watch::Sender<Vec<PeerStatus>>,
     changes: broadcast::Sender<PeerStatus>,
+    /// Inbound SAs by which traffic is waited for.
+    awaited: watch::Sender<takeover::Awaited>,
     /// Where the digest of the last settings is, and its key.
     settings: Option<(PathBuf, Zeroizing<[u8; 32]>)>,
     key_log: Option<KeyLog>,
@@ -257,6 +171,7 @@ impl Ike {
             outstanding: 0,
             publish,
             changes,
+            awaited: watch::Sender::default(),
             settings: None,
             key_log: None,
         })
@@ -334,6 +249,7 @@ impl Ike {
                 self.configure(desired.map(|desired| *desired)).await;
             }
             Asked::Refresh => self.publish_status(),
+            Asked::Arrived(peer, spi) => self.tunnels.handle_arrived(self.now(), peer, spi),
             Asked::Dropped(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.tunnels.dropped());
@@ -404,6 +320,12 @@ impl Ike {
             // Nobody connected: whoever connects is told how all tunnels stand.
             let _ = self.changes.send(status);
         }
+        let awaited = self.tunnels.awaited();
+        self.awaited.send_if_modified(|old| {
+            let changed = *old != awaited;
+            *old = awaited;
+            changed
+        });
         if self.tunnels.status_changed() {
             self.publish_status();
         }
@@ -521,7 +443,7 @@ impl crate::ike::Random for SystemRandom {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::message::{Peer, PeerList, Profile, Secret, TunnelState};
+    use crate::tunnel::message::{Peer, PeerList, Profile, Secret};
 
     fn desired(peers: &[&str]) -> Option<Box<Desired>> {
         let peers = peers.iter().zip(300..).map(|(address, reqid)| Peer {
@@ -557,45 +479,5 @@ mod tests {
             .await;
         ike.asked(Asked::Refresh).await;
         assert_eq!(status.borrow().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn each_change_is_told_before_the_status_that_has_it_however_fast_they_follow() {
-        let (ask, mut asked) = mpsc::channel(16);
-        let (publish, status) = watch::channel(Vec::new());
-        let words = Words {
-            ask,
-            status,
-            changes: broadcast::channel(CHANGES).0,
-            silence: watch::channel(Vec::new()).0,
-            blocked: watch::channel(Vec::new()).1,
-            keyer: "/nowhere".into(),
-        };
-        let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
-        let changes = words.changes.clone();
-        tokio::spawn(converse(1, Connection::new(theirs), words));
-        let mut ike = Connection::<IkeRequest, IkeEvent>::new(ours);
-        assert!(matches!(asked.recv().await, Some(Asked::Refresh)));
-        let states = [
-            TunnelState::Up { certificate: None },
-            TunnelState::NoAnswer,
-            TunnelState::Up { certificate: None },
-        ];
-        let address = "127.78.8.2".parse().unwrap();
-        for state in &states {
-            let status = PeerStatus::of(address, state.clone());
-            changes.send(status.clone()).unwrap();
-            publish.send_replace(vec![status]);
-        }
-        let mut told = Vec::new();
-        loop {
-            match ike.recv().await.unwrap() {
-                Some(IkeEvent::Changed(status)) => told.push(status.state),
-                Some(IkeEvent::Status(_)) => break,
-                Some(_) => {}
-                None => panic!("it closed the connection"),
-            }
-        }
-        assert_eq!(told, states);
     }
 }

@@ -94,6 +94,14 @@ impl Either {
         both!(self.expire(now, spi));
     }
 
+    pub fn arrived(&mut self, spi: u32) {
+        both!(self.arrived(spi));
+    }
+
+    pub fn held(&self) -> Vec<u32> {
+        both!(self.held())
+    }
+
     pub fn rekey(&mut self, now: u64) {
         both!(self.rekey(now));
     }

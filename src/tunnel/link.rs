@@ -343,6 +343,19 @@ impl Link {
         }
     }
 
+    /// Traffic came by an inbound SA.
+    pub fn arrived(&mut self, spi: u32) {
+        for connection in &mut self.connections {
+            connection.arrived(spi);
+        }
+    }
+
+    /// Inbound SAs whose pairs wait for traffic to send.
+    pub fn held(&self) -> Vec<u32> {
+        let all = self.connections.iter().flat_map(Connection::held);
+        all.collect()
+    }
+
     /// An operator wants fresh keys.
     pub fn rekey(&mut self, now: u64) {
         for connection in &mut self.connections {

@@ -107,6 +107,14 @@ impl LinkV1 {
         self.engine.expire(now, spi);
     }
 
+    pub fn arrived(&mut self, spi: u32) {
+        self.engine.arrived(spi);
+    }
+
+    pub fn held(&self) -> Vec<u32> {
+        self.engine.held().collect()
+    }
+
     pub fn rekey(&mut self, now: u64) {
         self.engine.rekey(now);
     }

@@ -386,6 +386,22 @@ impl Tunnels {
         });
     }
 
+    /// Peers, and inbound SAs of each by which traffic is waited for. Whoever sees it come says so by
+    /// [`Tunnels::handle_arrived`]: the sooner, the sooner their pairs send.
+    pub fn awaited(&self) -> Vec<(IpAddr, Vec<u32>)> {
+        let all = self.links.iter().map(|link| (link.address(), link.held()));
+        all.filter(|(_, spis)| !spis.is_empty()).collect()
+    }
+
+    /// The kernel received packets by an inbound SA.
+    pub fn handle_arrived(&mut self, now: u64, peer: IpAddr, spi: u32) {
+        self.each_link(now, |link, _, _| {
+            if link.address() == peer {
+                link.arrived(spi);
+            }
+        });
+    }
+
     /// Performs what is due; see [`Tunnels::poll_timeout`].
     pub fn handle_timeout(&mut self, now: u64) {
         self.each_link(now, |_, _, _| {});

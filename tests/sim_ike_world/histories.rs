@@ -117,6 +117,31 @@ pub fn standalone_deletes_politely(make: Make) {
     assert!(!matches!(world.state(0), TunnelState::Up { .. }));
 }
 
+/// A side that waits to send on a new AH pair does so when traffic comes by it, long before the old
+/// pair is deleted or the time is over.
+pub fn a_new_pair_sends_when_traffic_comes_by_it(make: Make) {
+    let mut world = up(make, 23);
+    world.net.delay = (50, 50);
+    world.rekey(1);
+    let (side, spi) = loop {
+        let waits = (0..2).find_map(|side| Some((side, world.awaited(side)?)));
+        match waits {
+            Some(found) => break found,
+            None => world.run(1),
+        }
+    };
+    // Nothing of the peer arrives any more, no DELETE either.
+    world.net.loss = 100;
+    let before = world.spis(side);
+    world.run(1_000);
+    assert_eq!(world.spis(side), before, "it does not wait");
+    world.arrived(side, spi ^ 1);
+    assert_eq!(world.spis(side), before, "another SA tells nothing");
+    world.arrived(side, spi);
+    assert_eq!(world.spis(side).map(|(inbound, _)| inbound), Some(spi));
+    assert_eq!(world.awaited(side), None);
+}
+
 /// One datagram of each kind that is dropped is counted once, as what it is.
 pub fn what_is_dropped_is_counted_by_reason(make: Make) {
     let mut world = up(make, 22);

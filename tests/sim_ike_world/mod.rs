@@ -384,6 +384,20 @@ impl World {
         changes.map(|status| status.state).collect()
     }
 
+    /// The inbound SA by which a side waits for traffic, if it does.
+    pub fn awaited(&self, side: usize) -> Option<u32> {
+        let all = self.sides[side].tunnels.as_ref().unwrap().awaited();
+        all.first().map(|(_, spis)| spis[0])
+    }
+
+    /// A side's kernel received packets by this inbound SA.
+    pub fn arrived(&mut self, side: usize, spi: u32) {
+        let now = self.now;
+        self.tunnels(side)
+            .handle_arrived(now, address(1 - side), spi);
+        self.pump(side);
+    }
+
     /// What a side dropped so far.
     pub fn dropped(&self, side: usize) -> Dropped {
         self.sides[side].tunnels.as_ref().unwrap().dropped()

@@ -130,6 +130,23 @@ impl Engine {
         confirmed.or(self.left.last()).or(waiting)
     }
 
+    /// Traffic came by the pair with this inbound SPI: the peer has it and sends on it, so it takes
+    /// ours too.
+    pub fn arrived(&mut self, spi_in: u32) {
+        let waits = |o: &&mut Owned| o.child.spi_in == spi_in && o.child.held_until.is_some();
+        for owned in self.children.iter_mut().filter(waits) {
+            owned.child.held_until = None;
+            owned.confirmed = true;
+        }
+    }
+
+    /// Inbound SPIs of pairs of ours that wait for the peer to be known to receive on them.
+    pub fn held(&self) -> impl Iterator<Item = u32> {
+        let children = self.children.iter().map(|owned| &owned.child);
+        let held = children.filter(|c| c.held_until.is_some());
+        held.map(|c| c.spi_in)
+    }
+
     /// The peer's node certificates, if it named any.
     pub fn certificate(&self) -> Option<Presented> {
         self.certificate
