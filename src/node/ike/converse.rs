@@ -114,12 +114,13 @@ mod tests {
     async fn each_change_is_told_before_the_status_that_has_it_however_fast_they_follow() {
         let (ask, mut asked) = mpsc::channel(16);
         let (publish, status) = watch::channel(Vec::new());
+        let (_block, blocked) = watch::channel(Vec::new());
         let words = Words {
             ask,
             status,
             changes: broadcast::channel(8).0,
             silence: watch::channel(Vec::new()).0,
-            blocked: watch::channel(Vec::new()).1,
+            blocked,
             keyer: "/nowhere".into(),
         };
         let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
