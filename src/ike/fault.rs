@@ -9,6 +9,10 @@ use super::Refusal;
 /// time from the last datagram of one attempt to the first of the next.
 pub(crate) const RECENT_MS: u64 = 25_000;
 
+/// What a peer says that will not tell its own reason holds back longer: of two that begin main mode
+/// at once, one sees what the other wants only between its own attempts.
+const SELDOM_MS: u64 = 120_000;
+
 /// Whoever forges two reasons in turn changes what is shown no faster than this.
 const MOMENT_MS: u64 = 1_000;
 
@@ -37,7 +41,8 @@ impl Fault {
     pub fn note(&mut self, now: u64, refusal: Refusal) {
         let stays = self.reason.as_ref().is_some_and(|(reason, told)| {
             let holds = match telling(&refusal).cmp(&telling(reason)) {
-                Ordering::Less => RECENT_MS,
+                Ordering::Less if refusal == Refusal::NoAnswer => RECENT_MS,
+                Ordering::Less => SELDOM_MS,
                 Ordering::Equal if refusal != *reason => MOMENT_MS,
                 _ => 0,
             };
@@ -91,12 +96,12 @@ mod tests {
     #[test]
     fn one_that_says_less_waits_until_the_other_is_told_no_more() {
         use Refusal::{NoAnswer, NoProposal, OtherMethod};
-        for less in [NoAnswer, NoProposal] {
+        for (less, holds) in [(NoAnswer, RECENT_MS), (NoProposal, SELDOM_MS)] {
             let mut told = vec![(0, OtherMethod), (9_000, less.clone())];
             told.push((10_000, OtherMethod));
-            told.push((10_000 + RECENT_MS - 1, less.clone()));
+            told.push((10_000 + holds - 1, less.clone()));
             assert_eq!(after(&told), Some(OtherMethod));
-            told.push((10_000 + RECENT_MS, less.clone()));
+            told.push((10_000 + holds, less.clone()));
             assert_eq!(after(&told), Some(less));
         }
     }

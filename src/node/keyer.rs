@@ -173,7 +173,8 @@ impl Keyer {
             KeyerRequest::Retain(spis) => self.retain(&spis),
             KeyerRequest::Counters { peer } => match self.counters(peer) {
                 Ok(reply) => return reply,
-                Err(error) => Err(error),
+                // Whoever counts may know a list that is not in force any more.
+                Err(error) => return KeyerReply::Failed(error.to_string()),
             },
         };
         match result {

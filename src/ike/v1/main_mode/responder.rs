@@ -108,7 +108,11 @@ impl Responder {
         let whose = (self.cookies, true, &self.sa[..]);
         let (mut iv, initial) = match agreed.verify(context, bytes, whose) {
             Ok(proven) => proven,
-            Err(Unproven::Refused(refusal, _)) => return Step::Hint(refusal),
+            Err(Unproven::Refused(refusal, _)) => {
+                // With a key the proof is what makes the message authentic.
+                context.dropped.not_authentic += u64::from(agreed.scheme.is_none());
+                return Step::Hint(refusal);
+            }
             Err(_) => {
                 context.dropped.not_authentic += 1;
                 // Differing keys make it unreadable.
