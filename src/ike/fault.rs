@@ -9,8 +9,8 @@ use super::Refusal;
 /// time from the last datagram of one attempt to the first of the next.
 pub(crate) const RECENT_MS: u64 = 25_000;
 
-/// What a peer says that will not tell its own reason holds back longer: of two that begin main mode
-/// at once, one sees what the other wants only between its own attempts.
+/// What a peer says that will not tell its own reason holds back longer: of two that begin main
+/// mode at once, one sees what the other wants only between its own attempts.
 const SELDOM_MS: u64 = 120_000;
 
 /// Whoever forges two reasons in turn changes what is shown no faster than this.

@@ -386,8 +386,8 @@ impl Tunnels {
         });
     }
 
-    /// Peers, and inbound SAs of each by which traffic is waited for. Whoever sees it come says so by
-    /// [`Tunnels::handle_arrived`]: the sooner, the sooner their pairs send.
+    /// Peers, and inbound SAs of each by which traffic is waited for. Whoever sees it come says so
+    /// by [`Tunnels::handle_arrived`]: the sooner, the sooner their pairs send.
     pub fn awaited(&self) -> Vec<(IpAddr, Vec<u32>)> {
         let all = self.links.iter().map(|link| (link.address(), link.held()));
         all.filter(|(_, spis)| !spis.is_empty()).collect()
