@@ -182,6 +182,56 @@ fn accounts(judge: &mut Judge, a: &Peer) {
     judge.ask(a, "DELETE", "/administrators/two", Value::Null);
 }
 
+/// How the tunnel from `a` to `b` is keyed and what passed by it, in REST and among the figures.
+fn tunnel(a: &Peer, b: &Peer) {
+    let status = || {
+        let peers = a.get("/peers")["peers"].clone();
+        let all = peers.as_array().unwrap().iter();
+        let of_b = all.filter(|peer| peer["address"] == b.ip.as_str());
+        of_b.map(|peer| peer["tunnel_status"].clone())
+            .next()
+            .unwrap()
+    };
+    a.wait(|| status()["traffic"].is_object(), "the counters");
+    let told = status();
+    let wanted = json!({
+        "state": "up", "version": "IKEv2",
+        "proposal": "aes256gcm16-prfsha256-x25519-ke1_mlkem768", "ah": "sha256-esn",
+        "spis": ["00001234", "0000abcd"], "ike_rekeys": 0, "ah_rekeys": 0,
+        "traffic": {
+            "received_bytes": 100, "received_packets": 1, "sent_bytes": 200, "sent_packets": 2,
+            "replays": 3, "integrity_failures": 4,
+        },
+        "since_ms": told["since_ms"], "last_error": told["last_error"],
+    });
+    assert_eq!(told, wanted);
+    assert_eq!(told["last_error"]["text"], "no answer on UDP 500");
+    let [since, until] = [&told["since_ms"], &told["last_error"]["until_ms"]];
+    let [since, until] = [since, until].map(|ms| ms.as_u64().unwrap());
+    assert_eq!(since - until, 60_000);
+    let (_, _, figures) = a.ask("GET", "/metrics", &Value::Null);
+    let value = |name: &str| {
+        let line = figures.lines().find(|line| {
+            let name = format!("tutti_peer_ah_{name}_total{{");
+            line.starts_with(&name) && line.contains(&b.ip)
+        });
+        line.and_then(|line| line.rsplit(' ').next()).unwrap_or("?")
+    };
+    let names = [
+        "received_bytes",
+        "received_packets",
+        "sent_bytes",
+        "sent_packets",
+        "replays",
+    ];
+    let found: Vec<&str> = names.into_iter().map(value).collect();
+    assert_eq!(found, ["100", "1", "200", "2", "3"]);
+    assert_eq!(value("integrity_failures"), "4");
+    assert_eq!(a.get("/peers")["dropped"]["payloads"], 7);
+    let line = "tutti_ike_dropped_total{reason=\"payloads\"} 7\n";
+    assert!(figures.contains(line), "{figures}");
+}
+
 #[test]
 fn every_operation_answers_as_the_document_says() {
     let mut cluster = Cluster::start("api");
@@ -209,6 +259,7 @@ fn every_operation_answers_as_the_document_says() {
         );
         a.tunnels(true);
         a.wait_state(&b.ip, &format!("Active as {}", b.name));
+        tunnel(a, b);
         tables(&mut judge, a);
         accounts(&mut judge, a);
         for path in [

@@ -8,6 +8,7 @@
 mod sim_ike_world;
 
 use sim_ike_world::{Net, World, histories, seeds};
+use tutti::ike::suite::Version;
 use tutti::tunnel::message::{Profile, TunnelState};
 
 /// Three quarters without the second key exchange, which costs most of the time.
@@ -63,6 +64,30 @@ fn different_keys_show_as_such_and_install_nothing() {
     histories::different_keys_install_nothing_until_put_right(World::new, &shown);
 }
 
+#[test]
+fn a_new_pair_sends_when_traffic_comes_by_it() {
+    histories::a_new_pair_sends_when_traffic_comes_by_it(World::new);
+}
+
+#[test]
+fn what_is_dropped_is_counted_by_reason() {
+    histories::what_is_dropped_is_counted_by_reason(World::new);
+}
+
+#[test]
+fn a_moment_without_tunnel_is_told() {
+    histories::a_moment_without_tunnel_is_told(World::new);
+}
+
+#[test]
+fn a_peer_that_was_wrong_and_is_switched_off_shows_as_no_answer() {
+    let off = histories::a_peer_that_is_switched_off_shows_as_no_answer;
+    off(World::new(13, Net::perfect()), b"another key");
+    let mut world = World::new(14, Net::perfect());
+    world.profiles[1] = profile(&["aes256gcm16-prfsha256-x25519"], &["sha256"]);
+    off(world, b"key");
+}
+
 fn profile(ike: &[&str], ah: &[&str]) -> Profile {
     Profile {
         ike: ike.iter().map(|word| word.parse().unwrap()).collect(),
@@ -98,6 +123,12 @@ fn every_proposal_makes_a_tunnel_and_survives_rekeys() {
             world.run(2_000);
             world.assert_one_pair();
             world.lossless = true;
+            for side in 0..2 {
+                let status = world.status(side);
+                assert_eq!(status.version, Version::V2);
+                assert_eq!(status.proposal, Some(suite.parse().unwrap()));
+                assert_eq!(status.ah.unwrap().to_string(), format!("{ah}-esn"));
+            }
             let before = world.spis(0);
             world.rekey(0);
             world.run(5_000);

@@ -158,6 +158,37 @@ fn different_keys_show_as_such_and_install_nothing() {
 }
 
 #[test]
+fn a_new_pair_sends_when_traffic_comes_by_it() {
+    histories::a_new_pair_sends_when_traffic_comes_by_it(world);
+}
+
+#[test]
+fn what_is_dropped_is_counted_by_reason() {
+    histories::what_is_dropped_is_counted_by_reason(world);
+}
+
+#[test]
+fn a_moment_without_tunnel_is_told() {
+    histories::a_moment_without_tunnel_is_told(world);
+}
+
+#[test]
+fn a_peer_that_was_wrong_and_is_switched_off_shows_as_no_answer() {
+    let off = histories::a_peer_that_is_switched_off_shows_as_no_answer;
+    off(world(13, Net::perfect()), b"another key");
+    for other in [
+        Profile::default(),
+        profile("aes256-sha384-ecp384", "sha256", true),
+    ] {
+        for side in 0..2 {
+            let mut world = world(14, Net::perfect());
+            world.profiles[side] = other.clone();
+            off(world, b"key");
+        }
+    }
+}
+
+#[test]
 fn different_algorithms_show_as_no_proposal() {
     let mut world = world(4, Net::perfect());
     world.profiles[1] = profile("aes256-sha384-ecp384", "sha256", true);

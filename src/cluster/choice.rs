@@ -113,25 +113,30 @@ impl Choice for AdditionalKeyExchange {
     }
 }
 
-/// IKEv2 without a second key exchange: what other implementations have, strongest first.
-const WITHOUT_ADDITIONAL: [&str; 9] = [
+/// IKEv2 without a second key exchange: what other implementations have, elliptic curves first.
+const WITHOUT_ADDITIONAL: [&str; 11] = [
     "aes256gcm16-prfsha256-x25519",
     "aes256gcm16-prfsha384-x25519",
     "aes256gcm16-prfsha256-ecp256",
     "aes256gcm16-prfsha384-ecp384",
     "aes256gcm16-prfsha256-modp3072",
+    "aes256gcm16-prfsha256-modp4096",
     "aes256-sha256-x25519",
     "aes256-sha256-ecp256",
     "aes256-sha256-modp3072",
+    "aes256-sha256-modp4096",
     "aes256-sha256-modp2048",
 ];
 
 /// Main mode: X25519, AES-GCM and ML-KEM do not exist in it.
-const MAIN_MODE: [&str; 4] = [
+const MAIN_MODE: [&str; 7] = [
     "aes256-sha256-ecp256",
     "aes256-sha384-ecp384",
+    "aes256-sha512-ecp384",
     "aes256-sha256-modp3072",
     "aes256-sha256-modp4096",
+    "aes256-sha512-modp4096",
+    "aes256-sha256-modp2048",
 ];
 
 impl IkeProfile {
@@ -173,6 +178,15 @@ mod tests {
             groups(IkeProfile::MainMode, Off)
         );
         assert!(groups(IkeProfile::MainMode, Off)[0].contains("ecp256"));
+        for all in [&without, &groups(IkeProfile::MainMode, Off)] {
+            for group in ["ecp256", "ecp384", "modp2048", "modp3072", "modp4096"] {
+                assert!(all.iter().any(|suite| suite.ends_with(group)), "{group}");
+            }
+        }
+        for hash in ["sha256", "sha384", "sha512"] {
+            let main = groups(IkeProfile::MainMode, Off);
+            assert!(main.iter().any(|suite| suite.contains(hash)), "{hash}");
+        }
         let era = groups(IkeProfile::GuideEra, Off);
         assert!(era.iter().all(|suite| suite.contains("modp4096")));
     }

@@ -16,6 +16,7 @@ use super::child::{Child, rekey_at};
 use super::crash;
 use super::exchange::announce;
 use super::session::{Incoming, Purpose, Session};
+use super::suite::Suite;
 use super::{Context, Presented, Refusal, keylog};
 use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
 
@@ -116,6 +117,12 @@ impl Connection {
     /// IKE SAs that may start exchanges; more than one only while a rekey crosses another.
     pub fn ike_sas(&self) -> usize {
         self.sessions.iter().filter(|s| s.is_current()).count()
+    }
+
+    /// What its IKE SA uses; of several, the newest that may start exchanges.
+    pub fn suite(&self) -> Option<Suite> {
+        let current = self.sessions.iter().rfind(|s| s.is_current());
+        current.or(self.sessions.last()).map(|s| s.suite)
     }
 
     /// All AH pairs; each must be able to receive.
@@ -259,6 +266,20 @@ impl Connection {
         self.renew(now, |c| c.spi_in == spi || c.spi_out == spi);
     }
 
+    /// Traffic came by the child with this inbound SPI: the peer has it and sends on it, so it
+    /// takes ours too.
+    pub fn arrived(&mut self, spi_in: u32) {
+        for child in self.children.iter_mut().filter(|c| c.spi_in == spi_in) {
+            child.held_until = None;
+        }
+    }
+
+    /// Inbound SPIs of children that wait for the peer to be known to receive on them.
+    pub fn held(&self) -> impl Iterator<Item = u32> {
+        let held = self.children.iter().filter(|c| c.held_until.is_some());
+        held.map(|c| c.spi_in)
+    }
+
     /// Rekeys IKE SA and children as soon as possible.
     pub fn rekey(&mut self, now: u64) {
         for session in self.sessions.iter_mut().filter(|s| s.is_current()) {
@@ -276,7 +297,9 @@ impl Connection {
         if header.response && self.is_lost(at, message) {
             self.lost = true;
         } else if header.response {
-            if let Some((waiting, content)) = self.sessions[at].answer(datagram, message) {
+            if let Some((waiting, content)) =
+                self.sessions[at].answer(&mut context.dropped, datagram, message)
+            {
                 self.heard = context.now;
                 match content.payloads {
                     Ok(payloads) => self.answered(context, at, waiting.purpose, &payloads),
@@ -285,7 +308,7 @@ impl Connection {
                 }
             }
         } else {
-            match self.sessions[at].receive(datagram, message) {
+            match self.sessions[at].receive(&mut context.dropped, datagram, message) {
                 Incoming::Dropped => {}
                 // No sign of life: anybody can replay it.
                 Incoming::Again(bytes) => self.out.extend(bytes),

@@ -13,7 +13,9 @@ pub mod cipher;
 pub mod connection;
 pub mod cookie;
 pub mod crash;
+pub mod dropped;
 pub mod exchange;
+pub(crate) mod fault;
 pub mod fragment;
 pub mod group;
 pub mod keylog;
@@ -39,6 +41,7 @@ use zeroize::Zeroizing;
 pub use certificate::Certified;
 pub use child::Child;
 pub use connection::{Connection, End};
+pub use dropped::Dropped;
 pub use presented::Presented;
 pub use suite::{Integrity, Profile, Suite};
 
@@ -107,6 +110,8 @@ pub struct Context<'a> {
     pub profile: &'a Profile,
     /// When to rekey.
     pub lifetimes: Lifetimes,
+    /// What was dropped on the way.
+    pub dropped: Dropped,
 }
 
 impl Context<'_> {

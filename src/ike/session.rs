@@ -5,7 +5,6 @@ mod shape;
 
 use zeroize::Zeroizing;
 
-use super::Datagrams;
 use super::cipher::{Cipher, OpenError, Opened, Sealed};
 use super::fragment::Assembly;
 use super::group::{Decapsulation, Exchange};
@@ -14,6 +13,7 @@ use super::keys::{SaKeys, Seeds};
 use super::presented::Presented;
 use super::retransmit::Retry;
 use super::suite::Suite;
+use super::{Datagrams, Dropped};
 use crate::wire::isakmp::{Header, Message, Payload, WireError, exchange};
 
 /// A request without an answer for this long means that the peer is gone.
@@ -313,7 +313,12 @@ impl Session {
     }
 
     /// Takes the answer to the outstanding request, if `message` is that or its last part.
-    pub fn answer(&mut self, datagram: &[u8], message: &Message) -> Option<(InFlight, Content)> {
+    pub fn answer(
+        &mut self,
+        dropped: &mut Dropped,
+        datagram: &[u8],
+        message: &Message,
+    ) -> Option<(InFlight, Content)> {
         let waiting = self.in_flight.as_ref()?;
         let id = waiting.id;
         if id != message.header.id {
@@ -327,13 +332,22 @@ impl Session {
                 let opened = self.answers.add(id, part)?;
                 Some((self.in_flight.take()?, Content::new(datagram, &opened)))
             }
-            Ok(Sealed::Part(_)) | Err(OpenError::Forged) => None,
+            Ok(Sealed::Part(_)) => None,
+            Err(OpenError::Forged) => {
+                dropped.not_authentic += 1;
+                None
+            }
             Err(OpenError::Content(error)) => Some((self.in_flight.take()?, unreadable(error))),
         }
     }
 
     /// Checks a request of the peer against the window.
-    pub fn receive(&mut self, datagram: &[u8], message: &Message) -> Incoming {
+    pub fn receive(
+        &mut self,
+        dropped: &mut Dropped,
+        datagram: &[u8],
+        message: &Message,
+    ) -> Incoming {
         let id = message.header.id;
         let repeated = id.checked_add(1) == Some(self.receive_id) && !self.reply.is_empty();
         if id != self.receive_id && !repeated {
@@ -343,7 +357,7 @@ impl Session {
             let cipher = self.before.as_ref().unwrap_or(&self.theirs);
             return match cipher.open(datagram, message) {
                 // One answer to all fragments of a repeated request (RFC 7383 section 2.6.1).
-                Err(OpenError::Forged) => Incoming::Dropped,
+                Err(OpenError::Forged) => forged(dropped),
                 Ok(Sealed::Part(part)) if part.number != 1 => Incoming::Dropped,
                 _ => Incoming::Again(self.reply.clone()),
             };
@@ -354,7 +368,8 @@ impl Session {
                 Some(opened) => Incoming::Fresh(Content::new(datagram, &opened)),
                 None => Incoming::Dropped,
             },
-            Ok(Sealed::Part(_)) | Err(OpenError::Forged) => Incoming::Dropped,
+            Ok(Sealed::Part(_)) => Incoming::Dropped,
+            Err(OpenError::Forged) => forged(dropped),
             Err(OpenError::Content(error)) => Incoming::Fresh(unreadable(error)),
         }
     }
@@ -392,6 +407,11 @@ impl Session {
                 })
             )
     }
+}
+
+fn forged(dropped: &mut Dropped) -> Incoming {
+    dropped.not_authentic += 1;
+    Incoming::Dropped
 }
 
 fn unreadable(error: WireError) -> Content {

@@ -81,9 +81,20 @@ pub struct Suite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
     /// ISAKMP main mode and quick mode (RFC 2409).
+    #[serde(rename = "IKEv1")]
     V1,
     /// RFC 7296.
+    #[serde(rename = "IKEv2")]
     V2,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Version::V1 => "IKEv1",
+            Version::V2 => "IKEv2",
+        })
+    }
 }
 
 /// What a cluster negotiates, most preferred first. All peers are set alike.
@@ -341,6 +352,12 @@ impl fmt::Display for Suite {
             Some(Additional::MlKem768) => write!(f, "-{ML_KEM}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Integrity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(name(&INTEGRITY, self))
     }
 }
 

@@ -64,6 +64,7 @@ impl Side {
             credentials: &self.credentials,
             profile: &self.profile,
             lifetimes: Lifetimes::default(),
+            dropped: Dropped::default(),
         }
     }
 }
@@ -150,7 +151,7 @@ impl Pair {
         let answer = self.deliver(&request).expect("an answer");
         let message = Message::parse(&answer).unwrap();
         let (_, content) = self.initiator.sessions[0]
-            .answer(&answer, &message)
+            .answer(&mut Dropped::default(), &answer, &message)
             .expect("an authentic answer");
         (request, content.payloads.unwrap())
     }

@@ -5,8 +5,11 @@
 //! detection.
 
 mod arrivals;
+mod converse;
+mod counters;
 mod desired;
 mod keylog;
+mod takeover;
 
 use std::future;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +19,7 @@ use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -26,12 +29,16 @@ use super::{Dirs, kept};
 use crate::ike::Certified;
 use crate::sys::socket;
 use crate::tls::IkeCertificates;
-use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, KeyerReply, KeyerRequest, PeerStatus};
+use crate::tunnel::message::{Desired, KeyerReply, KeyerRequest, PeerStatus};
 use crate::tunnel::{Transmit, Tunnels};
+use converse::{Asked, Words, converse};
 use keylog::KeyLog;
 
 /// The ISAKMP port (RFC 7296 section 2).
 const ISAKMP_PORT: u16 = 500;
+
+/// Changes of state that a slow client may lag behind by; more are dropped, and the log says so.
+const CHANGES: usize = 256;
 
 /// How long to wait before looking for `keyer`, or for our address, again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -66,7 +73,9 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let listener = ipc::listen(&dirs.run.join("ike.sock"), 0o660)?;
     let (configure, configured) = mpsc::channel(16);
     let (publish, status) = watch::channel(Vec::new());
-    let mut node = Ike::new(dirs.run.join("keyer.sock"), publish)?;
+    let (changes, _) = broadcast::channel(CHANGES);
+    let news = (publish, changes.clone());
+    let mut node = Ike::new(dirs.run.join("keyer.sock"), news)?;
     let place = std::env::var_os("STATE_DIRECTORY").map_or(dirs.state.clone(), PathBuf::from);
     node.remember(&place);
     node.key_log = args.key_log.as_deref().map(KeyLog::open).transpose()?;
@@ -80,11 +89,16 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     let (silence, silent) = watch::channel(Vec::new());
     let (block, blocked) = watch::channel(Vec::new());
     tokio::spawn(arrivals::watch(dirs.run.join("keyer.sock"), silent, block));
+    let awaited = node.awaited.subscribe();
+    let watching = takeover::watch(dirs.run.join("keyer.sock"), awaited, configure.clone());
+    tokio::spawn(watching);
     let words = Words {
         ask: configure,
         status,
+        changes,
         silence,
         blocked,
+        keyer: dirs.run.join("keyer.sock"),
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!("ike role ready");
@@ -107,59 +121,6 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     }
 }
 
-/// What a client asks of the driving task.
-enum Asked {
-    /// By the connection with this number.
-    Configure(u64, Option<Box<Desired>>),
-    /// Publish the status now, with its times.
-    Refresh,
-}
-
-/// The ends of what passes between connections and the tasks.
-#[derive(Clone)]
-struct Words {
-    ask: mpsc::Sender<Asked>,
-    status: watch::Receiver<Vec<PeerStatus>>,
-    silence: watch::Sender<Vec<IpAddr>>,
-    blocked: watch::Receiver<Vec<IpAddr>>,
-}
-
-/// One connection of `serve` or of the command line.
-async fn converse(
-    number: u64,
-    mut connection: Connection<IkeEvent, IkeRequest>,
-    mut words: Words,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    words.status.mark_unchanged();
-    words.blocked.mark_changed();
-    words.ask.send(Asked::Refresh).await?;
-    loop {
-        tokio::select! {
-            request = connection.recv() => match request? {
-                Some(IkeRequest::Configure(desired)) => {
-                    let desired = desired.map(Box::new);
-                    words.ask.send(Asked::Configure(number, desired)).await?;
-                }
-                Some(IkeRequest::Status) => words.ask.send(Asked::Refresh).await?,
-                Some(IkeRequest::Silent(peers)) => {
-                    words.silence.send_replace(peers);
-                }
-                None => return Ok(()),
-            },
-            changed = words.status.changed() => {
-                changed?;
-                let event = IkeEvent::Status(words.status.borrow_and_update().clone());
-                connection.send(&event).await?;
-            }
-            changed = words.blocked.changed() => {
-                changed?;
-                let event = IkeEvent::Blocked(words.blocked.borrow_and_update().clone());
-                connection.send(&event).await?;
-            }
-        }
-    }
-}
-
 type Keyer = Connection<KeyerRequest, KeyerReply>;
 
 /// The core and all that it is driven with.
@@ -178,6 +139,9 @@ struct Ike {
     /// Requests sent to `keyer` and not yet answered.
     outstanding: usize,
     publish: watch::Sender<Vec<PeerStatus>>,
+    changes: broadcast::Sender<PeerStatus>,
+    /// Inbound SAs by which traffic is waited for.
+    awaited: watch::Sender<takeover::Awaited>,
     /// Where the digest of the last settings is, and its key.
     settings: Option<(PathBuf, Zeroizing<[u8; 32]>)>,
     key_log: Option<KeyLog>,
@@ -186,7 +150,10 @@ struct Ike {
 impl Ike {
     fn new(
         keyer_path: PathBuf,
-        publish: watch::Sender<Vec<PeerStatus>>,
+        (publish, changes): (
+            watch::Sender<Vec<PeerStatus>>,
+            broadcast::Sender<PeerStatus>,
+        ),
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let socket = match socket::inherited_udp("isakmp")? {
             Some(socket) => Some(UdpSocket::from_std(socket)?),
@@ -203,6 +170,8 @@ impl Ike {
             keyer: None,
             outstanding: 0,
             publish,
+            changes,
+            awaited: watch::Sender::default(),
             settings: None,
             key_log: None,
         })
@@ -280,6 +249,11 @@ impl Ike {
                 self.configure(desired.map(|desired| *desired)).await;
             }
             Asked::Refresh => self.publish_status(),
+            Asked::Arrived(peer, spi) => self.tunnels.handle_arrived(self.now(), peer, spi),
+            Asked::Dropped(answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.tunnels.dropped());
+            }
         }
     }
 
@@ -341,6 +315,17 @@ impl Ike {
             };
             self.send(&transmit).await;
         }
+        while let Some(status) = self.tunnels.poll_change() {
+            tracing::info!("tunnel to {}: {}", status.address, status.state);
+            // Nobody connected: whoever connects is told how all tunnels stand.
+            let _ = self.changes.send(status);
+        }
+        let awaited = self.tunnels.awaited();
+        self.awaited.send_if_modified(|old| {
+            let changed = *old != awaited;
+            *old = awaited;
+            changed
+        });
         if self.tunnels.status_changed() {
             self.publish_status();
         }
@@ -480,7 +465,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_said_on_an_older_connection_does_not_undo_what_a_newer_one_said() {
         let (publish, status) = watch::channel(Vec::new());
-        let mut ike = Ike::new("/nowhere".into(), publish).unwrap();
+        let news = (publish, broadcast::channel(1).0);
+        let mut ike = Ike::new("/nowhere".into(), news).unwrap();
         let two = desired(&["127.78.8.2", "127.78.8.3"]);
         ike.asked(Asked::Configure(3, two)).await;
         ike.asked(Asked::Configure(2, desired(&["127.78.8.2"])))

@@ -3,7 +3,9 @@
 //! It does so for the peers in `RUN/peers.json` and their request ids alone, whatever it is
 //! asked. When it stops, SAs and policies stay as they are: stopping it never opens the wire.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -15,7 +17,7 @@ use super::Dirs;
 use super::ipc::{self, Allowed, Connection};
 use super::pulse::Pulse;
 use crate::sys::xfrm::{self, Event, Events, Xfrm, XfrmError};
-use crate::tunnel::message::{AhSa, KeyerReply, KeyerRequest, Peer, PeerList, reqid};
+use crate::tunnel::message::{AhSa, AhTraffic, KeyerReply, KeyerRequest, Peer, PeerList, reqid};
 
 /// Acquires and expiries that a slow client may lag behind by; more are dropped.
 const EVENTS: usize = 64;
@@ -133,7 +135,7 @@ fn lock(keyer: &Mutex<Keyer>) -> io::Result<std::sync::MutexGuard<'_, Keyer>> {
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
     #[error("{0} is not in the peer list")]
-    NotAPeer(std::net::IpAddr),
+    NotAPeer(IpAddr),
     #[error("SPI {0} is reserved (RFC 4302 section 2.4)")]
     ReservedSpi(u32),
     #[error("a key of {0} bytes does not fit the algorithm")]
@@ -149,6 +151,8 @@ struct Keyer {
     xfrm: Xfrm,
     path: PathBuf,
     list: Option<PeerList>,
+    /// What was counted on SAs that were removed, by peer.
+    removed: HashMap<IpAddr, AhTraffic>,
 }
 
 impl Keyer {
@@ -157,6 +161,7 @@ impl Keyer {
             xfrm: Xfrm::open()?,
             path,
             list: None,
+            removed: HashMap::new(),
         })
     }
 
@@ -168,7 +173,8 @@ impl Keyer {
             KeyerRequest::Retain(spis) => self.retain(&spis),
             KeyerRequest::Counters { peer } => match self.counters(peer) {
                 Ok(reply) => return reply,
-                Err(error) => Err(error),
+                // Whoever counts may know a list that is not in force any more.
+                Err(error) => return KeyerReply::Failed(error.to_string()),
             },
         };
         match result {
@@ -191,9 +197,12 @@ impl Keyer {
         for sa in &all {
             let ours = is_ours(sa.reqid) && sa.spi != 0;
             if ours && (self.peer_of(sa).is_none() || self.is_replaced(sa, &all)) {
-                xfrm::remove(&mut self.xfrm, sa.destination, sa.spi)?;
+                self.take_away(sa)?;
             }
         }
+        let list = self.list.as_ref();
+        let listed = |peer: &IpAddr| find(list, *peer).is_ok();
+        self.removed.retain(|peer, _| listed(peer));
         Ok(xfrm::flush_larval(&mut self.xfrm)?)
     }
 
@@ -221,16 +230,30 @@ impl Keyer {
             earlier.retain(replaced);
         }
         xfrm::install(&mut self.xfrm, local, peer.reqid, sa)?;
-        if !earlier.is_empty() {
-            std::thread::sleep(OUTBOUND_GRACE);
+        if earlier.is_empty() {
+            return Ok(());
         }
-        for old in earlier {
-            xfrm::remove(&mut self.xfrm, old.destination, old.spi)?;
+        std::thread::sleep(OUTBOUND_GRACE);
+        // Read again: what left meanwhile counts.
+        for old in xfrm::installed(&mut self.xfrm)? {
+            if earlier.iter().any(|e| old.is_same(e)) {
+                self.take_away(&old)?;
+            }
         }
         Ok(())
     }
 
-    fn remove(&mut self, peer: std::net::IpAddr, spi: u32, inbound: bool) -> Result<(), Refusal> {
+    /// Removes an SA and keeps what was counted on it.
+    fn take_away(&mut self, sa: &xfrm::InstalledSa) -> Result<(), XfrmError> {
+        xfrm::remove(&mut self.xfrm, sa.destination, sa.spi)?;
+        if let (Some(peer), Some(list)) = (self.peer_of(sa), &self.list) {
+            let counters = sa.counters(list.local);
+            self.removed.entry(peer.address).or_default().add(&counters);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, peer: IpAddr, spi: u32, inbound: bool) -> Result<(), Refusal> {
         let (list, peer) = find(self.list.as_ref(), peer)?;
         let destination = if inbound { list.local } else { peer.address };
         // An SPI alone names an SA of anybody: it must be one of this peer's.
@@ -238,8 +261,8 @@ impl Keyer {
         let its = |sa: &xfrm::InstalledSa| {
             sa.spi == spi && sa.destination == destination && sa.reqid == peer.reqid
         };
-        if standing.iter().any(its) {
-            xfrm::remove(&mut self.xfrm, destination, spi)?;
+        if let Some(sa) = standing.iter().find(|sa| its(sa)) {
+            self.take_away(sa)?;
         }
         Ok(())
     }
@@ -247,13 +270,13 @@ impl Keyer {
     fn retain(&mut self, spis: &[u32]) -> Result<(), Refusal> {
         for sa in xfrm::installed(&mut self.xfrm)? {
             if is_ours(sa.reqid) && sa.spi != 0 && !spis.contains(&sa.spi) {
-                xfrm::remove(&mut self.xfrm, sa.destination, sa.spi)?;
+                self.take_away(&sa)?;
             }
         }
         Ok(xfrm::flush_larval(&mut self.xfrm)?)
     }
 
-    fn counters(&mut self, peer: std::net::IpAddr) -> Result<KeyerReply, Refusal> {
+    fn counters(&mut self, peer: IpAddr) -> Result<KeyerReply, Refusal> {
         let (list, peer) = find(self.list.as_ref(), peer)?;
         let local = list.local;
         let all = xfrm::installed(&mut self.xfrm)?;
@@ -261,7 +284,10 @@ impl Keyer {
             .iter()
             .filter(|sa| sa.reqid == peer.reqid && sa.spi != 0)
             .map(|sa| sa.counters(local));
-        Ok(KeyerReply::Counters(its.collect()))
+        Ok(KeyerReply::Counters {
+            standing: its.collect(),
+            removed: self.removed.get(&peer.address).copied().unwrap_or_default(),
+        })
     }
 
     /// The peer at the other end of an SA, when both ends and the reqid are as listed.
@@ -320,7 +346,7 @@ fn is_ours(id: u32) -> bool {
     (1..=3).any(|field| reqid(field) == id)
 }
 
-fn find(list: Option<&PeerList>, address: std::net::IpAddr) -> Result<(&PeerList, Peer), Refusal> {
+fn find(list: Option<&PeerList>, address: IpAddr) -> Result<(&PeerList, Peer), Refusal> {
     let list = list.ok_or(Refusal::NotAPeer(address))?;
     let peer = list.peers.iter().find(|peer| peer.address == address);
     let peer = peer.ok_or(Refusal::NotAPeer(address))?;

@@ -9,6 +9,8 @@ pub mod keyer;
 pub mod link;
 pub mod pulse;
 pub mod serve;
+pub mod tunnel;
+pub mod units;
 
 /// Where a role finds its sockets and its state.
 #[derive(Clone, Debug, clap::Args)]

@@ -34,6 +34,7 @@ pub mod renewal;
 mod replication;
 mod reserve;
 mod silence;
+mod states;
 pub mod time;
 pub mod traffic;
 mod tunnels;

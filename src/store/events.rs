@@ -2,7 +2,8 @@
 //! travel, so they lie beside the replicated rows and not among them.
 //!
 //! Bounded: each kind of event has its own share, so that no flood of one pushes another out, and
-//! the same line again within a minute is counted, not repeated.
+//! the same line again within a minute is counted, not repeated; of a peer's states only where
+//! nothing was between.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -275,12 +276,14 @@ impl Events {
         } = &event.shortened();
         let (kind, level) = (event.kind.name(), event.level as i64);
         let since = number(now_ms.saturating_sub(SAME_MS));
+        // Of a peer's states the order counts: its last line is how it stands.
+        let reach = if event.kind == Kind::Cluster { 1 } else { 50 };
         let same: Option<i64> = connection
             .query_row(
                 "SELECT id FROM event WHERE kind = ?1 AND id > (SELECT ifnull(max(id), 0) FROM
-                 event WHERE kind = ?1) - 50 AND at_ms >= ?2 AND level = ?3 AND who = ?4
+                 event WHERE kind = ?1) - ?9 AND at_ms >= ?2 AND level = ?3 AND who = ?4
                  AND source = ?5 AND text = ?6 AND before = ?7 AND after = ?8",
-                params![kind, since, level, who, source, text, before, after],
+                params![kind, since, level, who, source, text, before, after, reach],
                 |row| row.get(0),
             )
             .optional()?;
@@ -464,125 +467,4 @@ fn shortened(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn events() -> (tempfile::TempDir, Events) {
-        let dir = tempfile::tempdir().unwrap();
-        let events = Events::open(&dir.path().join("events.db")).unwrap();
-        (dir, events)
-    }
-
-    fn all() -> EventQuery {
-        EventQuery {
-            limit: LISTED_MAX,
-            ..EventQuery::default()
-        }
-    }
-
-    #[test]
-    fn lines_outlive_the_process_and_are_searched() {
-        let (dir, events) = events();
-        let mut change = Event::new(Kind::Change, Level::Information, "Cluster fields saved");
-        (change.who, change.after) = ("admin".into(), "Peer 1: 192.0.2.11".into());
-        events.write(1_000, &change).unwrap();
-        let refused = Event::new(Kind::Input, Level::Warning, "refused\r\nforged line");
-        events.write(2_000, &refused).unwrap();
-        drop(events);
-        let events = Events::open(&dir.path().join("events.db")).unwrap();
-        let found = events.list(&all()).unwrap();
-        assert_eq!(found.len(), 2);
-        assert_eq!(
-            found[0].text, "refused  forged line",
-            "one event is one line"
-        );
-        let query = |text: &str| EventQuery {
-            text: Some(text.into()),
-            ..all()
-        };
-        assert_eq!(events.list(&query("192.0.2.11")).unwrap().len(), 1);
-        assert_eq!(events.list(&query("ADMIN")).unwrap().len(), 1);
-        assert!(events.list(&query("%")).unwrap().is_empty());
-        let grave = EventQuery {
-            level: Some(Level::Warning),
-            ..all()
-        };
-        assert_eq!(events.list(&grave).unwrap()[0].kind, "input");
-        let early = EventQuery {
-            until_ms: Some(2_000),
-            ..all()
-        };
-        assert_eq!(events.list(&early).unwrap()[0].who, "admin");
-    }
-
-    #[test]
-    fn the_same_line_is_counted_and_a_flood_pushes_no_change_out() {
-        let (_dir, events) = events();
-        events
-            .write(0, &Event::new(Kind::Change, Level::Information, "kept"))
-            .unwrap();
-        let same = Event::new(Kind::Input, Level::Warning, "same");
-        assert!(events.write(1, &same).unwrap());
-        assert!(!events.write(2, &same).unwrap());
-        assert_eq!(events.list(&all()).unwrap()[0].times, 2);
-        assert!(events.write(SAME_MS + 10, &same).unwrap());
-        events.lock().execute_batch("BEGIN").unwrap();
-        for number in 0..KEPT as u64 + 50 {
-            let line = Event::new(Kind::Input, Level::Warning, format!("line {number}"));
-            events.write(number, &line).unwrap();
-        }
-        events.lock().execute_batch("COMMIT").unwrap();
-        let count: i64 = events
-            .lock()
-            .query_row(
-                "SELECT count(*) FROM event WHERE kind = 'input'",
-                [],
-                |row| row.get(0),
-            )
-            .unwrap();
-        assert_eq!(count, KEPT);
-        let changes = EventQuery {
-            kind: Some(Kind::Change),
-            ..all()
-        };
-        assert_eq!(events.list(&changes).unwrap()[0].text, "kept");
-    }
-
-    #[test]
-    fn an_alarm_stands_once_is_acknowledged_and_lowered() {
-        let (_dir, events) = events();
-        let alarm = Alarm {
-            id: "time".into(),
-            level: Level::Warning,
-            text: "not synchronized".into(),
-            action: "set servers".into(),
-        };
-        assert!(events.raise(5, &alarm).unwrap());
-        assert!(!events.raise(6, &alarm).unwrap());
-        assert_eq!(events.standing().unwrap(), (1, 1));
-        assert_eq!(events.acknowledge("other", "a").unwrap(), None);
-        assert!(events.acknowledge("time", "admin").unwrap().is_some());
-        assert_eq!(events.standing().unwrap(), (0, 1));
-        assert!(events.lower(9, "time").unwrap().is_some());
-        assert_eq!(events.lower(9, "time").unwrap(), None);
-        assert!(events.raise(10, &alarm).unwrap(), "it comes back as new");
-        let found = events.alarms().unwrap();
-        assert_eq!(found.len(), 2);
-        assert_eq!(
-            (found[0].lowered_ms, &found[0].acknowledged_by),
-            (None, &None)
-        );
-        assert_eq!(found[1].lowered_ms, Some(9));
-        assert_eq!(found[1].acknowledged_by.as_deref(), Some("admin"));
-    }
-
-    #[test]
-    fn a_damaged_file_is_set_aside() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("events.db");
-        std::fs::write(&path, vec![b'x'; 8192]).unwrap();
-        let events = Events::open(&path).unwrap();
-        assert!(events.list(&all()).unwrap().is_empty());
-        assert!(dir.path().join("events.damaged").exists());
-    }
-}
+mod tests;

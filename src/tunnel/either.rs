@@ -60,8 +60,9 @@ impl Either {
                 Err(error) => error,
             },
         };
+        context.dropped.note(&other);
         if let WireError::Version(1 | 2) = other {
-            both!(self.hint(&Refusal::OtherProfile));
+            both!(self.hint(context.now, Refusal::OtherProfile));
         }
     }
 
@@ -93,6 +94,14 @@ impl Either {
         both!(self.expire(now, spi));
     }
 
+    pub fn arrived(&mut self, spi: u32) {
+        both!(self.arrived(spi));
+    }
+
+    pub fn held(&self) -> Vec<u32> {
+        both!(self.held())
+    }
+
     pub fn rekey(&mut self, now: u64) {
         both!(self.rekey(now));
     }
@@ -111,6 +120,10 @@ impl Either {
 
     pub fn status(&self, now: u64) -> PeerStatus {
         both!(self.status(now))
+    }
+
+    pub fn is_up(&self) -> bool {
+        both!(self.is_up())
     }
 
     pub fn key_log(&self) -> Vec<keylog::Line> {

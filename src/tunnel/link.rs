@@ -9,13 +9,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::kernel::{Kernel, Question};
 use super::message::{Peer, PeerStatus, TunnelState};
-use super::shown::Shown;
+use super::shown::{Shown, Stands};
 use super::{Arrival, Outbox, PORT};
 use crate::ike::crash;
 use crate::ike::exchange::auth::{AuthStep, Authenticating};
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
 use crate::ike::exchange::intermediate::{IntermediateStep, Intermediating};
+use crate::ike::fault::Fault;
+use crate::ike::suite::Version;
 use crate::ike::{Connection, Context, Datagrams, Refusal, keylog};
 use crate::wire::isakmp::{Header, Message, exchange};
 
@@ -57,7 +59,7 @@ pub(crate) struct Link {
     accepted: Datagrams,
     /// When the next request under an unknown IKE SA is answered.
     pub(super) told_unknown: u64,
-    fault: Option<TunnelState>,
+    fault: Fault,
     shown: Shown,
     rekeys: (u32, u32),
 }
@@ -77,7 +79,7 @@ impl Link {
             reply_to: SocketAddr::new(peer.address, PORT),
             accepted: Datagrams::new(),
             told_unknown: 0,
-            fault: None,
+            fault: Fault::default(),
             shown: Shown::new(now),
             rekeys: (0, 0),
         }
@@ -107,12 +109,20 @@ impl Link {
             .collect()
     }
 
+    pub fn is_up(&self) -> bool {
+        self.shown.state().is_up()
+    }
+
     pub fn status(&self, now: u64) -> PeerStatus {
         let chosen = self.chosen();
-        let child = chosen.and_then(Connection::outbound);
-        let told = chosen.map(|c| c.origin.told);
-        self.shown
-            .status(now, self.peer, child, (self.rekeys, told))
+        let stands = Stands {
+            version: Version::V2,
+            suite: chosen.and_then(Connection::suite),
+            child: chosen.and_then(Connection::outbound),
+            rekeys: self.rekeys,
+            told: chosen.map(|c| c.origin.told),
+        };
+        self.shown.status(now, self.peer, &stands)
     }
 
     /// Handles a datagram from the peer's address.
@@ -127,6 +137,7 @@ impl Link {
             ..
         } = arrival;
         let Ok(message) = Message::parse(bytes) else {
+            context.dropped.payloads += 1;
             return;
         };
         if let Some(at) = self.connections.iter().position(|c| c.owns(header)) {
@@ -166,11 +177,12 @@ impl Link {
     /// have yet would be a means to end it.
     fn unknown(
         &mut self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         outbox: &mut Outbox,
         from: SocketAddr,
         message: &Message,
     ) {
+        context.dropped.no_sa += 1;
         let early = matches!(self.attempt, None | Some(Attempt::Init(_)));
         let nothing = self.connections.is_empty() && self.half_open.is_empty() && early;
         if context.now < self.told_unknown || !nothing {
@@ -202,7 +214,7 @@ impl Link {
             Answer::Refuse(answer, refusal) => {
                 outbox.send(from, answer);
                 if let Some(refusal) = refusal {
-                    self.blame(&refusal);
+                    self.fault.note(context.now, refusal);
                 }
             }
             Answer::Open(half_open, answer) => {
@@ -221,14 +233,14 @@ impl Link {
     fn init_step(&mut self, context: &mut Context<'_>, outbox: &mut Outbox, step: InitStep) {
         let target = self.target();
         self.attempt = Some(match step {
-            InitStep::Failed(refusal) => return self.failed(context, &refusal),
+            InitStep::Failed(refusal) => return self.failed(context, refusal),
             InitStep::Ignored(initiator) => Attempt::Init(initiator),
             InitStep::Again(initiator, bytes) => {
                 outbox.send(target, bytes);
                 Attempt::Init(initiator)
             }
             InitStep::Hint(initiator, refusal) => {
-                self.blame(&refusal);
+                self.fault.note(context.now, refusal);
                 Attempt::Init(initiator)
             }
             InitStep::Next(authenticating, bytes) => {
@@ -252,7 +264,7 @@ impl Link {
             IntermediateStep::Ignored(intermediating) => {
                 self.attempt = Some(Attempt::Intermediate(intermediating));
             }
-            IntermediateStep::Failed(refusal) => self.failed(context, &refusal),
+            IntermediateStep::Failed(refusal) => self.failed(context, refusal),
             IntermediateStep::Next(authenticating, bytes) => {
                 outbox.send_all(self.target(), bytes);
                 self.attempt = Some(Attempt::Auth(authenticating));
@@ -267,7 +279,7 @@ impl Link {
             }
             AuthStep::Failed(refusal, farewell) => {
                 outbox.send_all(self.target(), farewell);
-                self.failed(context, &refusal);
+                self.failed(context, refusal);
             }
             AuthStep::Established(connection) => self.adopt(*connection),
         }
@@ -286,7 +298,7 @@ impl Link {
                 self.half_open.push(*half_open);
                 outbox.send_all(from, bytes);
                 if let Some(refusal) = refusal {
-                    self.blame(&refusal);
+                    self.fault.note(now, refusal);
                 }
             }
             HalfOpenStep::Established(connection, bytes, initial_contact) => {
@@ -305,7 +317,7 @@ impl Link {
                 }
                 self.attempt_at = now;
                 if connection.children().is_empty() {
-                    self.blame(&Refusal::NoProposal);
+                    self.fault.note(now, Refusal::NoProposal);
                 }
                 self.adopt(*connection);
             }
@@ -329,6 +341,19 @@ impl Link {
         for connection in &mut self.connections {
             connection.expire(now, spi);
         }
+    }
+
+    /// Traffic came by an inbound SA.
+    pub fn arrived(&mut self, spi: u32) {
+        for connection in &mut self.connections {
+            connection.arrived(spi);
+        }
+    }
+
+    /// Inbound SAs whose pairs wait for traffic to send.
+    pub fn held(&self) -> Vec<u32> {
+        let all = self.connections.iter().flat_map(Connection::held);
+        all.collect()
     }
 
     /// An operator wants fresh keys.
@@ -376,9 +401,9 @@ impl Link {
     }
 
     /// Something unauthenticated that tells why there may be no tunnel.
-    pub fn hint(&mut self, refusal: &Refusal) {
+    pub fn hint(&mut self, now: u64, refusal: Refusal) {
         if self.connections.is_empty() {
-            self.blame(refusal);
+            self.fault.note(now, refusal);
         }
     }
 
@@ -396,9 +421,10 @@ impl Link {
             for connection in &mut self.connections {
                 connection.close();
             }
-            self.failed(context, &Refusal::Other(format!("keyer: {text}")));
+            self.failed(context, Refusal::Other(format!("keyer: {text}")));
         } else if *question == Question::Reload {
-            self.fault = Some(TunnelState::Failed(format!("keyer: {text}")));
+            let refusal = Refusal::Other(format!("keyer: {text}"));
+            self.fault.note(context.now, refusal);
         }
     }
 
@@ -436,12 +462,5 @@ pub(super) fn state_of(refusal: &Refusal) -> TunnelState {
         Refusal::NotListed => TunnelState::NotListed,
         Refusal::Certificate(why) => TunnelState::CertificateRefused(why.to_string()),
         other => TunnelState::Failed(other.to_string()),
-    }
-}
-
-impl TunnelState {
-    /// Whether AH stands.
-    pub fn is_up(&self) -> bool {
-        matches!(self, TunnelState::Up { .. })
     }
 }

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use super::kernel::{Kernel, Question};
 use super::link::state_of;
 use super::message::{Peer, PeerStatus, TunnelState};
-use super::shown::Shown;
+use super::shown::{Shown, Stands};
 use super::{Outbox, PORT};
+use crate::ike::suite::Version;
 use crate::ike::v1::Engine;
 use crate::ike::{Child, Context, Refusal, keylog};
 
@@ -44,10 +45,19 @@ impl LinkV1 {
         self.engine.key_log().collect()
     }
 
+    pub fn is_up(&self) -> bool {
+        self.shown.state().is_up()
+    }
+
     pub fn status(&self, now: u64) -> PeerStatus {
-        let (child, rekeys) = (self.engine.outbound(), self.engine.rekeys());
-        let told = self.engine.told();
-        self.shown.status(now, self.peer, child, (rekeys, told))
+        let stands = Stands {
+            version: Version::V1,
+            suite: self.engine.suite(),
+            child: self.engine.outbound(),
+            rekeys: self.engine.rekeys(),
+            told: self.engine.told(),
+        };
+        self.shown.status(now, self.peer, &stands)
     }
 
     pub fn handle(&mut self, context: &mut Context<'_>, from: SocketAddr, bytes: &[u8]) {
@@ -97,12 +107,20 @@ impl LinkV1 {
         self.engine.expire(now, spi);
     }
 
+    pub fn arrived(&mut self, spi: u32) {
+        self.engine.arrived(spi);
+    }
+
+    pub fn held(&self) -> Vec<u32> {
+        self.engine.held().collect()
+    }
+
     pub fn rekey(&mut self, now: u64) {
         self.engine.rekey(now);
     }
 
-    pub fn hint(&mut self, refusal: &Refusal) {
-        self.engine.hint(refusal);
+    pub fn hint(&mut self, now: u64, refusal: Refusal) {
+        self.engine.hint(now, refusal);
     }
 
     #[cfg(test)]

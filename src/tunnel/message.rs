@@ -8,8 +8,12 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-pub use crate::ike::Presented;
 pub use crate::ike::suite::{Integrity, Profile};
+pub use crate::ike::{Dropped, Presented};
+
+pub use super::status::{
+    AhSuite, AhTraffic, Carried, LastError, PeerStatus, SaCounters, TunnelState,
+};
 
 /// Bytes that must not reach a log: `Debug` shows only their length.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -88,6 +92,8 @@ pub enum IkeRequest {
     Status,
     /// Names the peers of whose link on port 4372 nothing is heard although their tunnel stands.
     Silent(Vec<IpAddr>),
+    /// Asks for one [`IkeEvent::Traffic`].
+    Traffic,
 }
 
 /// `ike` to `serve`.
@@ -98,50 +104,16 @@ pub enum IkeEvent {
     /// Silent peers from which no AH arrives although we send: IP protocol 51 is blocked. Sent on
     /// connecting and on every change.
     Blocked(Vec<IpAddr>),
-}
-
-/// One peer's tunnel, as `ike` sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerStatus {
-    /// The peer.
-    pub address: IpAddr,
-    /// Whether AH stands, and why not.
-    pub state: TunnelState,
-    /// Milliseconds since this state began.
-    pub for_ms: u64,
-    /// SPIs of the current AH pair, (inbound, outbound).
-    pub spis: Option<(u32, u32)>,
-    /// Established IKE SAs with this peer, and how often each kind was rekeyed.
-    pub rekeys: (u32, u32),
-    /// The node certificates of ours that the peer took last, while its tunnel stands.
-    pub told: Option<Presented>,
-}
-
-/// The state of one peer's tunnel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TunnelState {
-    /// Nothing heard yet.
-    Connecting,
-    /// AH is up; the peer authenticated and named this certificate (`None`: not one of ours).
-    Up {
-        /// The peer's node certificates, authenticated by IKE.
-        certificate: Option<Presented>,
+    /// A peer's tunnel changed its state: every change, in their order, each before a status that
+    /// has it.
+    Changed(PeerStatus),
+    /// What was counted since both services started.
+    Traffic {
+        /// By the kernel, for each peer of which `keyer` could tell.
+        peers: Vec<(IpAddr, AhTraffic)>,
+        /// Datagrams to UDP 500 that were dropped.
+        dropped: Dropped,
     },
-    /// No answer on UDP 500.
-    NoAnswer,
-    /// Authentication failed: the keys differ.
-    AuthenticationFailed,
-    /// With main mode what a peer of another key sends cannot be read, which may have other
-    /// reasons: the keys probably differ.
-    AuthenticationDoubted,
-    /// The peer answered, but shares no proposal with us.
-    NoProposal,
-    /// The peer does not list this system.
-    NotListed,
-    /// The peer's certificate proves nothing; why.
-    CertificateRefused(String),
-    /// Anything else, in words.
-    Failed(String),
 }
 
 /// One direction of an AH pair.
@@ -194,7 +166,12 @@ pub enum KeyerReply {
     /// Refused or failed, in words.
     Failed(String),
     /// Counters of the SAs of a peer.
-    Counters(Vec<SaCounters>),
+    Counters {
+        /// Those that the kernel holds.
+        standing: Vec<SaCounters>,
+        /// Of those that `keyer` removed since it started.
+        removed: AhTraffic,
+    },
     /// Unasked: traffic to a peer found no SA.
     Acquire {
         /// The peer.
@@ -207,21 +184,4 @@ pub enum KeyerReply {
         /// The SA's SPI.
         spi: u32,
     },
-}
-
-/// What the kernel counted on one SA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SaCounters {
-    /// Security parameters index.
-    pub spi: u32,
-    /// Towards us.
-    pub inbound: bool,
-    /// Bytes carried.
-    pub bytes: u64,
-    /// Packets carried.
-    pub packets: u64,
-    /// Packets dropped as replays.
-    pub replays: u32,
-    /// Packets dropped for a wrong ICV.
-    pub integrity_failures: u32,
 }

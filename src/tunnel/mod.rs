@@ -12,6 +12,7 @@ pub mod message;
 #[cfg(test)]
 mod search;
 mod shown;
+pub mod status;
 mod strangers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,9 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
 use crate::ike::suite::Version;
-use crate::ike::{
-    Certified, Context, Credentials, Datagrams, Lifetimes, Presented, Random, keylog,
-};
+use crate::ike::{Certified, Context, Credentials, Datagrams, Dropped, Lifetimes, Random, keylog};
 use either::Either;
 use kernel::Question;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
@@ -59,6 +58,9 @@ pub(crate) struct Arrival<'a> {
     pub from: SocketAddr,
     pub bytes: &'a [u8],
 }
+
+/// Changes of state that may wait to be fetched; they are after each step.
+const MAX_CHANGES: usize = 64;
 
 /// Datagrams that may wait for the keyer; retransmission makes good what is dropped.
 const MAX_WAITING: usize = 256;
@@ -135,17 +137,13 @@ pub struct Tunnels {
     keep: bool,
     /// When those go at the latest.
     retain_at: Option<u64>,
-    reported: Vec<Reported>,
+    dropped: Dropped,
+    /// Tunnels whose state changed, each time it did.
+    changes: VecDeque<PeerStatus>,
+    /// What was told last, without its ages.
+    reported: Vec<PeerStatus>,
     changed: bool,
 }
-
-type Reported = (
-    IpAddr,
-    message::TunnelState,
-    Option<(u32, u32)>,
-    (u32, u32),
-    Option<Presented>,
-);
 
 impl Tunnels {
     /// No peers yet.
@@ -171,6 +169,8 @@ impl Tunnels {
             strangers: Strangers::default(),
             keep: false,
             retain_at: None,
+            dropped: Dropped::default(),
+            changes: VecDeque::new(),
             reported: Vec::new(),
             changed: false,
         }
@@ -222,6 +222,7 @@ impl Tunnels {
                     credentials: &self.credentials,
                     profile: &old.profile,
                     lifetimes: self.lifetimes,
+                    dropped: Dropped::default(),
                 };
                 link.take_down(&mut context, &mut self.outbox);
             }
@@ -276,6 +277,7 @@ impl Tunnels {
     /// Handles a datagram that came to UDP 500.
     pub fn handle_datagram(&mut self, now: u64, from: SocketAddr, bytes: &[u8]) {
         if bytes.len() > MAX_DATAGRAM {
+            self.dropped.too_long += 1;
             return;
         }
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
@@ -300,10 +302,12 @@ impl Tunnels {
 
     fn stranger(&mut self, now: u64, cookies: &Cookies, from: SocketAddr, bytes: &[u8]) {
         let Some(desired) = self.desired.as_ref() else {
+            self.dropped.not_listed += 1;
             return;
         };
         let same_family = desired.list.local.is_ipv4() == from.is_ipv4();
         if desired.profile.version != Version::V2 || !same_family {
+            self.dropped.not_listed += 1;
             return;
         }
         let mut context = Context {
@@ -314,6 +318,7 @@ impl Tunnels {
             credentials: &self.credentials,
             profile: &desired.profile,
             lifetimes: self.lifetimes,
+            dropped: Dropped::default(),
         };
         let arrival = Arrival {
             outbox: &mut self.outbox,
@@ -322,12 +327,12 @@ impl Tunnels {
             bytes,
         };
         self.strangers.handle(&mut context, arrival);
+        self.dropped.add(&context.dropped);
     }
 
     /// Lets go of SAs of before a restart as soon as new ones stand, or after a time.
     fn let_go(&mut self, now: u64) {
-        let up = |link: &Either| link.status(now).state.is_up();
-        if self.links.iter().all(up) {
+        if self.links.iter().all(Either::is_up) {
             // The peers may send by the old ones yet.
             self.retain_at = self.retain_at.map(|at| at.min(now + REPLACED_MS));
         }
@@ -381,6 +386,22 @@ impl Tunnels {
         });
     }
 
+    /// Peers, and inbound SAs of each by which traffic is waited for. Whoever sees it come says so
+    /// by [`Tunnels::handle_arrived`]: the sooner, the sooner their pairs send.
+    pub fn awaited(&self) -> Vec<(IpAddr, Vec<u32>)> {
+        let all = self.links.iter().map(|link| (link.address(), link.held()));
+        all.filter(|(_, spis)| !spis.is_empty()).collect()
+    }
+
+    /// The kernel received packets by an inbound SA.
+    pub fn handle_arrived(&mut self, now: u64, peer: IpAddr, spi: u32) {
+        self.each_link(now, |link, _, _| {
+            if link.address() == peer {
+                link.arrived(spi);
+            }
+        });
+    }
+
     /// Performs what is due; see [`Tunnels::poll_timeout`].
     pub fn handle_timeout(&mut self, now: u64) {
         self.each_link(now, |_, _, _| {});
@@ -422,6 +443,17 @@ impl Tunnels {
         std::mem::take(&mut self.changed)
     }
 
+    /// How many datagrams were dropped so far, and why.
+    pub fn dropped(&self) -> Dropped {
+        self.dropped
+    }
+
+    /// A tunnel whose state changed, as it was then: every change, in their order. Those that
+    /// nobody fetches are dropped, the oldest first.
+    pub fn poll_change(&mut self) -> Option<PeerStatus> {
+        self.changes.pop_front()
+    }
+
     fn each_link(
         &mut self,
         now: u64,
@@ -439,26 +471,42 @@ impl Tunnels {
                 credentials: &self.credentials,
                 profile: &desired.profile,
                 lifetimes: self.lifetimes,
+                dropped: Dropped::default(),
             };
             act(link, &mut context, &mut self.outbox);
             link.advance(&mut context, &mut self.outbox);
+            self.dropped.add(&context.dropped);
         }
         self.let_go(now);
         self.note_changes(now);
     }
 
     fn note_changes(&mut self, now: u64) {
-        let shown: Vec<Reported> = self
-            .links
-            .iter()
-            .map(|link| link.status(now))
-            .map(|s| (s.address, s.state, s.spis, s.rekeys, s.told))
-            .collect();
+        let all = self.status(now);
+        for status in &all {
+            let before = self.reported.iter().find(|b| b.address == status.address);
+            if before.is_none_or(|before| before.state.differs(&status.state)) {
+                if self.changes.len() >= MAX_CHANGES {
+                    self.changes.pop_front();
+                }
+                self.changes.push_back(status.clone());
+            }
+        }
+        let shown: Vec<PeerStatus> = all.into_iter().map(ageless).collect();
         if shown != self.reported {
             self.reported = shown;
             self.changed = true;
         }
     }
+}
+
+/// Without what grows by itself.
+fn ageless(mut status: PeerStatus) -> PeerStatus {
+    status.for_ms = 0;
+    if let Some(error) = &mut status.last_error {
+        error.ago_ms = 0;
+    }
+    status
 }
 
 impl Secret {

@@ -31,8 +31,9 @@ impl Strangers {
         let done = |h: &HalfOpen| !h.is_waiting() && now >= h.began + REPEAT_MS;
         self.half_open
             .retain(|(_, h)| now < h.expires() && !done(h));
-        let Ok((header, _)) = Header::parse(arrival.bytes) else {
-            return;
+        let header = match Header::parse(arrival.bytes) {
+            Ok((header, _)) => header,
+            Err(error) => return context.dropped.note(&error),
         };
         if header.exchange == exchange::IKE_SA_INIT {
             return self.first(context, arrival);
@@ -40,9 +41,11 @@ impl Strangers {
         let (outbox, from, bytes) = (arrival.outbox, arrival.from, arrival.bytes);
         let mine = |(address, h): &(SocketAddr, HalfOpen)| *address == from && h.owns(&header);
         let Some(at) = self.half_open.iter().position(mine) else {
+            context.dropped.not_listed += 1;
             return;
         };
         let Ok(message) = Message::parse(bytes) else {
+            context.dropped.payloads += 1;
             return;
         };
         let (_, half_open) = self.half_open.swap_remove(at);
@@ -68,6 +71,7 @@ impl Strangers {
             return outbox.send(from, answer);
         }
         if context.now < self.next_at || self.half_open.len() >= MAX_HALF_OPEN {
+            context.dropped.not_listed += 1;
             return;
         }
         match init::respond(context, bytes, Some(cookies)) {

@@ -13,6 +13,7 @@ use super::guard::Caller;
 use super::openapi::Refusals;
 use super::record::{Done, Why};
 use super::{Web, api, pages, session, tokens};
+use crate::node::units;
 use crate::store::administrators::{self, ADMINISTRATOR, Administrator, READ_ONLY};
 use crate::store::api_tokens::{self, ApiToken};
 use crate::store::{Store, StoreError};
@@ -97,7 +98,7 @@ fn token_shown(token: &ApiToken) -> Token {
         label: token.label.clone(),
         read_only: token.read_only,
         created_ms: token.created_ms,
-        created: pages::utc(token.created_ms),
+        created: units::utc(token.created_ms),
     }
 }
 

@@ -21,9 +21,11 @@ use crate::cluster::{
     check_key, key_from_random,
 };
 use crate::node::serve::node::{ClusterView, PeerView, Proof, SaveError, VERSION, hex, random};
+use crate::node::tunnel::TunnelView;
 use crate::store::administrators;
 use crate::store::{Store, StoreError};
 use crate::tls::given::Summary;
+use crate::tunnel::message::Dropped;
 
 /// All routes; the guard stands before them.
 pub fn router() -> Router<Web> {
@@ -277,6 +279,9 @@ struct Peers {
     standing: &'static str,
     /// Those with an address.
     peers: Vec<Peer>,
+    /// Datagrams to UDP 500 that were dropped since the tunnel service started; none while it is
+    /// not running.
+    dropped: Option<Dropped>,
 }
 
 /// One Peer field, and what is known of that peer.
@@ -297,6 +302,9 @@ struct Peer {
     tunnel: bool,
     /// SPIs in and out, in hexadecimal digits.
     spis: Option<[String; 2]>,
+    /// How the tunnel is keyed and what passed by it; none for this system, and while the tunnel
+    /// service is not running.
+    tunnel_status: Option<TunnelView>,
     /// Whether this is this system.
     own: bool,
     /// Of its software, once it said so.
@@ -330,6 +338,7 @@ impl Peer {
             name: peer.name,
             tunnel: peer.tunnel,
             spis: peer.spis.map(|(inbound, out)| [inbound, out]),
+            tunnel_status: peer.tunnel_status,
             own: peer.own,
             version: peer.version,
             clock_offset_ms: peer.clock_offset_ms,
@@ -357,6 +366,7 @@ async fn peers(State(web): State<Web>) -> Json<Peers> {
     Json(Peers {
         standing: view.standing,
         peers: filled.map(Peer::of).collect(),
+        dropped: *web.node.dropped.borrow(),
     })
 }
 

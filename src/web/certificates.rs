@@ -17,6 +17,7 @@ use super::record::{Done, Why};
 use super::{Web, pages};
 use crate::node::serve::node::hex;
 use crate::node::serve::renewal::RenewError;
+use crate::node::units;
 use crate::tls::Facts;
 
 /// The routes.
@@ -42,7 +43,7 @@ fn page(web: &Web, caller: &Caller, problem: Option<&str>) -> Response {
     let Some(own) = web.node.identity().facts() else {
         return unreadable();
     };
-    let moment = |seconds: i64| pages::utc(u64::try_from(seconds).unwrap_or(0) * 1000);
+    let moment = |seconds: i64| units::utc(u64::try_from(seconds).unwrap_or(0) * 1000);
     let context = json!({
         "title": "Security certificates", "from": moment(own.not_before),
         "until": moment(own.not_after), "own": own, "start": started(),

@@ -13,6 +13,7 @@ use super::openapi::Refusals;
 use super::record::Done;
 use super::{Web, api, pages, rows};
 use crate::node::serve::node::hex;
+use crate::node::units;
 use crate::replica::value::Value;
 use crate::store::{ConflictQuery, ConflictRow, Store, StoreError};
 
@@ -101,10 +102,10 @@ async fn page(
 
 fn shown(row: &ConflictRow) -> serde_json::Value {
     let join = |values: &[Value]| values.iter().map(rows::text).collect::<Vec<_>>().join(", ");
-    let won = (row.winner_ms > 0).then(|| pages::utc(row.winner_ms));
+    let won = (row.winner_ms > 0).then(|| units::utc(row.winner_ms));
     json!({
         "id": hex(&row.id), "table": row.table, "key": join(&row.key), "column": row.column,
-        "value": join(&row.value), "time": pages::utc(row.time_ms), "won": won,
+        "value": join(&row.value), "time": units::utc(row.time_ms), "won": won,
         "reason": row.reason, "lost": row.reason == "later write",
         "entry": !["UNIQUE", "FOREIGN KEY", "declared differently"].contains(&&*row.reason),
     })

@@ -13,6 +13,7 @@ use super::guard::{Caller, refuse};
 use super::openapi::Refusals;
 use super::record::Done;
 use super::{Web, pages};
+use crate::node::units;
 use crate::store::StoreError;
 use crate::store::events::{AlarmRow, EventQuery, EventRow, Events, Kind, LISTED_MAX, Level};
 
@@ -97,7 +98,7 @@ struct Line {
 
 fn shown(row: &EventRow) -> Line {
     Line {
-        time: pages::utc(row.at_ms),
+        time: units::utc(row.at_ms),
         row: row.clone(),
     }
 }
@@ -185,8 +186,8 @@ async fn alarm_list(web: &Web) -> Result<Alarms, Response> {
     let found = blocking(web, Events::alarms).await?.into_iter();
     let shown = found.map(|row| Shown {
         path: pages::encoded(&row.id),
-        raised: pages::utc(row.raised_ms),
-        lowered: row.lowered_ms.map(pages::utc),
+        raised: units::utc(row.raised_ms),
+        lowered: row.lowered_ms.map(units::utc),
         row,
     });
     let (alarms, lowered) = shown.partition(|shown| shown.row.lowered_ms.is_none());

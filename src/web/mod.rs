@@ -13,6 +13,7 @@ mod health;
 mod live;
 mod log_page;
 mod logging;
+mod metrics;
 mod network;
 mod openapi;
 mod pages;
@@ -94,6 +95,7 @@ fn router_with(node: Arc<Node>, patience: Duration) -> Router {
         .merge(tables_page::router())
         .merge(log_page::router())
         .merge(status::router())
+        .merge(metrics::router())
         .merge(accounts::router())
         .merge(restart::router())
         .merge(system_pages::router())

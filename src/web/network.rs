@@ -12,12 +12,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::Web;
 use super::guard::{Caller, refuse};
 use super::openapi::Refusals;
 use super::record::Done;
 use super::system_pages::{Outcome, change, extend, finish, settings};
-use super::{Web, pages};
 use crate::node::serve::host;
+use crate::node::units;
 use crate::settings::message::HostRequest;
 use crate::settings::{Addressing4, Addressing6, Protocol, Route, Static4, Static6, System};
 
@@ -245,7 +246,7 @@ pub(super) async fn api_confirm(State(web): State<Web>) -> Response {
 async fn page(web: &Web, caller: &Caller, typed: Option<Typed>, outcome: Outcome) -> Response {
     let (kept, mut context) = settings(web, caller, &outcome).await;
     let (system, trial) = kept.unzip();
-    let put_back = trial.and_then(|trial| trial.put_back_ms).map(pages::utc);
+    let put_back = trial.and_then(|trial| trial.put_back_ms).map(units::utc);
     let fields = web.node.cluster.borrow().fields.clone();
     let addresses = web.node.own();
     let own = |address: &&IpAddr| addresses.contains(address);

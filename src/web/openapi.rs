@@ -53,7 +53,7 @@ pub enum Refusals {
     components(schemas(Refused)),
     paths(
         super::health::healthz,
-        super::status::metrics,
+        super::metrics::metrics,
         super::api::status,
         super::api::cluster,
         super::api::put_cluster,

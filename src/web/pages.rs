@@ -103,21 +103,6 @@ pub fn encoded(name: &str) -> String {
     out
 }
 
-/// A moment in UTC, `2026-11-23 11:55:02` (days to a date by Howard Hinnant's algorithm).
-pub fn utc(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let days = seconds / 86_400 + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let date = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{date:02} {h:02}:{m:02}:{s:02}")
-}
-
 async fn password_page(State(web): State<Web>, Extension(caller): Extension<Caller>) -> Response {
     let context = json!({ "title": "Change password", "rules": crate::settings::password::RULES });
     page(&web, &caller, "password.html", "password", context)
@@ -158,13 +143,6 @@ async fn password(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moments_are_written_in_utc() {
-        assert_eq!(utc(0), "1970-01-01 00:00:00");
-        assert_eq!(utc(951_827_696_000), "2000-02-29 12:34:56");
-        assert_eq!(utc(1_795_434_902_000), "2026-11-23 11:55:02");
-    }
 
     #[test]
     fn every_template_parses() {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use crate::cluster::Colour;
 use crate::node::serve::node::{ClusterView, PeerView};
+use crate::node::units;
 
 /// How a picture is laid out.
 struct Layout {
@@ -130,7 +131,11 @@ fn link(svg: &mut String, a: (i32, i32), b: (i32, i32), tag: (i32, i32), peer: &
     let (received, sent) = peer.octets;
     let second = match (peer.tunnel, peer.behind) {
         (false, _) => String::new(),
-        (true, 0) => format!("\u{2193}{} \u{2191}{}", octets(received), octets(sent)),
+        (true, 0) => format!(
+            "\u{2193}{} \u{2191}{}",
+            units::octets(received),
+            units::octets(sent)
+        ),
         (true, behind) => format!("{behind} behind"),
     };
     let (x, y) = tag;
@@ -196,24 +201,6 @@ fn node(svg: &mut String, (x, y): (i32, i32), peer: &PeerView, layout: &Layout) 
     );
 }
 
-/// A number of octets in the unit that suits it.
-pub fn octets(count: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    let mut value = count as f64;
-    let mut unit = "B";
-    for next in UNITS {
-        if value < 1000.0 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    match unit {
-        "B" => format!("{count} B"),
-        _ => format!("{value:.1} {unit}"),
-    }
-}
-
 fn shortened(text: &str, max: usize) -> String {
     if text.chars().count() <= max {
         return text.to_owned();
@@ -229,16 +216,4 @@ pub fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn octets_are_told_in_the_unit_that_suits_them() {
-        assert_eq!(octets(999), "999 B");
-        assert_eq!(octets(1_234), "1.2 kB");
-        assert_eq!(octets(12_345_678), "12.3 MB");
-    }
 }

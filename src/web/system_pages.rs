@@ -20,6 +20,7 @@ use super::{Web, pages};
 use crate::node::serve::host;
 use crate::node::serve::node::now_ms;
 use crate::node::serve::time::{State as Clock, TimeReport};
+use crate::node::units;
 use crate::settings::difference::difference;
 use crate::settings::message::{HostRequest, TRIAL_S, Trial};
 use crate::settings::{SettingsError, System};
@@ -225,7 +226,7 @@ async fn time_page(
     });
     let own = json!({
         "title": "Time", "servers": servers, "zone": zone, "time": report, "colour": colour,
-        "offset": seconds(report.offset_s), "now": pages::utc(now_ms()),
+        "offset": seconds(report.offset_s), "now": units::utc(now_ms()),
         "rows": rows.collect::<Vec<_>>(),
     });
     extend(&mut context, own);

@@ -98,15 +98,9 @@ fn obey(
             })?;
         }
         Order::Tunnels(up) => {
-            let standing = up.into_iter().map(|(address, certificate)| PeerStatus {
-                address,
-                state: TunnelState::Up {
-                    certificate: Some(certificate.into()),
-                },
-                for_ms: 0,
-                spis: None,
-                rekeys: (0, 0),
-                told: None,
+            let standing = up.into_iter().map(|(address, certificate)| {
+                let certificate = Some(certificate.into());
+                PeerStatus::of(address, TunnelState::Up { certificate })
             });
             node.tunnels.send_replace(Some(standing.collect()));
             node.touch();

@@ -15,7 +15,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tutti::tunnel::message::{Desired, IkeEvent, IkeRequest, PeerStatus, Presented, TunnelState};
+use tutti::tunnel::message::{
+    AhSuite, AhTraffic, Carried, Desired, Dropped, IkeEvent, IkeRequest, Integrity, LastError,
+    PeerStatus, Presented, TunnelState,
+};
 
 pub const KEY: &str = "vary-9umbrella-Kilo42-tidal-basin";
 
@@ -79,15 +82,42 @@ impl Tunnels {
         let told = |address: IpAddr| state(address).is_up().then(|| self.taken(address, own));
         let peers = own.list.peers.iter();
         peers
-            .map(|peer| PeerStatus {
-                address: peer.address,
-                state: state(peer.address),
-                for_ms: 0,
-                spis: None,
-                rekeys: (0, 0),
-                told: told(peer.address),
+            .map(|peer| {
+                let state = state(peer.address);
+                let up = state.is_up();
+                PeerStatus {
+                    told: told(peer.address),
+                    spis: up.then_some((0x1234, 0xabcd)),
+                    version: own.profile.version,
+                    proposal: own.profile.ike.first().copied().filter(|_| up),
+                    ah: up.then_some(AhSuite {
+                        integrity: Integrity::HmacSha2_256_128,
+                        esn: true,
+                    }),
+                    last_error: up.then_some(LastError {
+                        state: TunnelState::NoAnswer,
+                        ago_ms: 60_000,
+                    }),
+                    ..PeerStatus::of(peer.address, state)
+                }
             })
             .collect()
+    }
+
+    /// What a kernel might have counted: something different of everything.
+    fn traffic(own: &Desired) -> Vec<(IpAddr, AhTraffic)> {
+        let carried = |bytes| Carried {
+            bytes,
+            packets: bytes / 100,
+        };
+        let counted = AhTraffic {
+            received: carried(100),
+            sent: carried(200),
+            replays: 3,
+            integrity_failures: 4,
+        };
+        let peers = own.list.peers.iter();
+        peers.map(|peer| (peer.address, counted)).collect()
     }
 }
 
@@ -109,7 +139,17 @@ fn speak(
                 stream.set_read_timeout(None)?;
                 stream.read_exact(&mut bytes)?;
                 stream.set_read_timeout(Some(Duration::from_millis(20)))?;
-                if let IkeRequest::Configure(desired) = postcard::from_bytes(&bytes).unwrap() {
+                let request = postcard::from_bytes(&bytes).unwrap();
+                if request == IkeRequest::Traffic {
+                    let counted = own.as_ref().map(Tunnels::traffic);
+                    let peers = counted.unwrap_or_default();
+                    let dropped = Dropped {
+                        payloads: 7,
+                        ..Dropped::default()
+                    };
+                    say(&mut stream, &IkeEvent::Traffic { peers, dropped })?;
+                }
+                if let IkeRequest::Configure(desired) = request {
                     let mut newest = tunnels.newest.lock().unwrap();
                     let newest = newest.entry(address).or_default();
                     if number < *newest {
@@ -138,12 +178,16 @@ fn speak(
             .map(|own| tunnels.status(own))
             .unwrap_or_default();
         if said.as_ref() != Some(&status) {
-            let bytes = postcard::to_stdvec(&IkeEvent::Status(status.clone())).unwrap();
-            stream.write_all(&(bytes.len() as u32).to_be_bytes())?;
-            stream.write_all(&bytes)?;
+            say(&mut stream, &IkeEvent::Status(status.clone()))?;
             said = Some(status);
         }
     }
+}
+
+fn say(stream: &mut UnixStream, event: &IkeEvent) -> std::io::Result<()> {
+    let bytes = postcard::to_stdvec(event).unwrap();
+    stream.write_all(&(bytes.len() as u32).to_be_bytes())?;
+    stream.write_all(&bytes)
 }
 
 /// REST over the local socket, as the command line does it.

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use tutti::ike::Certified;
+use tutti::ike::{Certified, Dropped};
 use tutti::tls::IkeCertificates;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
-    Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, Presented, Profile, Secret,
-    TunnelState, reqid,
+    Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, PeerStatus, Presented,
+    Profile, Secret, TunnelState, reqid,
 };
 
 use kernel::Kernel;
@@ -375,6 +375,46 @@ impl World {
             }
             self.run(100);
         }
+    }
+
+    /// The states of a side's tunnel since this was asked last, in the order in which they came.
+    pub fn changes(&mut self, side: usize) -> Vec<TunnelState> {
+        let tunnels = self.sides[side].tunnels.as_mut().unwrap();
+        let changes = std::iter::from_fn(|| tunnels.poll_change());
+        changes.map(|status| status.state).collect()
+    }
+
+    /// The inbound SA by which a side waits for traffic, if it does.
+    pub fn awaited(&self, side: usize) -> Option<u32> {
+        let all = self.sides[side].tunnels.as_ref().unwrap().awaited();
+        all.first().map(|(_, spis)| spis[0])
+    }
+
+    /// A side's kernel received packets by this inbound SA.
+    pub fn arrived(&mut self, side: usize, spi: u32) {
+        let now = self.now;
+        self.tunnels(side)
+            .handle_arrived(now, address(1 - side), spi);
+        self.pump(side);
+    }
+
+    /// What a side dropped so far.
+    pub fn dropped(&self, side: usize) -> Dropped {
+        self.sides[side].tunnels.as_ref().unwrap().dropped()
+    }
+
+    /// A datagram from somebody who is not listed.
+    pub fn inject_from_stranger(&mut self, to: usize, bytes: &[u8]) {
+        let from = SocketAddr::new(IpAddr::from([10, 0, 0, 77]), 500);
+        let now = self.now;
+        self.tunnels(to).handle_datagram(now, from, bytes);
+        self.pump(to);
+    }
+
+    /// What a side tells of its tunnel.
+    pub fn status(&self, side: usize) -> PeerStatus {
+        let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+        tunnels.status(self.now)[0].clone()
     }
 
     pub fn state(&self, side: usize) -> TunnelState {

@@ -110,7 +110,11 @@ impl Authenticating {
         datagram: &[u8],
         message: &Message,
     ) -> AuthStep {
-        let Some((_, content)) = self.asked.session.answer(datagram, message) else {
+        let Some((_, content)) = self
+            .asked
+            .session
+            .answer(&mut context.dropped, datagram, message)
+        else {
             return AuthStep::Ignored(self);
         };
         let Ok(payloads) = content.payloads else {

@@ -126,7 +126,10 @@ impl HalfOpen {
         datagram: &[u8],
         message: &Message,
     ) -> HalfOpenStep {
-        let content = match self.session.receive(datagram, message) {
+        let content = match self
+            .session
+            .receive(&mut context.dropped, datagram, message)
+        {
             Incoming::Dropped => return HalfOpenStep::Ignored(self),
             Incoming::Again(bytes) => return HalfOpenStep::Reply(self, bytes, None),
             Incoming::Fresh(_) if self.refused => return HalfOpenStep::Ignored(self),

@@ -15,7 +15,7 @@ use crate::ike::fragment::{Assembly, Part};
 use crate::ike::keys::{SaKeys, Seeds};
 use crate::ike::session::{Incoming, Purpose, Session};
 use crate::ike::suite::Profile;
-use crate::ike::{Context, Credentials, Datagrams, Lifetimes, Random};
+use crate::ike::{Context, Credentials, Datagrams, Dropped, Lifetimes, Random};
 use crate::wire::isakmp::{Message, Payload, exchange};
 
 /// Exchanges that a message may claim to be of.
@@ -59,6 +59,7 @@ impl System {
             credentials: &self.credentials,
             profile: &self.profile,
             lifetimes: Lifetimes::default(),
+            dropped: Dropped::default(),
         }
     }
 }
@@ -254,8 +255,9 @@ fn hear(peer: &mut Session, sent: &[Vec<u8>]) {
             continue;
         };
         if message.header.response {
-            peer.answer(datagram, &message);
-        } else if let Incoming::Again(_) = peer.receive(datagram, &message) {
+            peer.answer(&mut Dropped::default(), datagram, &message);
+        } else if let Incoming::Again(_) = peer.receive(&mut Dropped::default(), datagram, &message)
+        {
             continue;
         }
     }

@@ -306,7 +306,10 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
         Err(error @ WireError::Critical(_)) => {
             return Answer::Refuse(reply(&header, 0, vec![complaint(error)]), None);
         }
-        Err(_) => return Answer::Ignore,
+        Err(_) => {
+            context.dropped.payloads += 1;
+            return Answer::Ignore;
+        }
     };
     let parts = Parts::of(&message.payloads);
     let (Some(sa), Some(nonce)) = (parts.sa, parts.nonce) else {

@@ -91,7 +91,11 @@ impl Intermediating {
         datagram: &[u8],
         message: &Message,
     ) -> IntermediateStep {
-        let Some((_, content)) = self.asked.session.answer(datagram, message) else {
+        let Some((_, content)) = self
+            .asked
+            .session
+            .answer(&mut context.dropped, datagram, message)
+        else {
             return IntermediateStep::Ignored(self);
         };
         let malformed = || {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::init::{Answer, InitStep, Initiator, respond};
 use super::*;
 use crate::ike::cookie::Cookies;
-use crate::ike::{Credentials, Lifetimes, Profile, Random, Refusal};
+use crate::ike::{Credentials, Dropped, Lifetimes, Profile, Random, Refusal};
 use crate::wire::isakmp::proposal::kind as transform;
 use crate::wire::isakmp::{Message, Transform};
 
@@ -36,6 +36,7 @@ fn with<T>(seed: u8, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
         credentials: &credentials,
         profile: &profile,
         lifetimes: Lifetimes::default(),
+        dropped: Dropped::default(),
     })
 }
 

@@ -143,7 +143,7 @@ fn a_follow_up_needs_its_link_and_comes_in_time() {
         let answer = pair.deliver(&request[1]).expect("an answer");
         let message = Message::parse(&answer).unwrap();
         let (_, content) = pair.initiator.sessions[0]
-            .answer(&answer, &message)
+            .answer(&mut Dropped::default(), &answer, &message)
             .unwrap();
         let error = error_of(&content.payloads.unwrap());
         (error, pair.responder.sessions.len())

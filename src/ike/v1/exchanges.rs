@@ -25,8 +25,9 @@ const PROTO_ISAKMP: u8 = 1;
 impl Engine {
     /// Handles a datagram from the peer's address.
     pub fn handle(&mut self, context: &mut Context<'_>, bytes: &[u8]) {
-        let Ok((header, _)) = Header::parse(bytes) else {
-            return;
+        let header = match Header::parse(bytes) {
+            Ok((header, _)) => header,
+            Err(error) => return context.dropped.note(&error),
         };
         self.spoke = Some(context.now);
         if let Some(at) = self.phase1.iter().position(|sa| sa.owns(&header)) {
@@ -46,16 +47,19 @@ impl Engine {
             self.main(context, &header, bytes);
         } else if header.exchange == exchange::INFORMATIONAL && !header.is_encrypted() {
             self.refused(context, &header, bytes);
+        } else {
+            context.dropped.no_sa += 1;
         }
         self.advance(context);
     }
 
     /// A notification that nothing protects: worth showing, no reason to stop waiting.
-    fn refused(&mut self, context: &Context<'_>, header: &Header, bytes: &[u8]) {
+    fn refused(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
         let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) else {
+            context.dropped.no_sa += 1;
             return;
         };
-        let Ok((_, payloads)) = v1::parse(bytes) else {
+        let Some((_, payloads)) = context.parse_v1(bytes) else {
             return;
         };
         let notifies = payloads.iter().filter(|p| p.kind == kind::NOTIFY);
@@ -67,7 +71,7 @@ impl Engine {
                 other => Refusal::Other(format!("the peer refused main mode (notify {other})")),
             };
             attempt.hint(refusal.clone());
-            self.blame(refusal);
+            self.fault.note(context.now, refusal);
         }
     }
 
@@ -86,12 +90,12 @@ impl Engine {
             let began = self.half_open[at].began;
             let step = self.half_open[at].receive(context, bytes);
             if self.half_open[at].names_nat() {
-                self.blame(Refusal::Nat);
+                self.fault.note(context.now, Refusal::Nat);
             }
             if matches!(step, Step::Done(..)) {
                 self.half_open.swap_remove(at);
             }
-            return self.main_step(step, began);
+            return self.main_step(context.now, step, began);
         }
         if let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) {
             let began = attempt.began;
@@ -99,7 +103,9 @@ impl Engine {
             if matches!(step, Step::Done(..)) {
                 self.attempt = None;
             }
-            self.main_step(step, began);
+            self.main_step(context.now, step, began);
+        } else {
+            context.dropped.no_sa += 1;
         }
     }
 
@@ -116,7 +122,7 @@ impl Engine {
                 let cookies = (header.cky_i, context.ike_spi());
                 let header = Header::new(cookies, exchange::INFORMATIONAL, false, 0);
                 self.out.push_back(v1::encode(&header, &[notify.payload()]));
-                self.blame(refusal);
+                self.fault.note(context.now, refusal);
             }
             Some(Ok((responder, reply))) => {
                 if self.half_open.len() >= MAX_HALF_OPEN {
@@ -129,10 +135,10 @@ impl Engine {
         }
     }
 
-    fn main_step(&mut self, step: Step, began: u64) {
+    fn main_step(&mut self, now: u64, step: Step, began: u64) {
         match step {
             Step::Nothing => {}
-            Step::Hint(refusal) => self.blame(refusal),
+            Step::Hint(refusal) => self.fault.note(now, refusal),
             Step::Send(bytes) => self.out.push_back(bytes),
             Step::Done(phase1, reply, initial) => {
                 self.out.extend(reply);
@@ -265,13 +271,14 @@ impl Engine {
         }
         let sa = &self.phase1[at];
         let id = asking.id.to_be_bytes();
-        let opened = sa.open(bytes, &[&id, &asking.nonce], &asking.iv)?;
+        let covers: [&[u8]; 2] = [&id, &asking.nonce];
+        let opened = context.authentic(sa.open(bytes, &covers, &asking.iv))?;
         let proposals = v1::parse_sa(opened.one(kind::SA)?).ok()?;
         let nr = quick_mode::nonce(&opened.payloads)?.to_vec();
         let ah = quick_mode::chosen(context, &proposals, sa.suite.group);
         let ah = ah.filter(|_| quick_mode::covers(context, &opened.payloads, true));
         let Some(ah) = ah else {
-            self.blame(Refusal::NoProposal);
+            self.fault.note(context.now, Refusal::NoProposal);
             return None;
         };
         let shared = match &asking.exchange {
@@ -296,7 +303,7 @@ impl Engine {
         let sa = &self.phase1[at];
         let mut iv = sa.exchange_iv(id);
         let id_bytes = id.to_be_bytes();
-        let Some(opened) = sa.open(bytes, &[&id_bytes], &iv) else {
+        let Some(opened) = context.authentic(sa.open(bytes, &[&id_bytes], &iv)) else {
             return;
         };
         iv = opened.next_iv;
@@ -318,7 +325,7 @@ impl Engine {
             Err(error) => {
                 let report = self.phase1[at].report(context, error);
                 self.out.push_back(report);
-                return self.blame(Refusal::NoProposal);
+                return self.fault.note(context.now, Refusal::NoProposal);
             }
         };
         let sa = &mut self.phase1[at];
@@ -379,12 +386,13 @@ impl Engine {
     }
 
     /// The third message: the peer receives on the new pair.
-    fn confirmed(&mut self, context: &Context<'_>, at: usize, answering: usize, bytes: &[u8]) {
+    fn confirmed(&mut self, context: &mut Context<'_>, at: usize, answering: usize, bytes: &[u8]) {
         let sa = &mut self.phase1[at];
         let waiting = &sa.answering[answering];
         let zero_id = [&[0][..], &waiting.id.to_be_bytes()].concat();
         let (ni, nr) = &waiting.nonces;
-        if sa.open(bytes, &[&zero_id, ni, nr], &waiting.iv).is_none() {
+        let opened = sa.open(bytes, &[&zero_id, ni, nr], &waiting.iv);
+        if context.authentic(opened).is_none() {
             return;
         }
         self.heard = context.now;
@@ -432,7 +440,7 @@ impl Engine {
         }
         self.heard = context.now;
         self.failures = 0;
-        self.fault = None;
+        self.fault.clear();
         self.children.push(Owned {
             child,
             ours,
@@ -463,7 +471,8 @@ impl Engine {
         header: &Header,
         bytes: &[u8],
     ) {
-        let Some(said) = self.phase1[at].informed(context, header, bytes) else {
+        let said = self.phase1[at].informed(context, header, bytes);
+        let Some(said) = context.authentic(said) else {
             return;
         };
         if said.fresh {
@@ -484,17 +493,20 @@ impl Engine {
         if let Some(error) = said.error {
             let asking = &mut self.phase1[at].asking;
             if asking.take_if(|a| a.done.is_none()).is_some() {
-                self.blame(match error {
-                    NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
-                    other => {
-                        Refusal::Other(format!("the peer refused quick mode (notify {other})"))
-                    }
-                });
+                self.fault.note(
+                    context.now,
+                    match error {
+                        NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
+                        other => {
+                            Refusal::Other(format!("the peer refused quick mode (notify {other})"))
+                        }
+                    },
+                );
                 self.put_off_quick(context);
             }
         }
         if said.error == Some(AUTHENTICATION_FAILED) {
-            self.blame(context.credentials.refused());
+            self.fault.note(context.now, context.credentials.refused());
         }
         if said.closed {
             let sa = self.phase1.remove(at);

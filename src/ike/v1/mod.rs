@@ -27,7 +27,10 @@ mod upkeep;
 use std::collections::VecDeque;
 
 use super::child::Child;
+use super::fault::Fault;
+use super::suite::Suite;
 use super::{Context, Presented, Refusal, keylog};
+use crate::wire::isakmp::v1::{self as wire, Header, Payload};
 use main_mode::{Initiator, Responder};
 use phase1::Phase1;
 
@@ -69,8 +72,23 @@ pub struct Engine {
     /// When anything came at all, authentic or not.
     spoke: Option<u64>,
     rekeys: (u32, u32),
-    fault: Option<Refusal>,
+    fault: Fault,
     out: VecDeque<Vec<u8>>,
+}
+
+impl Context<'_> {
+    /// The payloads of a message that nothing protects; what cannot be read is counted.
+    fn parse_v1(&mut self, bytes: &[u8]) -> Option<(Header, Vec<Payload>)> {
+        let parsed = wire::parse(bytes).ok();
+        self.dropped.payloads += u64::from(parsed.is_none());
+        parsed
+    }
+
+    /// What a protected message says; one that says nothing is not authentic, and counted.
+    fn authentic<T>(&mut self, said: Option<T>) -> Option<T> {
+        self.dropped.not_authentic += u64::from(said.is_none());
+        said
+    }
 }
 
 impl Engine {
@@ -92,7 +110,7 @@ impl Engine {
             heard: now,
             spoke: None,
             rekeys: (0, 0),
-            fault: None,
+            fault: Fault::default(),
             out: VecDeque::new(),
         }
     }
@@ -112,6 +130,23 @@ impl Engine {
         confirmed.or(self.left.last()).or(waiting)
     }
 
+    /// Traffic came by the pair with this inbound SPI: the peer has it and sends on it, so it takes
+    /// ours too.
+    pub fn arrived(&mut self, spi_in: u32) {
+        let waits = |o: &&mut Owned| o.child.spi_in == spi_in && o.child.held_until.is_some();
+        for owned in self.children.iter_mut().filter(waits) {
+            owned.child.held_until = None;
+            owned.confirmed = true;
+        }
+    }
+
+    /// Inbound SPIs of pairs of ours that wait for the peer to be known to receive on them.
+    pub fn held(&self) -> impl Iterator<Item = u32> {
+        let children = self.children.iter().map(|owned| &owned.child);
+        let held = children.filter(|c| c.held_until.is_some());
+        held.map(|c| c.spi_in)
+    }
+
     /// The peer's node certificates, if it named any.
     pub fn certificate(&self) -> Option<Presented> {
         self.certificate
@@ -120,6 +155,11 @@ impl Engine {
     /// Our own, as the peer took them last.
     pub fn told(&self) -> Option<Presented> {
         self.told
+    }
+
+    /// What the ISAKMP SA uses, if one stands.
+    pub fn suite(&self) -> Option<Suite> {
+        self.phase1.last().map(|sa| sa.suite)
     }
 
     /// How often ISAKMP SA and AH pair were replaced.
@@ -157,7 +197,7 @@ impl Engine {
 
     /// Why there is no tunnel, as far as known.
     pub fn fault(&self) -> Option<&Refusal> {
-        self.fault.as_ref()
+        self.fault.reason()
     }
 
     /// The keys of its ISAKMP SAs, for tshark.
@@ -181,29 +221,9 @@ impl Engine {
     }
 
     /// Something unauthenticated that tells why there may be no tunnel.
-    pub fn hint(&mut self, refusal: &Refusal) {
+    pub fn hint(&mut self, now: u64, refusal: Refusal) {
         if self.phase1.is_empty() {
-            self.blame(refusal.clone());
-        }
-    }
-
-    /// Remembers why there is no tunnel. Differing keys stay shown until a success, or until the
-    /// peer speaks otherwise than before.
-    fn blame(&mut self, refusal: Refusal) {
-        let known = match self.fault {
-            Some(Refusal::AuthenticationFailed) => {
-                !matches!(refusal, Refusal::OtherProfile | Refusal::OtherMethod)
-            }
-            // It spoke, if another language.
-            Some(Refusal::OtherProfile) => refusal == Refusal::NoAnswer,
-            // The peer only says that nothing of ours fits.
-            Some(Refusal::OtherMethod) => {
-                matches!(refusal, Refusal::NoAnswer | Refusal::NoProposal)
-            }
-            _ => false,
-        };
-        if !known {
-            self.fault = Some(refusal);
+            self.fault.note(now, refusal);
         }
     }
 }

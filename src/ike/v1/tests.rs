@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::keys::{Keys, Seeds, one, skeyid};
 use super::*;
 use crate::ike::suite::{Prf, Profile};
-use crate::ike::{Credentials, Lifetimes, Random};
+use crate::ike::{Credentials, Dropped, Lifetimes, Random};
 use crate::wire::isakmp::v1::{self, Header, Id, exchange, kind};
 
 const KEY: &[u8] = b"labpsk-0123456789abcdef0123456789abcdef";
@@ -184,6 +184,7 @@ impl Side {
             credentials: &self.credentials,
             profile: &self.profile,
             lifetimes: Lifetimes::default(),
+            dropped: Dropped::default(),
         };
         act(&mut self.engine, &mut context)
     }

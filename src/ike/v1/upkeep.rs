@@ -5,6 +5,7 @@ use super::Engine;
 use super::homes::replaced_after;
 use super::main_mode::Initiator;
 use super::phase1::Phase1;
+use crate::ike::fault::RECENT_MS;
 use crate::ike::{Context, Refusal};
 
 /// The higher address lets the lower one begin.
@@ -15,8 +16,6 @@ pub(super) const QUICK_WAIT_MS: u64 = 5_000;
 const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
 /// An attempt without answer this old shows as no answer.
 const NO_ANSWER_MS: u64 = 4_000;
-/// A peer from which something came this recently is there.
-const SPOKE_MS: u64 = 20_000;
 /// The peer is asked for a sign of life after this silence.
 const SILENCE_MS: u64 = 6_000;
 /// Of a pair of ours that replaces another: by then the peer has our third message, though it was
@@ -55,7 +54,7 @@ impl Engine {
         }
         if self.phase1.last().is_some_and(|sa| is_silent(sa, now)) {
             self.phase1.clear();
-            self.fault = Some(Refusal::NoAnswer);
+            self.fault.note(now, Refusal::NoAnswer);
             self.closed(context);
         }
         self.settle_children(context);
@@ -75,15 +74,15 @@ impl Engine {
                 let farewell = self.attempt.take().and_then(|a| a.farewell(context));
                 self.out.extend(farewell);
                 // One that refuses us, or is busy with its own attempt, is not gone.
-                let silent = self.spoke.is_none_or(|at| now >= at + SPOKE_MS);
-                if silent || self.fault.is_none() || refusal != Refusal::NoAnswer {
-                    self.blame(refusal);
+                let silent = self.spoke.is_none_or(|at| now >= at + RECENT_MS);
+                if silent || self.fault.reason().is_none() || refusal != Refusal::NoAnswer {
+                    self.fault.note(now, refusal);
                 }
                 self.put_off(context);
             }
         }
-        if late && self.fault.is_none() && self.phase1.is_empty() {
-            self.fault = Some(Refusal::NoAnswer);
+        if late && self.fault.reason().is_none() && self.phase1.is_empty() {
+            self.fault.note(now, Refusal::NoAnswer);
         }
     }
 
@@ -242,7 +241,7 @@ impl Engine {
                 self.attempt = Some(attempt);
             }
             Err(refusal) => {
-                self.blame(refusal);
+                self.fault.note(context.now, refusal);
                 self.put_off(context);
             }
         }

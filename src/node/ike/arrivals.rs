@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use crate::node::ipc::{Connection, IpcError};
-use crate::tunnel::message::{KeyerReply, KeyerRequest, SaCounters};
+use super::counters;
+use crate::tunnel::message::SaCounters;
 
 /// How often the counters of a silent peer are read.
 const PERIOD: Duration = Duration::from_millis(1_500);
@@ -21,8 +21,6 @@ const PERIOD: Duration = Duration::from_millis(1_500);
 const NOTHING_MS: u64 = 6_000;
 /// Packets that must have been sent meanwhile.
 const SENT_MIN: u64 = 2;
-/// An answer of `keyer` that takes longer never comes.
-const ANSWER: Duration = Duration::from_secs(5);
 
 /// What the counters of one peer's SAs told so far.
 #[derive(Default)]
@@ -70,11 +68,12 @@ pub async fn watch(
         let peers = silent.borrow_and_update().clone();
         seen.retain(|peer, _| peers.contains(peer));
         if !peers.is_empty() {
-            match read(&keyer, &peers).await {
+            match counters::read(&keyer, &peers).await {
                 Ok(all) => {
                     let now = began.elapsed().as_millis() as u64;
-                    for (peer, counters) in all {
-                        seen.entry(peer).or_default().note(now, &counters);
+                    for counted in all {
+                        let seen = seen.entry(counted.peer).or_default();
+                        seen.note(now, &counted.standing);
                     }
                 }
                 Err(error) => tracing::debug!("no counters: {error}"),
@@ -101,33 +100,6 @@ pub async fn watch(
             () = pause => {}
         }
     }
-}
-
-/// A connection of its own: answers to the core's requests come in order on the other.
-async fn read(
-    keyer: &std::path::Path,
-    peers: &[IpAddr],
-) -> Result<Vec<(IpAddr, Vec<SaCounters>)>, IpcError> {
-    let mut keyer = Connection::<KeyerRequest, KeyerReply>::connect(keyer).await?;
-    let mut found = Vec::new();
-    for &peer in peers {
-        keyer.send(&KeyerRequest::Counters { peer }).await?;
-        let answer = timeout(ANSWER, async {
-            loop {
-                match keyer.recv().await? {
-                    Some(KeyerReply::Acquire { .. } | KeyerReply::Expired { .. }) => {}
-                    answer => return Ok::<_, IpcError>(answer),
-                }
-            }
-        });
-        match answer.await {
-            Ok(Ok(Some(KeyerReply::Counters(counters)))) => found.push((peer, counters)),
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(error),
-            Err(_) => return Err(IpcError::Cut),
-        }
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

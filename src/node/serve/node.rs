@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::line;
 use super::renewal::Identities;
+use super::states::Noted;
 use super::time::TimeReport;
 use super::traffic::{History, Traffic};
 use tokio::sync::watch;
@@ -22,7 +23,9 @@ use crate::replica::ClusterId;
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
 use crate::store::{Store, StoreError, local::Local};
 use crate::tls::given;
-use crate::tunnel::message::{Certificates, Desired, PeerStatus, Secret, TunnelState};
+use crate::tunnel::message::{
+    AhTraffic, Certificates, Desired, Dropped, PeerStatus, Secret, TunnelState,
+};
 use crate::wire::replication::Told;
 
 pub use super::view::{ClusterView, PeerView, Proof};
@@ -94,6 +97,12 @@ pub struct Node {
     pub synchronized: Arc<AtomicBool>,
     /// Whether the password of root is still that of the set-up file.
     pub root_password_default: AtomicBool,
+    /// When that was heard, milliseconds since 1970.
+    pub tunnels_ms: AtomicU64,
+    /// What the kernel counted on the SAs of each peer; empty while nobody can tell.
+    pub counted: watch::Sender<HashMap<IpAddr, AhTraffic>>,
+    /// How many datagrams to UDP 500 `ike` dropped, while it tells.
+    pub dropped: watch::Sender<Option<Dropped>>,
     /// Peers from which `ike` says that no AH arrives.
     pub blocked: watch::Sender<Vec<IpAddr>>,
     /// The last hour.
@@ -110,6 +119,8 @@ pub struct Node {
     /// Held by the one link on which this node adopts a cluster.
     pub joining: tokio::sync::Mutex<()>,
     links: Mutex<HashMap<IpAddr, LinkState>>,
+    /// The states of peers that the event log has.
+    pub(super) noted: Mutex<Noted>,
     /// Held while the cluster is read, changed and kept: a save and the end of a join may meet.
     saving: Mutex<()>,
 }
@@ -151,6 +162,9 @@ impl Node {
             time: watch::Sender::default(),
             cluster: watch::Sender::new(cluster),
             tunnels: watch::Sender::new(None),
+            tunnels_ms: AtomicU64::new(0),
+            counted: watch::Sender::default(),
+            dropped: watch::Sender::default(),
             blocked: watch::Sender::default(),
             met: watch::Sender::new(met.unwrap_or_default()),
             silent_servers: watch::Sender::default(),
@@ -170,6 +184,7 @@ impl Node {
             stop: watch::Sender::new(false),
             joining: tokio::sync::Mutex::default(),
             links: Mutex::default(),
+            noted: Mutex::default(),
             saving: Mutex::default(),
         })
     }

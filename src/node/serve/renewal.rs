@@ -270,13 +270,10 @@ mod tests {
     use super::*;
 
     fn peer(last: u8, certificate: Option<Presented>, told: Option<Presented>) -> PeerStatus {
+        let address = IpAddr::from([192, 0, 2, last]);
         PeerStatus {
-            address: IpAddr::from([192, 0, 2, last]),
-            state: TunnelState::Up { certificate },
-            for_ms: 0,
-            spis: None,
-            rekeys: (0, 0),
             told,
+            ..PeerStatus::of(address, TunnelState::Up { certificate })
         }
     }
 

@@ -2,19 +2,24 @@
 //!
 //! Order matters: the firewall and the peer list stand before `ike` may bring a tunnel up.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch::Receiver;
 use tokio::sync::watch::error::RecvError;
 
-use super::node::{Cluster, Node};
+use super::node::{Cluster, Node, now_ms};
 use super::renewal::Identities;
 use crate::node::ipc::Connection;
 use crate::settings::message::{HostReply, HostRequest};
 use crate::tunnel::message::{Desired, IkeEvent, IkeRequest, PeerList};
+
+/// How often the kernel's counters are asked for.
+const COUNTED: Duration = Duration::from_secs(5);
 
 /// How long until the next attempt to reach another role.
 const RETRY: Duration = Duration::from_millis(500);
@@ -48,6 +53,8 @@ pub async fn run(node: Arc<Node>, run: PathBuf, no_host: bool) {
         let socket = run.join("ike.sock");
         if let Err(error) = drive_ike(&node, desired, &socket, &mut wanted).await {
             tracing::debug!("ike: {error}");
+            node.counted.send_replace(HashMap::new());
+            node.dropped.send_replace(None);
             if node.tunnels.send_replace(None).is_some() {
                 tracing::warn!("lost the tunnel service: {error}");
                 node.touch();
@@ -120,6 +127,8 @@ async fn drive_ike(
     let list = desired.as_ref().map(|desired| desired.list.clone());
     ike.send(&IkeRequest::Configure(desired.clone())).await?;
     let mut visible = node.changed.subscribe();
+    let mut counting = tokio::time::interval(COUNTED);
+    counting.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut silent = None;
     loop {
         visible.mark_unchanged();
@@ -137,8 +146,23 @@ async fn drive_ike(
                         list.peers.iter().any(|listed| listed.address == peer.address)
                     }));
                     node.note_announcements(&peers);
+                    node.tunnels_ms.store(now_ms(), Ordering::Relaxed);
                     node.tunnels.send_replace(Some(peers));
                     node.touch();
+                }
+                Some(IkeEvent::Changed(status)) => {
+                    // As above.
+                    let listed = |list: &PeerList| {
+                        list.peers.iter().any(|peer| peer.address == status.address)
+                    };
+                    if list.as_ref().is_some_and(listed) {
+                        node.hear_change(status);
+                    }
+                }
+                // No page follows each packet: they show it when something else changed.
+                Some(IkeEvent::Traffic { peers, dropped }) => {
+                    node.counted.send_replace(peers.into_iter().collect());
+                    node.dropped.send_replace(Some(dropped));
                 }
                 Some(IkeEvent::Blocked(peers)) => {
                     node.blocked.send_replace(peers);
@@ -147,6 +171,7 @@ async fn drive_ike(
                 None => return Err("it closed the connection".into()),
             },
             moved = visible.changed() => moved?,
+            _ = counting.tick() => ike.send(&IkeRequest::Traffic).await?,
             // Adoption changes only our cluster id, which concerns neither role.
             changed = wanted.changed() => {
                 changed?;

@@ -9,6 +9,7 @@ use super::node::{Cluster, Node, hex};
 use super::replication;
 use super::time::State;
 use crate::cluster::{Check, Fields, LinkState, PeerState, Standing, peer_state, prerequisites};
+use crate::node::tunnel::TunnelView;
 use crate::settings::System;
 use crate::tls::given;
 use crate::tunnel::message::TunnelState;
@@ -64,6 +65,8 @@ pub struct PeerView {
     pub tunnel: bool,
     /// SPIs in and out, hexadecimal.
     pub spis: Option<(String, String)>,
+    /// How its tunnel is keyed and what the kernel counted, while the tunnel service tells.
+    pub tunnel_status: Option<TunnelView>,
     /// Its software version, once it said so.
     pub version: Option<String>,
     /// How far its clock is ahead of ours, in milliseconds, once measured.
@@ -114,6 +117,7 @@ impl Node {
             name: None,
             tunnel: false,
             spis: None,
+            tunnel_status: None,
             round_trip_ms: None,
             behind: 0,
             proof: None,
@@ -127,8 +131,10 @@ impl Node {
             view.version = Some(self.version().to_owned());
             return view;
         }
-        let (tunnel, link, spis) = self.heard(address);
-        view.spis = spis.map(|(inbound, out)| (format!("{inbound:08x}"), format!("{out:08x}")));
+        let (tunnel, link) = self.heard(address);
+        view.tunnel_status = self.tunnel_view(address, link.blocked);
+        let spis = view.tunnel_status.as_ref().and_then(|t| t.spis.clone());
+        view.spis = spis.map(|[inbound, out]| (inbound, out));
         view.octets = self.traffic(address).octets();
         let stands = matches!(tunnel, TunnelState::Up { .. }) && link.stands();
         let measured = stands && link.skew.is_some();
@@ -156,18 +162,28 @@ impl Node {
         view
     }
 
-    /// What is heard of a peer: its tunnel, its link, and the SPIs in and out.
-    fn heard(&self, address: IpAddr) -> (TunnelState, LinkState, Option<(u32, u32)>) {
+    /// How a peer's tunnel is keyed, and what passed by it.
+    fn tunnel_view(&self, address: IpAddr, blocked: bool) -> Option<TunnelView> {
+        let tunnels = self.tunnels.borrow();
+        let status = tunnels.iter().flatten().find(|s| s.address == address)?;
+        let heard_ms = self.tunnels_ms.load(Ordering::Relaxed);
+        let counted = self.counted.borrow();
+        let traffic = counted.get(&address);
+        Some(TunnelView::new(heard_ms, status, blocked, traffic))
+    }
+
+    /// What is heard of a peer: its tunnel and its link.
+    fn heard(&self, address: IpAddr) -> (TunnelState, LinkState) {
         let mut link = self.links().get(&address).cloned().unwrap_or_default();
         link.blocked = self.blocked.borrow().contains(&address);
         let tunnels = self.tunnels.borrow();
         let Some(list) = tunnels.as_ref() else {
             let words = "The tunnel service is not running";
-            return (TunnelState::Failed(words.into()), link, None);
+            return (TunnelState::Failed(words.into()), link);
         };
         match list.iter().find(|status| status.address == address) {
-            None => (TunnelState::Connecting, link, None),
-            Some(status) => (status.state.clone(), link, status.spis),
+            None => (TunnelState::Connecting, link),
+            Some(status) => (status.state.clone(), link),
         }
     }
 
@@ -198,7 +214,7 @@ impl Node {
         let heard: Vec<_> = self.others().into_iter().map(of).collect();
         let peers: Vec<crate::cluster::Peer<'_>> = heard
             .iter()
-            .map(|(field, (tunnel, link, _), path)| crate::cluster::Peer {
+            .map(|(field, (tunnel, link), path)| crate::cluster::Peer {
                 field: *field,
                 tunnel,
                 link,

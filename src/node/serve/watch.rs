@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::host;
 use super::node::{ClusterView, Node, PeerView};
+use super::states::steady;
 use super::{replication, reserve};
-use crate::cluster::{Colour, advice};
+use crate::cluster::advice;
 use crate::node::pulse::Pulse;
 use crate::settings::message::{HostRequest, Shown};
 use crate::store::administrators;
@@ -97,9 +98,10 @@ async fn note_changes(node: Arc<Node>) {
 }
 
 fn look(node: &Node, seen: &mut Seen) {
+    node.note_states();
     let view = node.view();
     let mut alarms = Vec::new();
-    peers(node, &view, seen, &mut alarms);
+    peers(&view, seen, &mut alarms);
     if view.standing != "standalone" && !view.peers.iter().any(|peer| peer.own) {
         alarms.push(alarm(
             "peer-list",
@@ -197,7 +199,7 @@ fn settle(node: &Node, seen: &mut Seen, alarms: &[Alarm], kept: &[String]) {
     seen.raised = raised;
 }
 
-fn peers(node: &Node, view: &ClusterView, seen: &mut Seen, alarms: &mut Vec<Alarm>) {
+fn peers(view: &ClusterView, seen: &mut Seen, alarms: &mut Vec<Alarm>) {
     for peer in &view.peers {
         let (Some(address), Some(state)) = (peer.address, &peer.state) else {
             seen.states.remove(&peer.field);
@@ -208,21 +210,7 @@ fn peers(node: &Node, view: &ClusterView, seen: &mut Seen, alarms: &mut Vec<Alar
         let key = format!("{address} {words}");
         let times = match before {
             Some((old, times)) if *old == key => times.saturating_add(1),
-            _ => {
-                let level = match state.colour {
-                    Colour::Green => Level::Information,
-                    _ => Level::Warning,
-                };
-                node.note(&Event {
-                    source: address.to_string(),
-                    ..Event::new(
-                        Kind::Cluster,
-                        level,
-                        format!("Peer {}: {}", peer.field, state.text),
-                    )
-                });
-                1
-            }
+            _ => 1,
         };
         seen.states.insert(peer.field, (key, times));
         if times < PATIENCE {
@@ -245,14 +233,6 @@ fn peers(node: &Node, view: &ClusterView, seen: &mut Seen, alarms: &mut Vec<Alar
 
 fn peer_alarm(address: std::net::IpAddr) -> String {
     format!("peer-{address}")
-}
-
-/// The words without their figures, so that a rising percentage is one state.
-fn steady(text: &str) -> String {
-    match text.starts_with("Active as") {
-        true => text.to_owned(),
-        false => text.chars().filter(|c| !c.is_ascii_digit()).collect(),
-    }
 }
 
 fn clock(node: &Node, seen: &mut Seen, alarms: &mut Vec<Alarm>) {

@@ -42,6 +42,11 @@ pub struct InstalledSa {
 }
 
 impl InstalledSa {
+    /// Whether `other` is an earlier look at the same SA.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.destination, self.spi) == (other.destination, other.spi)
+    }
+
     /// The counters as `keyer` reports them.
     pub fn counters(&self, local: IpAddr) -> SaCounters {
         SaCounters {
@@ -183,7 +188,11 @@ fn describe(info: &UserSaInfo) -> Option<InstalledSa> {
         reqid: info.reqid,
         since: info.lifetime_cur.add_time,
         carried: (info.lifetime_cur.bytes, info.lifetime_cur.packets),
-        dropped: (info.stats.replay, info.stats.integrity_failed),
+        dropped: (
+            // One seen before, or older than the window: either way it is no new one.
+            info.stats.replay.saturating_add(info.stats.replay_window),
+            info.stats.integrity_failed,
+        ),
     })
 }
 

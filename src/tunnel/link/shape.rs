@@ -28,7 +28,7 @@ impl Link {
         shape.list(self.connections.iter(), |shape, one| one.shape(shape));
         self.kernel.shape(shape);
         shape.time(self.told_unknown);
-        shape.value(self.fault.as_ref().map(|fault| format!("{fault:?}")));
+        shape.value(self.fault.reason().map(|fault| format!("{fault:?}")));
     }
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {

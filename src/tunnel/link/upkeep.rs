@@ -14,25 +14,11 @@ const NO_ANSWER_MS: u64 = 4_000;
 const SURPLUS_MS: u64 = 10_000;
 
 impl Link {
-    pub(super) fn failed(&mut self, context: &mut Context<'_>, refusal: &Refusal) {
-        self.blame(refusal);
+    pub(super) fn failed(&mut self, context: &mut Context<'_>, refusal: Refusal) {
+        self.fault.note(context.now, refusal);
         let pause = BACKOFF_MS[self.failures.min(BACKOFF_MS.len() - 1)];
         self.failures += 1;
         self.attempt_at = context.now + context.jitter(pause);
-    }
-
-    /// Remembers why there is no tunnel. Differing keys stay shown until a success, or until the
-    /// peer speaks another language.
-    pub(super) fn blame(&mut self, refusal: &Refusal) {
-        let other_profile = Some(state_of(&Refusal::OtherProfile));
-        let differs = self.fault == Some(TunnelState::AuthenticationFailed);
-        if (differs && *refusal != Refusal::OtherProfile)
-            // It spoke, if another language.
-            || (self.fault == other_profile && *refusal == Refusal::NoAnswer)
-        {
-            return;
-        }
-        self.fault = Some(state_of(refusal));
     }
 
     /// Performs what is due and brings kernel and state into line.
@@ -70,8 +56,8 @@ impl Link {
         let now = context.now;
         let result = match &mut self.attempt {
             Some(Attempt::Init(initiator)) => {
-                if initiator.age(now) >= NO_ANSWER_MS && self.fault.is_none() {
-                    self.fault = Some(TunnelState::NoAnswer);
+                if initiator.age(now) >= NO_ANSWER_MS && self.fault.reason().is_none() {
+                    self.fault.note(now, Refusal::NoAnswer);
                 }
                 let again = initiator.timeout(now);
                 again.map(|bytes| bytes.map(|bytes| vec![bytes]))
@@ -85,7 +71,7 @@ impl Link {
             Ok(None) => {}
             Err(refusal) => {
                 self.attempt = None;
-                self.failed(context, &refusal);
+                self.failed(context, refusal);
             }
         }
     }
@@ -123,8 +109,8 @@ impl Link {
         let ended = !ends.is_empty();
         for end in ends.into_iter().filter(|_| !live) {
             match end {
-                End::Silent => self.blame(&Refusal::NoAnswer),
-                End::Closed(Some(refusal)) => self.blame(&refusal),
+                End::Silent => self.fault.note(context.now, Refusal::NoAnswer),
+                End::Closed(Some(refusal)) => self.fault.note(context.now, refusal),
                 End::Closed(None) => {}
             }
         }
@@ -146,7 +132,7 @@ impl Link {
             return;
         }
         let Some((initiator, bytes)) = Initiator::start(context) else {
-            return self.failed(context, &Refusal::NoProposal);
+            return self.failed(context, Refusal::NoProposal);
         };
         outbox.send(self.target(), bytes);
         self.attempt = Some(Attempt::Init(Box::new(initiator)));
@@ -178,11 +164,14 @@ impl Link {
             Some(connection) => TunnelState::Up {
                 certificate: connection.origin.certificate,
             },
-            None => self.fault.clone().unwrap_or(TunnelState::Connecting),
+            None => {
+                let reason = self.fault.reason().map(state_of);
+                reason.unwrap_or(TunnelState::Connecting)
+            }
         };
         self.rekeys = chosen.map_or((0, 0), |c| c.rekeys);
         if state.is_up() {
-            self.fault = None;
+            self.fault.clear();
             self.failures = 0;
         }
         self.shown.set(now, state);

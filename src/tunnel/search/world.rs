@@ -15,7 +15,7 @@ use super::Disturbance;
 use crate::ike::cookie::Cookies;
 use crate::ike::shape::Shape;
 use crate::ike::suite::Profile;
-use crate::ike::{Context, Credentials, Lifetimes, Random};
+use crate::ike::{Context, Credentials, Dropped, Lifetimes, Random};
 
 /// Unrest that lasts longer than this never ends.
 pub(super) const LIMIT_MS: u64 = 60_000;
@@ -142,6 +142,7 @@ impl Side {
                 child_ms: 1 << 40,
                 ike_ms: 1 << 40,
             },
+            dropped: Dropped::default(),
         };
         act(&mut self.link, &mut context, &mut self.outbox);
         self.link.advance(&mut context, &mut self.outbox);

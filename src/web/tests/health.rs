@@ -1,10 +1,14 @@
 //! What watchers ask: `/healthz` and `/metrics`.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::cluster::Change;
 use crate::store::StoreError;
+use crate::tunnel::message::{
+    AhSuite, AhTraffic, Carried, Dropped, Integrity, LastError, PeerStatus, Profile, TunnelState,
+};
 
 #[tokio::test]
 async fn a_database_that_takes_no_writes_is_unhealthy_until_there_is_room() {
@@ -60,6 +64,13 @@ async fn the_figures_are_those_of_the_manual_each_with_its_type_and_a_value() {
     let unknown = [
         "tutti_peer_round_trip_seconds",
         "tutti_peer_clock_offset_seconds",
+        "tutti_peer_ah_received_bytes_total",
+        "tutti_peer_ah_received_packets_total",
+        "tutti_peer_ah_sent_bytes_total",
+        "tutti_peer_ah_sent_packets_total",
+        "tutti_peer_ah_replays_total",
+        "tutti_peer_ah_integrity_failures_total",
+        "tutti_ike_dropped_total",
     ];
     for name in told.iter().filter(|name| !unknown.contains(&name.as_str())) {
         let value = text.lines().find(|line| {
@@ -74,4 +85,65 @@ async fn the_figures_are_those_of_the_manual_each_with_its_type_and_a_value() {
         text.contains("tutti_peer_tunnel{peer=\"2\",address=\"192.0.2.12\"} 0"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn the_cluster_page_says_how_a_tunnel_is_keyed_and_what_passed_by_it() {
+    let site = site("administrator", false);
+    let change = Change {
+        key: Some("vary-9umbrella-Kilo42-tidal-basin".into()),
+        peers: ["192.0.2.11".into(), "192.0.2.12".into(), String::new()],
+        join: true,
+        ..Change::clear()
+    };
+    site.node.save(&change).unwrap();
+    let address = "192.0.2.12".parse().unwrap();
+    let status = PeerStatus {
+        for_ms: 62_000,
+        spis: Some((0x1234, 0xabcd)),
+        proposal: Some(Profile::default().ike[0]),
+        ah: Some(AhSuite {
+            integrity: Integrity::HmacSha2_256_128,
+            esn: true,
+        }),
+        last_error: Some(LastError {
+            state: TunnelState::NoAnswer,
+            ago_ms: 62_000,
+        }),
+        ..PeerStatus::of(address, TunnelState::Up { certificate: None })
+    };
+    site.node.tunnels.send_replace(Some(vec![status]));
+    let at = 1_795_434_902_000;
+    site.node.tunnels_ms.store(at, Ordering::Relaxed);
+    let counted = AhTraffic {
+        received: Carried {
+            bytes: 12_345,
+            packets: 67,
+        },
+        replays: 5,
+        integrity_failures: 6,
+        ..AhTraffic::default()
+    };
+    let counted = [(address, counted)].into();
+    site.node.counted.send_replace(counted);
+    let dropped = Dropped {
+        header: 3,
+        ..Dropped::default()
+    };
+    site.node.dropped.send_replace(Some(dropped));
+    let cookie = site.login().await;
+    let (status, _, page) = site.get("/status/cluster", &cookie).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    for words in [
+        "up, since 2026-11-23 11:54:00 UTC",
+        "IKEv2, aes256gcm16-prfsha256-x25519-ke1_mlkem768",
+        "sha256-esn, SPI 00001234 in, 0000abcd out",
+        "12.3 kB in 67 packets",
+        "0 B in 0 packets",
+        "5 replays, 6 packets with a failed integrity check",
+        "no answer on UDP 500, until 2026-11-23 11:54:00 UTC",
+        "were dropped: 3 without a valid header.",
+    ] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
 }

@@ -8,7 +8,8 @@ import time
 
 from postcard import address, send, varint
 
-STATES = ["Connecting", "Up", "NoAnswer", "AuthenticationFailed", "NoProposal", "NotListed"]
+STATES = ["Connecting", "Up", "NoAnswer", "AuthenticationFailed", "AuthenticationDoubted",
+          "NoProposal", "NotListed"]
 HASHES = ["sha256", "sha384", "sha512"]
 INTEGRITY = ["sha256", "sha512", "sha384"]
 GROUPS = ["modp2048", "modp3072", "modp4096", "ecp256", "ecp384", "x25519"]
@@ -62,6 +63,20 @@ class Reader:
     def presented(self):
         return self.take(32), self.option(lambda: self.take(32))
 
+    def state(self):
+        state = self.varint()
+        if state == 1:
+            self.option(self.presented)
+        elif state >= len(STATES):
+            self.take(self.varint())
+        return STATES[state] if state < len(STATES) else "Failed"
+
+    def suite(self):
+        if self.varint() == 1:
+            self.varint()
+        self.varint(), self.varint()
+        self.option(self.varint)
+
 
 class Ike:
     """One connection; `states` is what was last heard, by address."""
@@ -104,16 +119,15 @@ class Ike:
         self.states = {}
         for _ in range(reader.varint()):
             peer = ipaddress.ip_address(reader.take(16 if reader.varint() else 4))
-            state = reader.varint()
-            if state == 1:
-                reader.option(reader.presented)
-            elif state >= len(STATES):
-                reader.take(reader.varint())
+            self.states[str(peer)] = reader.state()
             reader.varint()
             reader.option(lambda: (reader.varint(), reader.varint()))
             reader.varint(), reader.varint()
             reader.option(reader.presented)
-            self.states[str(peer)] = STATES[state] if state < len(STATES) else "Failed"
+            reader.varint()
+            reader.option(reader.suite)
+            reader.option(lambda: (reader.varint(), reader.take(1)))
+            reader.option(lambda: (reader.state(), reader.varint()))
 
     def wait(self, done):
         """Until `done(states)`."""

@@ -15,9 +15,11 @@ from postcard import address, send, varint
 def status(peers):
     out = varint(0) + varint(len(peers))
     for peer, digest in peers:
-        # Up with this certificate and no other, for 0 ms, no SPIs, no rekeys, told nothing.
+        # Up with this certificate and no other, for 0 ms, no SPIs, no rekeys, told nothing; IKEv2,
+        # nothing agreed, no last error.
         out += address(peer) + varint(1) + b"\1" + bytes.fromhex(digest) + b"\0"
         out += b"\0" + b"\0" + b"\0\0" + b"\0"
+        out += varint(1) + b"\0\0\0"
     return out
 
 

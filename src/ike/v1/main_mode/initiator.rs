@@ -146,7 +146,7 @@ impl Initiator {
         header: &Header,
         bytes: &[u8],
     ) -> Option<Vec<u8>> {
-        let (_, payloads) = v1::parse(bytes).ok().filter(|_| !header.is_encrypted())?;
+        let (_, payloads) = context.parse_v1(bytes).filter(|_| !header.is_encrypted())?;
         let proposals = v1::parse_sa(one(&payloads, kind::SA)?).ok()?;
         let [Proposal { transforms, .. }] = proposals.as_slice() else {
             return None;
@@ -167,11 +167,15 @@ impl Initiator {
 
     /// The fourth message; `Err` if it says that the peer sees other addresses. It may be forged,
     /// so another one may still come.
-    fn agreed(&mut self, context: &Context<'_>, bytes: &[u8]) -> Option<Result<Vec<u8>, Refusal>> {
+    fn agreed(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Option<Result<Vec<u8>, Refusal>> {
         let Stage::Ke(suite, ours) = &self.stage else {
             return None;
         };
-        let (header, payloads) = v1::parse(bytes).ok()?;
+        let (header, payloads) = context.parse_v1(bytes)?;
         let (public, nr) = contribution(&payloads).filter(|_| !header.is_encrypted())?;
         if nat::is_between(context, suite.prf, self.cookies, &payloads) {
             return Some(Err(Refusal::Nat));
@@ -204,7 +208,10 @@ impl Initiator {
                 self.hint = Some(refusal.clone());
                 return Step::Hint(refusal);
             }
-            Err(_) => return Step::Nothing,
+            Err(_) => {
+                context.dropped.not_authentic += 1;
+                return Step::Nothing;
+            }
         };
         let Stage::Auth(agreed) = std::mem::replace(&mut self.stage, Stage::Sa) else {
             return Step::Nothing;

@@ -38,7 +38,7 @@ impl Responder {
         header: &Header,
         bytes: &[u8],
     ) -> Option<Result<(Self, Vec<u8>), Refusal>> {
-        let (_, payloads) = v1::parse(bytes).ok().filter(|_| !header.is_encrypted())?;
+        let (_, payloads) = context.parse_v1(bytes).filter(|_| !header.is_encrypted())?;
         let offered = v1::parse_sa(one(&payloads, kind::SA)?).ok()?;
         let scheme = match super::scheme(context) {
             Ok(scheme) => scheme,
@@ -108,10 +108,19 @@ impl Responder {
         let whose = (self.cookies, true, &self.sa[..]);
         let (mut iv, initial) = match agreed.verify(context, bytes, whose) {
             Ok(proven) => proven,
-            Err(Unproven::Refused(refusal, _)) => return Step::Hint(refusal),
-            // Differing keys make it unreadable.
-            Err(_) if agreed.scheme.is_none() => return Step::Hint(Refusal::AuthenticationFailed),
-            Err(_) => return Step::Nothing,
+            Err(Unproven::Refused(refusal, _)) => {
+                // With a key the proof is what makes the message authentic.
+                context.dropped.not_authentic += u64::from(agreed.scheme.is_none());
+                return Step::Hint(refusal);
+            }
+            Err(_) => {
+                context.dropped.not_authentic += 1;
+                // Differing keys make it unreadable.
+                return match agreed.scheme {
+                    None => Step::Hint(Refusal::AuthenticationFailed),
+                    Some(_) => Step::Nothing,
+                };
+            }
         };
         let whose = (self.cookies, false, &self.sa[..]);
         let Some(payloads) = agreed.prove(context, whose) else {
@@ -130,7 +139,7 @@ impl Responder {
     }
 
     fn key_exchange(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
-        let (header, payloads) = v1::parse(bytes).ok()?;
+        let (header, payloads) = context.parse_v1(bytes)?;
         let (public, ni) = contribution(&payloads).filter(|_| !header.is_encrypted())?;
         let ours = Exchange::new(self.suite.group, context.random);
         let shared = ours.agree(public)?;

@@ -248,16 +248,10 @@ fn where_both_clocks_are_synchronized_and_differ_both_systems_raise_the_alarm() 
         let (node, mut seen) = (system(dir.path()), Seen::default());
         let skew = judge(true, true, clock_offset_ms, BOUND_MS);
         assert_eq!(skew, Skew::Unclear);
-        node.tunnels.send_replace(Some(vec![PeerStatus {
-            address: other(),
-            state: TunnelState::Up {
-                certificate: Some(node.identities.borrow().presented()),
-            },
-            for_ms: 0,
-            spis: None,
-            rekeys: (0, 0),
-            told: None,
-        }]));
+        let certificate = Some(node.identities.borrow().presented());
+        let up = TunnelState::Up { certificate };
+        node.tunnels
+            .send_replace(Some(vec![PeerStatus::of(other(), up)]));
         node.link(other(), |link| {
             link.live = true;
             link.clock_offset_ms = clock_offset_ms;
@@ -278,6 +272,27 @@ fn where_both_clocks_are_synchronized_and_differ_both_systems_raise_the_alarm() 
         }
         assert_eq!(looked(&node, &mut seen, &id), None);
     }
+}
+
+#[test]
+fn each_state_of_a_tunnel_is_a_line_though_it_was_over_before_the_next_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, mut seen) = (system(dir.path()), Seen::default());
+    let up = || TunnelState::Up { certificate: None };
+    node.tunnels.send_replace(Some(Vec::new()));
+    node.hear_change(PeerStatus::of(other(), up()));
+    look(&node, &mut seen);
+    let lines = |words: &str| logged(&node, words);
+    assert_eq!(lines("Peer 2: Tunnel is up"), 1);
+    for state in [TunnelState::NoAnswer, up(), TunnelState::NotListed, up()] {
+        node.hear_change(PeerStatus::of(other(), state));
+    }
+    for _ in 0..3 {
+        look(&node, &mut seen);
+    }
+    assert_eq!(lines("Peer 2: Unreachable"), 1);
+    assert_eq!(lines("Peer 2: Not in its peer list"), 1);
+    assert_eq!(lines("Peer 2: Tunnel is up"), 3);
 }
 
 #[test]
