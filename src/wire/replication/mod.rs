@@ -32,7 +32,7 @@ pub use hello::{Hello, MAX_CHAINS, MAX_NAME, MAX_ORIGINS, MAX_PEERS, Partial, Wi
 pub use transactions::{MAX_COST, MAX_TRANSACTIONS, Piece, Run, runs};
 
 /// The version of these frames; peers of another one do not replicate.
-pub const PROTOCOL: u16 = 6;
+pub const PROTOCOL: u16 = 7;
 
 /// The largest length a frame may state, and the largest a compressed one may become.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -54,7 +54,10 @@ pub enum Frame {
     Ack {
         /// How many frames of kinds 2 and 11 it has dealt with since the hello.
         batches: u64,
-        /// The positions that moved since its last acknowledgement; all is durable.
+        /// Whether it holds all that the frames dealt with since its last acknowledgement ended
+        /// with, of the very history that they named, and of these origins nothing beyond.
+        whole: bool,
+        /// The positions that moved since then; where `whole`, others than those. All is durable.
         frontier: WireFrontier,
     },
     /// Kind 4: answer with a pong; the sender's monotonic microseconds.
@@ -214,7 +217,11 @@ impl Frame {
         match self {
             Frame::Hello(hello) => encode(1, hello),
             Frame::Transactions(runs) => encode(2, runs),
-            Frame::Ack { batches, frontier } => encode(3, &(batches, frontier)),
+            Frame::Ack {
+                batches,
+                whole,
+                frontier,
+            } => encode(3, &(batches, whole, frontier)),
             Frame::Ping { sent_us } => encode(4, sent_us),
             Frame::Pong {
                 sent_us,
@@ -304,9 +311,13 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             Frame::Transactions(runs)
         }
         3 => {
-            let (batches, frontier) = fields(kind, rest)?;
+            let (batches, whole, frontier) = fields(kind, rest)?;
             hello::frontier(&frontier)?;
-            Frame::Ack { batches, frontier }
+            Frame::Ack {
+                batches,
+                whole,
+                frontier,
+            }
         }
         4 => Frame::Ping {
             sent_us: fields(kind, rest)?,

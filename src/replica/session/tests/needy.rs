@@ -20,8 +20,9 @@ fn needy() -> Session {
     session.handle_done(at(0), done);
     let sent = frames(&mut session, at(0));
     assert!(matches!(sent[..], [Frame::Transactions(_)]), "{sent:?}");
-    let _ = actions(&mut session);
-    session.handle_done(at(0), nothing_read());
+    session.handle_timeout(at(PACE_MS)).unwrap();
+    assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
+    session.handle_done(at(PACE_MS), nothing_read());
     session.handle_frame(at(1), Frame::NeedsSnapshot).unwrap();
     session
 }
