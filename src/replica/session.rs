@@ -189,10 +189,8 @@ impl Session {
         let other = match &self.state {
             State::Streaming(sending, _, proving) => {
                 let needy = self.needy.as_ref();
-                let needy = needy.and_then(|needy| {
-                    let yields = sending.is_trimmed() && self.peer < self.local.node;
-                    needy.poll_timeout(&sending.acked, yields)
-                });
+                let yields = self.peer < self.local.node;
+                let needy = needy.and_then(|needy| needy.poll_timeout(sending, yields));
                 let all = [sending.poll_timeout(), proving.poll_timeout(), needy];
                 all.into_iter().flatten().min()
             }
@@ -277,7 +275,7 @@ impl Session {
                 },
                 State::Streaming(sending, ..),
             ) => sending.read(now, found, large, position),
-            (Done::Trimmed, State::Streaming(sending, ..)) => sending.trimmed(now),
+            (Done::Trimmed { apart }, State::Streaming(sending, ..)) => sending.trimmed(now, apart),
             (Done::Forked { origin }, State::Streaming(..)) => self.part(now, origin),
             (Done::Claimed(ours), State::Streaming(..) | State::Parting(_)) => {
                 self.claimed(now, ours);
@@ -350,8 +348,8 @@ impl Session {
         match &mut self.state {
             State::Streaming(sending, receiving, proving) => {
                 let needy = self.needy.as_mut();
-                let yields = sending.is_trimmed() && self.peer < self.local.node;
-                let claim = needy.and_then(|needy| needy.work(now, &sending.acked, yields));
+                let yields = self.peer < self.local.node;
+                let claim = needy.and_then(|needy| needy.work(now, sending, yields));
                 self.actions.extend(claim);
                 let dealt = receiving.dealt();
                 self.actions.extend(receiving.work(&self.local.frontier));

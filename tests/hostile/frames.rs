@@ -146,7 +146,9 @@ impl Driver {
                 }
                 Frame::SnapshotEnd { digest: [6; 32] }
             }
-            14 => Frame::NeedsSnapshot,
+            14 => Frame::NeedsSnapshot {
+                apart: source.byte() < 128,
+            },
             15 => Frame::Chains {
                 origin: 1 + u64::from(source.byte() % 3),
                 chains: vec![(source.near(3), [3; 32]), (1, [source.byte() % 2; 32])],

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tutti::replica::NodeId;
 use tutti::replica::frontier::Frontier;
 use tutti::replica::session::{Action, BATCH, Done, Event, Local, Now, Proven, Session, Swap};
+use tutti::replica::skew::{BOUND_MS, Skew, judge};
 use tutti::store::{Incoming, Partial, Place, Staged, Store, StoreError};
 use tutti::wire::replication::Frame;
 
@@ -30,6 +31,8 @@ pub struct End {
     /// Nothing more is to be done here: the database is another one now.
     ended: bool,
     rebased: bool,
+    /// Whose clock is to yield, by the last ping that was answered.
+    judged: Option<Skew>,
     /// Nothing of `outgoing` arrives meanwhile: a one-way cut.
     pub stalled: bool,
 }
@@ -43,6 +46,8 @@ pub struct Moved {
     pub another: Vec<usize>,
     /// How many of them wrote what they held over another's snapshot.
     pub rebased: u64,
+    /// What each end has learnt of the two clocks.
+    pub judged: [Option<Skew>; 2],
 }
 
 /// A link; without ends it is cut.
@@ -55,6 +60,8 @@ pub struct Link {
     pub hostile: Option<usize>,
     /// Not connected again before this time.
     pub down_until: u64,
+    /// Connected since then.
+    pub since: u64,
 }
 
 fn end(store: &Store, now: Now) -> End {
@@ -83,14 +90,17 @@ fn end(store: &Store, now: Now) -> End {
         place: None,
         ended: false,
         rebased: false,
+        judged: None,
         outgoing: VecDeque::new(),
         stalled: false,
     }
 }
 
 impl Link {
-    pub fn connect(&mut self, stores: [&Store; 2], now: Now) {
-        self.ends = Some(stores.map(|store| end(store, now)));
+    pub fn connect(&mut self, stores: [&Store; 2], now: [Now; 2]) {
+        let [a, b] = stores;
+        self.ends = Some([end(a, now[0]), end(b, now[1])]);
+        self.since = now[0].us;
     }
 
     pub fn cut(&mut self, until: u64) {
@@ -117,15 +127,17 @@ impl Link {
         }
     }
 
-    /// Moves both ends on by a little; returns the nodes whose store committed or became another.
+    /// Moves both ends on by a little, each by its own clock; returns the nodes whose store
+    /// committed or became another.
     pub fn step(
         &mut self,
         stores: [&Store; 2],
-        now: Now,
+        now: [Now; 2],
         random: &mut Random,
     ) -> Result<Moved, String> {
         let mut moved = Moved::default();
         for (at, store) in stores.into_iter().enumerate() {
+            let now = now[at];
             let Some(ends) = &mut self.ends else {
                 return Ok(moved);
             };
@@ -147,9 +159,10 @@ impl Link {
             {
                 let (due, mut bytes) = other.outgoing.pop_front().unwrap();
                 if self.hostile == Some(self.nodes[1 - at]) && random.one_in(30) {
-                    match random.below(3) {
+                    match random.below(4) {
                         0 => continue,
                         1 => other.outgoing.push_front((due, bytes.clone())),
+                        2 => bytes = overtaken(&mut other.outgoing, due, bytes),
                         _ => bytes = mutilated(bytes, random),
                     }
                 }
@@ -161,6 +174,7 @@ impl Link {
             if end.work(store, now, random)? {
                 moved.committed.push(self.nodes[at]);
             }
+            moved.judged[at] = end.judged.take();
             if end.ended {
                 moved.another.push(self.nodes[at]);
                 moved.rebased += u64::from(end.rebased);
@@ -181,6 +195,17 @@ impl Link {
     pub fn idle(&self) -> bool {
         let mut ends = self.ends.iter().flatten();
         ends.all(|end| end.lanes.iter().all(VecDeque::is_empty) && end.outgoing.is_empty())
+    }
+}
+
+/// The next frame instead of this one, which comes after it.
+fn overtaken(outgoing: &mut VecDeque<(u64, Vec<u8>)>, due: u64, bytes: Vec<u8>) -> Vec<u8> {
+    match outgoing.pop_front() {
+        Some((_, next)) => {
+            outgoing.push_front((due, bytes));
+            next
+        }
+        None => bytes,
     }
 }
 
@@ -221,6 +246,14 @@ impl End {
             while let Some(action) = self.session.poll_action() {
                 match action {
                     Action::Event(Event::Hello { node, .. }) => self.peer = Some(node),
+                    Action::Event(Event::RoundTrip {
+                        clock_offset_ms,
+                        synchronized,
+                        ..
+                    }) => {
+                        let ours = now.synchronized;
+                        self.judged = Some(judge(ours, synchronized, clock_offset_ms, BOUND_MS));
+                    }
                     Action::Event(_) => {}
                     action => self.lanes[action.lane()].push_back(action),
                 }
@@ -265,6 +298,9 @@ impl End {
         random: &mut Random,
     ) -> Result<Option<Done>, StoreError> {
         Ok(Some(match job {
+            Action::Apply(_) | Action::ApplyLarge { .. } if store.is_apart(self.peer.unwrap()) => {
+                Done::Applied(store.frontier())
+            }
             Action::Apply(list) => settled(store.apply(&list))?,
             Action::WritePiece(piece) => {
                 if piece.offset == 0 {
@@ -278,7 +314,10 @@ impl End {
                 settled(store.apply_partial(self.partial.take().unwrap()))?
             }
             Action::Read { frontier, position } => match read(store, &frontier, position) {
-                Err(StoreError::NeedsSnapshot { .. }) => Done::Trimmed,
+                Err(StoreError::NeedsSnapshot { .. }) => {
+                    let apart = store.may_differ(&frontier)?;
+                    Done::Trimmed { apart }
+                }
                 Err(StoreError::Fork { origin, .. }) => Done::Forked { origin },
                 other => other?,
             },

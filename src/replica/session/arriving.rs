@@ -84,13 +84,14 @@ impl Session {
                 self.donate(now, resume);
                 Ok(())
             }
-            (Frame::NeedsSnapshot, State::Streaming(..)) => {
-                self.needy.get_or_insert_with(|| Needy::new(now, ours));
+            (Frame::NeedsSnapshot { apart }, State::Streaming(..)) => {
+                let needy = self.needy.get_or_insert_with(|| Needy::new(now, ours));
+                needy.told(apart);
                 Ok(())
             }
             // What was under way when we asked for a snapshot as a member.
             (
-                Frame::NeedsSnapshot | Frame::Ack { .. } | Frame::Proof(_),
+                Frame::NeedsSnapshot { .. } | Frame::Ack { .. } | Frame::Proof(_),
                 State::Joining(joiner),
             ) if self.needy.is_some() && !joiner.has_begun() => Ok(()),
             (Frame::Chains { origin, chains }, _) => self.chains(now, origin, &chains),
@@ -100,7 +101,7 @@ impl Session {
                 | Frame::Piece(_)
                 | Frame::Proof(_)
                 | Frame::Ack { .. }
-                | Frame::NeedsSnapshot,
+                | Frame::NeedsSnapshot { .. },
                 State::Parting(_),
             ) => Ok(()),
             (Frame::SnapshotAck { offset }, State::Donating(donor)) => {

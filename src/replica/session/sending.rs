@@ -47,6 +47,8 @@ pub(super) struct Sending {
     partial: Option<Partial>,
     /// Our log no longer goes back to what the peer holds, and whether it was told.
     trimmed: Option<bool>,
+    /// The peer may hold another history of that.
+    apart: bool,
 }
 
 impl Sending {
@@ -67,6 +69,7 @@ impl Sending {
             large: None,
             partial,
             trimmed: None,
+            apart: false,
         }
     }
 
@@ -138,7 +141,8 @@ impl Sending {
 
     /// Our log does not go back to what the peer holds: it is told, and asked again later, when
     /// it may have got it from another.
-    pub fn trimmed(&mut self, now: Now) {
+    pub fn trimmed(&mut self, now: Now, apart: bool) {
+        self.apart = apart;
         self.reading = false;
         self.position = None;
         self.trimmed = Some(false);
@@ -147,6 +151,11 @@ impl Sending {
 
     pub fn is_trimmed(&self) -> bool {
         self.trimmed.is_some()
+    }
+
+    /// Whether our log goes back to what the peer holds, as far as that was looked at.
+    pub fn reaches(&self) -> bool {
+        self.position.is_some() && !self.is_trimmed()
     }
 
     /// Something was read from the log.
@@ -220,7 +229,8 @@ impl Sending {
         let Some((mut frame, cost)) = self.ready.pop_front() else {
             let untold = self.trimmed == Some(false);
             self.trimmed = self.trimmed.map(|_| true);
-            return untold.then_some(Frame::NeedsSnapshot);
+            let apart = self.apart;
+            return untold.then_some(Frame::NeedsSnapshot { apart });
         };
         if self.in_flight.is_empty() {
             self.progress_us = now.us;

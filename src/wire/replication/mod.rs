@@ -113,7 +113,10 @@ pub enum Frame {
     Proof(Vec<u8>),
     /// Kind 14: the sender's log no longer goes back to what the receiver holds: once it has
     /// delivered what it has, it is to ask for a snapshot.
-    NeedsSnapshot,
+    NeedsSnapshot {
+        /// The two may hold different histories: it is to ask at once, and deliver after that.
+        apart: bool,
+    },
     /// Kind 15: an origin has two histories; some of its chain hashes here, the latest first.
     Chains {
         /// Which origin.
@@ -239,7 +242,7 @@ impl Frame {
             Frame::SnapshotEnd { digest } => encode(10, digest),
             Frame::Piece(piece) => encode(11, piece),
             Frame::Proof(message) => encode(13, message),
-            Frame::NeedsSnapshot => encode(14, &()),
+            Frame::NeedsSnapshot { apart } => encode(14, apart),
             Frame::Chains { origin, chains } => encode(15, &(origin, chains)),
             Frame::Checks(all) => encode(16, all),
         }
@@ -361,10 +364,9 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             Frame::Piece(piece)
         }
         13 => Frame::Proof(fields(kind, rest)?),
-        14 => {
-            let () = fields(kind, rest)?;
-            Frame::NeedsSnapshot
-        }
+        14 => Frame::NeedsSnapshot {
+            apart: fields(kind, rest)?,
+        },
         15 => {
             let (origin, chains): (_, Vec<_>) = fields(kind, rest)?;
             hello::chains(&chains)?;

@@ -91,7 +91,7 @@ fn samples() -> Vec<Frame> {
         Frame::Piece(piece(20)),
         Frame::Piece(piece(4_000)),
         Frame::Proof(vec![1, 2, 3]),
-        Frame::NeedsSnapshot,
+        Frame::NeedsSnapshot { apart: true },
         Frame::Chains {
             origin: 5,
             chains: vec![(6, [7; 32]), (2, [8; 32])],

@@ -57,13 +57,13 @@ impl World {
                 self.backups.push(backup);
             }
             8 if self.random.one_in(4) => self.restore(later, false),
-            9 if self.random.one_in(4) => self.restore(later, !self.divided),
+            9 if self.random.one_in(4) => self.restore(later, true),
             10 => {
                 let room = self.random.below(6);
                 self.fill_disk(link, room);
             }
             11 => self.free_disk(link),
-            12 if self.random.one_in(2) && !self.divided => self.twin(later),
+            12 if self.random.one_in(2) => self.twin(later),
             13 if self.random.one_in(2) => self.remove(link, later),
             14 if self.random.one_in(3) => self.divide(link),
             15 => self.fail_disk(link),
@@ -87,6 +87,9 @@ impl World {
             _ if self.nodes[node].skew_ms.abs() > 1_000_000 => return,
             _ => self.random.below(4_000) as i64 - 2_000,
         };
+        // Some have a time source that is wrong itself.
+        self.nodes[node].synchronized = self.random.one_in(3);
+        self.nodes[node].stepped_us = self.now_us;
     }
 
     /// Somebody sets a node's clock right.
@@ -94,6 +97,8 @@ impl World {
         let wall = self.now().wall_ms as i64;
         let far = self.nodes[node].skew_ms.abs() > 1_000_000;
         self.nodes[node].skew_ms = 0;
+        self.nodes[node].synchronized = true;
+        self.nodes[node].stepped_us = self.now_us;
         self.nodes[node].clock.store(wall, Ordering::Relaxed);
         if !far {
             // What is a little ahead is due by itself.
@@ -202,8 +207,7 @@ impl World {
     /// Two are left alone with each other, until everything heals, and cannot meet: each will have
     /// written more than its log holds.
     fn divide(&mut self, third: usize) {
-        // Of a history that is two, and both ends trimmed, one side's values can go unnoticed.
-        if self.removed.is_some() || !self.trims || self.rewound || self.is_damaged() {
+        if self.removed.is_some() || !self.trims || self.is_damaged() {
             return;
         }
         self.divided = true;
