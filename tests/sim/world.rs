@@ -31,7 +31,7 @@ struct Node {
     store: Option<Store>,
     clock: Arc<AtomicI64>,
     skew_ms: i64,
-    /// Whether it says that its clock is synchronized, and since when clock and word are as they are.
+    /// Whether it says that its clock is synchronized, and since when both are as they are.
     synchronized: bool,
     stepped_us: u64,
     /// Its disk may be full.

@@ -2,7 +2,8 @@
 //! then takes a snapshot. What it writes meanwhile goes on over it, so no writer waits.
 //!
 //! Where the peer cannot tell that both hold one history it takes nothing before: then the snapshot
-//! comes first, and what is here is delivered over it, issued again as far as it is another history.
+//! comes first, and what is here is delivered over it, issued again as far as it is another
+//! history.
 //!
 //! Where the peer's place in our log is gone, too, nobody can deliver. If no third brings what is
 //! missing, the one with the higher node id takes the other's snapshot and writes over it again

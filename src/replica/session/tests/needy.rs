@@ -144,7 +144,7 @@ fn a_peer_whose_log_is_trimmed_says_so_once_and_gives_a_snapshot() {
     assert_eq!(actions(&mut session), [Action::Stage { wanted: None }]);
 }
 
-/// The peer takes nothing before: it could not tell what was written on another history than its own.
+/// The peer takes nothing before: it could not tell what was written on another history.
 #[test]
 fn who_may_hold_another_history_takes_the_snapshot_before_it_delivers() {
     let mut session = needy();
