@@ -78,8 +78,6 @@ fn three_nodes_converge_whatever_happens_between_them() {
     eprintln!("{run} seeds from {from} on, {seen:?}");
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
-    let faults = [seen.rebases, seen.failures, seen.set_aside, seen.cuts];
-    let clocks = [seen.yields, seen.unclear];
-    let all = faults.iter().chain(&clocks);
-    assert!(run < 100 || all.min() != Some(&0), "never seen: {seen:?}");
+    let all = [seen.rebases, seen.failures, seen.set_aside, seen.cuts];
+    assert!(run < 100 || !all.contains(&0), "never seen: {seen:?}");
 }

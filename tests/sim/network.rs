@@ -6,7 +6,6 @@ use std::sync::Arc;
 use tutti::replica::NodeId;
 use tutti::replica::frontier::Frontier;
 use tutti::replica::session::{Action, BATCH, Done, Event, Local, Now, Proven, Session, Swap};
-use tutti::replica::skew::{BOUND_MS, Skew, judge};
 use tutti::store::{Incoming, Partial, Place, Staged, Store, StoreError};
 use tutti::wire::replication::Frame;
 
@@ -31,8 +30,6 @@ pub struct End {
     /// Nothing more is to be done here: the database is another one now.
     ended: bool,
     rebased: bool,
-    /// Whose clock is to yield, by the last ping that was answered.
-    judged: Option<Skew>,
     /// Nothing of `outgoing` arrives meanwhile: a one-way cut.
     pub stalled: bool,
 }
@@ -46,8 +43,6 @@ pub struct Moved {
     pub another: Vec<usize>,
     /// How many of them wrote what they held over another's snapshot.
     pub rebased: u64,
-    /// What each end has learnt of the two clocks.
-    pub judged: [Option<Skew>; 2],
 }
 
 /// A link; without ends it is cut.
@@ -60,8 +55,6 @@ pub struct Link {
     pub hostile: Option<usize>,
     /// Not connected again before this time.
     pub down_until: u64,
-    /// Connected since then.
-    pub since: u64,
 }
 
 fn end(store: &Store, now: Now) -> End {
@@ -90,17 +83,14 @@ fn end(store: &Store, now: Now) -> End {
         place: None,
         ended: false,
         rebased: false,
-        judged: None,
         outgoing: VecDeque::new(),
         stalled: false,
     }
 }
 
 impl Link {
-    pub fn connect(&mut self, stores: [&Store; 2], now: [Now; 2]) {
-        let [a, b] = stores;
-        self.ends = Some([end(a, now[0]), end(b, now[1])]);
-        self.since = now[0].us;
+    pub fn connect(&mut self, stores: [&Store; 2], now: Now) {
+        self.ends = Some(stores.map(|store| end(store, now)));
     }
 
     pub fn cut(&mut self, until: u64) {
@@ -127,17 +117,15 @@ impl Link {
         }
     }
 
-    /// Moves both ends on by a little, each by its own clock; returns the nodes whose store
-    /// committed or became another.
+    /// Moves both ends on by a little; returns the nodes whose store committed or became another.
     pub fn step(
         &mut self,
         stores: [&Store; 2],
-        now: [Now; 2],
+        now: Now,
         random: &mut Random,
     ) -> Result<Moved, String> {
         let mut moved = Moved::default();
         for (at, store) in stores.into_iter().enumerate() {
-            let now = now[at];
             let Some(ends) = &mut self.ends else {
                 return Ok(moved);
             };
@@ -174,7 +162,6 @@ impl Link {
             if end.work(store, now, random)? {
                 moved.committed.push(self.nodes[at]);
             }
-            moved.judged[at] = end.judged.take();
             if end.ended {
                 moved.another.push(self.nodes[at]);
                 moved.rebased += u64::from(end.rebased);
@@ -246,14 +233,6 @@ impl End {
             while let Some(action) = self.session.poll_action() {
                 match action {
                     Action::Event(Event::Hello { node, .. }) => self.peer = Some(node),
-                    Action::Event(Event::RoundTrip {
-                        clock_offset_ms,
-                        synchronized,
-                        ..
-                    }) => {
-                        let ours = now.synchronized;
-                        self.judged = Some(judge(ours, synchronized, clock_offset_ms, BOUND_MS));
-                    }
                     Action::Event(_) => {}
                     action => self.lanes[action.lane()].push_back(action),
                 }

@@ -27,13 +27,13 @@ pub use faults::copy;
 /// Virtual milliseconds since 1970 at the start.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
+/// What SQLite's own check of a file says where its disk refuses to read it (`SQLITE_IOERR_READ`).
+const UNREAD: &str = "unable to get the page. error code=266";
+
 struct Node {
     store: Option<Store>,
     clock: Arc<AtomicI64>,
     skew_ms: i64,
-    /// Whether it says that its clock is synchronized, and since when both are as they are.
-    synchronized: bool,
-    stepped_us: u64,
     /// Its disk may be full.
     full: bool,
     /// The store's count of what was given up, as its links know it.
@@ -100,9 +100,6 @@ pub struct Seen {
     pub mended: u64,
     /// Histories of those kinds.
     pub to_mend: u64,
-    /// Of two clocks that differed the one that was not synchronized was seen to yield, or neither.
-    pub yields: u64,
-    pub unclear: u64,
     /// Damage was met, and a new database took the place of the damaged one.
     pub set_aside: u64,
 }
@@ -113,8 +110,6 @@ impl std::ops::AddAssign for Seen {
         self.failures += other.failures;
         self.set_aside += other.set_aside;
         self.cuts += other.cuts;
-        self.yields += other.yields;
-        self.unclear += other.unclear;
         self.mended += other.mended;
         self.to_mend += other.to_mend;
     }
@@ -218,8 +213,6 @@ impl World {
                 store: None,
                 clock: Arc::new(AtomicI64::new(EPOCH_MS)),
                 skew_ms: 0,
-                synchronized: true,
-                stepped_us: 0,
                 full: false,
                 dropped: 0,
                 damaged: false,
@@ -232,7 +225,6 @@ impl World {
                 nodes,
                 ends: None,
                 down_until: 0,
-                since: 0,
                 ended: String::new(),
                 hostile: None,
             });
@@ -257,16 +249,6 @@ impl World {
             us: self.now_us,
             wall_ms: EPOCH_MS as u64 + self.now_us / 1_000,
             synchronized: true,
-        }
-    }
-
-    /// The same moment as a node has it.
-    fn now_at(&self, node: usize) -> Now {
-        let (now, node) = (self.now(), &self.nodes[node]);
-        Now {
-            wall_ms: (now.wall_ms as i64 + node.skew_ms).max(0) as u64,
-            synchronized: node.synchronized,
-            ..now
         }
     }
 
@@ -360,15 +342,14 @@ impl World {
             let stores = [&stores[0], &stores[1]];
             let listed = self.is_listed([a, b]);
             let hostile = self.hostile;
-            let nows = [a, b].map(|node| self.now_at(node));
             let link = &mut self.links[at];
             link.hostile = hostile;
             if link.ends.is_none() && link.down_until <= now.us && listed {
-                link.connect(stores, nows);
+                link.connect(stores, now);
             }
             let full = [a, b].iter().any(|node| self.nodes[*node].full);
             self.nodes.iter().for_each(|node| node.disk.spare(false));
-            let moved = link.step(stores, nows, &mut self.random);
+            let moved = link.step(stores, now, &mut self.random);
             self.faults(false);
             self.look_at_damage();
             let dropped = self.end_after_drops(now);
@@ -383,13 +364,17 @@ impl World {
                         .into_iter()
                         .for_each(|node| self.another(node, now));
                     self.seen.rebases += moved.rebased;
-                    self.check_clocks(at, moved.judged);
                 }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
                 // It begins again, on a disk that works or on another one.
-                Err(error) if error.contains("disk I/O error") || error.contains("on the disk") => {
-                    self.seen.failures += u64::from(error.contains("I/O"));
+                Err(error)
+                    if error.contains("disk I/O error")
+                        || error.contains("on the disk")
+                        || error.contains(UNREAD) =>
+                {
+                    let io = error.contains("I/O") || error.contains(UNREAD);
+                    self.seen.failures += u64::from(io);
                     self.links[at].cut(now.us + 100_000);
                 }
                 // The peer had it from another before its last piece was sent.

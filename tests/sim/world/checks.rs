@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use tutti::replica::change::peek;
 use tutti::replica::digest;
-use tutti::replica::skew::{BOUND_MS, Skew};
 use tutti::replica::value::Value;
 
 use super::{World, text};
@@ -78,35 +77,6 @@ impl World {
                 "node {node}: {origin:x}:{seq} after {last}"
             );
             *last = seq.max(*last);
-        }
-    }
-
-    /// What two nodes have learnt of their clocks is true, if neither clock moved since they met.
-    pub(super) fn check_clocks(&mut self, link: usize, judged: [Option<Skew>; 2]) {
-        let [a, b] = self.links[link].nodes;
-        let (a, b) = (&self.nodes[a], &self.nodes[b]);
-        if a.stepped_us.max(b.stepped_us) >= self.links[link].since {
-            return;
-        }
-        let apart = b.skew_ms - a.skew_ms;
-        // Frames take their time: near the bound both answers are right.
-        if apart.unsigned_abs().abs_diff(BOUND_MS) < 100 {
-            return;
-        }
-        let (ours, theirs) = (a.synchronized, b.synchronized);
-        for (judged, (ours, theirs)) in judged.into_iter().zip([(ours, theirs), (theirs, ours)]) {
-            let Some(judged) = judged else {
-                continue;
-            };
-            let expected = match (apart.unsigned_abs() > BOUND_MS, ours, theirs) {
-                (false, ..) => Skew::Fine,
-                (true, false, true) => Skew::WeYield,
-                (true, true, false) => Skew::PeerYields,
-                (true, ..) => Skew::Unclear,
-            };
-            assert_eq!(judged, expected, "link {link}, {apart} ms apart");
-            self.seen.yields += u64::from(judged == Skew::WeYield);
-            self.seen.unclear += u64::from(judged == Skew::Unclear);
         }
     }
 

@@ -87,9 +87,6 @@ impl World {
             _ if self.nodes[node].skew_ms.abs() > 1_000_000 => return,
             _ => self.random.below(4_000) as i64 - 2_000,
         };
-        // Some have a time source that is wrong itself.
-        self.nodes[node].synchronized = self.random.one_in(3);
-        self.nodes[node].stepped_us = self.now_us;
     }
 
     /// Somebody sets a node's clock right.
@@ -97,8 +94,6 @@ impl World {
         let wall = self.now().wall_ms as i64;
         let far = self.nodes[node].skew_ms.abs() > 1_000_000;
         self.nodes[node].skew_ms = 0;
-        self.nodes[node].synchronized = true;
-        self.nodes[node].stepped_us = self.now_us;
         self.nodes[node].clock.store(wall, Ordering::Relaxed);
         if !far {
             // What is a little ahead is due by itself.
