@@ -9,9 +9,9 @@
 use std::collections::VecDeque;
 
 use super::digest;
-use super::frontier::Frontier;
+use super::frontier::{Frontier, tag};
 use super::{Incarnation, NodeId};
-use crate::wire::replication::{Frame, Hello, PROTOCOL, Told};
+use crate::wire::replication::{Frame, Hello, PROTOCOL, Tag, Told};
 
 mod action;
 mod arriving;
@@ -62,6 +62,9 @@ pub const UNANSWERED_MS: u64 = 60_000;
 pub const STALL_MS: u64 = 300_000;
 /// How long a donor may stage a snapshot, in milliseconds.
 pub const STAGING_MS: u64 = 3_600_000;
+/// How long after a small frame of transactions the next one waits, in milliseconds: what is
+/// committed meanwhile goes with it.
+pub const PACE_MS: u64 = 2;
 /// How long another peer's transaction waits before it is relayed, in milliseconds: the peer most
 /// often gets it from its origin and says so, and then it is not sent twice.
 pub const RELAY_MS: u64 = 20;
@@ -95,8 +98,9 @@ pub struct Session {
     owes: bool,
     /// The peer's log no longer goes back to what we hold.
     needy: Option<Needy>,
-    /// The peer, once it has said hello.
+    /// The peer, once it has said hello, and its incarnation.
     peer: NodeId,
+    theirs: Incarnation,
     heartbeat: Heartbeat,
     /// What the peer is to be told of the prerequisites; the latest takes the place of what still
     /// waits.
@@ -131,6 +135,7 @@ impl Session {
             owes: false,
             needy: None,
             peer: NodeId::default(),
+            theirs: 0,
             heartbeat: Heartbeat::new(now),
             checks: None,
             first: VecDeque::from([hello]),
@@ -162,8 +167,11 @@ impl Session {
         {
             return Some(Frame::Checks(checks));
         }
+        let own = self.local.incarnation;
         let frame = match &mut self.state {
-            State::Streaming(sending, _, proving) => proving.frame().or_else(|| sending.frame(now)),
+            State::Streaming(sending, _, proving) => {
+                proving.frame().or_else(|| sending.frame(now, own))
+            }
             State::Donating(donor) => donor.frame(),
             _ => None,
         };
@@ -181,10 +189,8 @@ impl Session {
         let other = match &self.state {
             State::Streaming(sending, _, proving) => {
                 let needy = self.needy.as_ref();
-                let needy = needy.and_then(|needy| {
-                    let yields = sending.is_trimmed() && self.peer < self.local.node;
-                    needy.poll_timeout(&sending.acked, yields)
-                });
+                let yields = self.peer < self.local.node;
+                let needy = needy.and_then(|needy| needy.poll_timeout(sending, yields));
                 let all = [sending.poll_timeout(), proving.poll_timeout(), needy];
                 all.into_iter().flatten().min()
             }
@@ -269,7 +275,7 @@ impl Session {
                 },
                 State::Streaming(sending, ..),
             ) => sending.read(now, found, large, position),
-            (Done::Trimmed, State::Streaming(sending, ..)) => sending.trimmed(now),
+            (Done::Trimmed { apart }, State::Streaming(sending, ..)) => sending.trimmed(now, apart),
             (Done::Forked { origin }, State::Streaming(..)) => self.part(now, origin),
             (Done::Claimed(ours), State::Streaming(..) | State::Parting(_)) => {
                 self.claimed(now, ours);
@@ -342,8 +348,8 @@ impl Session {
         match &mut self.state {
             State::Streaming(sending, receiving, proving) => {
                 let needy = self.needy.as_mut();
-                let yields = sending.is_trimmed() && self.peer < self.local.node;
-                let claim = needy.and_then(|needy| needy.work(now, &sending.acked, yields));
+                let yields = self.peer < self.local.node;
+                let claim = needy.and_then(|needy| needy.work(now, sending, yields));
                 self.actions.extend(claim);
                 let dealt = receiving.dealt();
                 self.actions.extend(receiving.work(&self.local.frontier));
@@ -363,8 +369,18 @@ impl Session {
                 let mut news = self.local.frontier.clone();
                 news.0.retain(|origin, p| p.seq > self.told.seq(*origin));
                 self.told.advance(&news);
+                let ends = receiving.ends();
+                let held = |(origin, end): (&Incarnation, &(u64, Tag))| {
+                    let ours = self.local.frontier.0.get(origin);
+                    ours.is_some_and(|ours| (ours.seq, tag(&ours.chain)) == *end)
+                };
+                let whole = !ends.is_empty() && ends.iter().all(held);
+                if whole {
+                    news.0.retain(|origin, _| !ends.contains_key(origin));
+                }
                 Some(Frame::Ack {
                     batches: receiving.dealt(),
+                    whole,
                     frontier: news.to_wire(),
                 })
             }

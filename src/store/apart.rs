@@ -13,7 +13,7 @@ use super::writer::Writer;
 use super::{Store, StoreError, clocks, lock, retention};
 use crate::replica::clock::Stamp;
 use crate::replica::fork::probes;
-use crate::replica::frontier::Position;
+use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{Incarnation, NodeId};
 
 /// Per peer and origin, up to where it held this log when something left it, with the chain hash.
@@ -59,6 +59,28 @@ fn remembered(db: &Connection, origin: Incarnation) -> Result<Vec<Position>, Sto
         Ok(Position { seq, chain })
     })?;
     Ok(at.collect::<Result<_, _>>()?)
+}
+
+/// Whether a peer at `theirs`, to whom our log no longer reaches, may hold another history of an
+/// origin than is here: nothing that is left tells.
+pub(super) fn may_differ(db: &Connection, theirs: &Frontier) -> Result<bool, StoreError> {
+    for (origin, first) in retention::starts(db)? {
+        // What a peer sent itself it sent with its chain hash.
+        let told = |at: &&Position| at.seq > 0 && at.seq < first && at.chain != [0; 32];
+        let Some(theirs) = theirs.0.get(&origin).filter(told) else {
+            continue;
+        };
+        let mut known = remembered(db, origin)?;
+        let chain = log::known_chain(db, origin, theirs.seq)?;
+        known.extend(chain.map(|chain| Position {
+            seq: theirs.seq,
+            chain,
+        }));
+        if !known.contains(theirs) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Up to where a database holds an origin, one that was folded away included.
@@ -206,6 +228,13 @@ fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), St
 }
 
 impl Store {
+    /// Whether a peer that holds `frontier` may hold another history of an origin than is here, of
+    /// what our log no longer tells. What it wrote with that in sight must not be taken for
+    /// written with ours in sight: it takes a snapshot before it delivers anything.
+    pub fn may_differ(&self, frontier: &Frontier) -> Result<bool, StoreError> {
+        self.read(|reader| may_differ(reader.connection, frontier))
+    }
+
     /// Remembers up to where each peer holds the log, before any of that leaves it.
     pub(super) fn note_held(&self) -> Result<(), StoreError> {
         let held = lock(&self.inner.kept).retention.everyone();

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::collections::btree_map::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::log::{self, Origin, sqlite};
 use super::shown::Changed;
@@ -111,15 +111,22 @@ pub(super) fn save_base(db: &Connection, origin: Incarnation, at: &Base) -> Resu
     Ok(())
 }
 
-/// Refuses a reader whose place in the log is gone.
-pub(super) fn reachable(db: &Connection, frontier: &Frontier) -> Result<(), StoreError> {
+/// The origins of which something left the log, each with the last that did.
+pub(super) fn starts(db: &Connection) -> Result<Vec<(Incarnation, u64)>, StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT origin, seq FROM _tutti_trimmed UNION ALL SELECT origin, seq FROM _tutti_closed",
     )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
+    let numbers = |row: &Row<'_>| {
         let (origin, seq): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let (origin, first) = (origin as u64, seq as u64);
+        Ok((origin as u64, seq as u64))
+    };
+    let starts = statement.query_map([], numbers)?;
+    Ok(starts.collect::<Result<_, _>>()?)
+}
+
+/// Refuses a reader whose place in the log is gone.
+pub(super) fn reachable(db: &Connection, frontier: &Frontier) -> Result<(), StoreError> {
+    for (origin, first) in starts(db)? {
         if !frontier.covers(origin, first) {
             let held = frontier.seq(origin);
             return Err(StoreError::NeedsSnapshot {
@@ -151,6 +158,8 @@ pub struct Trimmed {
 pub(super) struct Kept {
     pub retention: Retention,
     bound: u64,
+    /// Peers that may hold another history than is here ([`Store::may_differ`]).
+    apart: BTreeSet<NodeId>,
 }
 
 impl Kept {
@@ -158,6 +167,7 @@ impl Kept {
         Kept {
             retention: Retention::new(marked),
             bound: u64::MAX,
+            apart: BTreeSet::new(),
         }
     }
 }
@@ -175,17 +185,24 @@ impl Store {
     }
 
     /// A peer said hello with all it holds. A marked peer that holds what was dropped after all
-    /// is marked no longer.
+    /// is marked no longer. Of one that may hold another history nothing is to be taken
+    /// ([`Store::is_apart`]).
     pub fn greeted(&self, node: NodeId, frontier: &Frontier) -> Result<(), StoreError> {
         let reaches = self.read(|reader| match reachable(reader.connection, frontier) {
             Ok(()) => Ok(true),
             Err(StoreError::NeedsSnapshot { .. }) => Ok(false),
             Err(error) => Err(error),
         })?;
+        let apart = !reaches && self.may_differ(frontier)?;
         self.heard_all(node, frontier)?;
         let own = self.frontier();
         let unmarked = {
-            let retention = &mut lock(&self.inner.kept).retention;
+            let mut kept = lock(&self.inner.kept);
+            match apart {
+                true => kept.apart.insert(node),
+                false => kept.apart.remove(&node),
+            };
+            let retention = &mut kept.retention;
             retention.greeted(node, frontier.clone(), &own);
             reaches && retention.unmark(node)
         };
@@ -195,6 +212,12 @@ impl Store {
             writer.db.execute(sql, [node])?;
         }
         Ok(())
+    }
+
+    /// Whether what a peer sends is not to be taken before it has taken a snapshot, by its last
+    /// hello.
+    pub fn is_apart(&self, node: NodeId) -> bool {
+        lock(&self.inner.kept).apart.contains(&node)
     }
 
     /// A peer acknowledged.

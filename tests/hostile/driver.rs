@@ -196,7 +196,9 @@ impl Driver {
                     chain,
                 }])
             }
-            Action::Read { .. } if source.byte() < 6 => Done::Trimmed,
+            Action::Read { .. } if source.byte() < 6 => Done::Trimmed {
+                apart: source.byte() < 128,
+            },
             Action::Read { .. } if source.byte() < 2 => Done::Forked { origin: 2 },
             Action::Claim => Done::Claimed(source.byte() < 200),
             Action::Chains { origin } => Done::Chains {

@@ -32,7 +32,11 @@ impl Driver {
     }
 
     pub(super) fn run(&mut self, source: &mut Source<'_>) -> Run {
-        let origin = 2 + u64::from(source.byte() % 3);
+        // 0 is who says it.
+        let origin = match source.byte() % 4 {
+            3 => 0,
+            other => 2 + u64::from(other),
+        };
         let known = self.ours.seq(origin);
         let sent = self.sent.get(&origin).copied().unwrap_or(0);
         let first = source.near(known.max(sent).saturating_add(1));
@@ -84,6 +88,7 @@ impl Driver {
             }
             4 => Frame::Ack {
                 batches: source.near(self.got.0),
+                whole: source.byte().is_multiple_of(2),
                 frontier: match source.byte() {
                     0..=240 => vec![],
                     _ => wire(source),
@@ -141,7 +146,9 @@ impl Driver {
                 }
                 Frame::SnapshotEnd { digest: [6; 32] }
             }
-            14 => Frame::NeedsSnapshot,
+            14 => Frame::NeedsSnapshot {
+                apart: source.byte() < 128,
+            },
             15 => Frame::Chains {
                 origin: 1 + u64::from(source.byte() % 3),
                 chains: vec![(source.near(3), [3; 32]), (1, [source.byte() % 2; 32])],

@@ -147,9 +147,10 @@ impl Link {
             {
                 let (due, mut bytes) = other.outgoing.pop_front().unwrap();
                 if self.hostile == Some(self.nodes[1 - at]) && random.one_in(30) {
-                    match random.below(3) {
+                    match random.below(4) {
                         0 => continue,
                         1 => other.outgoing.push_front((due, bytes.clone())),
+                        2 => bytes = overtaken(&mut other.outgoing, due, bytes),
                         _ => bytes = mutilated(bytes, random),
                     }
                 }
@@ -181,6 +182,17 @@ impl Link {
     pub fn idle(&self) -> bool {
         let mut ends = self.ends.iter().flatten();
         ends.all(|end| end.lanes.iter().all(VecDeque::is_empty) && end.outgoing.is_empty())
+    }
+}
+
+/// The next frame instead of this one, which comes after it.
+fn overtaken(outgoing: &mut VecDeque<(u64, Vec<u8>)>, due: u64, bytes: Vec<u8>) -> Vec<u8> {
+    match outgoing.pop_front() {
+        Some((_, next)) => {
+            outgoing.push_front((due, bytes));
+            next
+        }
+        None => bytes,
     }
 }
 
@@ -265,6 +277,9 @@ impl End {
         random: &mut Random,
     ) -> Result<Option<Done>, StoreError> {
         Ok(Some(match job {
+            Action::Apply(_) | Action::ApplyLarge { .. } if store.is_apart(self.peer.unwrap()) => {
+                Done::Applied(store.frontier())
+            }
             Action::Apply(list) => settled(store.apply(&list))?,
             Action::WritePiece(piece) => {
                 if piece.offset == 0 {
@@ -278,7 +293,10 @@ impl End {
                 settled(store.apply_partial(self.partial.take().unwrap()))?
             }
             Action::Read { frontier, position } => match read(store, &frontier, position) {
-                Err(StoreError::NeedsSnapshot { .. }) => Done::Trimmed,
+                Err(StoreError::NeedsSnapshot { .. }) => {
+                    let apart = store.may_differ(&frontier)?;
+                    Done::Trimmed { apart }
+                }
                 Err(StoreError::Fork { origin, .. }) => Done::Forked { origin },
                 other => other?,
             },

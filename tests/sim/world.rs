@@ -27,6 +27,9 @@ pub use faults::copy;
 /// Virtual milliseconds since 1970 at the start.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
+/// What SQLite's own check of a file says where its disk refuses to read it (`SQLITE_IOERR_READ`).
+const UNREAD: &str = "unable to get the page. error code=266";
+
 struct Node {
     store: Option<Store>,
     clock: Arc<AtomicI64>,
@@ -61,7 +64,7 @@ struct World {
     ledger: lost::Ledger,
     /// A disk lost something.
     forgot: bool,
-    /// Whose frames arrive mutilated, twice or not at all now and then.
+    /// Whose frames arrive mutilated, twice, late or not at all now and then.
     hostile: Option<usize>,
     /// A system's memory was put back.
     rewound: bool,
@@ -365,8 +368,13 @@ impl World {
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
                 // It begins again, on a disk that works or on another one.
-                Err(error) if error.contains("disk I/O error") || error.contains("on the disk") => {
-                    self.seen.failures += u64::from(error.contains("I/O"));
+                Err(error)
+                    if error.contains("disk I/O error")
+                        || error.contains("on the disk")
+                        || error.contains(UNREAD) =>
+                {
+                    let io = error.contains("I/O") || error.contains(UNREAD);
+                    self.seen.failures += u64::from(io);
                     self.links[at].cut(now.us + 100_000);
                 }
                 // The peer had it from another before its last piece was sent.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::proof::Proof;
 use crate::replica::frontier::Frontier;
-use crate::replica::session::{Action, BATCH, CHUNK, Done, PIECES};
+use crate::replica::session::{Action, BATCH, CHUNK, Done, PIECES, Proven};
 use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::store::{Incoming, Partial, Place, Staged, Store, StoreError};
 use crate::sys::disk;
@@ -111,6 +111,15 @@ impl Files {
     pub fn perform(&self, action: Action) -> Result<Outcome, StoreError> {
         let store = &self.store;
         Ok(Outcome::Done(match action {
+            Action::Apply(_) | Action::ApplyLarge { .. } if store.is_apart(self.peer()) => {
+                // It comes again, over the snapshot that the peer takes first.
+                Done::Applied(store.frontier())
+            }
+            // Nor is anything compared by number.
+            Action::Prove(_) if store.is_apart(self.peer()) => Done::Proved(Err(Proven {
+                stopped: true,
+                ..Proven::default()
+            })),
             Action::Apply(list) => {
                 let applied = store.apply_gathering(&list).map(|(frontier, owed)| {
                     if owed {
@@ -130,7 +139,10 @@ impl Files {
                 settled(store.apply_partial(partial))?
             }
             Action::Read { frontier, position } => match read(store, &frontier, position) {
-                Err(StoreError::NeedsSnapshot { .. }) => Done::Trimmed,
+                Err(StoreError::NeedsSnapshot { .. }) => {
+                    let apart = store.may_differ(&frontier)?;
+                    Done::Trimmed { apart }
+                }
                 Err(StoreError::Fork { origin, .. }) => Done::Forked { origin },
                 other => other?,
             },

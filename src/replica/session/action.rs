@@ -204,7 +204,11 @@ pub enum Done {
         bytes: Vec<u8>,
     },
     /// The log no longer goes back to what the peer holds; in place of [`Done::Read`].
-    Trimmed,
+    Trimmed {
+        /// The peer may hold another history of what left the log: it is to deliver nothing before
+        /// it has taken a snapshot.
+        apart: bool,
+    },
     /// The peer has another history of an origin; in place of [`Done::Read`].
     Forked {
         /// Which origin.

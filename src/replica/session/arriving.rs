@@ -30,6 +30,13 @@ impl Session {
     pub(super) fn state_frame(&mut self, now: Now, frame: Frame) -> Result<(), SessionError> {
         let own = self.local.incarnation;
         let ours = &self.local.frontier;
+        let frame = match frame {
+            Frame::Transactions(mut runs) => {
+                runs.iter_mut().for_each(|run| run.lengthen(self.theirs));
+                Frame::Transactions(runs)
+            }
+            frame => frame,
+        };
         match (frame, &mut self.state) {
             // Our memory was put back, and the peer has learnt of it only now.
             (frame, State::Streaming(..)) if told(&frame, own) > ours.seq(own) => {
@@ -47,10 +54,17 @@ impl Session {
                 receiving.piece(ours, piece)
             }
             (Frame::Proof(message), State::Streaming(_, _, proving)) => proving.arrived(&message),
-            (Frame::Ack { batches, frontier }, State::Streaming(sending, ..)) => {
+            (
+                Frame::Ack {
+                    batches,
+                    whole,
+                    frontier,
+                },
+                State::Streaming(sending, ..),
+            ) => {
                 let frontier = Frontier::from_wire(&frontier);
                 greeting::compare(&self.local, &frontier)?;
-                if sending.acknowledged(now, batches, &frontier)? {
+                if sending.acknowledged(now, batches, &frontier, whole.then_some(ours))? {
                     self.heartbeat.progressed(now);
                 }
                 self.progress();
@@ -70,13 +84,14 @@ impl Session {
                 self.donate(now, resume);
                 Ok(())
             }
-            (Frame::NeedsSnapshot, State::Streaming(..)) => {
-                self.needy.get_or_insert_with(|| Needy::new(now, ours));
+            (Frame::NeedsSnapshot { apart }, State::Streaming(..)) => {
+                let needy = self.needy.get_or_insert_with(|| Needy::new(now, ours));
+                needy.told(apart);
                 Ok(())
             }
             // What was under way when we asked for a snapshot as a member.
             (
-                Frame::NeedsSnapshot | Frame::Ack { .. } | Frame::Proof(_),
+                Frame::NeedsSnapshot { .. } | Frame::Ack { .. } | Frame::Proof(_),
                 State::Joining(joiner),
             ) if self.needy.is_some() && !joiner.has_begun() => Ok(()),
             (Frame::Chains { origin, chains }, _) => self.chains(now, origin, &chains),
@@ -86,7 +101,7 @@ impl Session {
                 | Frame::Piece(_)
                 | Frame::Proof(_)
                 | Frame::Ack { .. }
-                | Frame::NeedsSnapshot,
+                | Frame::NeedsSnapshot { .. },
                 State::Parting(_),
             ) => Ok(()),
             (Frame::SnapshotAck { offset }, State::Donating(donor)) => {
@@ -116,7 +131,7 @@ impl Session {
         if !matches!(self.state, State::Greeting) {
             return Err(SessionError::Unexpected("a second hello"));
         }
-        self.peer = hello.node;
+        (self.peer, self.theirs) = (hello.node, hello.incarnation);
         self.event(Event::Hello {
             name: hello.name.clone(),
             node: hello.node,

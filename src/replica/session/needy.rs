@@ -1,10 +1,15 @@
 //! A member whose place in the peer's log is gone (contract 7): it first delivers what it has,
 //! then takes a snapshot. What it writes meanwhile goes on over it, so no writer waits.
 //!
+//! Where the peer cannot tell that both hold one history it takes nothing before: then the snapshot
+//! comes first, and what is here is delivered over it, issued again as far as it is another
+//! history.
+//!
 //! Where the peer's place in our log is gone, too, nobody can deliver. If no third brings what is
 //! missing, the one with the higher node id takes the other's snapshot and writes over it again
 //! what its rows hold beyond.
 
+use super::sending::Sending;
 use super::{Action, Now, Swap};
 use crate::replica::frontier::Frontier;
 
@@ -24,6 +29,8 @@ pub(super) struct Needy {
     /// When to ask for the one place that an arriving snapshot has.
     due_us: u64,
     asked: bool,
+    /// The peer takes nothing from us before.
+    apart: bool,
     /// We yield, having delivered nothing.
     rebases: bool,
 }
@@ -35,28 +42,39 @@ impl Needy {
             since_us: now.us,
             due_us: now.us,
             asked: false,
+            apart: false,
             rebases: false,
         }
     }
 
-    /// From when on to ask; `acked` is what the peer has, `yields` whether it can take nothing from
-    /// our log and we are the one to yield.
-    fn from(&self, acked: &Frontier, yields: bool) -> Option<u64> {
-        if self.deliver.is_within(acked) {
+    /// The peer said so, and whether both may hold different histories.
+    pub fn told(&mut self, apart: bool) {
+        self.apart |= apart;
+    }
+
+    /// Whether all is delivered that is to be delivered first.
+    fn is_delivered(&self, sending: &Sending) -> bool {
+        self.deliver.is_within(&sending.acked) || (self.apart && sending.reaches())
+    }
+
+    /// From when on to ask; `yields`: where it can take nothing from our log either, we are the one
+    /// to yield.
+    fn from(&self, sending: &Sending, yields: bool) -> Option<u64> {
+        if self.is_delivered(sending) {
             return Some(self.due_us);
         }
         let stalemate = self.since_us + STALEMATE_MS * 1_000;
-        yields.then_some(stalemate.max(self.due_us))
+        (yields && sending.is_trimmed()).then_some(stalemate.max(self.due_us))
     }
 
     /// What to do next.
-    pub fn work(&mut self, now: Now, acked: &Frontier, yields: bool) -> Option<Action> {
-        let from = self.from(acked, yields)?;
+    pub fn work(&mut self, now: Now, sending: &Sending, yields: bool) -> Option<Action> {
+        let from = self.from(sending, yields)?;
         if self.asked || now.us < from {
             return None;
         }
         self.asked = true;
-        self.rebases = !self.deliver.is_within(acked);
+        self.rebases = !self.is_delivered(sending);
         Some(Action::Claim)
     }
 
@@ -74,7 +92,7 @@ impl Needy {
         self.due_us = now.us + AGAIN_MS * 1_000;
     }
 
-    pub fn poll_timeout(&self, acked: &Frontier, yields: bool) -> Option<u64> {
-        self.from(acked, yields).filter(|_| !self.asked)
+    pub fn poll_timeout(&self, sending: &Sending, yields: bool) -> Option<u64> {
+        self.from(sending, yields).filter(|_| !self.asked)
     }
 }

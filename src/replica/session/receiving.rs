@@ -9,7 +9,7 @@ use super::{Action, SessionError, WINDOW};
 use crate::replica::Incarnation;
 use crate::replica::change::{Logged, MAX_TRANSACTION};
 use crate::replica::frontier::Frontier;
-use crate::wire::replication::{Partial, Piece, Run};
+use crate::wire::replication::{Partial, Piece, Run, Tag};
 
 #[derive(Debug)]
 enum Batch {
@@ -18,8 +18,27 @@ enum Batch {
         piece: Piece,
         last: bool,
     },
-    /// Was held already.
-    Nothing,
+    /// A piece of what was held already.
+    Nothing(Incarnation, (u64, Tag)),
+}
+
+/// Per origin the last number of some frames, and the tag there.
+pub(super) type Ends = BTreeMap<Incarnation, (u64, Tag)>;
+
+/// Adds later ends to earlier ones. What was sent twice ends where it did.
+fn extend(ends: &mut Ends, later: Ends) {
+    for (origin, end) in later {
+        let known = ends.entry(origin).or_insert(end);
+        *known = end.max(*known);
+    }
+}
+
+fn ends_of(runs: &[Run]) -> Ends {
+    let end = |run: &Run| [(run.origin, (run.last(), run.chain))].into();
+    runs.iter().map(end).fold(Ends::new(), |mut all, one| {
+        extend(&mut all, one);
+        all
+    })
 }
 
 #[derive(Debug, Default)]
@@ -27,14 +46,16 @@ pub(super) struct Receiving {
     /// Per origin, the last number that arrived on this link.
     arrived: BTreeMap<Incarnation, u64>,
     queue: VecDeque<(Batch, usize)>,
-    /// Frames being applied or written, and their cost.
-    busy: Option<(u64, usize)>,
+    /// Frames being applied or written, their cost, and what they end with.
+    busy: Option<(u64, usize, Ends)>,
     /// The large transaction to be applied once its last piece is written.
     completes: Option<(Incarnation, u64)>,
     /// The cost of all frames not dealt with.
     waiting: usize,
     /// How many frames were dealt with.
     dealt: u64,
+    /// What the frames dealt with since the last acknowledgement end with, per origin.
+    ends: Ends,
     partial: Option<Partial>,
 }
 
@@ -49,6 +70,11 @@ impl Receiving {
     /// How many frames were dealt with since the hello.
     pub fn dealt(&self) -> u64 {
         self.dealt
+    }
+
+    /// What the frames dealt with since this was last asked end with.
+    pub fn ends(&mut self) -> Ends {
+        std::mem::take(&mut self.ends)
     }
 
     pub fn is_busy(&self) -> bool {
@@ -76,7 +102,7 @@ impl Receiving {
             return Err(SessionError::TooLarge(piece.total));
         }
         if self.next(ours, piece.origin, piece.seq)? > piece.seq {
-            self.push(Batch::Nothing, cost);
+            self.push(Batch::Nothing(piece.origin, (piece.seq, piece.chain)), cost);
             return Ok(());
         }
         let continues = self.partial.is_some_and(|partial| {
@@ -136,10 +162,11 @@ impl Receiving {
             let (batch, mut cost) = self.queue.pop_front()?;
             let mut frames = 1;
             match batch {
-                Batch::Nothing => self.finish(frames, cost),
+                Batch::Nothing(origin, end) => self.finish(frames, cost, [(origin, end)].into()),
                 Batch::Piece { piece, last } => {
                     self.completes = last.then_some((piece.origin, piece.seq));
-                    self.busy = Some((frames, cost));
+                    let end = (piece.origin, (piece.seq, piece.chain));
+                    self.busy = Some((frames, cost, last.then_some(end).into_iter().collect()));
                     return Some(Action::WritePiece(piece));
                 }
                 Batch::Runs(mut runs) => {
@@ -151,12 +178,13 @@ impl Receiving {
                         cost += cost_of_more;
                         frames += 1;
                     }
+                    let ends = ends_of(&runs);
                     let news = news(ours, runs);
                     if news.is_empty() {
-                        self.finish(frames, cost);
+                        self.finish(frames, cost, ends);
                         continue;
                     }
-                    self.busy = Some((frames, cost));
+                    self.busy = Some((frames, cost, ends));
                     return Some(Action::Apply(news));
                 }
             }
@@ -164,15 +192,16 @@ impl Receiving {
         None
     }
 
-    fn finish(&mut self, frames: u64, cost: usize) {
+    fn finish(&mut self, frames: u64, cost: usize, ends: Ends) {
+        extend(&mut self.ends, ends);
         self.dealt += frames;
         self.waiting = self.waiting.saturating_sub(cost);
     }
 
     /// What was being done is done.
     pub fn applied(&mut self) {
-        if let Some((frames, cost)) = self.busy.take() {
-            self.finish(frames, cost);
+        if let Some((frames, cost, ends)) = self.busy.take() {
+            self.finish(frames, cost, ends);
         }
     }
 

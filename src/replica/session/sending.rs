@@ -3,11 +3,22 @@
 use std::collections::VecDeque;
 
 use super::needy::AGAIN_MS;
-use super::{Action, BATCH, Large, Now, RELAY_MS, STALL_MS, SessionError, WINDOW};
+use super::{Action, BATCH, Large, Now, PACE_MS, RELAY_MS, STALL_MS, SessionError, WINDOW};
 use crate::replica::Incarnation;
 use crate::replica::change::Logged;
 use crate::replica::frontier::{Frontier, Position};
 use crate::wire::replication::{Frame, MAX_TRANSACTIONS, Partial, Piece, Run, runs};
+
+/// A frame of this cost or less is small: the next one waits for more to go with it.
+const SMALL: usize = 4 << 10;
+
+/// A frame that the peer has not dealt with.
+#[derive(Debug)]
+struct UnderWay {
+    cost: usize,
+    /// The transactions that end in it, per origin the last.
+    ends: Vec<(Incarnation, u64)>,
+}
 
 #[derive(Debug)]
 pub(super) struct Sending {
@@ -21,9 +32,11 @@ pub(super) struct Sending {
     pending_us: Option<u64>,
     /// Frames to be sent, with their cost.
     ready: VecDeque<(Frame, usize)>,
-    /// The cost of each frame sent and not dealt with, and of all.
-    in_flight: VecDeque<usize>,
+    /// Each frame sent and not dealt with, and the cost of all.
+    in_flight: VecDeque<UnderWay>,
     under_way: usize,
+    /// Nothing is read before this time: a small frame has just gone.
+    paced_us: u64,
     /// How many frames the peer has dealt with.
     dealt: u64,
     /// When it last got further, or something was first under way.
@@ -34,6 +47,8 @@ pub(super) struct Sending {
     partial: Option<Partial>,
     /// Our log no longer goes back to what the peer holds, and whether it was told.
     trimmed: Option<bool>,
+    /// The peer may hold another history of that.
+    apart: bool,
 }
 
 impl Sending {
@@ -48,11 +63,13 @@ impl Sending {
             ready: VecDeque::new(),
             in_flight: VecDeque::new(),
             under_way: 0,
+            paced_us: 0,
             dealt: 0,
             progress_us: now.us,
             large: None,
             partial,
             trimmed: None,
+            apart: false,
         }
     }
 
@@ -83,6 +100,7 @@ impl Sending {
 
     pub fn poll_timeout(&self) -> Option<u64> {
         let waits = self.pending_us.filter(|_| self.is_free());
+        let waits = waits.map(|from| from.max(self.paced_us));
         let stalls = self.progress_us + STALL_MS * 1_000;
         let stalls = (!self.in_flight.is_empty()).then_some(stalls);
         waits.into_iter().chain(stalls).min()
@@ -107,7 +125,10 @@ impl Sending {
             }
             self.large = None;
         }
-        if self.pending_us.is_none_or(|from| from > now.us) {
+        if self
+            .pending_us
+            .is_none_or(|from| from.max(self.paced_us) > now.us)
+        {
             return None;
         }
         self.pending_us = None;
@@ -120,7 +141,8 @@ impl Sending {
 
     /// Our log does not go back to what the peer holds: it is told, and asked again later, when
     /// it may have got it from another.
-    pub fn trimmed(&mut self, now: Now) {
+    pub fn trimmed(&mut self, now: Now, apart: bool) {
+        self.apart = apart;
         self.reading = false;
         self.position = None;
         self.trimmed = Some(false);
@@ -129,6 +151,11 @@ impl Sending {
 
     pub fn is_trimmed(&self) -> bool {
         self.trimmed.is_some()
+    }
+
+    /// Whether our log goes back to what the peer holds, as far as that was looked at.
+    pub fn reaches(&self) -> bool {
+        self.position.is_some() && !self.is_trimmed()
     }
 
     /// Something was read from the log.
@@ -194,30 +221,40 @@ impl Sending {
         }
     }
 
-    /// The next frame, while the window has room.
-    pub fn frame(&mut self, now: Now) -> Option<Frame> {
+    /// The next frame, while the window has room; `own` is our incarnation, as our hello named it.
+    pub fn frame(&mut self, now: Now, own: Incarnation) -> Option<Frame> {
         if self.under_way >= WINDOW {
             return None;
         }
-        let Some((frame, cost)) = self.ready.pop_front() else {
+        let Some((mut frame, cost)) = self.ready.pop_front() else {
             let untold = self.trimmed == Some(false);
             self.trimmed = self.trimmed.map(|_| true);
-            return untold.then_some(Frame::NeedsSnapshot);
+            let apart = self.apart;
+            return untold.then_some(Frame::NeedsSnapshot { apart });
         };
         if self.in_flight.is_empty() {
             self.progress_us = now.us;
         }
-        self.in_flight.push_back(cost);
+        let ends = ends(&frame);
+        self.in_flight.push_back(UnderWay { cost, ends });
         self.under_way += cost;
+        if let Frame::Transactions(runs) = &mut frame {
+            runs.iter_mut().for_each(|run| run.shorten(own));
+            if cost <= SMALL {
+                self.paced_us = now.us + PACE_MS * 1_000;
+            }
+        }
         Some(frame)
     }
 
-    /// The peer has dealt with `dealt` frames and holds `frontier`. True: it got further.
+    /// The peer has dealt with `dealt` frames and holds `frontier`; where it holds all that the
+    /// frames ended with, too, `whole` is what we hold. True: it got further.
     pub fn acknowledged(
         &mut self,
         now: Now,
         dealt: u64,
         frontier: &Frontier,
+        whole: Option<&Frontier>,
     ) -> Result<bool, SessionError> {
         let news = dealt.checked_sub(self.dealt);
         let news = news.filter(|news| *news <= self.in_flight.len() as u64);
@@ -225,8 +262,20 @@ impl Sending {
             return Err(SessionError::Unsent);
         };
         self.dealt = dealt;
-        for _ in 0..news {
-            self.under_way -= self.in_flight.pop_front().unwrap_or(0);
+        let mut held = Frontier::default();
+        for frame in self.in_flight.drain(..news as usize) {
+            self.under_way -= frame.cost;
+            for (origin, seq) in frame.ends {
+                // It named the chain hash as it was sent: what it holds is our history.
+                let last = whole.and_then(|ours| ours.0.get(&origin));
+                let chain = last
+                    .filter(|at| at.seq == seq)
+                    .map_or([0; 32], |at| at.chain);
+                held.0.insert(origin, Position { seq, chain });
+            }
+        }
+        if whole.is_some() {
+            self.acked.advance(&held);
         }
         if news > 0 {
             self.progress_us = now.us;
@@ -234,5 +283,14 @@ impl Sending {
         self.acked.advance(frontier);
         self.sent.advance(frontier);
         Ok(news > 0)
+    }
+}
+
+/// The transactions that end in a frame, per origin the last.
+fn ends(frame: &Frame) -> Vec<(Incarnation, u64)> {
+    match frame {
+        Frame::Transactions(runs) => runs.iter().map(|run| (run.origin, run.last())).collect(),
+        Frame::Piece(piece) if piece.end() == piece.total => vec![(piece.origin, piece.seq)],
+        _ => Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ use crate::replica::change::Logged;
 use crate::replica::frontier::Position;
 use crate::wire::replication::{Partial, Piece, Run, runs};
 
+mod acknowledged;
 mod heartbeat;
 mod needy;
 mod parting;
@@ -129,7 +130,11 @@ fn transactions(origin: u64, first: u64, count: u64, size: usize) -> Frame {
 
 fn ack(batches: u64, positions: &[(u64, u64)]) -> Frame {
     let frontier = frontier(positions).to_wire();
-    Frame::Ack { batches, frontier }
+    Frame::Ack {
+        batches,
+        whole: false,
+        frontier,
+    }
 }
 
 #[test]
@@ -211,7 +216,7 @@ fn what_is_committed_is_read_and_sent_and_its_frame_is_acknowledged() {
         panic!("no frame");
     };
     let expected = Run {
-        origin: 1,
+        origin: 0,
         first: 1,
         transactions: vec![vec![7], vec![8]],
         chain: [8; 8],
@@ -398,7 +403,7 @@ fn what_others_wrote_is_relayed_only_where_the_peer_does_not_have_it_soon() {
         panic!("{sent:?}");
     };
     assert_eq!(sent.len(), 1);
-    assert_eq!(sent[0].origin, 1);
+    assert_eq!(sent[0].origin, 0, "our own");
 }
 
 #[test]

@@ -69,6 +69,17 @@ fn two_histories() -> (Peer, Peer) {
 }
 
 #[test]
+fn of_who_may_hold_another_history_nothing_is_taken_before_it_has_a_snapshot() {
+    let (member, donor) = two_histories();
+    let node = member.store.node();
+    tell(&donor, &member);
+    assert!(donor.store.is_apart(node));
+    take(&member, &donor);
+    tell(&donor, &member);
+    assert!(!donor.store.is_apart(node));
+}
+
+#[test]
 fn a_member_with_another_history_than_the_snapshot_issues_its_own_again() {
     let (member, donor) = two_histories();
     run(&member, "UPDATE item SET a = a || '!' WHERE id = 1");
@@ -114,6 +125,9 @@ fn a_member_that_was_given_up_takes_the_snapshot_and_issues_nothing_again() {
     assert_eq!(a.store.trim().unwrap().marked.len(), 1);
     let read = a.store.log_start(&member.store.frontier());
     assert!(matches!(read, Err(StoreError::NeedsSnapshot { .. })));
+    tell(&a, &member);
+    let apart = a.store.is_apart(member.store.node());
+    assert!(!apart, "where it was is remembered");
     take(&member, &a);
     assert_eq!(
         member.store.frontier(),

@@ -41,7 +41,7 @@ pub struct Hello {
     pub cluster: Option<[u8; 16]>,
     /// Its node.
     pub node: [u8; 16],
-    /// Its present incarnation.
+    /// Its present incarnation, never 0.
     pub incarnation: u64,
     /// Its name, to be shown; at most [`MAX_NAME`] characters.
     pub name: String,
@@ -67,6 +67,9 @@ impl Hello {
         name("the name in a hello", &self.name)?;
         name("the version in a hello", &self.version)?;
         bounded("the peers of a hello", self.peers.len(), MAX_PEERS)?;
+        if self.incarnation == 0 {
+            return Err(FrameError::Order("a hello of incarnation 0"));
+        }
         frontier(&self.frontier)
     }
 }

@@ -32,7 +32,7 @@ pub use hello::{Hello, MAX_CHAINS, MAX_NAME, MAX_ORIGINS, MAX_PEERS, Partial, Wi
 pub use transactions::{MAX_COST, MAX_TRANSACTIONS, Piece, Run, runs};
 
 /// The version of these frames; peers of another one do not replicate.
-pub const PROTOCOL: u16 = 6;
+pub const PROTOCOL: u16 = 7;
 
 /// The largest length a frame may state, and the largest a compressed one may become.
 pub const MAX_FRAME: usize = 1 << 20;
@@ -54,7 +54,10 @@ pub enum Frame {
     Ack {
         /// How many frames of kinds 2 and 11 it has dealt with since the hello.
         batches: u64,
-        /// The positions that moved since its last acknowledgement; all is durable.
+        /// Whether it holds all that the frames dealt with since its last acknowledgement ended
+        /// with, of the very history that they named, and of these origins nothing beyond.
+        whole: bool,
+        /// The positions that moved since then; where `whole`, others than those. All is durable.
         frontier: WireFrontier,
     },
     /// Kind 4: answer with a pong; the sender's monotonic microseconds.
@@ -110,7 +113,10 @@ pub enum Frame {
     Proof(Vec<u8>),
     /// Kind 14: the sender's log no longer goes back to what the receiver holds: once it has
     /// delivered what it has, it is to ask for a snapshot.
-    NeedsSnapshot,
+    NeedsSnapshot {
+        /// The two may hold different histories: it is to ask at once, and deliver after that.
+        apart: bool,
+    },
     /// Kind 15: an origin has two histories; some of its chain hashes here, the latest first.
     Chains {
         /// Which origin.
@@ -214,7 +220,11 @@ impl Frame {
         match self {
             Frame::Hello(hello) => encode(1, hello),
             Frame::Transactions(runs) => encode(2, runs),
-            Frame::Ack { batches, frontier } => encode(3, &(batches, frontier)),
+            Frame::Ack {
+                batches,
+                whole,
+                frontier,
+            } => encode(3, &(batches, whole, frontier)),
             Frame::Ping { sent_us } => encode(4, sent_us),
             Frame::Pong {
                 sent_us,
@@ -232,7 +242,7 @@ impl Frame {
             Frame::SnapshotEnd { digest } => encode(10, digest),
             Frame::Piece(piece) => encode(11, piece),
             Frame::Proof(message) => encode(13, message),
-            Frame::NeedsSnapshot => encode(14, &()),
+            Frame::NeedsSnapshot { apart } => encode(14, apart),
             Frame::Chains { origin, chains } => encode(15, &(origin, chains)),
             Frame::Checks(all) => encode(16, all),
         }
@@ -304,9 +314,13 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             Frame::Transactions(runs)
         }
         3 => {
-            let (batches, frontier) = fields(kind, rest)?;
+            let (batches, whole, frontier) = fields(kind, rest)?;
             hello::frontier(&frontier)?;
-            Frame::Ack { batches, frontier }
+            Frame::Ack {
+                batches,
+                whole,
+                frontier,
+            }
         }
         4 => Frame::Ping {
             sent_us: fields(kind, rest)?,
@@ -350,10 +364,9 @@ fn plain(kind: u8, rest: &[u8]) -> Result<Frame, FrameError> {
             Frame::Piece(piece)
         }
         13 => Frame::Proof(fields(kind, rest)?),
-        14 => {
-            let () = fields(kind, rest)?;
-            Frame::NeedsSnapshot
-        }
+        14 => Frame::NeedsSnapshot {
+            apart: fields(kind, rest)?,
+        },
         15 => {
             let (origin, chains): (_, Vec<_>) = fields(kind, rest)?;
             hello::chains(&chains)?;

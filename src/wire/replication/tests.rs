@@ -63,6 +63,7 @@ fn samples() -> Vec<Frame> {
         Frame::Transactions(vec![run(1, 2, &[&[7; 4_000], &[9; 90]])]),
         Frame::Ack {
             batches: 3,
+            whole: true,
             frontier: vec![(5, 6, [7; 32])],
         },
         Frame::Ping { sent_us: 300 },
@@ -90,7 +91,7 @@ fn samples() -> Vec<Frame> {
         Frame::Piece(piece(20)),
         Frame::Piece(piece(4_000)),
         Frame::Proof(vec![1, 2, 3]),
-        Frame::NeedsSnapshot,
+        Frame::NeedsSnapshot { apart: true },
         Frame::Chains {
             origin: 5,
             chains: vec![(6, [7; 32]), (2, [8; 32])],
@@ -108,6 +109,12 @@ fn golden_bytes() {
         0, 0, 0, 19, 2, 1, 0xac, 0x02, 2, 2, 2, 7, 8, 1, 9, 8, 8, 8, 8, 8, 8, 8, 8,
     ];
     assert_eq!(list.encode(), expected);
+    let held = Frame::Ack {
+        batches: 300,
+        whole: true,
+        frontier: vec![],
+    };
+    assert_eq!(held.encode(), [0, 0, 0, 5, 3, 0xac, 0x02, 1, 0]);
     let request = Frame::SnapshotRequest { resume: None };
     assert_eq!(request.encode(), [0, 0, 0, 2, 6, 0]);
     let chunk = Frame::SnapshotChunk {
@@ -220,6 +227,12 @@ fn each_limit_of_a_frame_has_its_error() {
     assert!(matches!(
         refused(Frame::Hello(twice)),
         FrameError::Order("the origins of a frontier")
+    ));
+    let mut nobody = hello();
+    nobody.incarnation = 0;
+    assert!(matches!(
+        refused(Frame::Hello(nobody)),
+        FrameError::Order("a hello of incarnation 0")
     ));
     let one: &[u8] = &[1];
     let error = refused(Frame::Transactions(vec![run(

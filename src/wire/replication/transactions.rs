@@ -12,7 +12,7 @@ const OVERHEAD: usize = 64;
 /// Transactions of one origin, numbered without a gap.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// Who wrote them.
+    /// Who wrote them; on the wire 0 stands for the incarnation that the sender's hello named.
     pub origin: u64,
     /// The number of the first, from 1.
     pub first: u64,
@@ -28,6 +28,20 @@ impl Run {
     pub fn last(&self) -> u64 {
         let more = (self.transactions.len() as u64).saturating_sub(1);
         self.first.saturating_add(more)
+    }
+
+    /// Says 0 for `sender`, whose frame it is going to be.
+    pub fn shorten(&mut self, sender: u64) {
+        if self.origin == sender {
+            self.origin = 0;
+        }
+    }
+
+    /// Says `sender`, whose frame it was, for 0.
+    pub fn lengthen(&mut self, sender: u64) {
+        if self.origin == 0 {
+            self.origin = sender;
+        }
     }
 
     /// What it takes of a link's window, in bytes.

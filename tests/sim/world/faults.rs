@@ -57,13 +57,13 @@ impl World {
                 self.backups.push(backup);
             }
             8 if self.random.one_in(4) => self.restore(later, false),
-            9 if self.random.one_in(4) => self.restore(later, !self.divided),
+            9 if self.random.one_in(4) => self.restore(later, true),
             10 => {
                 let room = self.random.below(6);
                 self.fill_disk(link, room);
             }
             11 => self.free_disk(link),
-            12 if self.random.one_in(2) && !self.divided => self.twin(later),
+            12 if self.random.one_in(2) => self.twin(later),
             13 if self.random.one_in(2) => self.remove(link, later),
             14 if self.random.one_in(3) => self.divide(link),
             15 => self.fail_disk(link),
@@ -202,8 +202,7 @@ impl World {
     /// Two are left alone with each other, until everything heals, and cannot meet: each will have
     /// written more than its log holds.
     fn divide(&mut self, third: usize) {
-        // Of a history that is two, and both ends trimmed, one side's values can go unnoticed.
-        if self.removed.is_some() || !self.trims || self.rewound || self.is_damaged() {
+        if self.removed.is_some() || !self.trims || self.is_damaged() {
             return;
         }
         self.divided = true;

@@ -198,3 +198,74 @@ async fn a_system_put_back_that_wrote_nothing_since_never_uses_a_number_twice() 
     fill(&copy, 20, 1);
     converge(&[&copy, &b], 11).await;
 }
+
+fn set(peer: &Peer, text: &str) {
+    let row = [Value::from(text)];
+    let update = "UPDATE item SET a = ? WHERE id = 0";
+    let written = peer.store.transact(|tx| tx.execute(update, &row));
+    written.unwrap();
+}
+
+/// All that a peer shows or lists of what row 0 was set to.
+fn told(peer: &Peer) -> BTreeSet<String> {
+    let shown = "SELECT a FROM item WHERE id = 0";
+    let shown = peer.store.read(|reader| reader.query(shown, &[])).unwrap();
+    let lost = peer.store.conflicts(99).unwrap();
+    let lost = lost.into_iter().flat_map(|conflict| conflict.value);
+    let all = shown.into_iter().flatten().chain(lost);
+    let text = |value| match value {
+        Value::Text(text) => Some(text),
+        _ => None,
+    };
+    all.filter_map(text).collect()
+}
+
+/// A system's memory was put back, and of its two histories each of two others has one. The log of
+/// one of them no longer tells which: what the other wrote with its own in sight must not overwrite
+/// anything as if it had seen it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_on_a_history_that_no_log_tells_any_more_overwrites_nothing_unnoticed() {
+    let (a, b, c) = (peer(1), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    fill(&a, 0, 1);
+    for other in [&b, &c] {
+        let link = keep_linked(&a, other);
+        converge(&[&a, other], 1).await;
+        link.abort();
+        let _ = link.await;
+    }
+    let copy = put_back(&a);
+    set(&a, "of a");
+    let link = keep_linked(&a, &b);
+    converge(&[&a, &b], 1).await;
+    link.abort();
+    let _ = link.await;
+    set(&copy, "of its copy");
+    for id in 1..4 {
+        fill(&copy, id, 1);
+    }
+    let link = keep_linked(&copy, &c);
+    converge(&[&copy, &c], 4).await;
+    link.abort();
+    let _ = link.await;
+    // Nobody counts on the other.
+    c.store.set_peers([a.store.node()].into(), 0);
+    let (node, frontier) = (copy.store.node(), copy.store.frontier());
+    c.store.greeted(node, &frontier).unwrap();
+    // Once all of it is on its disk.
+    let goes = async {
+        while c.store.trim().unwrap().transactions == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), goes)
+        .await
+        .unwrap();
+    set(&b, "of b");
+    let _link = keep_linked(&b, &c);
+    converge(&[&b, &c], 4).await;
+    let all = told(&c).union(&told(&b)).cloned().collect::<Vec<_>>();
+    for text in ["of b", "of its copy"] {
+        assert!(all.contains(&text.to_owned()), "{all:?}");
+    }
+}

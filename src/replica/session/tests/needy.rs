@@ -20,9 +20,11 @@ fn needy() -> Session {
     session.handle_done(at(0), done);
     let sent = frames(&mut session, at(0));
     assert!(matches!(sent[..], [Frame::Transactions(_)]), "{sent:?}");
-    let _ = actions(&mut session);
-    session.handle_done(at(0), nothing_read());
-    session.handle_frame(at(1), Frame::NeedsSnapshot).unwrap();
+    session.handle_timeout(at(PACE_MS)).unwrap();
+    assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
+    session.handle_done(at(PACE_MS), nothing_read());
+    let frame = Frame::NeedsSnapshot { apart: false };
+    session.handle_frame(at(1), frame).unwrap();
     session
 }
 
@@ -32,7 +34,7 @@ fn of_two_that_can_deliver_nothing_the_one_with_the_higher_id_yields() {
     for (node, yields) in [([0; 16], false), ([9; 16], true)] {
         let mut session = needy();
         session.local.node = node;
-        session.handle_done(at(2), Done::Trimmed);
+        session.handle_done(at(2), Done::Trimmed { apart: false });
         for ms in [20_000, 40_000] {
             session
                 .handle_frame(at(ms), Frame::Ping { sent_us: 0 })
@@ -96,7 +98,8 @@ fn what_was_under_way_when_it_asked_is_passed_over() {
     let mut session = needy();
     session.handle_frame(at(2), ack(1, &[(1, 2)])).unwrap();
     session.handle_done(at(3), Done::Claimed(true));
-    for late in [ack(1, &[]), Frame::Proof(vec![0]), Frame::NeedsSnapshot] {
+    let told = Frame::NeedsSnapshot { apart: false };
+    for late in [ack(1, &[]), Frame::Proof(vec![0]), told] {
         assert_eq!(session.handle_frame(at(4), late), Ok(()));
     }
     let (id, size) = ([4; 16], 5);
@@ -106,7 +109,8 @@ fn what_was_under_way_when_it_asked_is_passed_over() {
         offset: 0,
     };
     session.handle_frame(at(5), begin).unwrap();
-    let late = session.handle_frame(at(6), Frame::NeedsSnapshot);
+    let late = Frame::NeedsSnapshot { apart: false };
+    let late = session.handle_frame(at(6), late);
     assert!(matches!(late, Err(SessionError::Unexpected(_))), "{late:?}");
     let bytes = vec![1; 5];
     let chunk = Frame::SnapshotChunk { offset: 0, bytes };
@@ -126,13 +130,56 @@ fn a_peer_whose_log_is_trimmed_says_so_once_and_gives_a_snapshot() {
     let mut session = greeted(local(1), local(2));
     let _ = actions(&mut session);
     let request = Frame::SnapshotRequest { resume: None };
-    session.handle_done(at(0), Done::Trimmed);
-    assert_eq!(frames(&mut session, at(0)), [Frame::NeedsSnapshot]);
+    session.handle_done(at(0), Done::Trimmed { apart: false });
+    assert_eq!(
+        frames(&mut session, at(0)),
+        [Frame::NeedsSnapshot { apart: false }]
+    );
     assert!(frames(&mut session, at(1)).is_empty());
     // It looks again later: another peer may have brought what was missing.
     session.handle_timeout(at(AGAIN_MS)).unwrap();
     assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
-    session.handle_done(at(AGAIN_MS), Done::Trimmed);
+    session.handle_done(at(AGAIN_MS), Done::Trimmed { apart: false });
     session.handle_frame(at(AGAIN_MS), request).unwrap();
     assert_eq!(actions(&mut session), [Action::Stage { wanted: None }]);
+}
+
+/// The peer takes nothing before: it could not tell what was written on another history.
+#[test]
+fn who_may_hold_another_history_takes_the_snapshot_before_it_delivers() {
+    let mut session = needy();
+    let frame = Frame::NeedsSnapshot { apart: true };
+    session.handle_frame(at(5), frame).unwrap();
+    assert_eq!(actions(&mut session), [Action::Claim]);
+    session.handle_done(at(6), Done::Claimed(true));
+    let begin = Frame::SnapshotBegin {
+        id: [4; 16],
+        size: 4,
+        offset: 0,
+    };
+    session.handle_frame(at(7), begin).unwrap();
+    let bytes = vec![7; 4];
+    let chunk = Frame::SnapshotChunk { offset: 0, bytes };
+    session.handle_frame(at(7), chunk).unwrap();
+    let digest = [6; 32];
+    session
+        .handle_frame(at(8), Frame::SnapshotEnd { digest })
+        .unwrap();
+    let swap = Action::SwapIn {
+        digest,
+        cluster: CLUSTER,
+        swap: Swap::CatchUp,
+    };
+    assert_eq!(actions(&mut session).last(), Some(&swap));
+}
+
+#[test]
+fn where_neither_log_reaches_the_other_side_both_do_not_take_a_snapshot_at_once() {
+    let mut session = needy();
+    session.handle_done(at(2), Done::Trimmed { apart: true });
+    let frame = Frame::NeedsSnapshot { apart: true };
+    session.handle_frame(at(5), frame).unwrap();
+    assert!(actions(&mut session).is_empty());
+    let told = Frame::NeedsSnapshot { apart: true };
+    assert!(frames(&mut session, at(6)).contains(&told));
 }
