@@ -154,6 +154,8 @@ def strangers(image, work):
     with on() as system:
         system.answers()
         system.log_in()
+        system.expect("grub-editenv /efi/grub/grubenv list | grep -x A_OK=1", "A_OK=1")
+        system.sound()
         system.run("tar xf /dev/vdb -C /tmp && cat /dev/tutti/boot-a > /dev/tutti/boot-b")
         for slot, name in (("a", "foreign"), ("b", "unsigned")):
             put(system, slot, f"for end in '' .sig; do "

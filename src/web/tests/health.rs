@@ -39,8 +39,8 @@ fn figures(text: &str) -> BTreeSet<String> {
     named.map(str::to_owned).collect()
 }
 
-#[tokio::test]
-async fn the_figures_are_those_of_the_manual_each_with_its_type_and_a_value() {
+/// A system of a cluster with one other peer.
+fn of_a_cluster() -> Site {
     let site = site("administrator", false);
     let change = Change {
         key: Some("vary-9umbrella-Kilo42-tidal-basin".into()),
@@ -49,6 +49,12 @@ async fn the_figures_are_those_of_the_manual_each_with_its_type_and_a_value() {
         ..Change::clear()
     };
     site.node.save(&change).unwrap();
+    site
+}
+
+#[tokio::test]
+async fn the_figures_are_those_of_the_manual_each_with_its_type_and_a_value() {
+    let site = of_a_cluster();
     let request = Request::get("/metrics").body(Body::empty()).unwrap();
     let (status, _, text) = site.send(Origin::Local(0), request).await;
     assert_eq!(status, StatusCode::OK, "{text}");
@@ -89,14 +95,7 @@ async fn the_figures_are_those_of_the_manual_each_with_its_type_and_a_value() {
 
 #[tokio::test]
 async fn the_cluster_page_says_how_a_tunnel_is_keyed_and_what_passed_by_it() {
-    let site = site("administrator", false);
-    let change = Change {
-        key: Some("vary-9umbrella-Kilo42-tidal-basin".into()),
-        peers: ["192.0.2.11".into(), "192.0.2.12".into(), String::new()],
-        join: true,
-        ..Change::clear()
-    };
-    site.node.save(&change).unwrap();
+    let site = of_a_cluster();
     let address = "192.0.2.12".parse().unwrap();
     let status = PeerStatus {
         for_ms: 62_000,
