@@ -41,8 +41,8 @@ class Browser:
             options["mobileEmulation"] = {"deviceMetrics": {
                 "width": 390, "height": 844, "pixelRatio": 2.0}}
         answer = self.call("POST", "/session", {"capabilities": {"alwaysMatch": {
-            "acceptInsecureCerts": True, "goog:loggingPrefs": {"browser": "ALL"},
-            "goog:chromeOptions": options}}})
+            "acceptInsecureCerts": True, "timeouts": {"implicit": 10000},
+            "goog:loggingPrefs": {"browser": "ALL"}, "goog:chromeOptions": options}}})
         self.base += "/session/" + answer["sessionId"]
         if not scripts:
             self.devtools("Emulation.setScriptExecutionDisabled", value=True)
@@ -76,7 +76,12 @@ class Browser:
         self.call("POST", "/url", {"url": url})
 
     def find(self, css):
-        return self.call("POST", "/element", {"using": "css selector", "value": css})[ELEMENT]
+        """The first element of that kind, which may still come; what is there instead if none."""
+        try:
+            return self.call("POST", "/element", {"using": "css selector", "value": css})[ELEMENT]
+        except RuntimeError as error:
+            where = self.script("return location.href")
+            raise RuntimeError(f"no {css} at {where}: {self.text()[-900:]}") from error
 
     def type(self, css, text):
         element = self.find(css)

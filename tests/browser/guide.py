@@ -36,12 +36,14 @@ class System:
         self.open("/status/overview")
 
     def open(self, path):
-        """A page; logs in where the session has ended, as it does when a system joins."""
-        self.browser.open(self.url + path)
-        if "Log out" not in self.browser.text():
-            until(f"a login at {self.url}",
-                  lambda: self.browser.login(self.url + "/login", "admin", self.password))
+        """A page; logs in where the session has ended, as it does when a system joins. Goes again
+        where the page before, which refreshes by itself, did so at the very moment."""
+        def here():
             self.browser.open(self.url + path)
+            if "Log out" in self.browser.text():
+                return self.browser.script("return location.pathname") == path
+            return self.browser.login(self.url + "/login", "admin", self.password) and here()
+        until(f"{path} of {self.url}", here)
 
     def save(self, says, join=False, **fields):
         """System > Clustering: types into fields, saves, and waits for the answer."""
