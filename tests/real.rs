@@ -110,7 +110,8 @@ fn assert_same_rows(cluster: &Cluster, keep: &Path, stage: &str) {
         .iter()
         .map(|peer| {
             let copy = keep.join(format!("{stage}-{}.db", peer.name));
-            let db = Connection::open(peer.database()).unwrap();
+            let dir = tempfile::tempdir().unwrap();
+            let db = Connection::open(peer.copy_database(dir.path())).unwrap();
             db.execute("VACUUM INTO ?", [copy.to_str().unwrap()])
                 .unwrap();
             copy

@@ -131,7 +131,8 @@ fn leaving_keeps_the_data_and_forgets_key_and_cluster() {
 
 /// The incarnation of a system's latest transaction.
 fn last_origin(peer: &Peer) -> i64 {
-    let db = Connection::open(peer.database()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let db = Connection::open(peer.copy_database(dir.path())).unwrap();
     let sql = "SELECT origin FROM _tutti_log ORDER BY position DESC LIMIT 1";
     db.query_row(sql, [], |row| row.get(0)).unwrap()
 }

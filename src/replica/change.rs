@@ -147,11 +147,12 @@ impl Transaction {
     /// those that precede the rows.
     pub fn encode(&self, previous: Hlc) -> Vec<u8> {
         let later = self.hlc.0.saturating_sub(previous.0);
+        let bytes = Vec::with_capacity(256);
         match &self.body {
             Body::Rows(Rows::Large(rows)) => {
-                postcard::to_stdvec(&(later, &self.head, 0u32, rows.count))
+                postcard::to_extend(&(later, &self.head, 0u32, rows.count), bytes)
             }
-            body => postcard::to_stdvec(&(later, &self.head, body)),
+            body => postcard::to_extend(&(later, &self.head, body), bytes),
         }
         .unwrap_or_default()
     }

@@ -10,6 +10,7 @@ use super::memory::parked;
 use super::schema::{self, Table};
 use super::settle::Settle;
 use super::tokens::{Statement, is_virtual, statement, tokens};
+use super::tx::Reviewed;
 use super::writer::Writer;
 use super::{StoreError, inbox, lock};
 use crate::replica::change::Body;
@@ -225,6 +226,7 @@ impl Writer {
         let mut tables: Vec<Table> = inspected.collect::<Result<_, StoreError>>()?;
         schema::link(&mut tables);
         self.tables = tables.into_iter().map(Arc::new).collect();
+        self.reviewed = Reviewed::default();
         lock(&self.capture).set_tables(&self.tables);
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use blake3::Hasher;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::snapshot::{named, room};
 use super::writer::Writer;
@@ -300,7 +300,11 @@ impl Store {
     /// (contract 10): taken, it would move this system's clock. Nothing is written.
     fn inspect(&self, path: &Path) -> Result<(), StoreError> {
         let refused = |why: String| StoreError::Peer(format!("a snapshot that is refused: {why}"));
-        let unreadable = |error: rusqlite::Error| refused(error.to_string());
+        // Where our own disk does not give it back, the peer is not to blame.
+        let unreadable = |error: rusqlite::Error| match error.sqlite_error_code() {
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => StoreError::Sqlite(error),
+            _ => refused(error.to_string()),
+        };
         let db = immutable(path).map_err(unreadable)?;
         if let Some(table) = lacks(&db).map_err(unreadable)? {
             return Err(refused(format!("it has no table {table}")));

@@ -155,37 +155,20 @@ pub(super) fn check(db: &Connection, table: &Table, keys: Keys) -> Result<(), St
     )))
 }
 
-/// Gives an INSERT into an engine table its ids where it has none.
-pub(super) struct Filler<'a> {
-    tables: &'a [Arc<Table>],
-    any: bool,
-    last: (String, Option<String>),
-}
-
-impl<'a> Filler<'a> {
-    pub fn new(tables: &'a [Arc<Table>]) -> Self {
-        Filler {
-            tables,
-            any: tables.iter().any(|table| table.keys == Keys::Engine),
-            last: (String::new(), None),
-        }
+/// What runs in place of an INSERT into an engine table that leaves its ids out; `None`: itself.
+pub(super) fn filled(sql: &str, tables: &[Arc<Table>]) -> Option<String> {
+    let engine = |table: &&Arc<Table>| table.keys == Keys::Engine;
+    if !tables.iter().any(|table| engine(&table)) {
+        return None;
     }
-
-    /// The statement to run in place of `sql`.
-    pub fn filled<'s>(&'s mut self, sql: &'s str) -> &'s str {
-        if !self.any {
-            return sql;
-        }
-        if self.last.0 != sql {
-            let named = |name: &str| {
-                let same = |table: &&Arc<Table>| table.name.eq_ignore_ascii_case(name);
-                let table = self.tables.iter().find(same)?;
-                (table.keys == Keys::Engine).then_some(&**table)
-            };
-            self.last = (sql.to_owned(), fill(sql, named));
-        }
-        self.last.1.as_deref().unwrap_or(sql)
-    }
+    fill(sql, |name: &str| {
+        let same = |table: &&Arc<Table>| table.name.eq_ignore_ascii_case(name);
+        tables
+            .iter()
+            .find(same)
+            .filter(engine)
+            .map(|table| &**table)
+    })
 }
 
 /// Rewrites `INSERT INTO table (columns) source` so that the key, where left out or NULL, becomes

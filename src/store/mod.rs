@@ -223,6 +223,9 @@ pub enum Durability {
     Lazy,
 }
 
+/// The file belongs to one process: nobody writes past the capture, and no lock is a system call.
+const VFS: &str = "unix-excl";
+
 /// SQLite's page size, which is its default.
 const PAGE: u64 = 4_096;
 
@@ -445,7 +448,7 @@ impl Store {
 
     fn open_reader(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.inner.path, flags)?;
+        let connection = Connection::open_with_flags_and_vfs(&self.inner.path, flags, VFS)?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         Ok(connection)
     }

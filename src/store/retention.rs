@@ -198,10 +198,15 @@ impl Store {
         let own = self.frontier();
         let unmarked = {
             let mut kept = lock(&self.inner.kept);
-            match apart {
-                true => kept.apart.insert(node),
-                false => kept.apart.remove(&node),
-            };
+            if !apart {
+                kept.apart.remove(&node);
+            } else if kept.apart.insert(node) {
+                tracing::warn!(
+                    "node {:032x} may hold another history than this system (it was away for long, \
+                     restored or copied): it takes a snapshot before anything of it is taken",
+                    u128::from_be_bytes(node)
+                );
+            }
             let retention = &mut kept.retention;
             retention.greeted(node, frontier.clone(), &own);
             reaches && retention.unmark(node)

@@ -1,8 +1,9 @@
 //! Group commit: transactions commit one by one without waiting for the disk, and one fdatasync
 //! of the write-ahead log then makes all of them durable.
 //!
-//! Whoever waits first syncs for everybody who has committed by then; the others find their
-//! commit covered. A sync that failed is never tried again: what the kernel dropped once stays
+//! Whoever waits first syncs for everybody who has committed by then. Who comes while it syncs
+//! waits for the next sync, which one of them makes: so nobody is woken for a sync that does not
+//! cover its commit. A sync that failed is never tried again: what the kernel dropped once stays
 //! dropped, so the store stops until it is opened anew.
 
 use std::fs::File;
@@ -18,6 +19,12 @@ struct State {
     failed: Option<String>,
     /// Somebody syncs at this moment.
     syncing: bool,
+    /// The number of the sync that runs, or ran last.
+    group: u64,
+    /// Up to which commit that sync covers.
+    covers: u64,
+    /// Up to which commit all is known to be on disk.
+    durable: u64,
 }
 
 /// The durability of one database file.
@@ -25,7 +32,8 @@ struct State {
 pub(super) struct GroupSync {
     path: PathBuf,
     state: Mutex<State>,
-    synced: Condvar,
+    /// Who waits for the sync that runs, and for the one after it: by their numbers' parity.
+    waiting: [Condvar; 2],
 }
 
 impl GroupSync {
@@ -40,7 +48,8 @@ impl GroupSync {
 
     /// Another database file is in place: forget the old one's log.
     pub fn reset(&self) {
-        *lock(&self.state) = State::default();
+        let mut state = lock(&self.state);
+        (state.wal, state.failed) = (None, None);
     }
 
     /// Refuses to go on after a sync that failed.
@@ -54,34 +63,44 @@ impl GroupSync {
     /// Returns when commit number `commit` is on disk; moves what is shown as durable on.
     pub fn wait(&self, commit: u64, shown: &Shared) -> Result<(), StoreError> {
         let mut state = lock(&self.state);
+        let mut group = None;
         loop {
             if let Some(why) = &state.failed {
                 return Err(StoreError::NotDurable(why.clone()));
             }
-            if lock(shown).durable().commits >= commit {
+            if state.durable >= commit {
                 return Ok(());
             }
             if !state.syncing {
                 break;
             }
-            let woken = self.synced.wait(state);
+            // The one that runs, where it began after this commit, or the next.
+            let next = u64::from(state.covers < commit);
+            let group = *group.get_or_insert(state.group + next);
+            let woken = self.whose(group).wait(state);
             state = woken.unwrap_or_else(PoisonError::into_inner);
         }
         state.syncing = true;
-        drop(state);
+        state.group += 1;
         // All that is committed by now is in the file that is synced next.
         let latest = lock(shown).latest();
+        state.covers = latest.commits;
+        let (group, covers) = (state.group, state.covers);
+        drop(state);
         let result = self.file().and_then(|file| {
             file.sync_data().map_err(|source| StoreError::Io {
                 path: self.path.clone(),
                 source,
             })
         });
+        if result.is_ok() {
+            lock(shown).set_durable(latest);
+        }
         let mut state = lock(&self.state);
         state.syncing = false;
         let result = match result {
             Ok(()) => {
-                lock(shown).set_durable(latest);
+                state.durable = state.durable.max(covers);
                 Ok(())
             }
             Err(error) => {
@@ -91,8 +110,16 @@ impl GroupSync {
             }
         };
         drop(state);
-        self.synced.notify_all();
+        self.whose(group).notify_all();
+        match result {
+            Ok(()) => self.whose(group + 1).notify_one(),
+            Err(_) => self.whose(group + 1).notify_all(),
+        }
         result
+    }
+
+    fn whose(&self, group: u64) -> &Condvar {
+        &self.waiting[usize::from(group % 2 == 1)]
     }
 
     /// The write-ahead log. Holding it open beside SQLite is harmless: SQLite's locks are on the

@@ -1,14 +1,14 @@
 //! Values, queries, and the transaction as its writer sees it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, ToSql};
 
-use super::StoreError;
-use super::keys::Filler;
 use super::schema::Table;
 use super::tokens::{Token, tokens};
+use super::{StoreError, keys};
 use crate::replica::value::Value;
 
 /// Binds a value.
@@ -65,24 +65,67 @@ fn rows(statement: &mut Statement<'_>, params: &[Value]) -> Result<Vec<Vec<Value
 
 /// How many statements of a transaction are kept at hand.
 const KEPT: usize = 8;
+/// How many bytes of statements are remembered as fine.
+const REMEMBERED: usize = 1 << 20;
+
+/// A statement that may run.
+struct Fine {
+    sql: Box<str>,
+    /// It undoes a part of the transaction.
+    undoes: bool,
+    /// What runs in its place.
+    runs: Option<String>,
+}
+
+/// Statements that were looked at, across transactions; forgotten when tables change.
+#[derive(Default)]
+pub(super) struct Reviewed {
+    fine: HashMap<Box<str>, Arc<Fine>>,
+    bytes: usize,
+}
+
+impl Reviewed {
+    fn look(&mut self, sql: &str, tables: &[Arc<Table>]) -> Result<Arc<Fine>, StoreError> {
+        if let Some(fine) = self.fine.get(sql) {
+            return Ok(Arc::clone(fine));
+        }
+        let fine = Arc::new(Fine {
+            sql: sql.into(),
+            undoes: allowed(sql)?,
+            runs: keys::filled(sql, tables),
+        });
+        if self.bytes > REMEMBERED {
+            *self = Reviewed::default();
+        }
+        self.bytes += sql.len();
+        self.fine.insert(sql.into(), Arc::clone(&fine));
+        Ok(fine)
+    }
+}
 
 /// An open transaction.
 pub struct Tx<'a> {
     db: &'a Connection,
-    /// Statements found fine, with what runs in their place: a loop runs the same few again.
-    known: Vec<(String, CachedStatement<'a>)>,
+    tables: &'a [Arc<Table>],
+    reviewed: &'a mut Reviewed,
+    /// Prepared statements: a loop runs the same few again.
+    known: Vec<(Arc<Fine>, CachedStatement<'a>)>,
     /// Something was rolled back within: the hook's events are not all true.
     pub(super) undone: bool,
-    keys: Filler<'a>,
 }
 
 impl<'a> Tx<'a> {
-    pub(super) fn new(db: &'a Connection, tables: &'a [Arc<Table>]) -> Self {
+    pub(super) fn new(
+        db: &'a Connection,
+        tables: &'a [Arc<Table>],
+        reviewed: &'a mut Reviewed,
+    ) -> Self {
         Tx {
             db,
+            tables,
+            reviewed,
             known: Vec::new(),
             undone: false,
-            keys: Filler::new(tables),
         }
     }
 
@@ -99,16 +142,19 @@ impl<'a> Tx<'a> {
 
     fn prepared(&mut self, sql: &str) -> Result<&mut CachedStatement<'a>, StoreError> {
         self.alive()?;
-        let found = self.known.iter().position(|known| known.0 == sql);
+        let found = self.known.iter().position(|known| &*known.0.sql == sql);
         let at = match found {
             Some(at) => at,
             None => {
-                self.undone |= allowed(sql)?;
-                let statement = self.db.prepare_cached(self.keys.filled(sql))?;
+                let fine = self.reviewed.look(sql, self.tables)?;
+                self.undone |= fine.undoes;
+                let statement = self
+                    .db
+                    .prepare_cached(fine.runs.as_deref().unwrap_or(sql))?;
                 if self.known.len() == KEPT {
                     self.known.remove(0);
                 }
-                self.known.push((sql.to_owned(), statement));
+                self.known.push((fine, statement));
                 self.known.len() - 1
             }
         };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
 use super::capture::{self, Capture, Collected, Shared};
 use super::damage::Damage;
@@ -15,8 +15,8 @@ use super::memory::{Memory, parked};
 use super::schema::{Table, touched};
 use super::shown::{self, Changed};
 use super::spill;
-use super::tx::Tx;
-use super::{Clock, StoreError, apart, declare, fold, inbox, keys, lock, retention, settle};
+use super::tx::{Reviewed, Tx};
+use super::{Clock, StoreError, VFS, apart, declare, fold, inbox, keys, lock, retention, settle};
 use crate::replica::change::{Body, Head, Logged};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::{Frontier, Position};
@@ -40,6 +40,8 @@ pub(super) struct Writer {
     pub db: Connection,
     pub capture: Shared,
     pub tables: Vec<Arc<Table>>,
+    /// Statements that may run on these tables.
+    pub reviewed: Reviewed,
     pub memory: Memory,
     /// The memory does not fit the database any more: something failed half-way.
     stale: bool,
@@ -78,7 +80,7 @@ impl Writer {
         shown: shown::Shared,
     ) -> Result<Self, StoreError> {
         let capture: Shared = Arc::new(std::sync::Mutex::new(Capture::default()));
-        let mut db = Connection::open(path)?;
+        let mut db = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), VFS)?;
         capture::hook(&mut db, &capture)?;
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         db.set_prepared_statement_cache_capacity(256);
@@ -100,6 +102,7 @@ impl Writer {
             db,
             capture,
             tables: Vec::new(),
+            reviewed: Reviewed::default(),
             memory: Memory::default(),
             stale: true,
             damage: Damage::default(),
@@ -314,7 +317,7 @@ impl Writer {
     ) -> Result<(T, Option<u64>), StoreError> {
         let result = self.locally(|writer| {
             lock(&writer.capture).begin();
-            let mut tx = Tx::new(&writer.db, &writer.tables);
+            let mut tx = Tx::new(&writer.db, &writer.tables, &mut writer.reviewed);
             let value = work(&mut tx)?;
             tx.alive()?;
             let undone = tx.undone;

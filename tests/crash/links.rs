@@ -35,23 +35,27 @@ fn found() -> Mesh {
     Mesh::found(tempfile::tempdir().unwrap(), command)
 }
 
-/// What SQLite itself says of the files that a killed process left; of a copy, so that the store
-/// finds them as they were.
-fn assert_sound(process: &Process) {
+/// A copy of its files, which finds them as they are and leaves them so.
+fn copied(process: &Process) -> (tempfile::TempDir, Connection) {
     let copy = tempfile::tempdir().unwrap();
     for name in ["replicated.db", "replicated.db-wal"] {
         let _ = std::fs::copy(process.dir.join(name), copy.path().join(name));
     }
     let db = Connection::open(copy.path().join("replicated.db")).unwrap();
-    let check = |pragma: &str| -> String {
-        let sql = format!("PRAGMA {pragma}");
-        db.query_row(&sql, [], |row| row.get(0)).unwrap()
-    };
-    assert_eq!(check("integrity_check"), "ok");
+    (copy, db)
+}
+
+/// What SQLite itself says of the files that a killed process left.
+fn assert_sound(process: &Process) {
+    let (_copy, db) = copied(process);
+    let found: String = db
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(found, "ok");
 }
 
 fn count(process: &Process) -> i64 {
-    let db = Connection::open(process.database()).unwrap();
+    let (_copy, db) = copied(process);
     let sql = "SELECT count(*) FROM item";
     db.query_row(sql, [], |row| row.get(0)).unwrap()
 }

@@ -227,17 +227,17 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// Makes it the file system of whoever opens a database without naming one.
+/// Puts it in the place of the file system that stores name, for others, too.
 fn register() {
-    // SAFETY: the default is there after initialisation and lives as long as the process, as does
+    // SAFETY: SQLite's own is there after initialisation and lives as long as the process, as does
     // what is leaked here.
     unsafe {
         assert_eq!(ffi::sqlite3_initialize(), ffi::SQLITE_OK);
-        let lower = ffi::sqlite3_vfs_find(std::ptr::null());
+        let lower = ffi::sqlite3_vfs_find(c"unix-excl".as_ptr());
         assert!(!lower.is_null());
         let mut vfs = std::ptr::read(lower);
         vfs.szOsFile += c_int::try_from(size_of::<File>()).unwrap();
-        vfs.zName = c"failing".as_ptr();
+        vfs.zName = c"unix-excl".as_ptr();
         vfs.pNext = std::ptr::null_mut();
         vfs.pAppData = lower.cast();
         vfs.xOpen = Some(open);

@@ -221,6 +221,14 @@ fn a_member_gets_no_copy_from_before_what_its_own_log_may_have_dropped() {
 }
 
 #[test]
+fn what_our_own_disk_does_not_give_back_is_no_fault_of_the_donor() {
+    let (_, b) = donor_and_joiner();
+    // A directory is what no SQLite can open.
+    let error = b.store.inspect(b.store.directory()).unwrap_err();
+    assert!(matches!(error, StoreError::Sqlite(_)), "{error:?}");
+}
+
+#[test]
 fn a_lying_donor_is_refused_and_the_old_database_stays() {
     let (a, b) = donor_and_joiner();
     let before = b.store.digest().unwrap();

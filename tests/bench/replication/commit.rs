@@ -99,7 +99,7 @@ pub fn scattered(report: &mut Report) {
 }
 
 const WRITERS: i64 = 32;
-const COMMITS_EACH: i64 = 25;
+const COMMITS_EACH: i64 = 100;
 
 /// All writers at once; commits a second.
 fn crowd(next: &AtomicI64, insert: impl Fn(i64) + Sync) -> f64 {
