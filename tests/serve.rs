@@ -232,6 +232,21 @@ fn a_member_whose_disk_damaged_its_database_gets_everything_back_from_the_others
 }
 
 #[test]
+fn no_other_process_reads_or_writes_the_database_of_a_system_that_runs() {
+    let mut cluster = Cluster::start("owned");
+    let path = cluster.peers[0].database();
+    let count = || {
+        let db = Connection::open(&path).unwrap();
+        let sql = "SELECT count(*) FROM _tutti_table";
+        db.query_row(sql, [], |row| row.get::<_, i64>(0))
+    };
+    let refused = count().unwrap_err().sqlite_error_code();
+    assert_eq!(refused, Some(rusqlite::ErrorCode::DatabaseBusy));
+    cluster.peers[0].stop();
+    assert!(count().unwrap() > 0);
+}
+
+#[test]
 fn a_system_alone_serves_what_can_be_read_of_a_damaged_database() {
     let mut cluster = Cluster::start("alone");
     import_much(&cluster.peers[0]);

@@ -122,8 +122,8 @@ impl GroupSync {
         &self.waiting[usize::from(group % 2 == 1)]
     }
 
-    /// The write-ahead log. Holding it open beside SQLite is harmless: SQLite's locks are on the
-    /// database and its shared memory file.
+    /// The write-ahead log. Holding it open beside SQLite is harmless: SQLite's lock is on the
+    /// database.
     fn file(&self) -> Result<Arc<File>, StoreError> {
         let mut state = lock(&self.state);
         if let Some(file) = &state.wal {
