@@ -288,9 +288,11 @@ impl Mesh {
         &mut self.peers[last]
     }
 
-    /// Starts a process again that was killed, with what it had on disk, without tunnels.
+    /// Starts a process again, which is killed if it runs, with what it had on disk, without
+    /// tunnels.
     pub fn restart(&mut self, index: usize) {
-        let old = &self.peers[index];
+        let old = &mut self.peers[index];
+        old.kill();
         let process = Process::start((self.command)(), &old.dir, old.address);
         self.peers[index] = process;
     }
