@@ -394,6 +394,7 @@ impl Store {
         // SQLite must have let go of the old file, and folded its WAL into it, before its name is
         // used for another.
         writer.db = Connection::open_in_memory()?;
+        self.forget_file();
         inner.sync.reset();
         let swapped = exchange(incoming, &inner.path, &backup);
         inner.sync.reset();

@@ -1,11 +1,11 @@
 //! Snapshots that leave: a staged copy of everything replicated, the log included.
 //!
-//! The copy is made by SQLite page by page from a reader's one state, so writers go on meanwhile
-//! and the WAL grows no longer than the copying takes; sending then reads the copy alone. It is
-//! hashed while it is sent, and kept a while for the next joiner or for one that was cut off.
+//! The copy is of a reader's one state, so writers go on meanwhile and the WAL grows no longer than
+//! the copying takes; sending then reads the copy alone. It is hashed while it is sent, and kept a
+//! while for the next joiner or for one that was cut off.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -34,6 +34,8 @@ const KEEP: Duration = Duration::from_secs(600);
 pub(super) struct Transfers {
     /// Locked while a copy is being made.
     staged: Mutex<Option<Arc<Staged>>>,
+    /// The database file, held open beside SQLite: closed, it would take SQLite's lock with it.
+    database: Mutex<Option<File>>,
     /// The large transaction that a link left half received.
     pub partial: Mutex<Option<Partial>>,
     /// Whether a member's snapshot is arriving.
@@ -249,21 +251,68 @@ impl Store {
     }
 
     fn copy_to(&self, path: &Path, free: u64) -> Result<(), StoreError> {
-        let mut copy = Connection::open(path)?;
-        // Not to be relied on after a crash: it would not be found again anyhow.
-        copy.execute_batch(
-            "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF",
-        )?;
         self.read(|reader| {
             let db = reader.connection;
-            // The first read fixes the state that all below sees.
-            let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
-            let size: i64 = db.query_row(size, [], |row| row.get(0))?;
-            room("staging a snapshot", size as u64, free)?;
-            match Backup::new(db, &mut copy)?.step(-1)? {
-                StepResult::Done => Ok(()),
-                _ => Err(StoreError::Refused("a snapshot could not be copied".into())),
+            let folded = {
+                let writer = self.writer()?;
+                let folded = fold_log(&writer.db).unwrap_or(false);
+                // The first read fixes the state that all below sees: what was folded just now.
+                let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+                let size: i64 = db.query_row(size, [], |row| row.get(0))?;
+                room("staging a snapshot", size as u64, free)?;
+                folded.then_some(size as u64)
+            };
+            match folded {
+                Some(size) => self.copy_file(path, size),
+                None => copy_pages(db, path),
             }
         })
+    }
+
+    /// Copies the database file itself, which holds all of a reader's state; while that reader
+    /// reads, no checkpoint writes to it.
+    fn copy_file(&self, path: &Path, size: u64) -> Result<(), StoreError> {
+        let mut kept = lock(&self.inner.transfers.database);
+        let file = match kept.take() {
+            Some(file) => file,
+            None => named(&self.inner.path, File::open(&self.inner.path))?,
+        };
+        let mut file = &*kept.insert(file);
+        named(&self.inner.path, file.rewind())?;
+        let copied =
+            File::create_new(path).and_then(|mut copy| io::copy(&mut file.take(size), &mut copy));
+        match named(path, copied)? == size {
+            true => Ok(()),
+            false => Err(StoreError::Damaged(
+                "its file is shorter than its pages".into(),
+            )),
+        }
+    }
+
+    /// SQLite has closed the database, and another takes its place.
+    pub(super) fn forget_file(&self) {
+        *lock(&self.inner.transfers.database) = None;
+    }
+}
+
+/// Folds the write-ahead log into the database file; whether all of it is there now. A reader of an
+/// older state keeps the rest out.
+fn fold_log(db: &Connection) -> Result<bool, StoreError> {
+    let sql = "PRAGMA wal_checkpoint(PASSIVE)";
+    Ok(db.query_row(sql, [], |row| {
+        Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+    })?)
+}
+
+/// Copies what a reader sees page by page.
+fn copy_pages(db: &Connection, path: &Path) -> Result<(), StoreError> {
+    let mut copy = Connection::open(path)?;
+    // Not to be relied on after a crash: it would not be found again anyhow.
+    copy.execute_batch(
+        "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF",
+    )?;
+    match Backup::new(db, &mut copy)?.step(-1)? {
+        StepResult::Done => Ok(()),
+        _ => Err(StoreError::Refused("a snapshot could not be copied".into())),
     }
 }

@@ -220,6 +220,39 @@ fn a_member_gets_no_copy_from_before_what_its_own_log_may_have_dropped() {
     assert_eq!(second.frontier, b.store.frontier());
 }
 
+/// What SQLite reads in a snapshot.
+fn rows_of(staged: &Staged) -> i64 {
+    let (bytes, _) = staged.read(0, staged.size as usize).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("copy.db");
+    fs::write(&path, bytes).unwrap();
+    let db = Connection::open(path).unwrap();
+    let check: String = db
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(check, "ok");
+    db.query_row("SELECT count(*) FROM item", [], |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn a_snapshot_holds_all_that_is_committed_also_where_a_reader_keeps_it_from_the_database_file() {
+    let (a, _) = donor_and_joiner();
+    assert_eq!(rows_of(&a.store.stage(ROOMY).unwrap()), 1);
+    let read = a.store.read(|reader| {
+        let rows = reader.query("SELECT id FROM item", &[])?;
+        run(&a, "INSERT INTO item VALUES (2, 'b', 2)");
+        let staged = a.store.stage(ROOMY)?;
+        assert_eq!(rows_of(&staged), 2);
+        let again = reader.query("SELECT id FROM item", &[])?;
+        assert_eq!(rows, again, "the reader's state is kept");
+        Ok(())
+    });
+    read.unwrap();
+    run(&a, "INSERT INTO item VALUES (3, 'c', 3)");
+    assert_eq!(rows_of(&a.store.stage(ROOMY).unwrap()), 3);
+}
+
 #[test]
 fn what_our_own_disk_does_not_give_back_is_no_fault_of_the_donor() {
     let (_, b) = donor_and_joiner();
