@@ -126,10 +126,12 @@ machine() {
 }
 
 power_on() {
-    local n=$1 dir=$demo/peer$1
+    local n=$1 dir=$demo/peer$1 threads=multi
+    # With fewer cores than processors a thread would spin for another that has none.
+    [ "$(nproc)" -ge 6 ] || threads=single
     emulator
     run "peer$n" ip netns exec $ns qemu-system-x86_64 -name "tutti-peer$n" -machine q35 \
-        -accel tcg,thread=multi -cpu max,-cx16,-la57,-erms,-fsrm -smp 2 -m 512 -nodefaults -display none \
+        -accel tcg,thread=$threads -cpu max,-cx16,-la57,-erms,-fsrm -smp 2 -m 512 -nodefaults -display none \
         -vga std -qmp "unix:$dir/qmp.sock,server=on,wait=off" \
         -chardev "socket,id=console,path=$dir/console.sock,server=on,wait=off,logfile=$dir/console.log" \
         -serial chardev:console -smbios "type=11,path=$dir/smbios" \

@@ -13,14 +13,15 @@ import sys
 import time
 from pathlib import Path
 
+import machine
 from boot import https_answers
 from first_boot import free_port
 from machine import Machine
 from system import LIMIT_S, SETUP, switched_on
 
 
-def seconds(machine, port):
-    return machine.wait("HTTPS answer", lambda: https_answers(port), LIMIT_S)[1]
+def seconds(one, port):
+    return one.wait("HTTPS answer", lambda: https_answers(port), LIMIT_S)[1]
 
 
 def boots(image, work, firmware):
@@ -42,6 +43,7 @@ def boots(image, work, firmware):
 
 
 def three(image, work, disk):
+    machine.AT_ONCE = 3
     machines = []
     try:
         for number in range(3):
@@ -52,12 +54,12 @@ def three(image, work, disk):
         for number in range(3):
             port = free_port()
             machines.append((Machine(image, work / str(number), https=port), port))
-        for machine, port in machines:
-            seconds(machine, port)
+        for each, port in machines:
+            seconds(each, port)
         print(f"boot_s_three: {time.monotonic() - began:.0f}", flush=True)
     finally:
-        for machine, _ in machines:
-            machine.kill()
+        for each, _ in machines:
+            each.kill()
 
 
 def main() -> int:

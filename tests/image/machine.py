@@ -19,6 +19,14 @@ OVMF = Path(os.environ.get("TUTTI_EMULATOR", "/")) / "usr/share/OVMF"
 # Plain "max" panics the guest now and then under emulation; and what real processors do fast with
 # whole strings, the emulator does octet by octet (a tenth of a boot).
 CPU = "max,-cx16,-la57,-erms,-fsrm"
+# Machines that run at once (set by who starts several).
+AT_ONCE = int(os.environ.get("TUTTI_MACHINES", "1"))
+
+
+def threads() -> str:
+    """A machine's two processors are two threads of the emulator where there are cores for all. Else
+    they take turns in one: a processor that waits for another would spin while that has no core."""
+    return "multi" if os.cpu_count() >= 2 * AT_ONCE else "single"
 
 
 class Failed(Exception):
@@ -104,7 +112,7 @@ class Machine:
         forward = "".join(f",hostfwd=tcp:127.0.0.1:{port}-{there}" for port, there in ways)
         command = [
             "qemu-system-x86_64", "-machine", chipset + self.machine(firmware), "-cpu", cpu,
-            "-accel", accel if accel == "kvm" else "tcg,thread=multi",
+            "-accel", accel if accel == "kvm" else f"tcg,thread={threads()}",
             "-smp", "2", "-m", "512", "-display", "none", "-monitor", "none", "-nodefaults",
             "-vga", "std",
             "-drive", f"id=disk,if=none,file={self.overlay},format=qcow2,cache=unsafe",

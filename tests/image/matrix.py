@@ -22,6 +22,7 @@ import faults
 import firmware
 import inputs
 import keys
+import machine
 import moves
 import outside
 import recovery
@@ -75,6 +76,7 @@ def main() -> int:
         for name, (sentence, _) in CASES.items():
             print(f"{name:24}{sentence}")
         return 0
+    machine.AT_ONCE = max(machine.AT_ONCE, options.jobs)
     names = chosen(options)
     if len(names) < len(CASES):
         print(f"{len(names)} of {len(CASES)} cases: {' '.join(names)}", flush=True)
