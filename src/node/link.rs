@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::replica::session::{Action, Event, Local, Now, Proven, Session, SessionError, Step};
+use crate::replica::session::{
+    Action, Event, Local, Now, Proofs, Proven, Session, SessionError, Step,
+};
 use crate::replica::{ClusterId, Incarnation, NodeId};
 use crate::store::{Store, StoreError};
 use crate::wire::replication::{Frame, FrameError, MAX_NAME, MAX_PEERS, Told};
@@ -25,6 +27,7 @@ mod work;
 
 use frames::{Pinned, farewell, read_frame, write_frame};
 use pace::Pace;
+pub use proof::Proof;
 use work::{Files, Outcome};
 
 /// What a link needs to know of this side.
@@ -380,6 +383,7 @@ fn local(config: LinkConfig, files: &Files) -> Local {
         resume: store.resumable(),
         peers: config.peers.into_iter().take(MAX_PEERS).collect(),
         unmet: config.unmet,
+        proofs: Proofs::default(),
     }
 }
 

@@ -31,7 +31,7 @@ mod tests;
 pub use action::{Action, Done, Event, Large, Local, Now, Swap};
 pub use error::SessionError;
 pub use greeting::schema_version;
-pub use proof::{COPIES, FIRST_PROOF_MS, MAX_MESSAGE, Message, PROOF_MS, Proven, Step};
+pub use proof::{COPIES, MAX_MESSAGE, Message, Proofs, Proven, Step};
 
 use donor::Donor;
 use heartbeat::Heartbeat;

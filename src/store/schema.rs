@@ -121,12 +121,12 @@ fn refuse<T>(table: &str, what: &str) -> Result<T, StoreError> {
 
 /// Reads a table from the database and refuses what cannot be replicated.
 pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, StoreError> {
+    // All that is asked here is asked of each table anew: its statements are kept.
     let sql: Option<String> = db
-        .query_row(
+        .prepare_cached(
             "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
-            [name],
-            |row| row.get(0),
-        )
+        )?
+        .query_row([name], |row| row.get(0))
         .optional()?;
     let Some(sql) = sql else {
         return refuse(name, "no such table");
@@ -186,7 +186,7 @@ pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, Sto
 
 fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), StoreError> {
     let mut statement =
-        db.prepare("SELECT cid, name, \"notnull\", pk, hidden FROM pragma_table_xinfo(?1)")?;
+        db.prepare_cached("SELECT cid, name, \"notnull\", pk, hidden FROM pragma_table_xinfo(?1)")?;
     let mut rows = statement.query([name])?;
     let (mut columns, mut key) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
@@ -224,11 +224,13 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
 pub(super) fn has_rowid_key(db: &Connection, name: &str) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_xinfo(?1) WHERE pk > 0) \
                AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')";
-    Ok(db.query_row(sql, [name], |row| row.get(0))?)
+    Ok(db
+        .prepare_cached(sql)?
+        .query_row([name], |row| row.get(0))?)
 }
 
 fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
-    let mut statement = db.prepare(
+    let mut statement = db.prepare_cached(
         "SELECT l.name, l.origin, l.\"unique\", s.sql FROM pragma_index_list(?1) l \
          LEFT JOIN sqlite_schema s ON s.type = 'index' AND s.name = l.name ORDER BY l.name",
     )?;
@@ -238,8 +240,9 @@ fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
     let list: Vec<(String, String, bool, Option<String>)> = list.collect::<Result<_, _>>()?;
     let mut uniques = Vec::new();
     for (index, origin, unique, sql) in list {
-        let mut statement =
-            db.prepare("SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key ORDER BY seqno")?;
+        let mut statement = db.prepare_cached(
+            "SELECT name, coll FROM pragma_index_xinfo(?1) WHERE key ORDER BY seqno",
+        )?;
         let parts = statement.query_map([&index], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let parts: Vec<(Option<String>, String)> = parts.collect::<Result<_, _>>()?;
         let predicate = sql.as_deref().and_then(predicate);
@@ -295,7 +298,7 @@ fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
 }
 
 fn foreign(db: &Connection, table: &Table) -> Result<Vec<ForeignKey>, StoreError> {
-    let mut statement = db.prepare(
+    let mut statement = db.prepare_cached(
         "SELECT id, \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?1) ORDER BY id, seq",
     )?;
     let mut rows = statement.query([&table.name])?;

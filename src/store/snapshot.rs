@@ -262,8 +262,14 @@ impl Store {
                 room("staging a snapshot", size as u64, free)?;
                 folded.then_some(size as u64)
             };
-            match folded {
-                Some(size) => self.copy_file(path, size),
+            match folded.map(|size| self.copy_file(path, size)) {
+                Some(Ok(())) => Ok(()),
+                Some(Err(StoreError::Full)) => Err(StoreError::Full),
+                // A disk that refused: SQLite finds which page, and whose fault it is.
+                Some(Err(_)) => {
+                    let _ = fs::remove_file(path);
+                    copy_pages(db, path)
+                }
                 None => copy_pages(db, path),
             }
         })
@@ -316,3 +322,6 @@ fn copy_pages(db: &Connection, path: &Path) -> Result<(), StoreError> {
         _ => Err(StoreError::Refused("a snapshot could not be copied".into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,8 +14,8 @@ use tutti::replica::change::Logged;
 use tutti::replica::digest::Question;
 use tutti::replica::frontier::{Frontier, Position};
 use tutti::replica::session::{
-    Action, CHUNK, Done, Large, Local, Message, Now, PIECES, Proven, Session, SessionError, Step,
-    WINDOW,
+    Action, CHUNK, Done, Large, Local, Message, Now, PIECES, Proofs, Proven, Session, SessionError,
+    Step, WINDOW,
 };
 use tutti::wire::replication::{Frame, MAX_COST, Partial, Run};
 
@@ -92,6 +92,7 @@ impl Driver {
             resume: role.is_multiple_of(2).then_some(([5; 16], 400)),
             peers: Vec::new(),
             unmet: 0,
+            proofs: Proofs::default(),
         };
         Driver {
             session: Session::new(now, local),

@@ -116,7 +116,8 @@ def signed_for_grub(file):
     subprocess.run([*gpg, "--import", f"{keys}/pgp.key"], check=True)
     subprocess.run([*gpg, "--digest-algo", "SHA512", "--detach-sign", str(file)], check=True)
     subprocess.run(["gpgconf", "--kill", "all"], check=True, env={**os.environ, "GNUPGHOME": str(home)})
-    shutil.rmtree(home)
+    # The agent removes its sockets itself, perhaps meanwhile.
+    shutil.rmtree(home, ignore_errors=True)
     return file.with_name(file.name + ".sig")
 
 

@@ -76,7 +76,6 @@ def without_serial(image, work):
             screen.asks(prompt)
             screen.type(f"{answer}\r")
         system.answers()
-        Rest(f"https://127.0.0.1:{system.port}", "admin", FIRST_PASSWORD).get("/api/v1/settings")
         screen.shows(r"https://10\.0\.2\.15/")
         screen.shows("^screen login: *$")
         screen.type("root\r")
@@ -85,6 +84,8 @@ def without_serial(image, work):
         screen.shows("^root@screen.*# *$")
         screen.type("echo $(systemctl is-system-running --wait)-$(systemctl --failed -q | wc -l),\r")
         screen.shows("^running-0,$")
+        # Not before: with the new name the service starts anew.
+        Rest(f"https://127.0.0.1:{system.port}", "admin", FIRST_PASSWORD).get("/api/v1/settings")
         shown = screen.text()
         assert FIRST_PASSWORD not in shown and ROOT_PASSWORD not in shown, "a password was echoed"
     assert system.machine.console() == "", "there was a serial port"

@@ -78,6 +78,12 @@ fn three_nodes_converge_whatever_happens_between_them() {
     eprintln!("{run} seeds from {from} on, {seen:?}");
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "seeds that failed: {failed:?}");
-    let all = [seen.rebases, seen.failures, seen.set_aside, seen.cuts];
+    let all = [
+        seen.rebases,
+        seen.failures,
+        seen.set_aside,
+        seen.cuts,
+        seen.proofs,
+    ];
     assert!(run < 100 || !all.contains(&0), "never seen: {seen:?}");
 }

@@ -3,15 +3,23 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tutti::node::link::Proof;
 use tutti::replica::NodeId;
 use tutti::replica::frontier::Frontier;
-use tutti::replica::session::{Action, BATCH, Done, Event, Local, Now, Proven, Session, Swap};
+use tutti::replica::session::{
+    Action, BATCH, Done, Event, Local, Now, Proofs, Proven, Session, Swap,
+};
 use tutti::store::{Incoming, Partial, Place, Staged, Store, StoreError};
 use tutti::wire::replication::Frame;
 
 use crate::random::Random;
 
 pub const CLUSTER: [u8; 16] = [7; 16];
+/// Links live for a second or so here, and prove in the midst of all that goes on.
+const PROOFS: Proofs = Proofs {
+    first_ms: 150,
+    pause_ms: 200,
+};
 
 /// One end of a link.
 pub struct End {
@@ -27,6 +35,9 @@ pub struct End {
     staged: Option<Arc<Staged>>,
     incoming: Option<Incoming>,
     place: Option<Place>,
+    proof: Proof,
+    /// What its proofs found.
+    proven: Vec<Proven>,
     /// Nothing more is to be done here: the database is another one now.
     ended: bool,
     rebased: bool,
@@ -43,6 +54,8 @@ pub struct Moved {
     pub another: Vec<usize>,
     /// How many of them wrote what they held over another's snapshot.
     pub rebased: u64,
+    /// What proofs found that came to their end.
+    pub proven: Vec<Proven>,
 }
 
 /// A link; without ends it is cut.
@@ -71,6 +84,7 @@ fn end(store: &Store, now: Now) -> End {
         resume: store.resumable(),
         peers: Vec::new(),
         unmet: 0,
+        proofs: PROOFS,
     };
     End {
         session: Session::new(now, local),
@@ -81,6 +95,8 @@ fn end(store: &Store, now: Now) -> End {
         staged: None,
         incoming: None,
         place: None,
+        proof: Proof::default(),
+        proven: Vec::new(),
         ended: false,
         rebased: false,
         outgoing: VecDeque::new(),
@@ -162,6 +178,7 @@ impl Link {
             if end.work(store, now, random)? {
                 moved.committed.push(self.nodes[at]);
             }
+            moved.proven.append(&mut end.proven);
             if end.ended {
                 moved.another.push(self.nodes[at]);
                 moved.rebased += u64::from(end.rebased);
@@ -246,7 +263,10 @@ impl End {
             let Some(job) = job.or_else(|| self.lanes[1 - first].pop_front()) else {
                 return Ok(changed);
             };
-            changed |= matches!(job, Action::Apply(_) | Action::ApplyLarge { .. });
+            changed |= matches!(
+                job,
+                Action::Apply(_) | Action::ApplyLarge { .. } | Action::Prove(_)
+            );
             match self.perform(store, job, random) {
                 Ok(Some(done)) => self.session.handle_done(now, done),
                 Ok(None) => {}
@@ -304,8 +324,15 @@ impl End {
                 let bytes = store.log_piece(large, offset, 64)?;
                 Done::LargeRead { offset, bytes }
             }
-            // Proofs are run by the world, once everything is at rest.
-            Action::Prove(_) => Done::Proved(Err(Proven::default())),
+            Action::Prove(_) if store.is_apart(self.peer.unwrap()) => Done::Proved(Err(Proven {
+                stopped: true,
+                ..Proven::default()
+            })),
+            Action::Prove(step) => {
+                let proved = self.proof.step(store, self.peer.unwrap(), step)?;
+                self.proven.extend(proved.clone().err());
+                Done::Proved(proved)
+            }
             Action::Stage { wanted } => {
                 let staged = store.stage_for(self.peer.unwrap(), wanted, u64::MAX)?;
                 let (id, size) = (staged.id, staged.size);

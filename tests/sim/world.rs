@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use tempfile::TempDir;
-use tutti::replica::session::Now;
+use tutti::replica::session::{Now, Proven};
 use tutti::replica::value::Value;
 use tutti::store::{Store, StoreError};
 
@@ -100,6 +100,10 @@ pub struct Seen {
     pub mended: u64,
     /// Histories of those kinds.
     pub to_mend: u64,
+    /// Proofs that links brought to their end while all else went on.
+    pub proofs: u64,
+    /// How many of them found rows that differ.
+    pub differing: u64,
     /// Damage was met, and a new database took the place of the damaged one.
     pub set_aside: u64,
 }
@@ -112,6 +116,8 @@ impl std::ops::AddAssign for Seen {
         self.cuts += other.cuts;
         self.mended += other.mended;
         self.to_mend += other.to_mend;
+        self.proofs += other.proofs;
+        self.differing += other.differing;
     }
 }
 
@@ -364,6 +370,7 @@ impl World {
                         .into_iter()
                         .for_each(|node| self.another(node, now));
                     self.seen.rebases += moved.rebased;
+                    self.note_proven(at, &moved.proven);
                 }
                 // What was given up is missing, until a new link brings it.
                 Err(error) if dropped => drop(error),
@@ -388,6 +395,17 @@ impl World {
                 }
                 Err(error) => panic!("link {at}: {error}"),
             }
+        }
+    }
+
+    /// A proof finds a difference only where disks lost what may come back, or tombstones went
+    /// without asking who was listed again.
+    fn note_proven(&mut self, at: usize, proven: &[Proven]) {
+        for proven in proven {
+            self.seen.proofs += u64::from(!proven.stopped);
+            self.seen.differing += u64::from(proven.differing > 0);
+            let may = self.forgot || self.rewound || self.readded;
+            assert!(may || proven.differing == 0, "link {at}: {proven:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use crate::store::{Store, StoreError};
 
 /// Our side of the proof under way.
 #[derive(Default)]
-pub(super) struct Proof {
+pub struct Proof {
     comparison: Option<Comparison>,
     /// What differs and was not looked at yet.
     left: Vec<Difference>,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncWriteExt, duplex};
 
-use super::proof::Proof;
 use super::work::random;
 use super::*;
 use crate::replica::session::{Message, Step};

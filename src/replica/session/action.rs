@@ -1,6 +1,6 @@
 //! What goes into a session and what comes out of it: clocks, actions, their results, events.
 
-use super::{Message, Proven, Step};
+use super::{Message, Proofs, Proven, Step};
 use crate::replica::change::Logged;
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{ClusterId, Incarnation, NodeId};
@@ -31,6 +31,8 @@ pub struct Local {
     pub peers: Vec<NodeId>,
     /// How many more are configured and were never met.
     pub unmet: u8,
+    /// When the link proves that both hold the same rows.
+    pub proofs: Proofs,
 }
 
 /// The two clocks, passed in, and what is known of one of them.

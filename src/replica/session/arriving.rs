@@ -147,7 +147,7 @@ impl Session {
                 self.target = Frontier::from_wire(&hello.frontier);
                 let sending = Sending::new(now, self.target.clone(), hello.partial);
                 let receiving = Receiving::new(self.local.partial);
-                let proving = Box::new(Proving::new(now));
+                let proving = Box::new(Proving::new(now, self.local.proofs));
                 self.state = State::Streaming(Box::new(sending), Box::new(receiving), proving);
                 self.progress();
             }

@@ -13,10 +13,24 @@ use crate::replica::digest::{Answer, Common, Difference, Question};
 use crate::replica::repair::Copy;
 use crate::wire::replication::Frame;
 
-/// How long after a link came up its first proof begins, in milliseconds.
-pub const FIRST_PROOF_MS: u64 = 30_000;
-/// How long after the end of one proof the next begins, in milliseconds.
-pub const PROOF_MS: u64 = 600_000;
+/// When a link proves, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Proofs {
+    /// How long after it came up its first proof begins.
+    pub first_ms: u64,
+    /// How long after the end of one proof the next begins.
+    pub pause_ms: u64,
+}
+
+impl Default for Proofs {
+    fn default() -> Self {
+        Proofs {
+            first_ms: 30_000,
+            pause_ms: 600_000,
+        }
+    }
+}
+
 /// How many rows' copies one message asks for.
 pub const COPIES: usize = 16;
 /// How many bytes one message may have.
@@ -107,6 +121,7 @@ enum Asked {
 /// Both sides of the proofs on one link.
 #[derive(Debug)]
 pub(super) struct Proving {
+    proofs: Proofs,
     due_us: u64,
     asked: Asked,
     /// The peer's question is being answered.
@@ -116,9 +131,10 @@ pub(super) struct Proving {
 }
 
 impl Proving {
-    pub fn new(now: Now) -> Self {
+    pub fn new(now: Now, proofs: Proofs) -> Self {
         Proving {
-            due_us: now.us + FIRST_PROOF_MS * 1_000,
+            proofs,
+            due_us: now.us + proofs.first_ms * 1_000,
             asked: Asked::Nothing,
             answering: false,
             ready: VecDeque::new(),
@@ -179,7 +195,7 @@ impl Proving {
             Ok(message) => message,
             Err(proven) => {
                 self.asked = Asked::Nothing;
-                self.due_us = now.us + PROOF_MS * 1_000;
+                self.due_us = now.us + self.proofs.pause_ms * 1_000;
                 return Some(Event::Proven(proven));
             }
         };
@@ -216,6 +232,10 @@ mod tests {
         }
     }
 
+    fn proving() -> Proving {
+        Proving::new(at(0), Proofs::default())
+    }
+
     fn bytes(proving: &mut Proving) -> Vec<u8> {
         match proving.frame() {
             Some(Frame::Proof(bytes)) => bytes,
@@ -225,10 +245,11 @@ mod tests {
 
     #[test]
     fn a_proof_goes_from_question_to_repair_and_is_due_again() {
-        let [mut a, mut b] = [at(0), at(0)].map(Proving::new);
-        a.handle_timeout(at(FIRST_PROOF_MS - 1), Common::new);
+        let [mut a, mut b] = [proving(), proving()];
+        let Proofs { first_ms, pause_ms } = Proofs::default();
+        a.handle_timeout(at(first_ms - 1), Common::new);
         assert!(steps(&mut a).is_empty());
-        a.handle_timeout(at(FIRST_PROOF_MS), Common::new);
+        a.handle_timeout(at(first_ms), Common::new);
         assert_eq!(steps(&mut a), [Action::Prove(Step::Begin(vec![]))]);
         assert_eq!(a.poll_timeout(), None);
         assert_eq!(a.done(at(1), Ok(Message::Question(question()))), None);
@@ -246,7 +267,7 @@ mod tests {
         let proven = Proven::default();
         let event = a.done(at(9), Err(proven.clone()));
         assert_eq!(event, Some(Event::Proven(proven)));
-        assert_eq!(a.poll_timeout(), Some((9 + PROOF_MS) * 1_000));
+        assert_eq!(a.poll_timeout(), Some((9 + pause_ms) * 1_000));
     }
 
     #[test]
@@ -264,12 +285,12 @@ mod tests {
             encode(Message::TooLarge),
             encode(Message::Wanted(vec![row; COPIES + 1])),
         ] {
-            assert!(Proving::new(at(0)).arrived(&wrong).is_err());
+            assert!(proving().arrived(&wrong).is_err());
         }
-        let mut proving = Proving::new(at(0));
+        let mut ours = proving();
         let ask = encode(Message::Question(question()));
-        proving.arrived(&ask).unwrap();
-        assert!(proving.arrived(&ask).is_err());
+        ours.arrived(&ask).unwrap();
+        assert!(ours.arrived(&ask).is_err());
     }
 
     #[test]

@@ -42,6 +42,7 @@ fn local(number: u8) -> Local {
         resume: None,
         peers: Vec::new(),
         unmet: 0,
+        proofs: Proofs::default(),
     }
 }
 

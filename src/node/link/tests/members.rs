@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::replica::session::Swap;
 
 /// Links two members anew for as long as it takes; whatever ends a link, the next one goes on.
 fn keep_linked(a: &Peer, b: &Peer) -> JoinHandle<()> {
@@ -268,4 +269,28 @@ async fn what_was_written_on_a_history_that_no_log_tells_any_more_overwrites_not
     for text in ["of b", "of its copy"] {
         assert!(all.contains(&text.to_owned()), "{all:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_ends_where_another_snapshot_took_the_databases_place() {
+    // What it was told at its hello is of the database that was.
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    fill(&a, 0, 10);
+    let (_left, right, _events) = connect((&a, Some(CLUSTER)), (&b, Some(CLUSTER)));
+    converge(&[&a, &b], 10).await;
+    let staged = a.store.stage_snapshot(None, u64::MAX).unwrap();
+    let incoming = b.store.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
+    let mut incoming = incoming.unwrap();
+    let (bytes, digest) = staged.read(0, usize::MAX).unwrap();
+    incoming.write(0, &bytes).unwrap();
+    let fresh = random().unwrap();
+    let swapped = b
+        .store
+        .swap_in(incoming, digest.unwrap(), fresh, Swap::CatchUp);
+    swapped.unwrap();
+    // Whatever wakes it next.
+    fill(&a, 100, 1);
+    let error = right.await.unwrap().unwrap_err();
+    assert!(matches!(error, LinkError::Swapped), "{error}");
 }
