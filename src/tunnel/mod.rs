@@ -141,6 +141,8 @@ pub struct Tunnels {
     /// Tunnels whose state changed, each time it did.
     changes: VecDeque<PeerStatus>,
     /// What was told last, without its ages.
+    /// Peers from which no AH arrives.
+    blocked: Vec<IpAddr>,
     reported: Vec<PeerStatus>,
     changed: bool,
 }
@@ -171,6 +173,7 @@ impl Tunnels {
             retain_at: None,
             dropped: Dropped::default(),
             changes: VecDeque::new(),
+            blocked: Vec::new(),
             reported: Vec::new(),
             changed: false,
         }
@@ -403,6 +406,12 @@ impl Tunnels {
     }
 
     /// Performs what is due; see [`Tunnels::poll_timeout`].
+    /// From these peers, and no others, no AH arrives although we send.
+    pub fn handle_blocked(&mut self, now: u64, peers: Vec<IpAddr>) {
+        self.blocked = peers;
+        self.each_link(now, |_, _, _| {});
+    }
+
     pub fn handle_timeout(&mut self, now: u64) {
         self.each_link(now, |_, _, _| {});
     }
@@ -475,6 +484,7 @@ impl Tunnels {
             };
             act(link, &mut context, &mut self.outbox);
             link.advance(&mut context, &mut self.outbox);
+            link.set_blocked(now, self.blocked.contains(&link.address()));
             self.dropped.add(&context.dropped);
         }
         self.let_go(now);
