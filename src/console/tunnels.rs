@@ -149,6 +149,7 @@ mod tests {
                 }),
                 last_error: Some(LastError {
                     state: TunnelState::NoAnswer,
+                    blocked: false,
                     ago_ms: 61_000,
                 }),
                 ..PeerStatus::of(address, state)

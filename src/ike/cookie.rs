@@ -3,19 +3,47 @@
 use std::net::IpAddr;
 
 use ring::hmac;
+use zeroize::Zeroizing;
 
-/// Makes and checks cookies; one per process, its secret never leaves it.
+use super::Random;
+
+/// How long one secret makes cookies. It is good for as long again, so that who was given one
+/// before a change need not ask anew.
+pub const SECRET_MS: u64 = 30_000;
+
+/// Makes and checks cookies; one per process, its secrets never leave it.
 #[derive(Clone)]
 pub struct Cookies {
-    key: hmac::Key,
+    current: hmac::Key,
+    former: Option<hmac::Key>,
+    /// Of the current secret, in each cookie of it, so that one is checked with one secret.
+    number: u8,
+    /// When the current one began.
+    since: u64,
 }
 
 impl Cookies {
-    /// From 32 random bytes.
-    pub fn new(secret: &[u8; 32]) -> Self {
+    /// With a first secret, made at `now`, in milliseconds.
+    pub fn new(now: u64, random: &mut dyn Random) -> Self {
         Self {
-            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            current: secret(random),
+            former: None,
+            number: 0,
+            since: now,
         }
+    }
+
+    /// Takes another secret when the current one's time is over. To be called before any use.
+    pub fn renew(&mut self, now: u64, random: &mut dyn Random) {
+        let age = now.saturating_sub(self.since);
+        if age < SECRET_MS {
+            return;
+        }
+        let before = std::mem::replace(&mut self.current, secret(random));
+        // Nothing came for long: whoever was given a cookie then has given up.
+        self.former = (age < 2 * SECRET_MS).then_some(before);
+        self.number = self.number.wrapping_add(1);
+        self.since = now;
     }
 
     fn input(from: IpAddr, spi_i: u64, nonce: &[u8]) -> Vec<u8> {
@@ -28,13 +56,103 @@ impl Cookies {
 
     /// The cookie of one initiator.
     pub fn make(&self, from: IpAddr, spi_i: u64, nonce: &[u8]) -> Vec<u8> {
-        hmac::sign(&self.key, &Self::input(from, spi_i, nonce))
-            .as_ref()
-            .to_vec()
+        let mut cookie = vec![self.number];
+        let tag = hmac::sign(&self.current, &Self::input(from, spi_i, nonce));
+        cookie.extend_from_slice(tag.as_ref());
+        cookie
     }
 
-    /// Whether `cookie` is the one we made for this initiator; in constant time.
+    /// Whether `cookie` is one that we made for this initiator with the current or the last
+    /// secret; in constant time.
     pub fn verify(&self, from: IpAddr, spi_i: u64, nonce: &[u8], cookie: &[u8]) -> bool {
-        hmac::verify(&self.key, &Self::input(from, spi_i, nonce), cookie).is_ok()
+        let Some((number, tag)) = cookie.split_first() else {
+            return false;
+        };
+        let key = if *number == self.number {
+            Some(&self.current)
+        } else if *number == self.number.wrapping_sub(1) {
+            self.former.as_ref()
+        } else {
+            None
+        };
+        key.is_some_and(|key| hmac::verify(key, &Self::input(from, spi_i, nonce), tag).is_ok())
+    }
+}
+
+fn secret(random: &mut dyn Random) -> hmac::Key {
+    let mut secret = Zeroizing::new([0; 32]);
+    random.fill(secret.as_mut());
+    hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Other octets at each call.
+    struct Counting(u64);
+
+    impl Random for Counting {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            self.0 += 1;
+            bytes[..8].copy_from_slice(&self.0.to_be_bytes());
+        }
+    }
+
+    const NONCE: [u8; 32] = [9; 32];
+
+    fn address() -> IpAddr {
+        "192.0.2.1".parse().unwrap()
+    }
+
+    /// Whether a cookie that was made when the process began is good after looks at these times.
+    fn good_after(looks: &[u64]) -> bool {
+        let random = &mut Counting(0);
+        let mut cookies = Cookies::new(0, random);
+        let cookie = cookies.make(address(), 1, &NONCE);
+        for now in looks {
+            cookies.renew(*now, random);
+        }
+        cookies.verify(address(), 1, &NONCE, &cookie)
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_one_change_of_the_secret_and_not_for_two() {
+        assert!(good_after(&[0, SECRET_MS - 1]));
+        assert!(good_after(&[SECRET_MS]));
+        assert!(good_after(&[SECRET_MS, 2 * SECRET_MS - 1]));
+        assert!(!good_after(&[SECRET_MS, 2 * SECRET_MS]));
+        assert!(!good_after(&[3 * SECRET_MS]), "nobody looked for long");
+        // Its number comes round again, its secret does not.
+        let round: Vec<u64> = (1..=256).map(|n| n * SECRET_MS).collect();
+        assert!(!good_after(&round));
+    }
+
+    #[test]
+    fn each_secret_makes_other_cookies() {
+        let random = &mut Counting(0);
+        let mut cookies = Cookies::new(0, random);
+        let mut before = cookies.make(address(), 1, &NONCE);
+        for n in 1..5 {
+            cookies.renew(n * SECRET_MS, random);
+            let cookie = cookies.make(address(), 1, &NONCE);
+            assert_ne!(before[1..], cookie[1..]);
+            assert!(cookies.verify(address(), 1, &NONCE, &cookie));
+            before = cookie;
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_cookie() {
+        let cookies = Cookies::new(0, &mut Counting(0));
+        let good = cookies.make(address(), 1, &NONCE);
+        assert!(!cookies.verify(address(), 1, &NONCE, &[]));
+        assert!(!cookies.verify(address(), 2, &NONCE, &good));
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(!cookies.verify(address(), 1, &NONCE, &bad), "octet {at}");
+            assert!(!cookies.verify(address(), 1, &NONCE, &good[..at]));
+        }
     }
 }

@@ -88,7 +88,13 @@ async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>>
     }
     let (silence, silent) = watch::channel(Vec::new());
     let (block, blocked) = watch::channel(Vec::new());
-    tokio::spawn(arrivals::watch(dirs.run.join("keyer.sock"), silent, block));
+    let arriving = arrivals::watch(
+        dirs.run.join("keyer.sock"),
+        silent,
+        block,
+        configure.clone(),
+    );
+    tokio::spawn(arriving);
     let awaited = node.awaited.subscribe();
     let watching = takeover::watch(dirs.run.join("keyer.sock"), awaited, configure.clone());
     tokio::spawn(watching);
@@ -250,6 +256,7 @@ impl Ike {
             }
             Asked::Refresh => self.publish_status(),
             Asked::Arrived(peer, spi) => self.tunnels.handle_arrived(self.now(), peer, spi),
+            Asked::Blocked(peers) => self.tunnels.handle_blocked(self.now(), peers),
             Asked::Dropped(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.tunnels.dropped());

@@ -203,7 +203,7 @@ impl Keyer {
         let list = self.list.as_ref();
         let listed = |peer: &IpAddr| find(list, *peer).is_ok();
         self.removed.retain(|peer, _| listed(peer));
-        Ok(xfrm::flush_larval(&mut self.xfrm)?)
+        Ok(xfrm::flush_larval(&mut self.xfrm, is_ours)?)
     }
 
     /// Policies that somebody else took away come back.
@@ -273,7 +273,7 @@ impl Keyer {
                 self.take_away(&sa)?;
             }
         }
-        Ok(xfrm::flush_larval(&mut self.xfrm)?)
+        Ok(xfrm::flush_larval(&mut self.xfrm, is_ours)?)
     }
 
     fn counters(&mut self, peer: IpAddr) -> Result<KeyerReply, Refusal> {

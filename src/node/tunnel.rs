@@ -6,8 +6,13 @@ use utoipa::ToSchema;
 use super::units;
 use crate::tunnel::message::{AhTraffic, Carried, PeerStatus, TunnelState};
 
-/// The words of a tunnel that is up for IKE alone.
-const BLOCKED: &str = "protocol 51 blocked: IKE is up, no AH arrives";
+/// A state in words; `blocked` where the tunnel is up for IKE alone.
+fn words(state: &TunnelState, blocked: bool) -> String {
+    match (state, blocked) {
+        (TunnelState::Up { .. }, true) => "protocol 51 blocked: IKE is up, no AH arrives".into(),
+        (state, _) => state.to_string(),
+    }
+}
 
 /// One peer's tunnel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -73,10 +78,7 @@ impl TunnelView {
     ) -> Self {
         let hex = |spi| format!("{spi:08x}");
         Self {
-            state: match (&status.state, blocked) {
-                (TunnelState::Up { .. }, true) => BLOCKED.into(),
-                (state, _) => state.to_string(),
-            },
+            state: words(&status.state, blocked),
             since_ms: now_ms.saturating_sub(status.for_ms),
             version: status.version.to_string(),
             proposal: status.proposal.map(|suite| suite.to_string()),
@@ -95,7 +97,7 @@ impl TunnelView {
                 integrity_failures: all.integrity_failures,
             }),
             last_error: status.last_error.as_ref().map(|error| ErrorView {
-                text: error.state.to_string(),
+                text: words(&error.state, error.blocked),
                 until_ms: now_ms.saturating_sub(error.ago_ms),
             }),
         }
@@ -181,6 +183,7 @@ mod tests {
             }),
             last_error: Some(LastError {
                 state: TunnelState::NoAnswer,
+                blocked: false,
                 ago_ms: 62_000,
             }),
             ..PeerStatus::of(
@@ -239,5 +242,14 @@ mod tests {
             "{}",
             blocked.state
         );
+        let mut over = status();
+        over.last_error = Some(LastError {
+            state: over.state.clone(),
+            blocked: true,
+            ago_ms: 1_000,
+        });
+        let over = TunnelView::new(NOW, &over, false, None);
+        assert_eq!(over.state, "up");
+        assert_eq!(over.last_error.unwrap().text, blocked.state);
     }
 }

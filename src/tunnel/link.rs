@@ -356,6 +356,11 @@ impl Link {
         all.collect()
     }
 
+    /// Whether AH of the peer arrives.
+    pub fn set_blocked(&mut self, now: u64, blocked: bool) {
+        self.shown.set_blocked(now, blocked);
+    }
+
     /// An operator wants fresh keys.
     pub fn rekey(&mut self, now: u64) {
         for connection in &mut self.connections {

@@ -115,6 +115,10 @@ impl LinkV1 {
         self.engine.held().collect()
     }
 
+    pub fn set_blocked(&mut self, now: u64, blocked: bool) {
+        self.shown.set_blocked(now, blocked);
+    }
+
     pub fn rekey(&mut self, now: u64) {
         self.engine.rekey(now);
     }

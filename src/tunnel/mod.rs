@@ -122,7 +122,8 @@ impl Outbox {
     }
 }
 
-/// All tunnels of this system. Times are milliseconds of one monotonic clock.
+/// All tunnels of this system. Times are milliseconds of one monotonic clock, which begins at 0
+/// when it is made.
 pub struct Tunnels {
     random: Box<dyn Random + Send>,
     cookies: Cookies,
@@ -140,6 +141,8 @@ pub struct Tunnels {
     dropped: Dropped,
     /// Tunnels whose state changed, each time it did.
     changes: VecDeque<PeerStatus>,
+    /// Peers from which no AH arrives.
+    blocked: Vec<IpAddr>,
     /// What was told last, without its ages.
     reported: Vec<PeerStatus>,
     changed: bool,
@@ -148,12 +151,11 @@ pub struct Tunnels {
 impl Tunnels {
     /// No peers yet.
     pub fn new(mut random: Box<dyn Random + Send>) -> Self {
-        let mut secret = Zeroizing::new([0; 32]);
-        random.fill(secret.as_mut());
+        let cookies = Cookies::new(0, random.as_mut());
         let mut tokens = Zeroizing::new([0; 32]);
         random.fill(tokens.as_mut());
         Self {
-            cookies: Cookies::new(&secret),
+            cookies,
             random,
             lifetimes: Lifetimes::default(),
             desired: None,
@@ -171,6 +173,7 @@ impl Tunnels {
             retain_at: None,
             dropped: Dropped::default(),
             changes: VecDeque::new(),
+            blocked: Vec::new(),
             reported: Vec::new(),
             changed: false,
         }
@@ -281,6 +284,11 @@ impl Tunnels {
             return;
         }
         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        // IKEv1 has none.
+        let version = self.desired.as_ref().map(|desired| desired.profile.version);
+        if version == Some(Version::V2) {
+            self.cookies.renew(now, self.random.as_mut());
+        }
         let cookies = Cookies::clone(&self.cookies);
         if !self.links.iter().any(|l| l.address() == from.ip()) {
             return self.stranger(now, &cookies, from, bytes);
@@ -402,6 +410,12 @@ impl Tunnels {
         });
     }
 
+    /// From these peers, and no others, no AH arrives although we send.
+    pub fn handle_blocked(&mut self, now: u64, peers: Vec<IpAddr>) {
+        self.blocked = peers;
+        self.each_link(now, |_, _, _| {});
+    }
+
     /// Performs what is due; see [`Tunnels::poll_timeout`].
     pub fn handle_timeout(&mut self, now: u64) {
         self.each_link(now, |_, _, _| {});
@@ -474,6 +488,7 @@ impl Tunnels {
                 dropped: Dropped::default(),
             };
             act(link, &mut context, &mut self.outbox);
+            link.set_blocked(now, self.blocked.contains(&link.address()));
             link.advance(&mut context, &mut self.outbox);
             self.dropped.add(&context.dropped);
         }

@@ -9,8 +9,17 @@ use crate::ike::suite::{Suite, Version};
 pub(super) struct Shown {
     state: TunnelState,
     since: u64,
-    /// What was wrong before, and when that ended.
-    last: Option<(TunnelState, u64)>,
+    /// Whether AH does not arrive by the tunnel while it is up.
+    blocked: bool,
+    last: Option<Was>,
+}
+
+/// What was wrong before.
+#[cfg_attr(test, derive(Clone))]
+struct Was {
+    state: TunnelState,
+    blocked: bool,
+    until: u64,
 }
 
 /// What stands with a peer.
@@ -31,6 +40,7 @@ impl Shown {
         Self {
             state: TunnelState::Connecting,
             since: now,
+            blocked: false,
             last: None,
         }
     }
@@ -48,8 +58,30 @@ impl Shown {
             self.since = now;
         }
         let before = std::mem::replace(&mut self.state, state);
-        if before.is_fault() {
-            self.last = Some((before, now));
+        self.left(now, before, self.blocked);
+    }
+
+    /// Whether what is sent arrives at the peer and nothing comes back: IP protocol 51 is blocked.
+    /// It says nothing of a tunnel that is not up.
+    pub fn set_blocked(&mut self, now: u64, blocked: bool) {
+        let before = std::mem::replace(&mut self.blocked, blocked);
+        if before && !blocked {
+            self.left(now, self.state.clone(), before);
+        }
+    }
+
+    fn left(&mut self, until: u64, state: TunnelState, blocked: bool) {
+        let blocked = blocked && state.is_up();
+        if blocked && self.state.is_up() && self.blocked {
+            // Another certificate; it is blocked as before.
+            return;
+        }
+        if blocked || state.is_fault() {
+            self.last = Some(Was {
+                state,
+                blocked,
+                until,
+            });
         }
     }
 
@@ -68,9 +100,10 @@ impl Shown {
                 integrity: c.integrity,
                 esn: c.esn,
             }),
-            last_error: self.last.as_ref().map(|(state, ended)| LastError {
-                state: state.clone(),
-                ago_ms: now.saturating_sub(*ended),
+            last_error: self.last.as_ref().map(|was| LastError {
+                state: was.state.clone(),
+                blocked: was.blocked,
+                ago_ms: now.saturating_sub(was.until),
             }),
         }
     }
@@ -80,8 +113,7 @@ impl Shown {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_was_wrong_before_stays_told_with_the_time_when_it_ended() {
+    fn last(shown: &Shown, now: u64) -> Option<LastError> {
         let peer = Peer {
             address: "192.0.2.2".parse().unwrap(),
             reqid: 7402,
@@ -93,8 +125,39 @@ mod tests {
             rekeys: (0, 0),
             told: None,
         };
+        shown.status(now, peer, &stands).last_error
+    }
+
+    #[test]
+    fn that_no_ah_arrived_stays_told_however_it_ended() {
+        let up = |first| TunnelState::Up {
+            certificate: Some([first; 32].into()),
+        };
         let mut shown = Shown::new(0);
-        let last = |shown: &Shown, now| shown.status(now, peer, &stands).last_error;
+        shown.set(1_000, up(1));
+        shown.set_blocked(2_000, true);
+        assert_eq!(last(&shown, 3_000), None, "it is so");
+        shown.set(3_000, up(2));
+        assert_eq!(last(&shown, 3_000), None, "and stays so");
+        shown.set_blocked(5_000, false);
+        let error = last(&shown, 6_000).unwrap();
+        assert_eq!((error.blocked, error.ago_ms), (true, 1_000));
+        shown.set_blocked(7_000, true);
+        shown.set(8_000, TunnelState::Connecting);
+        shown.set_blocked(9_000, false);
+        let error = last(&shown, 10_000).unwrap();
+        assert_eq!((error.blocked, error.ago_ms), (true, 2_000));
+        shown.set(11_000, TunnelState::NoAnswer);
+        shown.set_blocked(12_000, true);
+        shown.set(13_000, up(2));
+        let error = last(&shown, 14_000).unwrap();
+        assert_eq!(error.state, TunnelState::NoAnswer, "that was not up");
+        assert!(!error.blocked);
+    }
+
+    #[test]
+    fn what_was_wrong_before_stays_told_with_the_time_when_it_ended() {
+        let mut shown = Shown::new(0);
         shown.set(100, TunnelState::AuthenticationFailed);
         assert_eq!(last(&shown, 200), None, "the state itself says it");
         shown.set(300, TunnelState::NoAnswer);

@@ -69,11 +69,13 @@ impl fmt::Display for AhSuite {
     }
 }
 
-/// Why a tunnel did not stand, at a time that is over.
+/// Why a tunnel did not stand or carried nothing, at a time that is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// The state that it was.
     pub state: TunnelState,
+    /// The tunnel was up, but no AH arrived.
+    pub blocked: bool,
     /// How many milliseconds ago it ended.
     pub ago_ms: u64,
 }

@@ -1,7 +1,8 @@
 //! Those who have the key but whom we do not list: each learns, under protection, that it is not
 //! listed, and gets no SA (RFC 7296 section 2.21.2 has no word for it). Whoever has another key
-//! learns nothing. All of it is bounded: few at a time, a new one each second, none without a
-//! cookie.
+//! learns nothing. All of it is bounded: few at a time, few each second, one of them from one
+//! address, none without a cookie. Who is at another address than it claims never gets so far, so
+//! it takes nobody's place.
 
 use std::net::SocketAddr;
 
@@ -11,17 +12,19 @@ use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer};
 use crate::wire::isakmp::{Header, Message, exchange};
 
-const MAX_HALF_OPEN: usize = 2;
+/// Half-open SAs at a time, and new ones in [`PAUSE_MS`].
+const MAX_HALF_OPEN: usize = 4;
 /// How long an answer is repeated.
 const REPEAT_MS: u64 = 4_000;
-/// Pause between two that are looked at.
+/// Pause between two of one address.
 const PAUSE_MS: u64 = 1_000;
 
 /// Half-open SAs with unlisted addresses.
 #[derive(Default)]
 pub(crate) struct Strangers {
     half_open: Vec<(SocketAddr, HalfOpen)>,
-    next_at: u64,
+    /// When the latest were opened, [`MAX_HALF_OPEN`] at most.
+    opened: Vec<u64>,
 }
 
 impl Strangers {
@@ -70,18 +73,203 @@ impl Strangers {
         if let Some(answer) = self.half_open.iter().find_map(|(_, h)| h.repeat(bytes)) {
             return outbox.send(from, answer);
         }
-        if context.now < self.next_at || self.half_open.len() >= MAX_HALF_OPEN {
-            context.dropped.not_listed += 1;
+        let recent = |began: u64| context.now < began + PAUSE_MS;
+        self.opened.retain(|began| recent(*began));
+        let its = |(address, _): &&(SocketAddr, HalfOpen)| address.ip() == from.ip();
+        let soon = self.half_open.iter().find(its);
+        let soon = soon.is_some_and(|(_, h)| recent(h.began));
+        if soon || self.opened.len() >= MAX_HALF_OPEN {
+            match init::postpone(context, bytes, cookies) {
+                Some(answer) => outbox.send(from, answer),
+                None => context.dropped.not_listed += 1,
+            }
             return;
         }
         match init::respond(context, bytes, Some(cookies)) {
             Answer::Ignore => {}
             Answer::Refuse(answer, _) => outbox.send(from, answer),
             Answer::Open(half_open, answer) => {
-                self.next_at = context.now + PAUSE_MS;
+                self.opened.push(context.now);
+                self.make_room(from);
                 self.half_open.push((from, half_open.unlisted()));
                 outbox.send(from, answer);
             }
         }
+    }
+
+    /// For a new one of this address goes its earlier one, or the oldest of those that did least.
+    fn make_room(&mut self, from: SocketAddr) {
+        self.half_open
+            .retain(|(address, _)| address.ip() != from.ip());
+        if self.half_open.len() >= MAX_HALF_OPEN {
+            let least = |(_, (_, h)): &(usize, &(SocketAddr, HalfOpen))| (h.effort(), h.began);
+            let least = self.half_open.iter().enumerate().min_by_key(least);
+            if let Some((at, _)) = least {
+                self.half_open.remove(at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::ike::cookie::Cookies;
+    use crate::ike::exchange::init::{InitStep, Initiator};
+    use crate::ike::{Credentials, Dropped, Lifetimes, Profile, Random};
+    use crate::tunnel::{Outbox, PORT};
+
+    struct Counting(u64);
+
+    impl Random for Counting {
+        fn fill(&mut self, bytes: &mut [u8]) {
+            for byte in bytes {
+                self.0 = self
+                    .0
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                *byte = (self.0 >> 56) as u8;
+            }
+        }
+    }
+
+    /// A system and those that it does not list.
+    struct World {
+        random: Counting,
+        cookies: Cookies,
+        strangers: Strangers,
+        dropped: Dropped,
+        now: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut random = Counting(1);
+            Self {
+                cookies: Cookies::new(0, &mut random),
+                random,
+                strangers: Strangers::default(),
+                dropped: Dropped::default(),
+                now: 0,
+            }
+        }
+
+        fn with<T>(
+            &mut self,
+            (local, remote): (IpAddr, IpAddr),
+            act: impl FnOnce(&mut Strangers, &Cookies, &mut Context<'_>) -> T,
+        ) -> T {
+            let credentials = Credentials {
+                key: zeroize::Zeroizing::new(b"key".to_vec()),
+                certificate: [7; 32].into(),
+                certified: None,
+                tokens: zeroize::Zeroizing::new([9; 32]),
+            };
+            let mut context = Context {
+                now: self.now,
+                random: &mut self.random,
+                local,
+                remote,
+                credentials: &credentials,
+                profile: &Profile::default(),
+                lifetimes: Lifetimes::default(),
+                dropped: Dropped::default(),
+            };
+            let result = act(&mut self.strangers, &self.cookies, &mut context);
+            self.dropped.add(&context.dropped);
+            result
+        }
+
+        /// What comes back for a datagram of that stranger.
+        fn give(&mut self, from: IpAddr, bytes: &[u8]) -> Option<Vec<u8>> {
+            let mut outbox = Outbox::default();
+            self.with((us(), from), |strangers, cookies, context| {
+                let arrival = Arrival {
+                    outbox: &mut outbox,
+                    cookies,
+                    from: SocketAddr::new(from, PORT),
+                    bytes,
+                };
+                strangers.handle(context, arrival);
+            });
+            outbox.transmit().map(|sent| sent.bytes)
+        }
+
+        /// A first request of that stranger that returns its cookie.
+        fn with_cookie(&mut self, from: IpAddr) -> Vec<u8> {
+            let ends = (from, us());
+            let (initiator, first) = self
+                .with(ends, |_, _, context| Initiator::start(context))
+                .unwrap();
+            let demand = self.give(from, &first).expect("a cookie whenever it asks");
+            let message = Message::parse(&demand).unwrap();
+            let step = self.with(ends, |_, _, context| {
+                Box::new(initiator).receive(context, &demand, &message)
+            });
+            match step {
+                InitStep::Again(_, bytes) => bytes,
+                _ => panic!("the cookie was not returned"),
+            }
+        }
+
+        /// Whether that stranger gets an SPI of ours when it returns its cookie.
+        fn is_heard(&mut self, number: u8) -> bool {
+            let from = stranger(number);
+            let request = self.with_cookie(from);
+            self.give(from, &request)
+                .is_some_and(|answer| answer[8..16] != [0; 8])
+        }
+    }
+
+    fn us() -> IpAddr {
+        IpAddr::from([10, 0, 0, 2])
+    }
+
+    fn stranger(number: u8) -> IpAddr {
+        IpAddr::from([10, 0, 1, number])
+    }
+
+    #[test]
+    fn whoever_returns_its_cookie_is_heard_whatever_another_address_sends() {
+        let mut world = World::new();
+        assert!(world.is_heard(1));
+        for _ in 0..20 {
+            assert!(!world.is_heard(1), "one of an address in a second");
+        }
+        assert_eq!(world.dropped.not_listed, 20);
+        assert!(world.is_heard(2), "the other does not pay for it");
+        world.now += PAUSE_MS;
+        assert!(world.is_heard(1));
+        assert_eq!(world.strangers.half_open.len(), 2, "one of each address");
+    }
+
+    #[test]
+    fn without_a_cookie_nothing_is_kept_and_nobodys_place_is_taken() {
+        let mut world = World::new();
+        for number in 1..=200 {
+            let ends = (stranger(number), us());
+            let (_, first) = world
+                .with(ends, |_, _, context| Initiator::start(context))
+                .unwrap();
+            let answer = world.give(stranger(number), &first).unwrap();
+            assert_eq!(answer[8..16], [0; 8], "a cookie, no more");
+            assert!(answer.len() < first.len());
+        }
+        assert!(world.strangers.half_open.is_empty());
+        assert!(world.is_heard(201));
+    }
+
+    #[test]
+    fn of_many_addresses_so_many_are_heard_in_a_second_and_so_many_are_kept() {
+        let mut world = World::new();
+        for second in 0..5 {
+            let all = (1..=20).filter(|number| world.is_heard(20 * second + number));
+            assert_eq!(all.count(), MAX_HALF_OPEN);
+            assert_eq!(world.strangers.half_open.len(), MAX_HALF_OPEN);
+            world.now += PAUSE_MS;
+        }
+        assert_eq!(world.dropped.not_listed, 5 * 16);
     }
 }

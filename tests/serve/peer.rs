@@ -96,6 +96,7 @@ impl Tunnels {
                     }),
                     last_error: up.then_some(LastError {
                         state: TunnelState::NoAnswer,
+                        blocked: false,
                         ago_ms: 60_000,
                     }),
                     ..PeerStatus::of(peer.address, state)

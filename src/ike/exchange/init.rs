@@ -291,37 +291,65 @@ fn reply(header: &Header, spi_r: u64, payloads: Vec<Payload>) -> Vec<u8> {
     Message { header, payloads }.encode()
 }
 
-/// Answers a first request from a listed address. With `cookies`, only those who can receive at
-/// their address get past (section 2.6).
-pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cookies>) -> Answer {
+/// A first request that can be read, or what to do with it if it cannot.
+fn read(context: &mut Context<'_>, datagram: &[u8]) -> Result<(Header, Message), Answer> {
     let Ok((header, _)) = Header::parse(datagram) else {
-        return Answer::Ignore;
+        return Err(Answer::Ignore);
     };
     let first = header.spi_i != 0 && header.spi_r == 0 && header.id == 0;
     if !first || !header.from_initiator || header.response {
-        return Answer::Ignore;
+        return Err(Answer::Ignore);
     }
-    let message = match Message::parse(datagram) {
-        Ok(message) => message,
+    match Message::parse(datagram) {
+        Ok(message) => Ok((header, message)),
         Err(error @ WireError::Critical(_)) => {
-            return Answer::Refuse(reply(&header, 0, vec![complaint(error)]), None);
+            let answer = reply(&header, 0, vec![complaint(error)]);
+            Err(Answer::Refuse(answer, None))
         }
         Err(_) => {
             context.dropped.payloads += 1;
-            return Answer::Ignore;
+            Err(Answer::Ignore)
         }
+    }
+}
+
+/// What asks the sender for its cookie, unless it brought a valid one.
+fn demand(
+    context: &Context<'_>,
+    header: &Header,
+    parts: &Parts<'_>,
+    cookies: &Cookies,
+) -> Option<Vec<u8>> {
+    let nonce = parts.nonce?;
+    let given = parts.notify(kind::COOKIE).map(|n| n.data.as_slice());
+    if given.is_some_and(|c| cookies.verify(context.remote, header.spi_i, nonce, c)) {
+        return None;
+    }
+    let cookie = cookies.make(context.remote, header.spi_i, nonce);
+    Some(reply(header, 0, vec![notify(kind::COOKIE, &cookie)]))
+}
+
+/// Answers a first request for which there is no room: with its cookie, if it brought none.
+pub fn postpone(context: &mut Context<'_>, datagram: &[u8], cookies: &Cookies) -> Option<Vec<u8>> {
+    let (header, message) = read(context, datagram).ok()?;
+    let parts = Parts::of(&message.payloads);
+    demand(context, &header, &parts, cookies)
+}
+
+/// Answers a first request from a listed address. With `cookies`, only those who can receive at
+/// their address get past (section 2.6).
+pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cookies>) -> Answer {
+    let (header, message) = match read(context, datagram) {
+        Ok(first) => first,
+        Err(answer) => return answer,
     };
     let parts = Parts::of(&message.payloads);
-    let (Some(sa), Some(nonce)) = (parts.sa, parts.nonce) else {
+    let (Some(sa), Some(_)) = (parts.sa, parts.nonce) else {
         return Answer::Ignore;
     };
-    if let Some(cookies) = cookies {
-        let given = parts.notify(kind::COOKIE).map(|n| n.data.as_slice());
-        if !given.is_some_and(|c| cookies.verify(context.remote, header.spi_i, nonce, c)) {
-            let cookie = cookies.make(context.remote, header.spi_i, nonce);
-            let answer = reply(&header, 0, vec![notify(kind::COOKIE, &cookie)]);
-            return Answer::Refuse(answer, None);
-        }
+    let demanded = cookies.and_then(|cookies| demand(context, &header, &parts, cookies));
+    if let Some(answer) = demanded {
+        return Answer::Refuse(answer, None);
     }
     let able = |suite: &&Suite| suite.additional.is_none() || parts.can_intermediate();
     let suites: Vec<Suite> = context.profile.ike.iter().filter(able).copied().collect();

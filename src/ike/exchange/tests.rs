@@ -158,7 +158,7 @@ fn headers_that_no_first_request_has_are_ignored() {
 
 #[test]
 fn a_cookie_is_demanded_returned_and_bound_to_its_owner() {
-    let cookies = Cookies::new(&[3; 32]);
+    let cookies = Cookies::new(0, &mut Counting(3));
     let (initiator, first) = with(1, Initiator::start).unwrap();
     let ask = |bytes: &[u8]| with(2, |context| respond(context, bytes, Some(&cookies)));
     let Answer::Refuse(demand, None) = ask(&first) else {

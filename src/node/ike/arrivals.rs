@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
+use super::converse::Asked;
 use super::counters;
 use crate::tunnel::message::SaCounters;
 
@@ -56,11 +57,13 @@ impl Seen {
     }
 }
 
-/// Follows the peers that `silent` names and says which of them are blocked, for ever.
-pub async fn watch(
+/// Follows the peers that `silent` names and says which of them are blocked, for ever: to whom it
+/// concerns by `blocked`, and by `ask` to who remembers it.
+pub(super) async fn watch(
     keyer: PathBuf,
     mut silent: watch::Receiver<Vec<IpAddr>>,
     blocked: watch::Sender<Vec<IpAddr>>,
+    ask: mpsc::Sender<Asked>,
 ) {
     let began = Instant::now();
     let mut seen: BTreeMap<IpAddr, Seen> = BTreeMap::new();
@@ -81,14 +84,16 @@ pub async fn watch(
         }
         let found = seen.iter().filter(|(_, seen)| seen.blocked);
         let found: Vec<IpAddr> = found.map(|(peer, _)| *peer).collect();
-        blocked.send_if_modified(|old| {
-            let changed = *old != found;
-            for peer in found.iter().filter(|peer| !old.contains(peer)) {
-                tracing::warn!("IP protocol 51 from {peer} is blocked: IKE is up, no AH arrives");
+        let old = blocked.borrow().clone();
+        for peer in found.iter().filter(|peer| !old.contains(peer)) {
+            tracing::warn!("IP protocol 51 from {peer} is blocked: IKE is up, no AH arrives");
+        }
+        if old != found {
+            blocked.send_replace(found.clone());
+            if ask.send(Asked::Blocked(found)).await.is_err() {
+                return;
             }
-            *old = found;
-            changed
-        });
+        }
         let pause = async {
             match peers.is_empty() {
                 true => std::future::pending().await,

@@ -76,13 +76,23 @@ impl Xfrm {
 
     /// Sends one change and waits for the kernel's verdict.
     fn change(&mut self, what: &'static str, message: XfrmMessage) -> Result<(), XfrmError> {
+        self.ask(what, message, |_| {})
+    }
+
+    /// The same, and hands over what the kernel says before its verdict.
+    fn ask(
+        &mut self,
+        what: &'static str,
+        message: XfrmMessage,
+        mut said: impl FnMut(XfrmMessage),
+    ) -> Result<(), XfrmError> {
         self.send(message, NLM_F_REQUEST | NLM_F_ACK)?;
         let mut verdict = None;
         while verdict.is_none() {
-            self.receive(|payload| {
-                if let NetlinkPayload::Error(error) = payload {
-                    verdict = Some(error.code.map(|_| error.to_io()));
-                }
+            self.receive(|payload| match payload {
+                NetlinkPayload::Error(error) => verdict = Some(error.code.map(|_| error.to_io())),
+                NetlinkPayload::InnerMessage(message) => said(message),
+                _ => {}
             })?;
         }
         match verdict.flatten() {

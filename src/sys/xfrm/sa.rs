@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use netlink_packet_xfrm::constants::{IPPROTO_AH, XFRM_MODE_TRANSPORT};
 use netlink_packet_xfrm::constants::{XFRM_STATE_ALIGN4, XFRM_STATE_ESN};
-use netlink_packet_xfrm::state::{DelGetMessage, FlushMessage, GetDumpMessage, ModifyMessage};
-use netlink_packet_xfrm::{AlgAuth, ReplayEsn, UserSaId, UserSaInfo, XfrmAttrs, XfrmMessage};
+use netlink_packet_xfrm::state::{AllocSpiMessage, DelGetMessage, GetDumpMessage, ModifyMessage};
+use netlink_packet_xfrm::{
+    AlgAuth, ReplayEsn, UserSaId, UserSaInfo, UserSpiInfo, XfrmAttrs, XfrmMessage,
+};
 use zeroize::Zeroize;
 
 use super::{AH, Xfrm, XfrmError, address, host_prefix};
@@ -22,6 +24,9 @@ const HARD_PACKETS_32: u64 = 1 << 31;
 /// If `ike` never comes back, keys end all the same; it replaces them after at most half of that.
 const HARD_SECONDS: u64 = 3 * 3_600;
 
+/// What a larval state may be called for the moment until it is deleted: 1 to 255 are reserved.
+const LARVAL_SPIS: (u32, u32) = (256, u32::MAX);
+
 /// One AH SA found in the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstalledSa {
@@ -33,6 +38,8 @@ pub struct InstalledSa {
     pub spi: u32,
     /// The request id that ties it to policies.
     pub reqid: u32,
+    /// Number of the acquire that made it, if it is a larval state.
+    pub acquire: u32,
     /// When it was installed, in seconds of the kernel's clock.
     pub since: u64,
     /// Bytes and packets carried.
@@ -155,9 +162,7 @@ pub fn remove(xfrm: &mut Xfrm, destination: IpAddr, spi: u32) -> Result<(), Xfrm
         nlas: Vec::new(),
     };
     match xfrm.change("remove an SA", XfrmMessage::DeleteSa(message)) {
-        Err(XfrmError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {
-            Ok(())
-        }
+        Err(XfrmError::Refused { source, .. }) if is_gone(&source) => Ok(()),
         result => result,
     }
 }
@@ -186,6 +191,7 @@ fn describe(info: &UserSaInfo) -> Option<InstalledSa> {
         destination: address(&info.id.daddr, info.family)?,
         spi: info.id.spi,
         reqid: info.reqid,
+        acquire: info.seq,
         since: info.lifetime_cur.add_time,
         carried: (info.lifetime_cur.bytes, info.lifetime_cur.packets),
         dropped: (
@@ -196,20 +202,52 @@ fn describe(info: &UserSaInfo) -> Option<InstalledSa> {
     })
 }
 
-/// Forgets larval states, which would hold back new acquires for 30 s. The kernel can only drop
-/// all AH states at once, so this does nothing while any keyed one stands.
-pub fn flush_larval(xfrm: &mut Xfrm) -> Result<(), XfrmError> {
-    let all = installed(xfrm)?;
-    if all.is_empty() || all.iter().any(|sa| sa.spi != 0) {
-        return Ok(());
-    }
-    let message = XfrmMessage::FlushSa(FlushMessage { protocol: AH });
-    match xfrm.change("flush larval SAs", message) {
-        Err(XfrmError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ESRCH) => {
-            Ok(())
+/// Forgets larval states towards peers of ours, which would hold back new acquires for 30 s. The
+/// kernel finds what it shall delete by its SPI, and a larval state has none: so it is given one.
+pub fn flush_larval(xfrm: &mut Xfrm, ours: impl Fn(u32) -> bool) -> Result<(), XfrmError> {
+    let larval = installed(xfrm)?.into_iter();
+    for sa in larval.filter(|sa| sa.spi == 0 && ours(sa.reqid)) {
+        // What it waited for may have come meanwhile, or its time may be over.
+        if let Some(spi) = allocate(xfrm, &sa)? {
+            remove(xfrm, sa.destination, spi)?;
         }
-        result => result,
     }
+    Ok(())
+}
+
+/// Has the kernel choose an SPI for a larval state; none if it is there no longer.
+fn allocate(xfrm: &mut Xfrm, larval: &InstalledSa) -> Result<Option<u32>, XfrmError> {
+    let mut spi_info = UserSpiInfo {
+        min: LARVAL_SPIS.0,
+        max: LARVAL_SPIS.1,
+        ..UserSpiInfo::default()
+    };
+    let info = &mut spi_info.info;
+    info.source(&larval.source);
+    info.destination(&larval.destination);
+    info.id.proto = IPPROTO_AH;
+    info.mode = XFRM_MODE_TRANSPORT;
+    info.reqid = larval.reqid;
+    info.seq = larval.acquire;
+    let message = AllocSpiMessage {
+        spi_info,
+        nlas: Vec::new(),
+    };
+    let mut spi = None;
+    let given = |message| {
+        if let XfrmMessage::AddSa(message) = message {
+            spi = Some(message.user_sa_info.id.spi);
+        }
+    };
+    let what = "give a larval SA an SPI";
+    match xfrm.ask(what, XfrmMessage::AllocSpi(message), given) {
+        Err(XfrmError::Refused { source, .. }) if is_gone(&source) => Ok(None),
+        result => result.map(|()| spi),
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT))
 }
 
 #[cfg(test)]

@@ -255,7 +255,7 @@ impl World {
             profile: profile.clone(),
             credentials: credentials(b"key"),
             strangers: credentials(b"another"),
-            cookies: Cookies::new(&[5; 32]),
+            cookies: Cookies::new(0, &mut Stream(5)),
         };
         let mut world = World {
             rules: Rc::new(rules),

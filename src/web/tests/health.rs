@@ -107,6 +107,7 @@ async fn the_cluster_page_says_how_a_tunnel_is_keyed_and_what_passed_by_it() {
         }),
         last_error: Some(LastError {
             state: TunnelState::NoAnswer,
+            blocked: false,
             ago_ms: 62_000,
         }),
         ..PeerStatus::of(address, TunnelState::Up { certificate: None })

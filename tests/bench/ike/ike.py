@@ -127,7 +127,7 @@ class Ike:
             reader.varint()
             reader.option(reader.suite)
             reader.option(lambda: (reader.varint(), reader.take(1)))
-            reader.option(lambda: (reader.state(), reader.varint()))
+            reader.option(lambda: (reader.state(), reader.take(1), reader.varint()))
 
     def wait(self, done):
         """Until `done(states)`."""

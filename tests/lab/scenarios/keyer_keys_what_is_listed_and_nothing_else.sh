@@ -1,6 +1,7 @@
 # keyer installs AH between two listed peers, a TCP stream crosses as protocol 51 alone, and a
 # request for anybody else is refused. SAs and policies outlive keyer; leaving the list ends them.
-hosts a b
+# What waits for a key in vain is forgotten when keyer starts, which keyed SAs do not hinder.
+hosts a b c
 one=$(printf '11%.0s' $(seq 32)) two=$(printf '22%.0s' $(seq 32))
 for host in a b; do
   peers_json $host v4 a b
@@ -31,6 +32,19 @@ kill_role a keyer KILL
 [ "$(ip -n a xfrm policy | grep -c '^src')" = 6 ] || fail "policies went with keyer"
 ip -n a xfrm state | grep -q 0x00002001 || fail "SAs went with keyer"
 start_keyer a
+
+larval() { ip -n a xfrm state | grep -c 'spi 0x00000000'; }
+peers_json a v4 a b c
+ask a reload || fail "reload with another peer"
+reaches a c 10.0.0.3 9000 2 && fail "a stream reached c without any SA"
+[ "$(larval)" = 1 ] || fail "traffic to c waits for no SA"
+kill_role a keyer KILL
+[ "$(larval)" = 1 ] || fail "what waits went with keyer"
+start_keyer a
+[ "$(larval)" = 0 ] || fail "traffic to c could not ask again"
+ip -n a xfrm state | grep -q 0x00002001 || fail "a keyed SA went with it"
+[ "$(ip -n a xfrm state | grep -c '^src')" = 2 ] || fail "not the two keyed SAs of b"
+
 rm /tmp/n/a/run/peers.json
 ask a reload || fail "reload"
 [ -z "$(ip -n a xfrm policy)$(ip -n a xfrm state)" ] || fail "something stayed after leaving"
