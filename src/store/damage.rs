@@ -48,19 +48,24 @@ impl Damage {
 
     /// Notes what a write came to. What a caller or a constraint refuses says nothing of the disk.
     pub fn written<T>(&self, result: &Result<T, StoreError>) {
-        let failed = |code: Option<ErrorCode>| {
-            matches!(
-                code,
-                Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen)
-            )
-        };
         match result {
             Ok(_) => *lock(&self.refused) = None,
-            Err(StoreError::Sqlite(error)) if !failed(error.sqlite_error_code()) => {}
-            Err(error @ (StoreError::Full | StoreError::Io { .. } | StoreError::Sqlite(_))) => {
-                *lock(&self.refused) = Some(error.to_string());
-            }
+            Err(error) if error.is_of_disk() => *lock(&self.refused) = Some(error.to_string()),
             Err(_) => {}
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether the disk refused, and not a constraint, a statement or a peer.
+    pub(super) fn is_of_disk(&self) -> bool {
+        match self {
+            StoreError::Full | StoreError::Io { .. } => true,
+            StoreError::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen)
+            ),
+            _ => false,
         }
     }
 }

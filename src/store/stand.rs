@@ -116,7 +116,7 @@ impl Writer {
                 self.db.execute_batch("RELEASE promote")?;
                 Ok(())
             }
-            Err(error @ (StoreError::Schema(_) | StoreError::Sqlite(_))) => {
+            Err(error @ (StoreError::Schema(_) | StoreError::Sqlite(_))) if !error.is_of_disk() => {
                 // It was fine where it was declared; one bad declaration never stops the stream.
                 self.db
                     .execute_batch("ROLLBACK TO promote; RELEASE promote")?;

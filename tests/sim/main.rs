@@ -31,6 +31,14 @@ fn one_seed_is_one_history() {
     }
 }
 
+/// What longer runs found, as long as these numbers lead there.
+#[test]
+fn histories_that_failed_once_do_not_fail_again() {
+    for seed in [128, 342, 301_786] {
+        world::run(seed, false);
+    }
+}
+
 #[test]
 fn three_nodes_converge_whatever_happens_between_them() {
     let number = |name: &str| {
