@@ -17,21 +17,30 @@ SWITCHES = [
 ]
 
 
+def driver():
+    """A chromedriver and its port. It takes a free port of one address family for both, and ends where
+    another program has that of the other: then it is begun again."""
+    said = []
+    for _ in range(5):
+        process = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.DEVNULL, text=True)
+        for line in process.stdout:
+            port = re.search(r"started successfully on port (\d+)", line)
+            if port:
+                return process, port[1]
+            said.append(line)
+        process.wait()
+        process.stdout.close()
+    raise RuntimeError("chromedriver did not start: " + "".join(said))
+
+
 class Browser:
     """One headless window; closes itself and ends its driver on leaving the `with` block."""
 
     def __init__(self, width=1280, height=860, dark=False, phone=False, scripts=True):
         self.profile = tempfile.TemporaryDirectory(prefix="tutti-browser-")
-        self.driver = subprocess.Popen(
-            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            text=True)
-        for line in self.driver.stdout:
-            port = re.search(r"started successfully on port (\d+)", line)
-            if port:
-                break
-        else:
-            raise RuntimeError("chromedriver did not start")
-        self.base = f"http://127.0.0.1:{port[1]}"
+        self.driver, port = driver()
+        self.base = f"http://127.0.0.1:{port}"
         switches = SWITCHES + [f"--window-size={width},{height}",
                                f"--user-data-dir={self.profile.name}"]
         if dark:
