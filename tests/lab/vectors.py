@@ -3,7 +3,8 @@
 
   vectors.py KEY CAPTURE LOG STATES     prints `NAME VALUE` lines; values are hexadecimal digits
 
-LOG is the initiator's at level 4, STATES its `ip xfrm state` afterwards: source, SPI and key of each SA.
+LOG is the initiator's at level 4, STATES its `ip xfrm state` afterwards, of which source, SPI and key
+of each SA are told.
 """
 
 import re

@@ -1,6 +1,6 @@
-//! Handshakes between two of strongSwan's, which wrote its secrets down (`tests/lab/vectors.sh`): from
-//! the messages and the shared secrets follow the same keys, the same AUTH or HASH of both sides, and
-//! the AH keys that the kernel got.
+//! Handshakes between two of strongSwan's, which wrote its secrets down (`tests/lab/vectors.sh`):
+//! from the messages and the shared secrets follow the same keys, the same AUTH or HASH of both
+//! sides, and the AH keys that the kernel got.
 
 use zeroize::Zeroizing;
 
