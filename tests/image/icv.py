@@ -23,11 +23,21 @@ def associations(text):
         auth = re.search(r"auth-trunc hmac\((sha\d+)\) 0x([0-9a-f]+) (\d+)", block)
         if head and auth:
             found[head[2], int(head[3], 16)] = (
-                auth[1], bytes.fromhex(auth[2]), int(auth[3]) // 8, "esn" in block)
+                auth[1], bytes.fromhex(auth[2]), int(auth[3]) // 8,
+                bool(re.search(r"flag .*\besn\b", block)))
     return found
 
 
-def verify(packet, association):
+def high_half(sequence, last):
+    """The high half of a 64-bit number of which `sequence` came, after `last`, which it passes
+    where the low half begins anew (RFC 4302 appendix B, for who saw every packet before)."""
+    high, low = last >> 32, last & 0xFFFF_FFFF
+    if low - sequence > 1 << 31:
+        return high + 1
+    return high - 1 if high and sequence - low > 1 << 31 else high
+
+
+def verify(packet, association, high):
     digest, key, length, esn = association
     network = IPv6 if IPv6 in packet else IP
     clean = packet[network].copy()
@@ -38,7 +48,7 @@ def verify(packet, association):
     zeroed[AH].icv = bytes(length) + padding
     data = raw(zeroed)
     if esn:
-        data += b"\0\0\0\0"  # the high half; no SA of a test lives beyond 2^32 packets
+        data += high.to_bytes(4, "big")
     wanted = hmac.new(key, data, getattr(hashlib, digest)).digest()[:length]
     return hmac.compare_digest(received, wanted)
 
@@ -46,15 +56,20 @@ def verify(packet, association):
 def main():
     known = associations(open(sys.argv[2], encoding="utf-8").read())
     right = wrong = unknown = 0
+    last = {}
     for packet in PcapReader(sys.argv[1]):
         if AH not in packet:
             continue
         destination = packet[IPv6].dst if IPv6 in packet else packet[IP].dst
-        association = known.get((destination, packet[AH].spi))
+        sa = destination, packet[AH].spi
+        association = known.get(sa)
         if association is None:
             unknown += 1
-        elif verify(packet, association):
+            continue
+        high = high_half(packet[AH].seq, last.get(sa, 0))
+        if verify(packet, association, high):
             right += 1
+            last[sa] = max(last.get(sa, 0), high << 32 | packet[AH].seq)
         else:
             wrong += 1
     print(f"icv: {right} right, {wrong} wrong, {unknown} of SAs that are gone")

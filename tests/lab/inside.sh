@@ -5,7 +5,8 @@
 #   inside.sh [--limit SECONDS] [--jobs N] NAME...     files in scenarios/, with or without .sh
 #
 # Each runs in network, mount and process namespaces of its own: it begins from nothing, nothing
-# it started outlives it, and several run side by side (they mostly wait). No log may hold the key.
+# it started outlives it, and several run side by side (they mostly wait). One that says `# ALONE` has
+# the guest for itself, after all others. No log may hold the key.
 limit=1200 jobs=5
 while [ "${1#--}" != "$1" ]; do
   case $1 in
@@ -41,5 +42,21 @@ scenario() {
   return 1
 }
 export -f scenario
-printf '%s\n' "$@" | xargs -P "$jobs" -I{} bash -c 'scenario {} || exit 1'
-[ $? = 0 ]
+together=() alone=()
+for name in "$@"; do
+  if grep -q '^# ALONE' "$LAB/scenarios/$(basename "$name" .sh).sh"; then
+    alone+=("$name")
+  else
+    together+=("$name")
+  fi
+done
+# several JOBS NAME...
+several() {
+  local jobs=$1
+  shift
+  [ $# = 0 ] || printf '%s\n' "$@" | xargs -P "$jobs" -I{} bash -c 'scenario {} || exit 1'
+}
+failed=
+several "$jobs" "${together[@]}" || failed=yes
+several 1 "${alone[@]}" || failed=yes
+[ -z "$failed" ]

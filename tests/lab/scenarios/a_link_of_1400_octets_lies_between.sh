@@ -1,6 +1,7 @@
 # Two routers with a link of 1,400 octets between them, which neither peer knows of: IKE with ML-KEM
 # passes in its own fragments, never in IP's; TCP finds the path's size and a megabyte arrives whole,
-# in both directions, over IPv4 and IPv6.
+# in both directions, over IPv4 and IPv6. The same with strongSwan at the other end, whose certificate,
+# like ours, is longer than the link takes at once.
 link() { # NETNS:DEVICE NETNS:DEVICE MTU
   ip link add "${1#*:}" netns "${1%:*}" mtu "$3" type veth peer name "${2#*:}" netns "${2%:*}" mtu "$3"
   ip -n "${1%:*}" link set "${1#*:}" up
@@ -49,10 +50,23 @@ megabyte() {
   wait $server
   cmp /tmp/n/sent /tmp/n/arrived
 }
-for family in v4 v6; do
-  ip netns exec r tcpdump -i middle -U -s 0 -w "$OUT/$family.pcap" 2> "$OUT/$family.tcpdump" &
+# watch NAME: what crosses the link, into $OUT/NAME.pcap.
+watch() {
+  ip netns exec r tcpdump -i middle -U -s 0 -w "$OUT/$1.pcap" 2> "$OUT/$1.tcpdump" &
   dump=$!
-  until_true 20 grep -q listening "$OUT/$family.tcpdump" || fail "tcpdump did not start"
+  until_true 20 grep -q listening "$OUT/$1.tcpdump" || fail "tcpdump did not start"
+}
+# end_watch NAME: the last packets of TCP are in the file when nothing was added for a second.
+end_watch() {
+  until_true 30 sh -c "size=\$(stat -c %s $OUT/$1.pcap); sleep 1
+    [ \$(stat -c %s $OUT/$1.pcap) = \$size ]"
+  kill -INT $dump
+  wait $dump 2> /dev/null
+  captured $1 'ip[6:2] & 0x3fff != 0 or ip6 proto 44' && fail "$1: IP fragments"
+  captured $1 'greater 1415' && fail "$1: a frame larger than the link"
+}
+for family in v4 v6; do
+  watch $family
   for host in a b; do
     firewall $host $family a b
     start_tunnels $host $family "$KEY" a b
@@ -63,17 +77,11 @@ for family in v4 v6; do
   megabyte a b "$($family b)" || fail "$family: a megabyte from a did not arrive whole"
   megabyte b a "$($family a)" || fail "$family: a megabyte from b did not arrive whole"
   mark "$family: a megabyte each way"
-  # The last packets of TCP are in the file when nothing was added for a second.
-  until_true 30 sh -c "size=\$(stat -c %s $OUT/$family.pcap); sleep 1
-    [ \$(stat -c %s $OUT/$family.pcap) = \$size ]"
-  kill -INT $dump
-  wait $dump 2> /dev/null
+  end_watch $family
   # IKE_INTERMEDIATE carries more than a kilobyte of ML-KEM, so there were fragments of IKE's.
   fragments='udp port 500 and udp[24] = 53'
   [ $family = v6 ] && fragments='ip6 proto 17 and ip6[42:2] = 500 and ip6[64] = 53'
   captured $family "$fragments" || fail "$family: no IKE fragment (payload 53) on the wire"
-  captured $family 'ip[6:2] & 0x3fff != 0 or ip6 proto 44' && fail "$family: IP fragments"
-  captured $family 'greater 1415' && fail "$family: a frame larger than the link"
   for host in a b; do
     kill_role $host ike
     kill_role $host keyer
@@ -82,3 +90,28 @@ for family in v4 v6; do
     rm -f /tmp/n/$host/run/*.sock
   done
 done
+
+on b nft flush ruleset
+here4=$(declare -f v4) here6=$(declare -f v6)
+. "$LAB/strongswan.sh"
+eval "$here4; $here6"
+charon b
+PKI_COMMENT=$(printf 'long %.0s' $(seq 400))
+. "$LAB/swan_pki.sh"
+certificates 30 30 $P256
+swan_certificates pubkey none 'send_cert = always'
+peers_json a v4 a b
+start_keyer a
+watch swan
+ours
+until_state 60 a "$(v4 b)" Up || fail "strongSwan: $(tutti_on a tunnels)"
+mark "strongSwan: up"
+megabyte a b "$(v4 b)" || fail "strongSwan: a megabyte from us did not arrive whole"
+megabyte b a "$(v4 a)" || fail "strongSwan: a megabyte to us did not arrive whole"
+mark "strongSwan: a megabyte each way"
+end_watch swan
+for host in a b; do
+  captured swan "src host $(v4 $host) and udp port 500 and udp[24] = 53" ||
+    fail "strongSwan: no IKE fragment of $host"
+done
+only_ipsec swan

@@ -1,6 +1,7 @@
 # IKEv2 and main mode. strongSwan asks whether we live and is answered; UDP 500 is cut and both miss
-# each other and say so; healed, one AH pair stands again. Then each deletes, the other follows, also
-# when our address becomes another one.
+# each other and say so; healed, one IKE SA and one AH pair stand again. Our address goes under a
+# standing tunnel and comes back: likewise. Then each deletes, the other follows, also when our address
+# becomes another one.
 . "$LAB/strongswan.sh"
 . "$LAB/ike.sh"
 hosts a b
@@ -9,6 +10,12 @@ CHARON_EXTRA="retransmit_tries = 2
 charon b
 start_keyer a
 role a ike
+one_each() {
+  local said
+  one_pair a 10.0.0.2 && said=$(swan b --list-sas) &&
+    [ "$(grep -c ESTABLISHED <<< "$said") $(grep -c INSTALLED <<< "$said")" = "1 1" ] &&
+    [ "$(ip -n a xfrm state | grep -c '^src')" = 2 ]
+}
 gone_there() { ! swan b --list-sas 2> /dev/null | grep -q ESTABLISHED; }
 for version in 2 1; do
   proposal=aes256-sha256-ecp256
@@ -44,9 +51,17 @@ X
   until_state 90 a 10.0.0.2 NoAnswer || fail "v$version: $(tutti_on a tunnels)"
   [ -z "$(outbound a 10.0.0.2)" ] || fail "v$version: an SA to a dead peer"
   on b nft delete table inet cut
-  until_true 60 one_pair a 10.0.0.2 || fail "v$version: not back: $(tutti_on a tunnels)"
+  until_true 60 one_each || fail "v$version: not back: $(tutti_on a tunnels; swan b --list-sas)"
   until_true 30 tcp_crosses a b 10.0.0.2 8 || fail "v$version: no TCP after the cut"
   mark "v$version: cut and healed"
+
+  ip -n a addr del 10.0.0.1/24 dev eth0
+  until_true 90 gone_there || fail "v$version: our address is not missed: $(swan b --list-sas)"
+  until_state 90 a 10.0.0.2 NoAnswer || fail "v$version: no address: $(tutti_on a tunnels)"
+  ip -n a addr add 10.0.0.1/24 dev eth0
+  until_true 60 one_each || fail "v$version: address: $(tutti_on a tunnels; swan b --list-sas)"
+  until_true 30 tcp_crosses a b 10.0.0.2 8 || fail "v$version: no TCP by the address that came back"
+  mark "v$version: our address went and came back"
 
   before=$(outbound a 10.0.0.2)
   swan b --terminate --ike peer > "$OUT/terminate" 2>&1 || fail "v$version: no terminate"

@@ -1,3 +1,3 @@
 # Two of our daemons with IKEv2: either stops or is killed and comes back.
-IKE=v2
+IKE=v2 FAMILY=v4
 . "$LAB/restart.sh"
