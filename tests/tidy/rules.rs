@@ -93,7 +93,7 @@ pub fn check(file: &str, text: &str) -> Vec<String> {
     }
     if let Some(module) = module {
         let code = &tokens[..production(file, tokens)];
-        owners(file, module, code, &mut complain);
+        owners(module, code, &mut complain);
         beside(file, code, &mut complain);
         if CORE.contains(&module) {
             purity(module, code, &mut complain);
@@ -196,11 +196,9 @@ fn names_crate(tokens: &[Token], at: usize) -> bool {
     after == Some("::") || matches!(before, Some("use" | "crate"))
 }
 
-fn owners(file: &str, module: &str, tokens: &[Token], complain: &mut dyn FnMut(usize, String)) {
+fn owners(module: &str, tokens: &[Token], complain: &mut dyn FnMut(usize, String)) {
     for (at, token) in tokens.iter().enumerate() {
-        // SQLite calls a VFS by C pointers, and is named in `store` alone.
-        let home = module == "sys" || file == "src/store/frames.rs";
-        if token.text == "unsafe" && !home {
+        if token.text == "unsafe" && module != "sys" {
             complain(token.line, "`unsafe` is written only in src/sys".into());
         }
         let owner = OWNERS.iter().find(|(name, _)| *name == token.text);
