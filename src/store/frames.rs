@@ -328,10 +328,11 @@ mod tests {
         .unwrap();
         for round in 1..=3 {
             db.execute_batch(&format!(
-                "BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) \
+                "BEGIN; \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) \
                  REPLACE INTO t SELECT i, hex(randomblob(40)) || {round} FROM n; \
-                 UPDATE t SET b = b || 'x' WHERE a % 50 = 1; UPDATE t SET b = b || 'y' WHERE a % 50 = 2; \
-                 COMMIT;"
+                 UPDATE t SET b = b || 'x' WHERE a % 50 = 1; \
+                 UPDATE t SET b = b || 'y' WHERE a % 50 = 2; COMMIT;"
             ))
             .unwrap();
             let copy = dir.path().join(format!("copy{round}.db"));
