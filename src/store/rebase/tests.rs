@@ -130,6 +130,22 @@ fn what_only_the_one_that_yields_had_in_its_inbox_is_not_lost() {
     assert_eq!(one("of c") + one("of b"), 1, "{lost:?}");
 }
 
+/// Served until it was a minute old, it had a third take back what the two had become, again and
+/// again.
+#[test]
+fn a_copy_staged_before_the_one_that_yields_took_a_snapshot_is_not_given_away_after() {
+    let (a, b) = apart();
+    for peer in [&a, &b] {
+        run(peer, "INSERT INTO item VALUES (7, 7, 7)");
+        give_up(peer);
+    }
+    let before = b.store.stage_for([3; 16], None, u64::MAX).unwrap();
+    rebase(&b, &a);
+    let after = b.store.stage_for([3; 16], None, u64::MAX).unwrap();
+    assert_ne!(before.id, after.id);
+    assert_eq!(after.frontier, b.store.frontier());
+}
+
 /// The first system's memory was put back, and each of two took another history of it than the
 /// other: returned with a row of each one's own.
 fn two_lives() -> (Peer, Peer) {
