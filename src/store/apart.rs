@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use super::log::{self, sqlite};
 use super::ranges::copy;
 use super::writer::Writer;
-use super::{Store, StoreError, clocks, lock, retention};
+use super::{Store, StoreError, carry, clocks, lock, retention};
 use crate::replica::clock::Stamp;
 use crate::replica::fork::probes;
 use crate::replica::frontier::{Frontier, Position};
@@ -149,12 +149,16 @@ impl Apart {
 pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, StoreError> {
     ours.fold_now()?;
     let mut found = Vec::new();
-    for (origin, mine) in &ours.memory.origins {
+    for (origin, mine) in &carry::frontier(ours).0 {
         let Some(other) = position(theirs, *origin) else {
             continue;
         };
-        let last = mine.position.seq.min(other.seq);
-        let trimmed = retention::base(&ours.db, *origin)?.map_or(0, |base| base.0.seq);
+        let last = mine.seq.min(other.seq);
+        // Of one that was folded away only rows are left.
+        let trimmed = match ours.memory.origins.contains_key(origin) {
+            true => retention::base(&ours.db, *origin)?.map_or(0, |base| base.0.seq),
+            false => mine.seq,
+        };
         let shared = shared(ours, theirs, *origin, last)?;
         if shared.seq < last {
             found.push(Apart {

@@ -33,6 +33,7 @@ mod digest;
 mod doubts;
 mod feed;
 mod fold;
+mod frames;
 mod histories;
 mod import;
 mod inbox;
@@ -222,9 +223,6 @@ pub enum Durability {
     /// [`Store::flush`]: for loading much, where a cut of power starts all over.
     Lazy,
 }
-
-/// The file belongs to one process: nobody writes past the capture, and no lock is a system call.
-const VFS: &str = "unix-excl";
 
 /// SQLite's page size, which is its default.
 const PAGE: u64 = 4_096;
@@ -448,7 +446,8 @@ impl Store {
 
     fn open_reader(&self) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags_and_vfs(&self.inner.path, flags, VFS)?;
+        let connection =
+            Connection::open_with_flags_and_vfs(&self.inner.path, flags, frames::vfs())?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
         Ok(connection)
     }
