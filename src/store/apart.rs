@@ -150,7 +150,7 @@ pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, St
     ours.fold_now()?;
     let mut found = Vec::new();
     for (origin, mine) in &carry::frontier(ours).0 {
-        let Some(other) = position(theirs, *origin) else {
+        let Some(other) = position(theirs, *origin).filter(|other| other != mine) else {
             continue;
         };
         let last = mine.seq.min(other.seq);
