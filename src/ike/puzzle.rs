@@ -14,7 +14,8 @@ use crate::wire::isakmp::puzzle::KEYS;
 pub const MAX_BITS: u8 = 18;
 /// Zero bits that we find for who leaves them to us.
 const FREE_BITS: u8 = 14;
-/// Calls of the PRF at a time, less work than any key exchange, and the pause to the next ones.
+/// Calls of the PRF at a time, which take less than half a millisecond, and the time from one such
+/// slice to the next: the rest of it is everything else's.
 const SLICE: u32 = 512;
 const PAUSE_MS: u64 = 1;
 /// Then the cookie goes back without a solution.
