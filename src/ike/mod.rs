@@ -22,6 +22,7 @@ pub mod keylog;
 pub mod keys;
 pub mod presented;
 pub mod proposal;
+pub mod puzzle;
 pub mod retransmit;
 pub mod session;
 #[cfg(test)]

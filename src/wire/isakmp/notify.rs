@@ -55,6 +55,8 @@ pub mod kind {
     pub const IKEV2_FRAGMENTATION_SUPPORTED: u16 = 16430;
     /// Hash algorithms of signatures that the sender accepts (RFC 7427).
     pub const SIGNATURE_HASH_ALGORITHMS: u16 = 16431;
+    /// Work to do before the request is taken, beside a cookie (RFC 8019).
+    pub const PUZZLE: u16 = 16434;
     /// The sender understands IKE_INTERMEDIATE (RFC 9242).
     pub const INTERMEDIATE_EXCHANGE_SUPPORTED: u16 = 16438;
     /// A further key exchange follows; its data links the messages (RFC 9370).
