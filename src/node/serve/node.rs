@@ -318,6 +318,7 @@ impl Node {
             certificate: self.identities.borrow().presented(),
             profile: fields.profile.profile(fields.additional).ok()?,
             certificates,
+            ppk: None,
         })
     }
 
