@@ -1,5 +1,6 @@
 //! A post-quantum key beside the key exchange (RFC 8784): with the same one on both sides a tunnel
-//! comes up and outlives rekeys; whatever else stands between two, no tunnel does, and both say why.
+//! comes up and outlives rekeys; whatever else stands between two, no tunnel does, and both say
+//! why.
 
 #![allow(clippy::unwrap_used)]
 
