@@ -23,6 +23,7 @@ pub mod keys;
 pub mod ppk;
 pub mod presented;
 pub mod proposal;
+pub mod puzzle;
 pub mod retransmit;
 pub mod session;
 #[cfg(test)]

@@ -147,6 +147,13 @@ fn accept_ah(proposal: &Proposal, allowed: &[Integrity]) -> Option<Ah> {
     })
 }
 
+/// The transform id of the PRF that we like best of those an initiator offers.
+pub fn common_prf(profile: &Profile, offered: &[Proposal]) -> Option<u16> {
+    let ours = profile.ike.iter().map(|suite| suite.prf.transform());
+    let mut ours = ours.filter(|id| offered.iter().any(|proposal| has(proposal, PRF, *id)));
+    ours.next()
+}
+
 /// The first acceptable IKE proposal of an initiator.
 pub fn choose_ike(suites: &[Suite], offered: &[Proposal], rekey: bool) -> Option<Ike> {
     offered.iter().find_map(|p| accept_ike(p, suites, rekey))

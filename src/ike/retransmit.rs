@@ -43,6 +43,11 @@ impl Retry {
         now >= self.until
     }
 
+    /// What is sent was put together anew and goes out now: the pause begins again.
+    pub fn sent(&mut self, now: u64) {
+        self.next = now + PAUSES_MS[self.tries];
+    }
+
     /// Whether to send again now; counts it.
     pub fn fire(&mut self, now: u64) -> bool {
         if now < self.next {

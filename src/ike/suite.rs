@@ -168,6 +168,12 @@ impl Prf {
         }
     }
 
+    /// By its transform id.
+    pub(super) fn of(transform: u16) -> Option<Self> {
+        let all = [Prf::Sha256, Prf::Sha384, Prf::Sha512];
+        all.into_iter().find(|prf| prf.transform() == transform)
+    }
+
     pub(super) fn transform(self) -> u16 {
         match self {
             Prf::Sha256 => 5,

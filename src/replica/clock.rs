@@ -87,6 +87,28 @@ impl RowClock {
         }
     }
 
+    /// The versions of this row that nobody has seen whose record of it is `there`. Tombstones of
+    /// generations up to `ended` have gone there.
+    pub fn beyond(&self, there: Option<&RowClock>, ended: u32) -> Vec<Stamp> {
+        let columns = self.columns.iter().map(|column| column.1);
+        let all = std::iter::once(self.row).chain(columns);
+        match there {
+            // Its end would have been seen, and may be forgotten.
+            None if self.generation < ended || !self.is_alive() => Vec::new(),
+            None => all.collect(),
+            Some(there) if self.generation > there.generation => all.collect(),
+            Some(there) if self.generation < there.generation => Vec::new(),
+            Some(there) => {
+                let columns = self.columns.iter();
+                let later = columns.filter(|column| column.1 > there.column(column.0));
+                let row = Some(self.row).filter(|row| *row > there.row);
+                row.into_iter()
+                    .chain(later.map(|column| column.1))
+                    .collect()
+            }
+        }
+    }
+
     /// Sets the version of one column.
     pub fn set_column(&mut self, column: u16, stamp: Stamp) {
         match self.columns.binary_search_by_key(&column, |c| c.0) {
@@ -107,6 +129,37 @@ mod tests {
         let second = first.tick(1_000);
         assert!(second > first && second.millis() == 2_000);
         assert_eq!(second.tick(3_000).millis(), 3_000);
+    }
+
+    #[test]
+    fn what_nobody_can_have_seen_who_shows_an_older_row_or_none_is_beyond() {
+        let stamp = |n| Stamp {
+            hlc: Hlc(n),
+            origin: 1,
+            seq: n,
+        };
+        let clock = |generation, row, columns: &[(u16, u64)]| RowClock {
+            generation,
+            row: stamp(row),
+            columns: columns.iter().map(|c| (c.0, stamp(c.1))).collect(),
+        };
+        let ours = clock(3, 5, &[(1, 7), (2, 8)]);
+        let beyond = |there: Option<&RowClock>, ended| {
+            let found = ours.beyond(there, ended);
+            found.iter().map(|stamp| stamp.seq).collect::<Vec<_>>()
+        };
+        assert_eq!(beyond(None, 0), [5, 7, 8]);
+        assert_eq!(beyond(None, 3), [5, 7, 8], "an earlier life ended");
+        assert!(
+            beyond(None, 4).is_empty(),
+            "it ended, and that is forgotten"
+        );
+        assert_eq!(beyond(Some(&clock(2, 99, &[])), 0), [5, 7, 8]);
+        assert!(beyond(Some(&clock(4, 1, &[])), 0).is_empty(), "it ended");
+        assert_eq!(beyond(Some(&clock(3, 5, &[(1, 7)])), 0), [8]);
+        assert_eq!(beyond(Some(&clock(3, 4, &[(1, 9), (2, 9)])), 0), [5]);
+        assert!(beyond(Some(&ours), 0).is_empty());
+        assert!(clock(2, 9, &[]).beyond(None, 0).is_empty());
     }
 
     #[test]

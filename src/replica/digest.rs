@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Incarnation;
 use super::clock::{RowClock, Stamp};
 use super::frontier::Frontier;
+use super::schema::DeclarationId;
 
 /// Into how many ranges one that differs is split.
 pub const FAN_OUT: usize = 16;
@@ -62,8 +63,8 @@ impl Within {
 /// Keys of one table, as [`super::value::encode_key`] writes them and in the order of their bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Range {
-    /// The table.
-    pub table: String,
+    /// The table, by its declaration: a name may have been given to another meanwhile.
+    pub table: DeclarationId,
     /// The first key within.
     pub from: Vec<u8>,
     /// The first key beyond; `None`: to the end.
@@ -72,9 +73,9 @@ pub struct Range {
 
 impl Range {
     /// All keys of a table.
-    pub fn whole(table: &str) -> Self {
+    pub fn whole(table: DeclarationId) -> Self {
         Range {
-            table: table.to_owned(),
+            table,
             from: Vec::new(),
             to: None,
         }
@@ -154,7 +155,7 @@ pub trait Rows {
     /// Why reading failed.
     type Error;
     /// Whether the table is here.
-    fn has_table(&self, table: &str) -> bool;
+    fn has_table(&self, table: DeclarationId) -> bool;
     /// A range's digest and size.
     fn summary(&self, range: &Range) -> Result<Summary, Self::Error>;
     /// Cuts a range of `rows` rows into at most `pieces` of about the same size.
@@ -222,7 +223,7 @@ pub fn cut(range: &Range, starts: Vec<Vec<u8>>) -> Vec<Range> {
 pub fn answer<R: Rows>(rows: &R, question: &Question) -> Result<Answer, R::Error> {
     let mut replies = Vec::new();
     for part in question.parts.iter().take(MAX_PARTS) {
-        if !rows.has_table(&part.range.table) {
+        if !rows.has_table(part.range.table) {
             replies.push(Reply::NoTable);
             continue;
         }
@@ -246,8 +247,8 @@ pub fn answer<R: Rows>(rows: &R, question: &Question) -> Result<Answer, R::Error
 /// A row that differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
-    /// The table.
-    pub table: String,
+    /// The table, by its declaration.
+    pub table: DeclarationId,
     /// The encoded key.
     pub key: Vec<u8>,
 }
@@ -271,7 +272,7 @@ pub struct Outcome {
     /// The rows that differ; empty: identical.
     pub differences: Vec<Difference>,
     /// Tables that the peer lacks.
-    pub no_table: Vec<String>,
+    pub no_table: Vec<DeclarationId>,
     /// Whether it stopped at [`MAX_DIFFERENCES`].
     pub stopped: bool,
     /// How many questions were answered.
@@ -296,9 +297,13 @@ pub struct Comparison {
 
 impl Comparison {
     /// Starts one over these tables.
-    pub fn new<R: Rows>(rows: &R, common: Common, tables: &[String]) -> Result<Self, R::Error> {
-        let part = |table: &String| {
-            let range = Range::whole(table);
+    pub fn new<R: Rows>(
+        rows: &R,
+        common: Common,
+        tables: &[DeclarationId],
+    ) -> Result<Self, R::Error> {
+        let part = |table: &DeclarationId| {
+            let range = Range::whole(*table);
             let digest = rows.summary(&range)?.digest;
             Ok(Part { range, digest })
         };
@@ -362,14 +367,14 @@ impl Comparison {
                 Reply::Rows(theirs) => {
                     let ours = rows.list(&part.range, MAX_OWN_ROWS)?;
                     self.outcome.stopped |= ours.len() == MAX_OWN_ROWS;
-                    self.differ(&part.range.table, &ours, &theirs);
+                    self.differ(part.range.table, &ours, &theirs);
                 }
             }
         }
         Ok(Ok(()))
     }
 
-    fn differ(&mut self, table: &str, ours: &[RowProof], theirs: &[RowProof]) {
+    fn differ(&mut self, table: DeclarationId, ours: &[RowProof], theirs: &[RowProof]) {
         let mut both: BTreeMap<&[u8], [Option<&RowState>; 2]> = BTreeMap::new();
         for (side, rows) in [ours, theirs].into_iter().enumerate() {
             for row in rows {
@@ -388,7 +393,7 @@ impl Comparison {
                 return;
             }
             self.outcome.differences.push(Difference {
-                table: table.to_owned(),
+                table,
                 key: key.to_vec(),
             });
         }

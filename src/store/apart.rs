@@ -9,9 +9,10 @@ use rusqlite::{Connection, params};
 
 use super::log::{self, sqlite};
 use super::ranges::copy;
+use super::schema::Table;
 use super::writer::Writer;
-use super::{Store, StoreError, clocks, lock, retention};
-use crate::replica::clock::Stamp;
+use super::{Store, StoreError, carry, clocks, lock, retention};
+use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::fork::probes;
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{Incarnation, NodeId};
@@ -103,27 +104,39 @@ fn chain(writer: &Writer, origin: Incarnation, seq: u64) -> Result<Option<[u8; 3
     Ok(at.find(|at| at.seq == seq).map(|at| at.chain))
 }
 
-/// The last transaction of an origin that two databases are known to share; number 0 for none.
-fn shared(
+/// What chain hashes tell of an origin in two databases.
+#[derive(Default)]
+struct Chains {
+    /// The last transaction that the two are known to share; number 0 for none.
+    shared: Position,
+    /// The first that they are known not to share.
+    differs: Option<u64>,
+}
+
+fn compare(
     ours: &Writer,
     theirs: &Writer,
     origin: Incarnation,
     last: u64,
-) -> Result<Position, StoreError> {
+) -> Result<Chains, StoreError> {
     let mut seqs = BTreeSet::from_iter(probes(last));
     for writer in [ours, theirs] {
         let at = remembered(&writer.db, origin)?.into_iter();
         let base = retention::base(&writer.db, origin)?;
         seqs.extend(at.chain(base.map(|base| base.0)).map(|at| at.seq));
     }
+    let mut found = Chains::default();
     for seq in seqs.into_iter().rev().filter(|seq| *seq <= last) {
-        if let (Some(chain), Some(other)) = (chain(ours, origin, seq)?, chain(theirs, origin, seq)?)
-            && chain == other
-        {
-            return Ok(Position { seq, chain });
+        match (chain(ours, origin, seq)?, chain(theirs, origin, seq)?) {
+            (Some(chain), Some(other)) if chain == other => {
+                found.shared = Position { seq, chain };
+                break;
+            }
+            (Some(_), Some(_)) => found.differs = Some(seq),
+            _ => {}
         }
     }
-    Ok(Position::default())
+    Ok(found)
 }
 
 /// An origin of which two databases do not hold, or may not hold, one history.
@@ -134,6 +147,8 @@ pub(super) struct Apart {
     pub shared: Position,
     /// Both hold that many, of whatever history.
     last: u64,
+    /// The first transaction that they are known not to share.
+    differs: Option<u64>,
     /// Up to where our log was trimmed.
     trimmed: u64,
 }
@@ -149,18 +164,23 @@ impl Apart {
 pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, StoreError> {
     ours.fold_now()?;
     let mut found = Vec::new();
-    for (origin, mine) in &ours.memory.origins {
-        let Some(other) = position(theirs, *origin) else {
+    for (origin, mine) in &carry::frontier(ours).0 {
+        let Some(other) = position(theirs, *origin).filter(|other| other != mine) else {
             continue;
         };
-        let last = mine.position.seq.min(other.seq);
-        let trimmed = retention::base(&ours.db, *origin)?.map_or(0, |base| base.0.seq);
-        let shared = shared(ours, theirs, *origin, last)?;
+        let last = mine.seq.min(other.seq);
+        // Of one that was folded away only rows are left.
+        let trimmed = match ours.memory.origins.contains_key(origin) {
+            true => retention::base(&ours.db, *origin)?.map_or(0, |base| base.0.seq),
+            false => mine.seq,
+        };
+        let Chains { shared, differs } = compare(ours, theirs, *origin, last)?;
         if shared.seq < last {
             found.push(Apart {
                 origin: *origin,
                 shared,
                 last,
+                differs,
                 trimmed,
             });
         }
@@ -173,26 +193,91 @@ pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, St
 }
 
 /// What rows tell where chain hashes do not: one version in both databases shows that both hold its
-/// transaction, unless another has two values.
+/// transaction, and one that who holds its transaction would show, that it does not. Two histories
+/// may have stamped alike and written one value by chance: what is known to differ comes first.
 fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), StoreError> {
-    let mut same: BTreeMap<Incarnation, u64> = BTreeMap::new();
-    let mut other: BTreeMap<Incarnation, u64> = BTreeMap::new();
-    for table in &ours.tables {
-        let Some(there) = theirs.tables.iter().find(|there| there.tid == table.tid) else {
+    let mut told = Told::new(apart);
+    for mine in &ours.tables {
+        let there = theirs.tables.iter().find(|there| there.tid == mine.tid);
+        if let Some(there) = there {
+            let (mine, there) = ((ours, mine.as_ref()), (theirs, there.as_ref()));
+            told.by_versions(mine, there)?;
+            told.by_absence(mine, there)?;
+            told.by_absence(there, mine)?;
+        }
+    }
+    for apart in apart {
+        let Some(told) = told.0.get(&apart.origin) else {
             continue;
         };
-        let asked = |stamp: &Stamp| apart.iter().any(|apart| apart.origin == stamp.origin);
-        clocks::each(&ours.db, table.id, &[], None, |key, clock| {
-            if !asked(&clock.row) && !clock.columns.iter().any(|column| asked(&column.1)) {
+        let before = told.differs.map_or(apart.last, |first| first - 1);
+        let known = told.same.range(..=before).next_back().copied().unwrap_or(0);
+        if known > apart.shared.seq {
+            let chain = chain(ours, apart.origin, known)?.unwrap_or_default();
+            apart.shared = Position { seq: known, chain };
+        }
+    }
+    Ok(())
+}
+
+/// A table in a database.
+type At<'a> = (&'a Writer, &'a Table);
+
+/// What rows tell of one origin.
+struct Of {
+    last: u64,
+    /// Transactions of which both hold a version.
+    same: BTreeSet<u64>,
+    /// The first that only one of them holds.
+    differs: Option<u64>,
+}
+
+struct Told(BTreeMap<Incarnation, Of>);
+
+impl Told {
+    fn new(apart: &[Apart]) -> Self {
+        let of = |apart: &Apart| Of {
+            last: apart.last,
+            same: BTreeSet::new(),
+            differs: apart.differs,
+        };
+        Told(apart.iter().map(|a| (a.origin, of(a))).collect())
+    }
+
+    /// Whether this is a version of which both hold the transaction, or have another of its number.
+    fn asked(&mut self, stamp: &Stamp) -> Option<&mut Of> {
+        let of = self.0.get_mut(&stamp.origin);
+        of.filter(|of| stamp.seq <= of.last)
+    }
+
+    fn same(&mut self, stamp: &Stamp) {
+        if let Some(of) = self.asked(stamp) {
+            of.same.insert(stamp.seq);
+        }
+    }
+
+    fn differs(&mut self, stamp: &Stamp) {
+        if let Some(of) = self.asked(stamp) {
+            of.differs = Some(of.differs.map_or(stamp.seq, |first| first.min(stamp.seq)));
+        }
+    }
+
+    fn concerns(&mut self, clock: &RowClock) -> bool {
+        self.asked(&clock.row).is_some() || clock.columns.iter().any(|c| self.asked(&c.1).is_some())
+    }
+
+    /// By what rows hold in both.
+    fn by_versions(&mut self, a: At<'_>, b: At<'_>) -> Result<(), StoreError> {
+        clocks::each(&a.0.db, a.1.id, &[], None, |key, clock| {
+            if !self.concerns(&clock) {
                 return Ok(true);
             }
-            let (mine, yours) = (copy(&ours.db, table, &key)?, copy(&theirs.db, there, &key)?);
+            let (mine, yours) = (copy(&a.0.db, a.1, &key)?, copy(&b.0.db, b.1, &key)?);
             let Some(their) = yours.clock.filter(|c| c.generation == clock.generation) else {
                 return Ok(true);
             };
             if clock.row == their.row {
-                let seq = same.entry(clock.row.origin).or_default();
-                *seq = clock.row.seq.max(*seq);
+                self.same(&clock.row);
             }
             let cells = mine
                 .content
@@ -204,27 +289,28 @@ fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), St
                 if stamp != their.column(column) {
                     continue;
                 }
-                if a == b {
-                    let seq = same.entry(stamp.origin).or_default();
-                    *seq = stamp.seq.max(*seq);
-                } else {
-                    let seq = other.entry(stamp.origin).or_insert(stamp.seq);
-                    *seq = stamp.seq.min(*seq);
+                match a == b {
+                    true => self.same(&stamp),
+                    false => self.differs(&stamp),
                 }
             }
             Ok(true)
-        })?;
+        })
     }
-    for apart in apart {
-        let origin = apart.origin;
-        let before = other.get(&origin).map_or(u64::MAX, |first| first - 1);
-        let known = same.get(&origin).copied().unwrap_or(0).min(apart.last);
-        if known > apart.shared.seq && known <= before {
-            let chain = chain(ours, origin, known)?.unwrap_or_default();
-            apart.shared = Position { seq: known, chain };
-        }
+
+    /// By what `b` would hold if it held the transactions of what `a` holds.
+    fn by_absence(&mut self, a: At<'_>, b: At<'_>) -> Result<(), StoreError> {
+        let ended = b.0.memory.floors.get(&b.1.id).copied().unwrap_or(0);
+        clocks::each(&a.0.db, a.1.id, &[], None, |key, clock| {
+            if self.concerns(&clock) {
+                let there = log::load_clock(&b.0.db, b.1.id, &key)?;
+                for stamp in clock.beyond(there.as_ref(), ended) {
+                    self.differs(&stamp);
+                }
+            }
+            Ok(true)
+        })
     }
-    Ok(())
 }
 
 impl Store {

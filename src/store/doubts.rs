@@ -9,6 +9,7 @@ use super::{Store, StoreError, lock};
 use crate::replica::NodeId;
 use crate::replica::digest::Difference;
 use crate::replica::repair::Copy;
+use crate::replica::schema::DeclarationId;
 use crate::replica::value::encode;
 
 /// How many bytes of copies are kept; a row that does not fit stays an alarm until one does.
@@ -17,7 +18,7 @@ const MAX_BYTES: usize = 4 << 20;
 /// What peers hold of rows that are unclear, by table and key.
 #[derive(Debug, Default)]
 pub(super) struct Doubts {
-    rows: BTreeMap<(String, Vec<u8>), BTreeMap<NodeId, Copy>>,
+    rows: BTreeMap<(DeclarationId, Vec<u8>), BTreeMap<NodeId, Copy>>,
     bytes: usize,
 }
 
@@ -57,8 +58,8 @@ impl Doubts {
     }
 }
 
-fn name(row: &Difference) -> (String, Vec<u8>) {
-    (row.table.clone(), row.key.clone())
+fn name(row: &Difference) -> (DeclarationId, Vec<u8>) {
+    (row.table, row.key.clone())
 }
 
 /// About how much memory a copy takes.
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_goes_with_its_row_or_its_peer() {
         let row = |n: u8| Difference {
-            table: "item".into(),
+            table: 1,
             key: vec![n],
         };
         let copy = |size: usize| Copy {

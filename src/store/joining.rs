@@ -270,6 +270,10 @@ impl Store {
         let path = incoming.path.clone();
         let result = self.verify(incoming, digest, incarnation, swap);
         let result = result.and_then(|swap| self.replace(&path, incarnation, swap));
+        if result.is_ok() {
+            // Here, as who makes a copy waits for the writer.
+            self.outdate_staged();
+        }
         // What only the clock is against is kept: it is verified again when it comes to that.
         if result
             .as_ref()

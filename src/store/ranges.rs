@@ -19,6 +19,7 @@ use crate::replica::digest::{
     Rows, Summary, Within,
 };
 use crate::replica::repair::Copy;
+use crate::replica::schema::DeclarationId;
 use crate::replica::session::Proven;
 use crate::replica::value::{decode_key, encode, encode_key};
 
@@ -53,9 +54,9 @@ fn fresh(db: &Connection, tables: &[Arc<Table>]) -> Result<HashSet<RowName>, Sto
 }
 
 impl Ranges<'_> {
-    fn table(&self, name: &str) -> Result<&Table, StoreError> {
-        let found = self.tables.iter().find(|table| table.name == name);
-        let missing = || StoreError::Peer(format!("a proof of table {name}, which is not here"));
+    fn table(&self, id: DeclarationId) -> Result<&Table, StoreError> {
+        let found = self.tables.iter().find(|table| table.tid == id);
+        let missing = || StoreError::Peer(format!("a proof of table {id:x}, which is not here"));
         found.map(Arc::as_ref).ok_or_else(missing)
     }
 
@@ -65,7 +66,7 @@ impl Ranges<'_> {
         range: &Range,
         mut each: impl FnMut(&Table, Vec<u8>, RowClock) -> Result<bool, StoreError>,
     ) -> Result<(), StoreError> {
-        let table = self.table(&range.table)?;
+        let table = self.table(range.table)?;
         let to = range.to.as_deref();
         clocks::each(self.db, table.id, &range.from, to, |key, clock| {
             each(table, key, clock)
@@ -123,7 +124,7 @@ fn version(clock: &RowClock) -> Digest {
 impl Rows for Ranges<'_> {
     type Error = StoreError;
 
-    fn has_table(&self, table: &str) -> bool {
+    fn has_table(&self, table: DeclarationId) -> bool {
         self.table(table).is_ok()
     }
 
@@ -186,9 +187,9 @@ impl Store {
     /// Starts a comparison of every replicated table with a peer, through what both hold.
     pub fn compare(&self, common: Common) -> Result<Comparison, StoreError> {
         let tables = lock(&self.inner.shown).tables.clone();
-        let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+        let ids: Vec<DeclarationId> = tables.iter().map(|table| table.tid).collect();
         let through = common.clone();
-        self.ranges(&common, |ranges| Comparison::new(ranges, through, &names))
+        self.ranges(&common, |ranges| Comparison::new(ranges, through, &ids))
     }
 
     /// Answers a peer's question from the rows as they are now.
@@ -207,7 +208,7 @@ impl Store {
     /// [`digest::MAX_DIFFERENCES`]. A row that is just being written is told as absent.
     pub fn copies(&self, rows: &[Difference]) -> Result<Vec<Copy>, StoreError> {
         self.ranges(&Common::new(), |ranges| {
-            let one = |row: &Difference| match ranges.table(&row.table) {
+            let one = |row: &Difference| match ranges.table(row.table) {
                 Ok(table) if !ranges.fresh.contains(&(table.id, row.key.clone())) => {
                     copy(ranges.db, table, &row.key)
                 }

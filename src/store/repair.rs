@@ -80,7 +80,7 @@ impl Writer {
         others: &[(NodeId, Copy)],
     ) -> Result<Option<(Finding, Option<u64>)>, StoreError> {
         self.fold_now()?;
-        let Some(table) = self.tables.iter().find(|table| table.name == row.table) else {
+        let Some(table) = self.tables.iter().find(|table| table.tid == row.table) else {
             return Ok(None);
         };
         let table = Arc::clone(table);
@@ -111,7 +111,7 @@ impl Writer {
             }
         };
         let finding = Finding {
-            table: row.table.clone(),
+            table: table.label.clone(),
             key,
             result,
         };

@@ -202,7 +202,8 @@ impl Store {
         kept.as_ref().map(|staged| staged.frontier.clone())
     }
 
-    /// A staged copy holds what was taken back since: the next joiner gets another.
+    /// A staged copy holds what was taken back since, or is of a database that was replaced: the
+    /// next joiner gets another.
     pub(super) fn outdate_staged(&self) {
         *lock(&self.inner.transfers.staged) = None;
     }

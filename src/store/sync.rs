@@ -1,14 +1,17 @@
 //! Group commit: transactions commit one by one without waiting for the disk, and one fdatasync
 //! of the write-ahead log then makes all of them durable.
 //!
-//! Whoever waits first syncs for everybody who has committed by then. Who comes while it syncs
-//! waits for the next sync, which one of them makes: so nobody is woken for a sync that does not
-//! cover its commit. A sync that failed is never tried again: what the kernel dropped once stays
-//! dropped, so the store stops until it is opened anew.
+//! Whoever waits first syncs for everybody who has committed by then. Who comes while it syncs is
+//! told when it is over: those whose commit it covers that they are done, and one of the others to
+//! make the next sync. Nobody is woken for nothing, and who is woken takes no lock. A sync that
+//! failed is never tried again: what the kernel dropped once stays dropped, so the store stops
+//! until it is opened anew.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Thread};
 
 use super::shown::Shared;
 use super::{StoreError, lock};
@@ -17,14 +20,49 @@ use super::{StoreError, lock};
 struct State {
     wal: Option<Arc<File>>,
     failed: Option<String>,
-    /// Somebody syncs at this moment.
+    /// Somebody syncs at this moment, or was told to.
     syncing: bool,
-    /// The number of the sync that runs, or ran last.
-    group: u64,
-    /// Up to which commit that sync covers.
-    covers: u64,
     /// Up to which commit all is known to be on disk.
     durable: u64,
+    waiting: Vec<Arc<Waiter>>,
+}
+
+/// Who waits for a sync.
+struct Waiter {
+    thread: Thread,
+    commit: u64,
+    told: AtomicU8,
+}
+
+/// What a waiter is told; nothing yet at first.
+const NOTHING: u8 = 0;
+const DONE: u8 = 1;
+const SYNC: u8 = 2;
+const FAILED: u8 = 3;
+
+impl Waiter {
+    fn new(commit: u64) -> Self {
+        Waiter {
+            thread: thread::current(),
+            commit,
+            told: AtomicU8::new(NOTHING),
+        }
+    }
+
+    fn tell(&self, what: u8) {
+        self.told.store(what, Ordering::Release);
+        self.thread.unpark();
+    }
+
+    /// Only by its own thread.
+    fn wait(&self) -> u8 {
+        loop {
+            match self.told.load(Ordering::Acquire) {
+                NOTHING => thread::park(),
+                told => return told,
+            }
+        }
+    }
 }
 
 /// The durability of one database file.
@@ -32,8 +70,6 @@ struct State {
 pub(super) struct GroupSync {
     path: PathBuf,
     state: Mutex<State>,
-    /// Who waits for the sync that runs, and for the one after it: by their numbers' parity.
-    waiting: [Condvar; 2],
 }
 
 impl GroupSync {
@@ -63,30 +99,35 @@ impl GroupSync {
     /// Returns when commit number `commit` is on disk; moves what is shown as durable on.
     pub fn wait(&self, commit: u64, shown: &Shared) -> Result<(), StoreError> {
         let mut state = lock(&self.state);
-        let mut group = None;
-        loop {
-            if let Some(why) = &state.failed {
-                return Err(StoreError::NotDurable(why.clone()));
-            }
-            if state.durable >= commit {
-                return Ok(());
-            }
-            if !state.syncing {
-                break;
-            }
-            // The one that runs, where it began after this commit, or the next.
-            let next = u64::from(state.covers < commit);
-            let group = *group.get_or_insert(state.group + next);
-            let woken = self.whose(group).wait(state);
-            state = woken.unwrap_or_else(PoisonError::into_inner);
+        if state.failed.is_none() && state.durable >= commit {
+            return Ok(());
         }
-        state.syncing = true;
-        state.group += 1;
-        // All that is committed by now is in the file that is synced next.
+        if let Some(why) = &state.failed {
+            return Err(StoreError::NotDurable(why.clone()));
+        }
+        if state.syncing {
+            let waiter = Arc::new(Waiter::new(commit));
+            state.waiting.push(Arc::clone(&waiter));
+            drop(state);
+            match waiter.wait() {
+                DONE => return Ok(()),
+                SYNC => {}
+                _ => {
+                    self.check()?;
+                    return Err(StoreError::NotDurable("its sync failed".into()));
+                }
+            }
+        } else {
+            state.syncing = true;
+            drop(state);
+        }
+        self.sync(shown)
+    }
+
+    /// Makes all that is committed by now durable, and tells who waits.
+    fn sync(&self, shown: &Shared) -> Result<(), StoreError> {
         let latest = lock(shown).latest();
-        state.covers = latest.commits;
-        let (group, covers) = (state.group, state.covers);
-        drop(state);
+        let covers = latest.commits;
         let result = self.file().and_then(|file| {
             file.sync_data().map_err(|source| StoreError::Io {
                 path: self.path.clone(),
@@ -97,29 +138,30 @@ impl GroupSync {
             lock(shown).set_durable(latest);
         }
         let mut state = lock(&self.state);
-        state.syncing = false;
-        let result = match result {
+        let (told, result) = match result {
             Ok(()) => {
                 state.durable = state.durable.max(covers);
-                Ok(())
+                (DONE, Ok(()))
             }
             Err(error) => {
                 let why = error.to_string();
                 state.failed = Some(why.clone());
-                Err(StoreError::NotDurable(why))
+                (FAILED, Err(StoreError::NotDurable(why)))
             }
         };
+        let durable = state.durable;
+        let over = |waiter: &Arc<Waiter>| told == FAILED || waiter.commit <= durable;
+        let (over, mut left): (Vec<_>, Vec<_>) = state.waiting.drain(..).partition(over);
+        let next = left.pop();
+        state.syncing = next.is_some();
+        state.waiting = left;
         drop(state);
-        self.whose(group).notify_all();
-        match result {
-            Ok(()) => self.whose(group + 1).notify_one(),
-            Err(_) => self.whose(group + 1).notify_all(),
+        // The disk is not to be idle while the others are told.
+        if let Some(next) = next {
+            next.tell(SYNC);
         }
+        over.iter().for_each(|waiter| waiter.tell(told));
         result
-    }
-
-    fn whose(&self, group: u64) -> &Condvar {
-        &self.waiting[usize::from(group % 2 == 1)]
     }
 
     /// The write-ahead log. Holding it open beside SQLite is harmless: SQLite's lock is on the

@@ -16,7 +16,9 @@ use super::schema::{Table, touched};
 use super::shown::{self, Changed};
 use super::spill;
 use super::tx::{Reviewed, Tx};
-use super::{Clock, StoreError, VFS, apart, declare, fold, inbox, keys, lock, retention, settle};
+use super::{
+    Clock, StoreError, apart, declare, fold, frames, inbox, keys, lock, retention, settle,
+};
 use crate::replica::change::{Body, Head, Logged};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::{Frontier, Position};
@@ -80,7 +82,8 @@ impl Writer {
         shown: shown::Shared,
     ) -> Result<Self, StoreError> {
         let capture: Shared = Arc::new(std::sync::Mutex::new(Capture::default()));
-        let mut db = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), VFS)?;
+        let mut db =
+            Connection::open_with_flags_and_vfs(path, OpenFlags::default(), frames::vfs())?;
         capture::hook(&mut db, &capture)?;
         db.busy_timeout(std::time::Duration::from_secs(10))?;
         db.set_prepared_statement_cache_capacity(256);

@@ -1,4 +1,4 @@
-//! The kernel: XFRM netlink, sockets, users. The only place with `unsafe`.
+//! The kernel: XFRM netlink, sockets, users. The place of `unsafe`, but for `store`'s VFS.
 //!
 //! Adapters only: values in, system calls out. Which peers may have what is decided by the
 //! callers in `node`; beside firmware variables and the image's release nothing here opens a

@@ -13,6 +13,7 @@ use super::shown::{Shown, Stands};
 use super::{Arrival, Outbox, PORT};
 use crate::ike::crash;
 use crate::ike::exchange::auth::{AuthStep, Authenticating};
+use crate::ike::exchange::demand::Demand;
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer, InitStep, Initiator};
 use crate::ike::exchange::intermediate::{IntermediateStep, Intermediating};
@@ -25,9 +26,13 @@ use crate::wire::isakmp::{Header, Message, exchange};
 const YIELD_MS: u64 = 1_500;
 /// Pauses between attempts; the last repeats.
 const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
-/// Half-open SAs before cookies are asked for, and at most, per listed address.
+/// Half-open SAs before cookies are asked for, before puzzles are, and at most, per listed address.
 const COOKIES_FROM: usize = 3;
+const PUZZLES_FROM: usize = 6;
 const MAX_HALF_OPEN: usize = 8;
+/// Zero bits of a puzzle at first, and how many more for each half-open SA beyond.
+const PUZZLE_BITS: u8 = 12;
+const MORE_BITS: u8 = 2;
 /// Pause between answers to requests under unknown IKE SAs.
 const UNKNOWN_MS: u64 = 100;
 /// The answer that establishes a connection has arrived by then.
@@ -208,8 +213,10 @@ impl Link {
         if self.connections.iter().any(known) {
             return;
         }
-        let cookies = (self.half_open.len() >= COOKIES_FROM).then_some(cookies);
-        match init::respond(context, bytes, cookies) {
+        let load = self.half_open.len();
+        let bits = puzzle_bits(load);
+        let demand = (load >= COOKIES_FROM).then_some(Demand { cookies, bits });
+        match init::respond(context, bytes, demand) {
             Answer::Ignore => {}
             Answer::Refuse(answer, refusal) => {
                 outbox.send(from, answer);
@@ -220,11 +227,15 @@ impl Link {
             Answer::Open(half_open, answer) => {
                 if self.half_open.len() >= MAX_HALF_OPEN {
                     // Whoever forges our peer's address shall not push out the peer itself.
-                    let efforts = self.half_open.iter().map(HalfOpen::effort);
+                    let efforts = self.half_open.iter().map(|h| (h.effort(), h.began));
                     let least = efforts.enumerate().min_by_key(|(_, effort)| *effort);
                     self.half_open.remove(least.map_or(0, |(at, _)| at));
                 }
-                self.half_open.push(*half_open);
+                let spent = self.half_open.iter().any(|h| h.solved_with(header.spi_i));
+                self.half_open.push(match spent {
+                    true => half_open.with_spent_solution(),
+                    false => *half_open,
+                });
                 outbox.send(from, answer);
             }
         }
@@ -236,6 +247,11 @@ impl Link {
             InitStep::Failed(refusal) => return self.failed(context, refusal),
             InitStep::Ignored(initiator) => Attempt::Init(initiator),
             InitStep::Again(initiator, bytes) => {
+                outbox.send(target, bytes);
+                Attempt::Init(initiator)
+            }
+            InitStep::Unsolved(initiator, bytes, refusal) => {
+                self.fault.note(context.now, refusal);
                 outbox.send(target, bytes);
                 Attempt::Init(initiator)
             }
@@ -456,6 +472,12 @@ fn loses(a: &Connection, b: &Connection) -> bool {
     } else {
         a.established <= b.established
     }
+}
+
+/// Zero bits of the puzzle that is given with a cookie beside so many half-open SAs.
+fn puzzle_bits(half_open: usize) -> Option<u8> {
+    let over = half_open.min(MAX_HALF_OPEN).checked_sub(PUZZLES_FROM)?;
+    Some(PUZZLE_BITS + MORE_BITS * over as u8)
 }
 
 /// How a refusal is shown.

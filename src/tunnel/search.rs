@@ -88,6 +88,9 @@ fn search_shapes(start: World, grain: u64) -> Figures {
         figures.settled += usize::from(world.is_settled());
         let way = world.undisturbed();
         ways.insert(shape, way.map(|(next, took)| (next.shape(grain), took)));
+        if ways.len().is_multiple_of(1_000_000) {
+            println!("{} shapes so far", ways.len());
+        }
         for next in world.successors() {
             let shape = next.shape(grain);
             if !ways.contains_key(&shape) {

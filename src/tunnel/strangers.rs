@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use super::Arrival;
 use crate::ike::Context;
+use crate::ike::exchange::demand::Demand;
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
 use crate::ike::exchange::init::{self, Answer};
 use crate::wire::isakmp::{Header, Message, exchange};
@@ -85,7 +86,9 @@ impl Strangers {
             }
             return;
         }
-        match init::respond(context, bytes, Some(cookies)) {
+        // Cookies are enough for so few.
+        let bits = None;
+        match init::respond(context, bytes, Some(Demand { cookies, bits })) {
             Answer::Ignore => {}
             Answer::Refuse(answer, _) => outbox.send(from, answer),
             Answer::Open(half_open, answer) => {

@@ -306,8 +306,8 @@ impl Memory {
 impl Table for Memory {
     type Error = Infallible;
 
-    fn has_table(&self, table: &str) -> bool {
-        table == "t"
+    fn has_table(&self, table: u64) -> bool {
+        table == 1
     }
 
     fn summary(&self, range: &Range) -> Result<Summary, Infallible> {
@@ -338,7 +338,7 @@ fn range(source: &mut Source<'_>, right: &Range) -> Range {
         0..=229 => {}
         230..=239 => range.from = vec![source.byte(); usize::from(source.byte() % 4)],
         240..=249 => range.to = Some(vec![source.byte(); usize::from(source.byte() % 4)]),
-        _ => range.table = "u".into(),
+        _ => range.table = 2,
     }
     range
 }
@@ -362,7 +362,7 @@ fn proofs(source: &mut Source<'_>) -> Vec<RowProof> {
 /// What a stranger replies to a question.
 fn replies(source: &mut Source<'_>, question: &Question) -> Vec<Reply> {
     let count = source.near(question.parts.len() as u64) % 100;
-    let whole = Range::whole("t");
+    let whole = Range::whole(1);
     let asked = |at: u64| question.parts.get(at as usize).map_or(&whole, |p| &p.range);
     (0..count)
         .map(|at| match source.byte() % 5 {
@@ -392,11 +392,11 @@ fn replies(source: &mut Source<'_>, question: &Question) -> Vec<Reply> {
 /// A message of a proof; mostly one that a peer may send at any time.
 pub fn message(source: &mut Source<'_>) -> Vec<u8> {
     let part = |source: &mut Source<'_>| Part {
-        range: range(source, &Range::whole("t")),
+        range: range(source, &Range::whole(1)),
         digest: [source.byte(); 32],
     };
     let difference = |source: &mut Source<'_>| Difference {
-        table: "t".into(),
+        table: 1,
         key: encode_key(&values(source, 1)),
     };
     let question = |source: &mut Source<'_>| Question {
@@ -456,7 +456,7 @@ pub fn proof(bytes: &[u8]) {
     damage(&mut source, &mut message);
     message_read(&message);
     let ours = Memory::new(u64::from(source.byte()));
-    let tables = ["t".to_owned(), "gone".to_owned()];
+    let tables = [1, 2];
     let Ok(mut comparison) = Comparison::new(&ours, vec![(1, 1)], &tables);
     for _ in 0..20 {
         let Some(question) = comparison.question() else {

@@ -16,7 +16,7 @@ const CAPTURES: [&[u8]; 6] = [
 ];
 
 /// Names of fuzz targets and payload types.
-pub const IKEV2: [(&str, u8); 13] = [
+pub const IKEV2: [(&str, u8); 14] = [
     ("sa", 33),
     ("ke", 34),
     ("id", 35),
@@ -30,6 +30,7 @@ pub const IKEV2: [(&str, u8); 13] = [
     ("ts", 44),
     ("sk", 46),
     ("skf", 53),
+    ("solution", 54),
 ];
 
 /// Likewise.
@@ -62,7 +63,8 @@ pub fn datagrams() -> Vec<Vec<u8>> {
     CAPTURES.iter().flat_map(|file| captured(file)).collect()
 }
 
-/// What no capture shows in clear: identity, certificate, proof, delete, selectors, fragment.
+/// What no capture shows in clear: identity, certificate, proof, delete, selectors,
+/// fragment, solution of a puzzle.
 fn by_hand(kind: u8) -> Vec<Vec<u8>> {
     match kind {
         35 => vec![
@@ -80,6 +82,7 @@ fn by_hand(kind: u8) -> Vec<Vec<u8>> {
             [&[1, 0, 0, 0, 8, 0, 0, 40, 0, 0, 255, 255], &[1; 32][..]].concat(),
         ],
         53 => vec![[&[0, 1, 0, 2], &[5; 40][..]].concat()],
+        54 => vec![(0..16).collect(), (0..128).collect()],
         _ => Vec::new(),
     }
 }

@@ -7,7 +7,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here"
 names=("$@")
-# The longest first, so that the others fill the time beside them. One needs another guest.
+# The longest first, so that the others fill the time beside them. strongswan_with_ml_kem needs
+# another guest, in which `./build.sh test lab` runs it.
 [ ${#names[@]} -gt 0 ] || names=(
   scenarios/{a_certificate,every,the_operators,our_rekeys,prerequisites,a_restart_of_any}_*.sh
   scenarios/strongswan_{takes,with_main}_*.sh

@@ -233,6 +233,8 @@ fn register() {
     // what is leaked here.
     unsafe {
         assert_eq!(ffi::sqlite3_initialize(), ffi::SQLITE_OK);
+        let stores = ffi::sqlite3_vfs_find(c"tutti".as_ptr());
+        assert!(stores.is_null(), "a store was opened before, past this");
         let lower = ffi::sqlite3_vfs_find(c"unix-excl".as_ptr());
         assert!(!lower.is_null());
         let mut vfs = std::ptr::read(lower);

@@ -384,6 +384,13 @@ impl World {
                     self.seen.failures += u64::from(io);
                     self.links[at].cut(now.us + 100_000);
                 }
+                // A donor gives its pages as they lie there: it has not met what they hold.
+                Err(error)
+                    if error.contains("a snapshot that is refused")
+                        && [a, b].iter().any(|node| self.nodes[*node].damaged) =>
+                {
+                    self.links[at].cut(now.us + 100_000);
+                }
                 // The peer had it from another before its last piece was sent.
                 Err(error) if error.contains("left the log while it was sent") => {
                     self.links[at].cut(now.us + 100_000);

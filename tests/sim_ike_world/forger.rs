@@ -2,6 +2,8 @@
 
 use tutti::ike::Random;
 use tutti::ike::suite::Profile;
+use tutti::wire::isakmp::notify::kind;
+use tutti::wire::isakmp::{Message, Payload};
 
 use super::{Net, World, socket};
 
@@ -31,7 +33,7 @@ impl World {
     }
 
     /// First requests of `from` to `to` by somebody who forges that address and sees the answers, so
-    /// that each returns its cookie.
+    /// that each returns its cookie; puzzles are left alone.
     ///
     /// How many of them got an SPI of ours, which is more than a cookie.
     pub fn flood_with_cookies(&mut self, from: usize, to: usize, count: usize) -> usize {
@@ -47,11 +49,67 @@ impl World {
                 self.tunnels(to).handle_datagram(now, socket(from), &bytes);
                 while let Some(answer) = self.tunnels(to).poll_transmit() {
                     opened += usize::from(answer.bytes[8..16] != [0; 8]);
-                    stranger.inject(from, &answer.bytes);
+                    stranger.inject(from, &without_puzzle(&answer.bytes));
                 }
             }
         }
         opened
+    }
+
+    /// The same, and each solves its puzzle: their requests, and how many got an SPI.
+    pub fn flood_with_solutions(
+        &mut self,
+        from: usize,
+        to: usize,
+        count: usize,
+    ) -> (Vec<Vec<u8>>, usize) {
+        let (mut requests, mut opened) = (Vec::new(), 0);
+        for _ in 0..count {
+            let mut stranger = World::new(self.random.next(), Net::perfect());
+            stranger.start(from, b"stranger");
+            let (_, first) = stranger.wire.values().next().cloned().unwrap();
+            let Some(demand) = self.asked(from, to, &first) else {
+                continue;
+            };
+            stranger.record = Some(Vec::new());
+            stranger.inject(from, &demand);
+            stranger.run(4_000);
+            let solved = |(_, bytes): &(usize, Vec<u8>)| {
+                let message = Message::parse(bytes).ok();
+                let solution = |p: &Payload| matches!(p, Payload::PuzzleSolution(_));
+                message.is_some_and(|m| m.payloads.iter().any(solution))
+            };
+            let recorded = stranger.record.take().unwrap();
+            let Some((_, request)) = recorded.into_iter().find(solved) else {
+                continue;
+            };
+            opened += usize::from(self.opens(from, to, &request));
+            requests.push(request);
+        }
+        (requests, opened)
+    }
+
+    /// The answer to a first request of `from` to `to` that wants something of its sender.
+    pub fn asked(&mut self, from: usize, to: usize, request: &[u8]) -> Option<Vec<u8>> {
+        let now = self.now;
+        self.tunnels(to).handle_datagram(now, socket(from), request);
+        let answer = self.tunnels(to).poll_transmit()?.bytes;
+        (answer[8..16] == [0; 8]).then_some(answer)
+    }
+
+    /// Whether a first request of `from` gets an SPI of `to`.
+    pub fn opens(&mut self, from: usize, to: usize, request: &[u8]) -> bool {
+        let now = self.now;
+        self.tunnels(to).handle_datagram(now, socket(from), request);
+        let answer = self.tunnels(to).poll_transmit();
+        answer.is_some_and(|answer| answer.bytes[8..16] != [0; 8])
+    }
+
+    /// A first request of `from` that nobody has sent yet.
+    pub fn stranger_request(&mut self, from: usize) -> Vec<u8> {
+        let mut stranger = World::new(self.random.next(), Net::perfect());
+        stranger.start(from, b"stranger");
+        stranger.wire.values().next().cloned().unwrap().1
     }
 
     /// Delivers a datagram to `to` as if the other side had sent it.
@@ -100,6 +158,20 @@ impl World {
             self.tunnels(to).handle_datagram(now, socket(from), &bytes);
             while self.tunnels(to).poll_transmit().is_some() {}
         }
+    }
+}
+
+/// A message as who knows no puzzles reads it.
+pub fn without_puzzle(bytes: &[u8]) -> Vec<u8> {
+    let Ok(mut message) = Message::parse(bytes) else {
+        return bytes.to_vec();
+    };
+    let puzzle = |p: &Payload| matches!(p, Payload::Notify(n) if n.kind == kind::PUZZLE);
+    let before = message.payloads.len();
+    message.payloads.retain(|payload| !puzzle(payload));
+    match message.payloads.len() == before {
+        true => bytes.to_vec(),
+        false => message.encode(),
     }
 }
 

@@ -49,6 +49,8 @@ pub struct World {
     pub lossless: bool,
     /// The network drops first requests: nobody can begin anything.
     pub no_beginnings: bool,
+    /// A side that knows no puzzles.
+    pub no_puzzles: Option<usize>,
     /// A restarted side finds its settings as they were, so its SAs carry on.
     pub keeps: bool,
     /// A side that does not list the other.
@@ -95,6 +97,7 @@ impl World {
             path: None,
             lossless: false,
             no_beginnings: false,
+            no_puzzles: None,
             keeps: false,
             unlisted: None,
             behind_nat: None,
@@ -282,6 +285,9 @@ impl World {
         self.lengths.push(bytes.len());
         if self.no_beginnings && bytes[8..16] == [0; 8] {
             return;
+        }
+        if self.no_puzzles == Some(to) {
+            bytes = forger::without_puzzle(&bytes);
         }
         if let Some(record) = &mut self.record {
             record.push((to, bytes.clone()));

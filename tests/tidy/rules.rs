@@ -93,7 +93,7 @@ pub fn check(file: &str, text: &str) -> Vec<String> {
     }
     if let Some(module) = module {
         let code = &tokens[..production(file, tokens)];
-        owners(module, code, &mut complain);
+        owners(file, module, code, &mut complain);
         beside(file, code, &mut complain);
         if CORE.contains(&module) {
             purity(module, code, &mut complain);
@@ -196,9 +196,11 @@ fn names_crate(tokens: &[Token], at: usize) -> bool {
     after == Some("::") || matches!(before, Some("use" | "crate"))
 }
 
-fn owners(module: &str, tokens: &[Token], complain: &mut dyn FnMut(usize, String)) {
+fn owners(file: &str, module: &str, tokens: &[Token], complain: &mut dyn FnMut(usize, String)) {
     for (at, token) in tokens.iter().enumerate() {
-        if token.text == "unsafe" && module != "sys" {
+        // SQLite calls a VFS by C pointers, and is named in `store` alone.
+        let home = module == "sys" || file == "src/store/frames.rs";
+        if token.text == "unsafe" && !home {
             complain(token.line, "`unsafe` is written only in src/sys".into());
         }
         let owner = OWNERS.iter().find(|(name, _)| *name == token.text);

@@ -44,6 +44,8 @@ pub enum Effort {
     Cookie,
     /// It did the second key exchange.
     KeyExchange,
+    /// It solved our puzzle, far more work than a key exchange.
+    Puzzle,
 }
 
 /// What a message to a half-open SA did.
@@ -90,6 +92,18 @@ impl HalfOpen {
     pub fn unlisted(mut self) -> Self {
         self.listed = false;
         self
+    }
+
+    /// The same for who solved a puzzle that it was given for another half-open SA: one solution is
+    /// worth one place (RFC 8019 section 7.1.1.3).
+    pub fn with_spent_solution(mut self) -> Self {
+        self.effort = self.effort.min(Effort::Cookie);
+        self
+    }
+
+    /// Whether it was opened with a solved puzzle under this SPI of the initiator.
+    pub fn solved_with(&self, spi_i: u64) -> bool {
+        self.effort == Effort::Puzzle && self.session.spi_i == spi_i
     }
 
     /// When it is forgotten.
@@ -209,7 +223,7 @@ impl HalfOpen {
             return HalfOpenStep::Ignored(self);
         }
         self.expected = exchange::IKE_AUTH;
-        self.effort = Effort::KeyExchange;
+        self.effort = self.effort.max(Effort::KeyExchange);
         HalfOpenStep::Reply(self, bytes, None)
     }
 

@@ -1,7 +1,8 @@
 //! IKE_SA_INIT (RFC 7296 section 1.2): proposals, key exchange and nonces, before anybody is
-//! authenticated.
+//! authenticated. A responder under load asks for cookies, then for puzzles too (RFC 8019).
 
 use super::auth::Authenticating;
+use super::demand::Demand;
 use super::half_open::{Effort, HalfOpen};
 use super::intermediate::Intermediating;
 use super::{Handshake, Parts, certificate_request, complaint, nat, notify, signature_hashes};
@@ -10,18 +11,20 @@ use crate::ike::group::Exchange;
 use crate::ike::keys::{SaKeys, Seeds};
 use crate::ike::ppk::{self, Mismatch};
 use crate::ike::proposal;
+use crate::ike::puzzle::{Slice, Solving};
 use crate::ike::retransmit::Retry;
 use crate::ike::session::Session;
 use crate::ike::suite::Suite;
 use crate::ike::{Context, Datagrams, Refusal};
 use crate::wire::isakmp::notify::kind;
-use crate::wire::isakmp::{Header, KeyExchange, Message, Payload, WireError, exchange};
+use crate::wire::isakmp::{Header, KeyExchange, Message, Payload, Puzzle, WireError, exchange};
 
 /// How long one attempt waits for any answer.
 const PATIENCE_MS: u64 = 12_000;
 /// More cookies than that in one attempt are a game (section 2.6).
 const MAX_COOKIES: u8 = 3;
 const NONCE_LEN: usize = 32;
+const PUZZLE_IN_AUTH: &str = "the peer gives a puzzle for IKE_AUTH, which is not solved here";
 
 /// Our IKE_SA_INIT request is out.
 #[cfg_attr(test, derive(Clone))]
@@ -40,6 +43,9 @@ pub struct Initiator {
     ends: [Payload; 2],
     cookie: Option<Vec<u8>>,
     cookies: u8,
+    /// The puzzle that came with the cookie.
+    solving: Option<Solving>,
+    solution: Option<Vec<u8>>,
     request: Vec<u8>,
     retry: Retry,
     began: u64,
@@ -53,6 +59,8 @@ pub enum InitStep {
     Ignored(Box<Initiator>),
     /// The peer wants its cookie back: send this.
     Again(Box<Initiator>, Vec<u8>),
+    /// The same, and its puzzle is not solved: worth showing.
+    Unsolved(Box<Initiator>, Vec<u8>, Refusal),
     /// An unauthenticated refusal: worth showing, no reason to stop waiting.
     Hint(Box<Initiator>, Refusal),
     /// The attempt is over.
@@ -79,6 +87,8 @@ impl Initiator {
             nonce: context.bytes(),
             cookie: None,
             cookies: 0,
+            solving: None,
+            solution: None,
             request: Vec::new(),
             retry: Retry::start(context.now, PATIENCE_MS),
             began: context.now,
@@ -94,6 +104,7 @@ impl Initiator {
         if let Some(cookie) = &self.cookie {
             payloads.push(notify(kind::COOKIE, cookie));
         }
+        payloads.extend(self.solution.clone().map(Payload::PuzzleSolution));
         let sa = proposal::offer_ike(&self.suites);
         payloads.extend(offer(sa, &self.exchange, &self.nonce));
         payloads.push(notify(kind::IKEV2_FRAGMENTATION_SUPPORTED, &[]));
@@ -123,6 +134,8 @@ impl Initiator {
         shape.word(self.regrouped);
         shape.word(self.cookies);
         shape.option(self.cookie.as_ref(), |shape, cookie| shape.name(cookie));
+        shape.option(self.solving.as_ref(), |shape, one| one.shape(shape));
+        shape.word(self.solution.is_some());
         shape.time(self.began);
         shape.value(self.hint.as_ref().map(ToString::to_string));
         self.retry.shape(shape);
@@ -135,15 +148,35 @@ impl Initiator {
 
     /// When [`Initiator::timeout`] wants to be called.
     pub fn due(&self) -> u64 {
-        self.retry.due()
+        match &self.solving {
+            Some(solving) => solving.due().min(self.retry.end()),
+            None => self.retry.due(),
+        }
     }
 
-    /// Sends again (`Ok`) or gives up (`Err`).
+    /// Whether a puzzle of the peer is being solved.
+    pub fn is_solving(&self) -> bool {
+        self.solving.is_some()
+    }
+
+    /// Sends again, or for the first time with a solution (`Ok`), or gives up (`Err`).
     pub fn timeout(&mut self, now: u64) -> Result<Option<Vec<u8>>, Refusal> {
         if self.retry.exhausted(now) {
             return Err(self.hint.take().unwrap_or(Refusal::NoAnswer));
         }
-        Ok(self.retry.fire(now).then(|| self.request.clone()))
+        let Some(solving) = &mut self.solving else {
+            return Ok(self.retry.fire(now).then(|| self.request.clone()));
+        };
+        match solving.work(now) {
+            Slice::Working => return Ok(None),
+            Slice::Solved(keys) => self.solution = Some(keys),
+            // The cookie alone may do.
+            Slice::GivenUp(refusal) => self.hint = Some(refusal),
+        }
+        self.solving = None;
+        self.request = self.message();
+        self.retry.sent(now);
+        Ok(Some(self.request.clone()))
     }
 
     /// Whether `header` answers this request.
@@ -169,10 +202,15 @@ impl Initiator {
                 return InitStep::Ignored(self);
             }
             self.cookies += 1;
-            self.cookie = Some(cookie.data.clone());
-            self.request = self.message();
-            let bytes = self.request.clone();
-            return InitStep::Again(self, bytes);
+            return self.take_cookie(context.now, &cookie.data, parts.puzzle());
+        }
+        if parts.notify(kind::PUZZLE).is_some() {
+            // Without a cookie there is nothing to solve; beside an answer it is one of IKE_AUTH
+            // (RFC 8019 section 7.2), which must not be left out.
+            return match parts.sa {
+                Some(_) => self.hinted(Refusal::Other(PUZZLE_IN_AUTH.to_owned())),
+                None => InitStep::Ignored(self),
+            };
         }
         if let Some(wanted) = parts.notify(kind::INVALID_KE_PAYLOAD) {
             return match self.regroup(context, &wanted.data) {
@@ -216,6 +254,36 @@ impl Initiator {
                 Ok((next, bytes)) => InitStep::Next(Box::new(next), bytes),
                 Err(refusal) => InitStep::Failed(refusal),
             },
+        }
+    }
+
+    /// The request again with its cookie, and with the puzzle solved if there is one; that may take
+    /// a while, in which nothing is sent.
+    fn take_cookie(
+        mut self: Box<Self>,
+        now: u64,
+        cookie: &[u8],
+        puzzle: Option<Puzzle>,
+    ) -> InitStep {
+        self.cookie = Some(cookie.to_vec());
+        self.solution = None;
+        self.solving = None;
+        let refusal = match puzzle.map(|puzzle| Solving::start(now, puzzle, cookie)) {
+            Some(Ok(solving)) => {
+                self.solving = Some(solving);
+                return InitStep::Ignored(self);
+            }
+            Some(Err(refusal)) => Some(refusal),
+            None => None,
+        };
+        self.request = self.message();
+        let bytes = self.request.clone();
+        match refusal {
+            Some(refusal) => {
+                self.hint = Some(refusal.clone());
+                InitStep::Unsolved(self, bytes, refusal)
+            }
+            None => InitStep::Again(self, bytes),
         }
     }
 
@@ -291,7 +359,7 @@ pub enum Answer {
     Open(Box<HalfOpen>, Vec<u8>),
 }
 
-fn reply(header: &Header, spi_r: u64, payloads: Vec<Payload>) -> Vec<u8> {
+pub(super) fn reply(header: &Header, spi_r: u64, payloads: Vec<Payload>) -> Vec<u8> {
     let header = Header {
         spi_i: header.spi_i,
         spi_r,
@@ -325,32 +393,19 @@ fn read(context: &mut Context<'_>, datagram: &[u8]) -> Result<(Header, Message),
     }
 }
 
-/// What asks the sender for its cookie, unless it brought a valid one.
-fn demand(
-    context: &Context<'_>,
-    header: &Header,
-    parts: &Parts<'_>,
-    cookies: &Cookies,
-) -> Option<Vec<u8>> {
-    let nonce = parts.nonce?;
-    let given = parts.notify(kind::COOKIE).map(|n| n.data.as_slice());
-    if given.is_some_and(|c| cookies.verify(context.remote, header.spi_i, nonce, c)) {
-        return None;
-    }
-    let cookie = cookies.make(context.remote, header.spi_i, nonce);
-    Some(reply(header, 0, vec![notify(kind::COOKIE, &cookie)]))
-}
-
 /// Answers a first request for which there is no room: with its cookie, if it brought none.
 pub fn postpone(context: &mut Context<'_>, datagram: &[u8], cookies: &Cookies) -> Option<Vec<u8>> {
     let (header, message) = read(context, datagram).ok()?;
     let parts = Parts::of(&message.payloads);
-    demand(context, &header, &parts, cookies)
+    parts.nonce?;
+    let bits = None;
+    let demand = Demand { cookies, bits };
+    demand.examine(context, &header, &parts).err()
 }
 
-/// Answers a first request from a listed address. With `cookies`, only those who can receive at
+/// Answers a first request from a listed address. With a `demand`, only those who can receive at
 /// their address get past (section 2.6).
-pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cookies>) -> Answer {
+pub fn respond(context: &mut Context<'_>, datagram: &[u8], demand: Option<Demand<'_>>) -> Answer {
     let (header, message) = match read(context, datagram) {
         Ok(first) => first,
         Err(answer) => return answer,
@@ -359,10 +414,11 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
     let (Some(sa), Some(_)) = (parts.sa, parts.nonce) else {
         return Answer::Ignore;
     };
-    let demanded = cookies.and_then(|cookies| demand(context, &header, &parts, cookies));
-    if let Some(answer) = demanded {
-        return Answer::Refuse(answer, None);
-    }
+    let effort = match demand.map(|demand| demand.examine(context, &header, &parts)) {
+        None => Effort::Nothing,
+        Some(Ok(effort)) => effort,
+        Some(Err(answer)) => return Answer::Refuse(answer, None),
+    };
     let able = |suite: &&Suite| suite.additional.is_none() || parts.can_intermediate();
     let suites: Vec<Suite> = context.profile.ike.iter().filter(able).copied().collect();
     let Some(choice) = proposal::choose_ike(&suites, sa, false) else {
@@ -377,10 +433,6 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], cookies: Option<&Cook
         let wanted = notify(kind::INVALID_KE_PAYLOAD, &group.to_be_bytes());
         return Answer::Refuse(reply(&header, 0, vec![wanted]), None);
     }
-    let effort = match cookies {
-        Some(_) => Effort::Cookie,
-        None => Effort::Nothing,
-    };
     let first = (datagram, &header, effort);
     open(context, first, choice, &parts).unwrap_or(Answer::Ignore)
 }

@@ -3,6 +3,7 @@
 pub(crate) mod announce;
 pub mod auth;
 pub(crate) mod create_child;
+pub mod demand;
 pub mod half_open;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
@@ -16,7 +17,7 @@ mod tests;
 
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{
-    Certificate, Header, Notify, Payload, Proposal, TrafficSelector, WireError,
+    Certificate, Header, Notify, Payload, Proposal, Puzzle, TrafficSelector, WireError,
 };
 
 use super::auth::Signed;
@@ -129,6 +130,8 @@ pub(crate) struct Parts<'a> {
     pub ts_r: Option<&'a [TrafficSelector]>,
     pub notifies: Vec<&'a Notify>,
     pub deletes: Vec<&'a crate::wire::isakmp::Delete>,
+    /// Keys that solve a puzzle.
+    pub solution: Option<&'a [u8]>,
 }
 
 impl<'a> Parts<'a> {
@@ -147,6 +150,7 @@ impl<'a> Parts<'a> {
                 Payload::TsR(ts) => parts.ts_r = Some(ts),
                 Payload::Notify(notify) => parts.notifies.push(notify),
                 Payload::Delete(delete) => parts.deletes.push(delete),
+                Payload::PuzzleSolution(keys) => parts.solution = Some(keys),
                 Payload::CertReq(_)
                 | Payload::Encrypted(_)
                 | Payload::Fragment(_)
@@ -172,6 +176,11 @@ impl<'a> Parts<'a> {
     pub fn can_intermediate(&self) -> bool {
         self.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some()
             && self.notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED).is_some()
+    }
+
+    /// The puzzle that a responder gives; one that cannot be read is none.
+    pub fn puzzle(&self) -> Option<Puzzle> {
+        Puzzle::parse(&self.notify(kind::PUZZLE)?.data)
     }
 
     pub fn error(&self) -> Option<u16> {

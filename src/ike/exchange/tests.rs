@@ -1,7 +1,10 @@
 //! What strangers get for malformed, foreign and hostile first messages.
 
+mod puzzled;
+
 use std::net::IpAddr;
 
+use super::demand::Demand;
 use super::init::{Answer, InitStep, Initiator, respond};
 use super::*;
 use crate::ike::cookie::Cookies;
@@ -161,7 +164,11 @@ fn headers_that_no_first_request_has_are_ignored() {
 fn a_cookie_is_demanded_returned_and_bound_to_its_owner() {
     let cookies = Cookies::new(0, &mut Counting(3));
     let (initiator, first) = with(1, Initiator::start).unwrap();
-    let ask = |bytes: &[u8]| with(2, |context| respond(context, bytes, Some(&cookies)));
+    let demand = Demand {
+        cookies: &cookies,
+        bits: None,
+    };
+    let ask = |bytes: &[u8]| with(2, |context| respond(context, bytes, Some(demand)));
     let Answer::Refuse(demand, None) = ask(&first) else {
         panic!("no cookie was demanded");
     };

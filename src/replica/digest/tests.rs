@@ -39,8 +39,8 @@ impl Table {
 impl Rows for Table {
     type Error = Infallible;
 
-    fn has_table(&self, table: &str) -> bool {
-        table == "t"
+    fn has_table(&self, table: DeclarationId) -> bool {
+        table == 1
     }
 
     fn summary(&self, range: &Range) -> Result<Summary, Infallible> {
@@ -65,8 +65,7 @@ impl Rows for Table {
 }
 
 fn compare(ours: &Table, theirs: &Table) -> Outcome {
-    let tables = ["t".to_owned()];
-    let Ok(mut comparison) = Comparison::new(ours, vec![(1, 1)], &tables);
+    let Ok(mut comparison) = Comparison::new(ours, vec![(1, 1)], &[1]);
     while let Some(question) = comparison.question() {
         let Ok(reply) = answer(theirs, &question);
         let Ok(result) = comparison.answered(ours, reply);
@@ -113,7 +112,7 @@ fn what_is_under_way_is_no_difference_and_tombstones_are_none() {
 #[test]
 fn a_peer_without_the_table_is_not_identical() {
     let ours = Table::of(1);
-    let Ok(mut comparison) = Comparison::new(&ours, vec![], &["other".to_owned()]);
+    let Ok(mut comparison) = Comparison::new(&ours, vec![], &[2]);
     let question = comparison.question().unwrap();
     let Ok(reply) = answer(&ours, &question);
     let Ok(result) = comparison.answered(&ours, reply);
@@ -132,14 +131,14 @@ fn a_peer_that_lost_everything_stops_at_the_bound() {
 fn lying_answers_are_named() {
     let ours = Table::of(1_000);
     let start = || {
-        let Ok(mut comparison) = Comparison::new(&ours, vec![], &["t".to_owned()]);
+        let Ok(mut comparison) = Comparison::new(&ours, vec![], &[1]);
         comparison.question().unwrap();
         comparison
     };
     let Ok(count) = start().answered(&ours, vec![]);
     assert_eq!(count, Err(ProofError::Count(0, 1)));
     let whole = Part {
-        range: Range::whole("t"),
+        range: Range::whole(1),
         digest: [0; 32],
     };
     for parts in [vec![], vec![whole.clone()], vec![whole.clone(), whole]] {

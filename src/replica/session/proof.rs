@@ -274,7 +274,7 @@ mod tests {
     fn what_nobody_asked_for_and_what_is_no_message_is_refused() {
         let encode = |message: Message| message.encode();
         let row = Difference {
-            table: "t".into(),
+            table: 1,
             key: vec![],
         };
         for wrong in [
@@ -296,8 +296,8 @@ mod tests {
     #[test]
     fn a_message_beyond_the_limit_becomes_the_word_that_it_is() {
         let row = Difference {
-            table: "x".repeat(MAX_MESSAGE),
-            key: vec![],
+            table: 1,
+            key: vec![0; MAX_MESSAGE],
         };
         let bytes = Message::Wanted(vec![row]).encode();
         assert_eq!(postcard::from_bytes(&bytes), Ok(Message::TooLarge));
@@ -310,7 +310,7 @@ mod tests {
         use crate::replica::digest::{Part, Range, Reply, RowProof, RowState};
 
         let range = Range {
-            table: "t".into(),
+            table: 300,
             from: vec![0x11, 7],
             to: None,
         };
@@ -318,7 +318,7 @@ mod tests {
             range,
             digest: [9; 32],
         };
-        let part_bytes = [&[1, b't', 2, 0x11, 7, 0][..], &[9; 32]].concat();
+        let part_bytes = [&[0xac, 0x02, 2, 0x11, 7, 0][..], &[9; 32]].concat();
         let question = Message::Question(Question {
             common: vec![(300, 2)],
             parts: vec![part.clone()],
@@ -356,10 +356,10 @@ mod tests {
         let expected = [&[1, 4, 0][..], &split, &rows.concat(), &[3]].concat();
         assert_eq!(answer.encode(), expected);
         let wanted = Message::Wanted(vec![Difference {
-            table: "t".into(),
+            table: 300,
             key: vec![1],
         }]);
-        assert_eq!(wanted.encode(), [2, 1, 1, b't', 1, 1]);
+        assert_eq!(wanted.encode(), [2, 1, 0xac, 0x02, 1, 1]);
         let stamp = |seq| Stamp {
             hlc: Hlc(300),
             origin: 1,

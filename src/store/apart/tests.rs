@@ -182,3 +182,56 @@ fn what_is_left_of_an_origin_that_both_share_is_not_taken_for_another_history() 
     exchange(&member, &donor);
     assert_eq!(rows(&member, "SELECT id FROM item").len(), 2);
 }
+
+/// Two histories that parted with one stamp, as where a clock stood still: what each system's rows
+/// hold of it, and the longer one's log nothing.
+fn one_stamp(first: &str, second: &str, longer: bool) -> (Peer, Peer) {
+    let (a, member, donor) = (peer(1), peer(2), peer(3));
+    a.store
+        .declare("CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)")
+        .unwrap();
+    run(&a, "INSERT INTO item VALUES (9, 'of both', 0)");
+    for other in [&member, &donor] {
+        pull(other, &a);
+    }
+    let (one, two) = (copy(&a), copy(&a));
+    run(&one, first);
+    run(&two, second);
+    if longer {
+        run(&two, "INSERT INTO item VALUES (7, '', 0)");
+    }
+    pull(&member, &one);
+    pull(&donor, &two);
+    run(&member, "UPDATE item SET a = 'of the member' WHERE id = 1");
+    donor.store.set_peers([[1; 16]].into(), 0);
+    tell(&donor, &two);
+    assert!(donor.store.trim().unwrap().transactions > 2);
+    (member, donor)
+}
+
+/// Either what the row shows, or what is in the inbox.
+fn is_kept(peer: &Peer, text: &str) -> bool {
+    let shown = rows(peer, "SELECT a FROM item");
+    let lost = peer.store.conflicts(9).unwrap();
+    let lost = lost.iter().flat_map(|row| row.value.clone());
+    let all: Vec<Value> = lost.chain(shown.into_iter().flatten()).collect();
+    all.contains(&Value::Text(text.into()))
+}
+
+#[test]
+fn a_value_that_two_histories_share_by_chance_does_not_make_them_one() {
+    let first = "INSERT INTO item VALUES (1, 'first', 1), (2, 'only there', 1)";
+    let second = "INSERT INTO item VALUES (1, 'second', 1)";
+    for (first, longer) in [
+        (first, true),
+        ("INSERT INTO item VALUES (1, 'first', 1)", false),
+    ] {
+        let (member, donor) = one_stamp(first, second, longer);
+        take(&member, &donor);
+        exchange(&member, &donor);
+        for text in ["of the member", "second"] {
+            assert!(is_kept(&member, text), "{text}, {longer}");
+        }
+        assert_eq!(is_kept(&member, "only there"), longer);
+    }
+}

@@ -130,9 +130,25 @@ fn what_only_the_one_that_yields_had_in_its_inbox_is_not_lost() {
     assert_eq!(one("of c") + one("of b"), 1, "{lost:?}");
 }
 
-/// Neither could yield, and their links ended by name each time.
+/// Served until it was a minute old, it had a third take back what the two had become, again and
+/// again.
 #[test]
-fn two_histories_of_one_origin_that_both_were_trimmed_become_one_and_lose_nothing() {
+fn a_copy_staged_before_the_one_that_yields_took_a_snapshot_is_not_given_away_after() {
+    let (a, b) = apart();
+    for peer in [&a, &b] {
+        run(peer, "INSERT INTO item VALUES (7, 7, 7)");
+        give_up(peer);
+    }
+    let before = b.store.stage_for([3; 16], None, u64::MAX).unwrap();
+    rebase(&b, &a);
+    let after = b.store.stage_for([3; 16], None, u64::MAX).unwrap();
+    assert_ne!(before.id, after.id);
+    assert_eq!(after.frontier, b.store.frontier());
+}
+
+/// The first system's memory was put back, and each of two took another history of it than the
+/// other: returned with a row of each one's own.
+fn two_lives() -> (Peer, Peer) {
     let (a, b, c) = (peer(1), peer(2), peer(3));
     a.store.declare(ITEM).unwrap();
     run(&a, "INSERT INTO item VALUES (1, 'shared', 0)");
@@ -145,15 +161,16 @@ fn two_histories_of_one_origin_that_both_were_trimmed_become_one_and_lose_nothin
     pull(&c, &again);
     run(&b, "INSERT INTO item VALUES (4, 'of b', 0)");
     run(&c, "INSERT INTO item VALUES (5, 'of c', 0)");
-    for (peer, other) in [(&b, &c), (&c, &b)] {
-        peer.store.set_peers([other.store.node()].into(), 0);
-        give_up(peer);
-    }
+    (b, c)
+}
+
+/// `c` yields to `b`, neither of whose logs goes back to where the two lives part.
+fn become_one(b: &Peer, c: &Peer) {
     let (ours, theirs) = (c.store.chains(1).unwrap(), b.store.chains(1).unwrap());
     let after = fork::common(&ours, &theirs);
     assert!(fork::is_gone(&ours, &theirs, after), "of one length");
-    rebase(&c, &b);
-    pull(&b, &c);
+    rebase(c, b);
+    pull(b, c);
     assert_eq!(b.store.frontier(), c.store.frontier());
     assert_eq!(b.store.digest().unwrap(), c.store.digest().unwrap());
     let text = |text: &str| Value::Text(text.into());
@@ -164,10 +181,46 @@ fn two_histories_of_one_origin_that_both_were_trimmed_become_one_and_lose_nothin
         vec![4.into(), text("of b"), 0.into()],
         vec![5.into(), text("of c"), 0.into()],
     ];
-    for peer in [&b, &c] {
+    for peer in [b, c] {
         assert_eq!(rows(peer, "SELECT * FROM item ORDER BY id"), expected);
     }
-    run(&b, "DELETE FROM item WHERE id = 2");
-    run(&c, "INSERT INTO item VALUES (9, 9, 9)");
-    exchange(&b, &c);
+    run(b, "DELETE FROM item WHERE id = 2");
+    run(c, "INSERT INTO item VALUES (9, 9, 9)");
+    exchange(b, c);
+}
+
+/// Neither could yield, and their links ended by name each time.
+#[test]
+fn two_histories_of_one_origin_that_both_were_trimmed_become_one_and_lose_nothing() {
+    let (b, c) = two_lives();
+    for (peer, other) in [(&b, &c), (&c, &b)] {
+        peer.store.set_peers([other.store.node()].into(), 0);
+        give_up(peer);
+    }
+    become_one(&b, &c);
+}
+
+/// A fourth had all of it, and the first was on no list any more.
+fn fold_away(peer: &Peer, fourth: &Peer) {
+    pull(fourth, peer);
+    peer.store.set_peers([fourth.store.node()].into(), 0);
+    tell(peer, fourth);
+    assert_eq!(peer.store.trim().unwrap().incarnations, 1);
+}
+
+#[test]
+fn a_history_of_an_incarnation_that_was_folded_away_here_is_not_taken_for_the_snapshots() {
+    let (b, c) = two_lives();
+    fold_away(&c, &peer(4));
+    b.store.set_peers([c.store.node()].into(), 0);
+    give_up(&b);
+    become_one(&b, &c);
+}
+
+#[test]
+fn nor_is_it_where_both_have_folded_it_away() {
+    let (b, c) = two_lives();
+    fold_away(&c, &peer(4));
+    fold_away(&b, &peer(5));
+    become_one(&b, &c);
 }

@@ -150,8 +150,8 @@ fn a_copy_that_cannot_be_is_not_taken() {
         assert_eq!(result, None);
     }
     let nonsense = Difference {
-        table: "item".into(),
         key: vec![0xff; 9],
+        ..row
     };
     assert!(b.store.repair(&nonsense, &[]).is_err());
 }
@@ -162,4 +162,17 @@ fn a_row_inserted_past_the_engine_is_counted() {
     assert!(a.store.strangers().unwrap().is_empty());
     behind(&a, "INSERT INTO item VALUES (99, 'smuggled', 0)");
     assert_eq!(a.store.strangers().unwrap(), vec![("item".to_owned(), 1)]);
+}
+
+#[test]
+fn rows_of_a_table_that_was_dropped_are_not_put_into_the_one_that_took_its_name() {
+    let (a, b) = filled(3);
+    a.store.declare("DROP TABLE item").unwrap();
+    a.store.declare(ITEM).unwrap();
+    // B has not heard of it.
+    assert!(repair(&a, &[&b]).is_empty());
+    assert!(repair(&b, &[&a]).is_empty());
+    assert!(crate::store::tests::rows(&a, "SELECT * FROM item").is_empty());
+    exchange(&a, &b);
+    assert!(compare(&a, &b).is_identical());
 }

@@ -60,7 +60,8 @@ impl Link {
         let now = context.now;
         let result = match &mut self.attempt {
             Some(Attempt::Init(initiator)) => {
-                if initiator.age(now) >= NO_ANSWER_MS && self.fault.reason().is_none() {
+                let silent = initiator.age(now) >= NO_ANSWER_MS && !initiator.is_solving();
+                if silent && self.fault.reason().is_none() {
                     self.fault.note(now, Refusal::NoAnswer);
                 }
                 let again = initiator.timeout(now);

@@ -17,6 +17,7 @@ pub mod nonce;
 pub mod notify;
 pub mod payload;
 pub mod proposal;
+pub mod puzzle;
 pub mod traffic_selector;
 pub mod v1;
 
@@ -33,6 +34,7 @@ pub use message::Message;
 pub use notify::Notify;
 pub use payload::Payload;
 pub use proposal::{Proposal, Transform};
+pub use puzzle::Puzzle;
 pub use traffic_selector::TrafficSelector;
 
 use super::reader::Truncated;

@@ -55,6 +55,8 @@ pub mod kind {
     pub const IKEV2_FRAGMENTATION_SUPPORTED: u16 = 16430;
     /// Hash algorithms of signatures that the sender accepts (RFC 7427).
     pub const SIGNATURE_HASH_ALGORITHMS: u16 = 16431;
+    /// Work to do before the request is taken, beside a cookie (RFC 8019).
+    pub const PUZZLE: u16 = 16434;
     /// The sender uses a post-quantum pre-shared key (RFC 8784).
     pub const USE_PPK: u16 = 16435;
     /// Names that key in a request; in an answer, without data, that it was mixed in.

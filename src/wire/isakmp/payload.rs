@@ -10,7 +10,7 @@
 
 use super::{
     Auth, Certificate, Delete, Encrypted, Fragment, Identification, KeyExchange, Notify, Proposal,
-    TrafficSelector, WireError, nonce, proposal, traffic_selector,
+    TrafficSelector, WireError, nonce, proposal, puzzle, traffic_selector,
 };
 use crate::wire::reader::Reader;
 
@@ -34,6 +34,7 @@ const TS_R: u8 = 45;
 pub const ENCRYPTED: u8 = 46;
 /// Type of the encrypted fragment payload.
 pub const FRAGMENT: u8 = 53;
+const PUZZLE_SOLUTION: u8 = 54;
 
 const HEADER_LEN: usize = 4;
 const CRITICAL: u8 = 0x80;
@@ -71,6 +72,8 @@ pub enum Payload {
     Encrypted(Encrypted),
     /// A part of an encrypted payload; always the last one.
     Fragment(Fragment),
+    /// Keys that solve a puzzle (RFC 8019).
+    PuzzleSolution(Vec<u8>),
     /// A payload whose content is not looked at.
     Other {
         /// Its type.
@@ -98,6 +101,7 @@ impl Payload {
             Payload::TsR(_) => TS_R,
             Payload::Encrypted(_) => ENCRYPTED,
             Payload::Fragment(_) => FRAGMENT,
+            Payload::PuzzleSolution(_) => PUZZLE_SOLUTION,
             Payload::Other { kind, .. } => *kind,
         }
     }
@@ -121,6 +125,7 @@ impl Payload {
                 body: body.to_vec(),
             }),
             FRAGMENT => Payload::Fragment(Fragment::parse(next, body)?),
+            PUZZLE_SOLUTION => Payload::PuzzleSolution(puzzle::parse_solution(body)?),
             // The critical bit matters only for types one does not know (section 2.5).
             _ if critical && !OPAQUE.contains(&kind) => return Err(WireError::Critical(kind)),
             _ => Payload::Other {
@@ -137,7 +142,7 @@ impl Payload {
             Payload::IdI(id) | Payload::IdR(id) => id.encode(out),
             Payload::Cert(cert) | Payload::CertReq(cert) => cert.encode(out),
             Payload::Auth(auth) => auth.encode(out),
-            Payload::Nonce(nonce) => out.extend_from_slice(nonce),
+            Payload::Nonce(bytes) | Payload::PuzzleSolution(bytes) => out.extend_from_slice(bytes),
             Payload::Notify(notify) => notify.encode(out),
             Payload::Delete(delete) => delete.encode(out),
             Payload::TsI(ts) | Payload::TsR(ts) => traffic_selector::encode_all(ts, out),

@@ -1,5 +1,5 @@
 # X25519 with ML-KEM-768 against a strongSwan that has it (6.1): either side begins, either side rekeys
-# the IKE SA (IKE_FOLLOWUP_KE) and the child. Needs the guest of a later Debian:
+# the IKE SA (IKE_FOLLOWUP_KE) and the child. Needs the guest of a later Debian, to run it alone:
 #
 #   TUTTI_LAB_SUITE=forky ./build.sh lab -- lab/inside.sh strongswan_with_ml_kem
 . "$LAB/strongswan.sh"
@@ -14,7 +14,7 @@ rekeyed() { [ "$(swan b --list-sas | grep -c "$1")" = 1 ] && one_pair a 10.0.0.2
 ike_spi() { swan b --list-sas --raw | grep -o 'initiator-spi=[0-9a-f]*'; }
 for begins in ours theirs; do
   LIFETIMES=
-  [ $begins = theirs ] && LIFETIMES="15, 30"
+  [ $begins = theirs ] && LIFETIMES="10, 15"
   start=none
   [ $begins = theirs ] && start=start
   desired a v4 "$KEY" a b
