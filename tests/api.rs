@@ -287,6 +287,12 @@ fn every_operation_answers_as_the_document_says() {
         assert_eq!(refused["problems"][0]["field"], "peer1");
         judge.ask(c, "PUT", "/cluster", json!({ "key": KEY, "peer1": c.ip }));
         judge.ask(c, "GET", "/cluster", Value::Null);
+        let made = judge.ask(c, "POST", "/cluster/key", Value::Null);
+        let key =
+            json!({ "peer1": c.ip, "post_quantum_key": made["key"], "post_quantum_key_id": "lab" });
+        let told = judge.ask(c, "PUT", "/cluster", key);
+        assert_eq!(told["post_quantum_key_set"], true);
+        assert_eq!(told["post_quantum_key_id"], "lab");
         judge.ask(c, "DELETE", "/cluster", Value::Null);
         judge.ask(a, "POST", "/certificate/renew", Value::Null);
         // What changes the addresses waits to be confirmed, also over a restart.

@@ -45,6 +45,7 @@ fn tunnels(n: usize, seed: u64, now: u64) -> Tunnels {
         certificate: [n as u8; 32].into(),
         profile: Profile::default(),
         certificates: None,
+        ppk: None,
     };
     tunnels.configure(now, Some(desired), None);
     tunnels

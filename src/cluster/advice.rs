@@ -38,6 +38,11 @@ const ADVICE: &[(&str, &str)] = &[
         "Choose the same authentication on every peer: System > Clustering.",
     ),
     (
+        "Post-quantum key",
+        "Enter the same post-quantum key and identity on every peer, or on none: System > \
+         Clustering.",
+    ),
+    (
         "No common proposal",
         "Choose the same IKE profile and additional key exchange on every peer.",
     ),

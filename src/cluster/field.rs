@@ -22,6 +22,10 @@ pub enum Field {
     Authentication,
     /// Whether ML-KEM-768 is required.
     AdditionalKeyExchange,
+    /// The secret of the post-quantum key.
+    PostQuantumKey,
+    /// What names it.
+    PostQuantumKeyId,
     /// This node's certificate and intermediate ones.
     Certificate,
     /// Its private key.
@@ -48,6 +52,8 @@ impl Field {
             Field::Profile => "IKE profile",
             Field::Authentication => "Authentication",
             Field::AdditionalKeyExchange => "Additional key exchange",
+            Field::PostQuantumKey => "Post-quantum key",
+            Field::PostQuantumKeyId => "Post-quantum key identity",
             Field::Certificate => "Node certificate",
             Field::CertificateKey => "Private key",
             Field::Authorities => "Trust anchors",

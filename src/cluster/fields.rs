@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::choice::{AdditionalKeyExchange, Authentication, Choice, IkeProfile};
 use super::key::{self, KeyProblem};
 use super::pem::{Pem, PemChange};
+use super::ppk::{Ppk, PpkChange};
 use super::{Field, Problem};
 use crate::tunnel::message::{Peer, PeerList, reqid};
 
@@ -40,6 +41,8 @@ pub struct Change {
     pub authentication: Option<Authentication>,
     /// Whether IKEv2 must do a second key exchange.
     pub additional: Option<AdditionalKeyExchange>,
+    /// The post-quantum key.
+    pub ppk: PpkChange,
     /// The certificate fields.
     pub pem: PemChange,
     /// Joining a cluster, which replaces this system's tables, was confirmed.
@@ -53,6 +56,8 @@ pub struct Saved<'a> {
     pub fields: &'a Fields,
     /// Whether there is a key.
     pub keyed: bool,
+    /// The post-quantum key.
+    pub ppk: Option<&'a Ppk>,
     /// The certificate fields.
     pub pem: &'a Pem,
 }
@@ -63,6 +68,8 @@ pub struct Checked {
     pub fields: Fields,
     /// Whether there is a key afterwards.
     pub keyed: bool,
+    /// The post-quantum key, if there is one.
+    pub ppk: Option<Ppk>,
     /// The certificate fields. What is in them is not judged yet.
     pub pem: Pem,
 }
@@ -76,6 +83,7 @@ impl Change {
             profile: Some(IkeProfile::default()),
             authentication: Some(Authentication::default()),
             additional: Some(AdditionalKeyExchange::default()),
+            ppk: PpkChange::clear(),
             pem: PemChange {
                 certificate: Some(String::new()),
                 key: None,
@@ -111,12 +119,19 @@ impl Change {
                 true
             }
         };
+        let used = (fields.profile, !fields.is_blank());
+        let ppk = self.ppk.apply(saved.ppk, used, &mut problems);
         let pem = self.pem.apply(saved.pem);
         let certified = fields.authentication == Authentication::Certificates;
         pem.check(certified && !fields.is_blank(), &mut problems);
         fields.check_together(own, keyed, &mut problems);
         if problems.is_empty() {
-            Ok(Checked { fields, keyed, pem })
+            Ok(Checked {
+                fields,
+                keyed,
+                ppk,
+                pem,
+            })
         } else {
             Err(problems)
         }
@@ -277,7 +292,13 @@ mod tests {
     fn check(change: &Change, keyed: bool) -> Result<Checked, Vec<Problem>> {
         let own = ["192.0.2.11".parse().unwrap()];
         let (fields, pem) = (&Fields::default(), &Pem::default());
-        change.check(&own, Saved { fields, keyed, pem })
+        let saved = Saved {
+            fields,
+            keyed,
+            ppk: None,
+            pem,
+        };
+        change.check(&own, saved)
     }
 
     fn refused(key: Option<&str>, peers: [&str; 3]) -> Vec<(Field, String)> {
@@ -386,6 +407,7 @@ mod tests {
         let saved = Saved {
             fields: &fields,
             keyed: true,
+            ppk: None,
             pem,
         };
         let form = change(None, ["192.0.2.11", "", ""]);

@@ -186,6 +186,7 @@ mod tests {
     use super::super::advice::advice;
     use super::*;
     use crate::ike::Refusal;
+    use crate::ike::ppk::Mismatch;
 
     fn text(tunnel: TunnelState, link: LinkState) -> (String, Colour) {
         let state = peer_state(&tunnel, &link, "0.1.0", Some([1; 16]));
@@ -252,6 +253,18 @@ mod tests {
                 Colour::Red,
             ),
             (failed(Refusal::Nat), none(), "NAT between us", Colour::Red),
+            (
+                failed(Refusal::Ppk(Mismatch::PeerHasNone)),
+                none(),
+                "Post-quantum key: the peer uses none",
+                Colour::Red,
+            ),
+            (
+                failed(Refusal::Ppk(Mismatch::WeHaveNone)),
+                none(),
+                "Post-quantum key: the peer requires one",
+                Colour::Red,
+            ),
             (
                 TunnelState::NoProposal,
                 none(),

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use super::Refusal;
+use super::ppk::Mismatch;
 
 /// A peer of which something came this recently is there, and what it told holds: longer than the
 /// time from the last datagram of one attempt to the first of the next.
@@ -61,11 +62,14 @@ fn telling(refusal: &Refusal) -> u8 {
         // Also what a peer says that will not tell its own reason.
         Refusal::NoProposal | Refusal::Other(_) => 1,
         Refusal::AuthenticationFailed
+        | Refusal::Ppk(Mismatch::Key)
         | Refusal::Certificate(_)
         | Refusal::Nat
         | Refusal::NotListed
         | Refusal::OtherMethod
         | Refusal::OtherProfile => 2,
+        // Whoever requires a key tells nothing but that authentication failed to who has none.
+        Refusal::Ppk(_) => 3,
     }
 }
 

@@ -1,5 +1,5 @@
 //! Key derivation: prf, prf+, the seven keys of an IKE SA and KEYMAT of a child SA
-//! (RFC 7296 sections 2.13, 2.14, 2.17, 2.18; RFC 9370 section 2.2.2).
+//! (RFC 7296 sections 2.13, 2.14, 2.17, 2.18; RFC 8784 section 3; RFC 9370 section 2.2.2).
 
 use ring::hmac;
 use zeroize::Zeroizing;
@@ -86,6 +86,13 @@ impl SaKeys {
     /// (RFC 9370 section 2.2.2).
     pub fn after_intermediate(&self, suite: Suite, seeds: &Seeds<'_>) -> Self {
         self.successor(suite, seeds, &[])
+    }
+
+    /// Mixes a post-quantum pre-shared key in (RFC 8784 section 3). What encrypts stays as it is.
+    pub fn mix(&mut self, ppk: &[u8]) {
+        for key in [&mut self.d, &mut self.pi, &mut self.pr] {
+            *key = prf_plus(self.prf, ppk, &[&key[..]], key.len());
+        }
     }
 
     fn expand(suite: Suite, skeyseed: &[u8], seeds: &Seeds<'_>) -> Self {

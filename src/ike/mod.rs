@@ -20,6 +20,7 @@ pub mod fragment;
 pub mod group;
 pub mod keylog;
 pub mod keys;
+pub mod ppk;
 pub mod presented;
 pub mod proposal;
 pub mod puzzle;
@@ -43,6 +44,7 @@ pub use certificate::Certified;
 pub use child::Child;
 pub use connection::{Connection, End};
 pub use dropped::Dropped;
+pub use ppk::Ppk;
 pub use presented::Presented;
 pub use suite::{Integrity, Profile, Suite};
 
@@ -81,6 +83,8 @@ pub struct Credentials {
     pub certificate: Presented,
     /// Certificates, which then take the place of the key: neither side may use it.
     pub certified: Option<Arc<dyn Certified>>,
+    /// A post-quantum key, which both roles then demand in IKEv2.
+    pub ppk: Option<Ppk>,
     /// What tokens of quick crash detection are made from; the same after a restart.
     pub tokens: Zeroizing<[u8; 32]>,
 }
@@ -167,6 +171,9 @@ pub enum Refusal {
     /// The peer speaks the other version of IKE.
     #[error("different IKE profile")]
     OtherProfile,
+    /// The post-quantum keys do not fit.
+    #[error("post-quantum key: {0}")]
+    Ppk(ppk::Mismatch),
     /// Anything else.
     #[error("{0}")]
     Other(String),

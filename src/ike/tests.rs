@@ -15,6 +15,7 @@ use crate::wire::isakmp::{Delete, Message, Notify, Payload, TrafficSelector, exc
 
 mod additional;
 mod announced;
+mod ppk;
 mod refused;
 
 struct Counting(u64);
@@ -49,6 +50,7 @@ impl Side {
                 key: Zeroizing::new(b"key".to_vec()),
                 certificate: [n; 32].into(),
                 certified: None,
+                ppk: None,
                 tokens: Zeroizing::new([9; 32]),
             },
             profile: Profile::default(),
@@ -123,6 +125,10 @@ fn established() -> Pair {
 fn established_with(profile: Profile) -> Pair {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
     (a.profile, b.profile) = (profile.clone(), profile);
+    established_between(a, b)
+}
+
+fn established_between(mut a: Side, mut b: Side) -> Pair {
     let (authenticating, request, half_open) = about_to_authenticate(&mut a, &mut b);
     let message = Message::parse(&request[0]).unwrap();
     let step = Box::new(half_open).receive(&mut b.context(0), &request[0], &message);

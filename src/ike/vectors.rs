@@ -247,6 +247,36 @@ fn derivation_agrees_with_a_second_implementation() {
     assert_eq!(seen, 3);
 }
 
+#[test]
+fn mixing_a_post_quantum_key_in_agrees_with_a_second_implementation() {
+    let mut seen = 0;
+    for fields in lines(include_str!("../../tests/vectors/ikev2-ppk.txt")) {
+        let name = match fields[0] {
+            "sha256" => "aes256gcm16-prfsha256-x25519",
+            "sha384" => "aes256-sha384-x25519",
+            _ => "aes256-sha512-x25519",
+        };
+        let suite: Suite = name.parse().expect("a suite");
+        let value = |n: usize| hex(fields[n]);
+        let spi = |n: usize| u64::from_str_radix(fields[n], 16).expect("an SPI");
+        let seeds = Seeds {
+            shared: &value(5),
+            ni: &value(1),
+            nr: &value(2),
+            spis: (spi(3), spi(4)),
+        };
+        let mut keys = SaKeys::initial(suite, &seeds);
+        keys.mix(&value(6));
+        let (all, len) = (keys.concat(), suite.prf.output_len());
+        let (d, rest) = all.split_at(len);
+        let (others, p) = rest.split_at(rest.len() - 2 * len);
+        assert_eq!([d, p].concat(), value(7));
+        assert_eq!(others, value(8));
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
+
 /// Of NIST's cases those whose nonces are whole octets, which they are in every message. Where the
 /// shared secret is none, its hash (SKEYSEED) is where the derivation begins.
 #[test]

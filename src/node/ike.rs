@@ -466,6 +466,7 @@ mod tests {
             certificate: [7; 32].into(),
             profile: Profile::default(),
             certificates: None,
+            ppk: None,
         }))
     }
 

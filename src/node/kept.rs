@@ -86,6 +86,7 @@ mod tests {
             certificate: [1; 32].into(),
             profile: Profile::default(),
             certificates: None,
+            ppk: None,
         };
         let ask = |desired: &Desired| is_same(&path, &[3; 32], desired).unwrap();
         assert!(!ask(&desired));

@@ -66,6 +66,17 @@ pub struct Desired {
     pub profile: Profile,
     /// Certificates instead of the key, at all peers.
     pub certificates: Option<Box<Certificates>>,
+    /// A post-quantum key beside either, at all peers (RFC 8784); in IKEv2 only.
+    pub ppk: Option<Box<Ppk>>,
+}
+
+/// A post-quantum pre-shared key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ppk {
+    /// Its identity, the same at all peers; no secret.
+    pub id: String,
+    /// Its octets.
+    pub secret: Secret,
 }
 
 /// Authentication by certificates. All is DER.

@@ -23,7 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
 use crate::ike::suite::Version;
-use crate::ike::{Certified, Context, Credentials, Datagrams, Dropped, Lifetimes, Random, keylog};
+use crate::ike::{
+    Certified, Context, Credentials, Datagrams, Dropped, Lifetimes, Ppk, Random, keylog,
+};
 use either::Either;
 use kernel::Question;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
@@ -163,6 +165,7 @@ impl Tunnels {
                 key: Zeroizing::default(),
                 certificate: [0; 32].into(),
                 certified: None,
+                ppk: None,
                 tokens,
             },
             links: Vec::new(),
@@ -204,6 +207,7 @@ impl Tunnels {
                     && old.key == new.key
                     && old.profile == new.profile
                     && old.certificates == new.certificates
+                    && old.ppk == new.ppk
             }
             _ => false,
         };
@@ -245,6 +249,7 @@ impl Tunnels {
                 key: Zeroizing::new(desired.key.0.clone()),
                 certificate: desired.certificate,
                 certified,
+                ppk: desired.ppk.as_deref().map(Ppk::of),
                 tokens: self.credentials.tokens.clone(),
             };
             let local = desired.list.local;
@@ -260,6 +265,7 @@ impl Tunnels {
         } else {
             self.credentials.key = Zeroizing::default();
             self.credentials.certified = None;
+            self.credentials.ppk = None;
         }
         self.desired = desired;
         self.each_link(now, |_, _, _| {});
@@ -522,6 +528,15 @@ fn ageless(mut status: PeerStatus) -> PeerStatus {
         error.ago_ms = 0;
     }
     status
+}
+
+impl Ppk {
+    fn of(told: &message::Ppk) -> Self {
+        Self {
+            id: told.id.clone().into_bytes(),
+            secret: Zeroizing::new(told.secret.0.clone()),
+        }
+    }
 }
 
 impl Secret {

@@ -168,6 +168,7 @@ mod tests {
                 key: zeroize::Zeroizing::new(b"key".to_vec()),
                 certificate: [7; 32].into(),
                 certified: None,
+                ppk: None,
                 tokens: zeroize::Zeroizing::new([9; 32]),
             };
             let mut context = Context {

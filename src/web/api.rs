@@ -17,8 +17,8 @@ use super::openapi::{Refusals, Refused};
 use super::record::{Done, Why};
 use super::{Web, conflicts, session};
 use crate::cluster::{
-    AdditionalKeyExchange, Authentication, Change, Colour, Field, IkeProfile, PemChange, Problem,
-    check_key, key_from_random,
+    AdditionalKeyExchange, Authentication, Change, Colour, Field, IkeProfile, PemChange, PpkChange,
+    Problem, check_key, key_from_random,
 };
 use crate::node::serve::node::{ClusterView, PeerView, Proof, SaveError, VERSION, hex, random};
 use crate::node::tunnel::TunnelView;
@@ -141,6 +141,10 @@ struct Cluster {
     profile: IkeProfile,
     authentication: Authentication,
     additional_key_exchange: AdditionalKeyExchange,
+    /// Whether a post-quantum key is saved; it itself is never told.
+    post_quantum_key_set: bool,
+    /// What names it.
+    post_quantum_key_id: Option<String>,
     /// What is in the certificate fields.
     certificate: Option<Summary>,
 }
@@ -158,6 +162,8 @@ impl Cluster {
             profile: view.fields.profile,
             authentication: view.fields.authentication,
             additional_key_exchange: view.fields.additional,
+            post_quantum_key_set: view.ppk_id.is_some(),
+            post_quantum_key_id: view.ppk_id,
             certificate: view.certificates,
         }
     }
@@ -184,6 +190,9 @@ struct ClusterBody {
     profile: Option<String>,
     authentication: Option<String>,
     additional_key_exchange: Option<String>,
+    /// At least 256 random bits; hexadecimal digits after `0x`, else the text itself counts.
+    post_quantum_key: Option<String>,
+    post_quantum_key_id: Option<String>,
     certificate: Option<String>,
     certificate_key: Option<String>,
     authorities: Option<String>,
@@ -202,6 +211,10 @@ impl ClusterBody {
             profile: chosen(Field::Profile, self.profile.as_deref())?,
             authentication: chosen(Field::Authentication, self.authentication.as_deref())?,
             additional: chosen(Field::AdditionalKeyExchange, additional)?,
+            ppk: PpkChange {
+                id: self.post_quantum_key_id,
+                secret: self.post_quantum_key.map(Zeroizing::new),
+            },
             pem: PemChange {
                 certificate: self.certificate,
                 key: self.certificate_key.map(Zeroizing::new),
@@ -254,7 +267,7 @@ async fn save(web: &Web, change: Change) -> Recorded {
     }
 }
 
-/// A cluster pre-shared key.
+/// A key of 256 random bits.
 #[derive(Serialize, ToSchema)]
 struct Key {
     key: String,
@@ -263,7 +276,7 @@ struct Key {
 #[utoipa::path(
     post,
     path = "/api/v1/cluster/key",
-    summary = "A new random cluster key; nothing is saved",
+    summary = "A new random key, for the cluster or post-quantum; nothing is saved",
     responses((status = 200, description = "A new one each time", body = Key), Refusals)
 )]
 async fn generate_key() -> Json<Key> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::guard::Caller;
 use super::record::{Done, Why};
 use super::{Web, pages, picture, status};
-use crate::cluster::{Authentication, Change, Choice, Field, PemChange, Problem};
+use crate::cluster::{Authentication, Change, Choice, Field, PemChange, PpkChange, Problem};
 use crate::node::serve::node::{Cluster, ClusterView, SaveError, hex};
 use crate::store::StoreError;
 use zeroize::Zeroizing;
@@ -33,6 +33,8 @@ struct Typed {
     profile: Option<String>,
     authentication: Option<String>,
     additional_key_exchange: Option<String>,
+    post_quantum_key: Option<String>,
+    post_quantum_key_id: Option<String>,
     certificate: Option<String>,
     certificate_key: Option<String>,
     authorities: Option<String>,
@@ -53,6 +55,10 @@ impl Typed {
                 Field::AdditionalKeyExchange,
                 self.additional_key_exchange.as_deref(),
             )?,
+            ppk: PpkChange {
+                id: self.post_quantum_key_id.clone(),
+                secret: self.typed_ppk().map(Zeroizing::new),
+            },
             pem: PemChange {
                 certificate: self.certificate.clone(),
                 key: key
@@ -63,6 +69,14 @@ impl Typed {
             },
             join: self.join.is_some(),
         })
+    }
+}
+
+impl Typed {
+    /// The post-quantum key, unless it is what stands for the saved one.
+    fn typed_ppk(&self) -> Option<String> {
+        let typed = self.post_quantum_key.clone();
+        typed.filter(|key| key != KEPT)
     }
 }
 
@@ -96,6 +110,11 @@ fn described(cluster: &Cluster) -> Vec<(&'static str, String)> {
         Field::AdditionalKeyExchange.label(),
         fields.additional.words().into(),
     ));
+    let ppk = cluster.ppk.as_ref();
+    let set = ppk.map_or("", |_| "set").to_owned();
+    all.push((Field::PostQuantumKey.label(), set));
+    let id = ppk.map(|ppk| ppk.id.clone()).unwrap_or_default();
+    all.push((Field::PostQuantumKeyId.label(), id));
     all.push((Field::Certificate.label(), secret(&pem.certificate)));
     all.push((Field::Authorities.label(), secret(&pem.authorities)));
     all.push((
@@ -129,6 +148,11 @@ pub async fn save_change(web: &Web, change: Change) -> Result<Done, SaveError> {
     }
     if before.key.is_some() && after.key.is_some() && before.key != after.key {
         is.push(format!("{}: a new one", Field::Key.label()));
+    }
+    if let (Some(old), Some(new)) = (&before.ppk, &after.ppk)
+        && old.secret != new.secret
+    {
+        is.push(format!("{}: a new one", Field::PostQuantumKey.label()));
     }
     Ok(Done::change(
         "Cluster fields saved",
@@ -224,6 +248,7 @@ async fn render(
         "key": if view.key_set { KEPT } else { "" },
         "key_label": Field::Key.label(),
         "key_problem": message(Field::Key),
+        "ppk": post_quantum(&view, typed, &message),
         "saved": saved,
         "failed": !problems.is_empty(),
         "standing": view.standing,
@@ -267,6 +292,19 @@ fn choices(view: &ClusterView, typed: Option<&Typed>, message: Message<'_>) -> V
             typed(|typed| &typed.additional_key_exchange),
         ),
     ]
+}
+
+/// The post-quantum key: its secret is as hidden as the cluster key.
+fn post_quantum(view: &ClusterView, typed: Option<&Typed>, message: Message<'_>) -> Value {
+    let typed = typed.and_then(|typed| typed.post_quantum_key_id.clone());
+    json!({
+        "label": Field::PostQuantumKey.label(),
+        "text": if view.ppk_id.is_some() { KEPT } else { "" },
+        "problem": message(Field::PostQuantumKey),
+        "id_label": Field::PostQuantumKeyId.label(),
+        "id": typed.or_else(|| view.ppk_id.clone()),
+        "id_problem": message(Field::PostQuantumKeyId),
+    })
 }
 
 fn choice<T: Choice>(

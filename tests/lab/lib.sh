@@ -128,6 +128,7 @@ desired() {
       [ "$other" = "$host" ] && continue
       printf '[[peer]]\nfield = %d\naddress = "%s"\n' "$(number "$other")" "$($address "$other")"
     done
+    [ -z "${OUR_PPK:-}" ] || printf '[ppk]\nid = "%s"\nsecret = "%s"\n' "${OUR_PPK_ID:-lab}" "$OUR_PPK"
   } > "/tmp/n/$host/desired.toml"
   chmod 600 "/tmp/n/$host/desired.toml"
 }

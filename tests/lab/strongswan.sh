@@ -99,6 +99,16 @@ begin_anew() {
   mark "$words"
 }
 
+# ppk_required: strongSwan demands this post-quantum key from now on.
+PPK_ID=lab
+PPK=c3Vn-3jkq-7wzd-p9fm-x2rt-8bhy-n4va-e6us
+ppk_required() {
+  SWAN_CONNECTION="ppk_id = $PPK_ID
+    ppk_required = yes"
+  SWAN_SECRETS="ppk-lab { id-lab = $PPK_ID
+    secret = \"$PPK\" }"
+}
+
 # swan_peer HOST V4|V6 KEY PEER [START_ACTION]: one connection, named `peer`, child `ah`.
 swan_peer() {
   local local_address remote_address
@@ -125,7 +135,8 @@ connections { peer {
     start_action = ${5:-none}
   } }
 } }
-secrets { ike-peer { secret = "$3" } }
+secrets { ike-peer { secret = "$3" }
+${SWAN_SECRETS:-} }
 X
   swan "$1" --load-all --noprompt --file "/tmp/n/$1/swanctl/swanctl.conf" > "$OUT/$1-load" 2>&1 ||
     { cat "$OUT/$1-load"; fail "swanctl on $1 took no configuration"; }

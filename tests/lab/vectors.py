@@ -18,6 +18,7 @@ NAMES = {
     "Sk_d secret": "SK_d", "Sk_ei secret": "SK_ei", "Sk_er secret": "SK_er",
     "Sk_pi secret": "SK_pi", "Sk_pr secret": "SK_pr",
     "AUTH = prf(prf(secret, keypad), octets)": "AUTH",
+    "derive keys using PPK": "PPK",
     "SKEYID": "SKEYID", "SKEYID_e": "SKEYID_e", "HASH_I": "HASH_I", "HASH_R": "HASH_R",
     "Hash(1)": "HASH(1)", "Hash(2)": "HASH(2)", "Hash(3)": "HASH(3)",
     "DH secret": "quick-mode-shared",

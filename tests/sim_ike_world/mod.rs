@@ -14,7 +14,7 @@ use tutti::ike::{Certified, Dropped};
 use tutti::tls::IkeCertificates;
 use tutti::tunnel::Tunnels;
 use tutti::tunnel::message::{
-    Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, PeerStatus, Presented,
+    Certificates, Desired, KeyerReply, KeyerRequest, Peer, PeerList, PeerStatus, Ppk, Presented,
     Profile, Secret, TunnelState, reqid,
 };
 
@@ -41,6 +41,10 @@ pub struct World {
     pub presents: [Presented; 2],
     /// What each side authenticates with instead of the key.
     pub certificates: [Option<Certificates>; 2],
+    /// The post-quantum key of each side.
+    pub ppks: [Option<Ppk>; 2],
+    /// What somebody on the path makes of each datagram.
+    pub path: Option<fn(Vec<u8>) -> Vec<u8>>,
     /// Every outbound SA must be receivable at every moment: no packet is lost to a rekey.
     pub lossless: bool,
     /// The network drops first requests: nobody can begin anything.
@@ -89,6 +93,8 @@ impl World {
             profiles: [Profile::default(), Profile::default()],
             presents: [[0; 32].into(), [1; 32].into()],
             certificates: [None, None],
+            ppks: [None, None],
+            path: None,
             lossless: false,
             no_beginnings: false,
             no_puzzles: None,
@@ -168,6 +174,7 @@ impl World {
             certificate: self.presents[side],
             profile: self.profiles[side].clone(),
             certificates: self.certificates[side].clone().map(Box::new),
+            ppk: self.ppks[side].clone().map(Box::new),
         };
         let given = desired.certificates.as_ref();
         let certified = given.map(|c| -> Arc<dyn Certified> {
@@ -291,6 +298,9 @@ impl World {
             bytes[at] ^= 1 << (self.random.next() >> 61);
         }
         self.sent += 1;
+        if let Some(path) = self.path {
+            bytes = path(bytes);
+        }
         let copies = 1 + u64::from(self.random.chance(self.net.duplicate));
         for _ in 0..copies {
             if !self.random.chance(self.net.loss) {

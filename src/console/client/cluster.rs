@@ -33,6 +33,12 @@ pub struct Set {
     /// Whether IKEv2 must do a second key exchange, with ML-KEM-768. Default: keep it.
     #[arg(long, value_parser = ["required", "off"])]
     additional_key_exchange: Option<String>,
+    /// File with the post-quantum key (RFC 8784); an empty file deletes it. Default: keep it.
+    #[arg(long, value_name = "FILE")]
+    post_quantum_key_file: Option<PathBuf>,
+    /// What names the post-quantum key, the same on every peer. Default: keep it.
+    #[arg(long, value_name = "ID")]
+    post_quantum_key_id: Option<String>,
     /// PEM file: this node's certificate, then intermediate ones. Default: keep them.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
@@ -57,6 +63,7 @@ impl Set {
     /// The request's body.
     pub fn body(&self) -> Result<Value, Failure> {
         let key = self.key_file.as_deref().map(read_key).transpose()?;
+        let ppk = self.post_quantum_key_file.as_deref().map(read_line);
         let text = |path: &Option<PathBuf>| {
             let path = path.as_deref();
             path.map(|path| read_text(path, TEXT_MAX as u64))
@@ -68,6 +75,8 @@ impl Set {
             "profile": self.profile,
             "authentication": self.authentication,
             "additional_key_exchange": self.additional_key_exchange,
+            "post_quantum_key": ppk.transpose()?,
+            "post_quantum_key_id": self.post_quantum_key_id,
             "certificate": text(&self.certificate)?,
             "certificate_key": text(&self.certificate_key)?,
             "authorities": text(&self.authorities)?,
@@ -77,12 +86,16 @@ impl Set {
     }
 }
 
-/// The key without the line end that editors and `echo` leave.
-fn read_key(path: &Path) -> Result<String, Failure> {
+/// A text without the line end that editors and `echo` leave.
+fn read_line(path: &Path) -> Result<String, Failure> {
     let text = read_text(path, 4096)?;
-    let key = text.trim_end_matches(['\r', '\n']);
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn read_key(path: &Path) -> Result<String, Failure> {
+    let key = read_line(path)?;
     if key.is_empty() {
         return Err("the key is empty; to leave a cluster use: tutti cluster clear".into());
     }
-    Ok(key.to_owned())
+    Ok(key)
 }

@@ -96,6 +96,8 @@ pub fn cluster(answer: &Value) -> String {
         ("IKE profile", "profile"),
         ("Authentication", "authentication"),
         ("Additional key exchange", "additional_key_exchange"),
+        ("Post-quantum key set", "post_quantum_key_set"),
+        ("Post-quantum key identity", "post_quantum_key_id"),
     ];
     let mut out = pairs(answer, &names);
     let certificate = &answer["certificate"];

@@ -7,9 +7,10 @@ use super::{
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
 use crate::ike::crash::{self, token};
+use crate::ike::ppk::{self, Mismatch};
 use crate::ike::proposal::{self, Ah};
 use crate::ike::session::{Purpose, Session};
-use crate::ike::{Context, Credentials, Datagrams, Presented, Refusal};
+use crate::ike::{Context, Credentials, Datagrams, Ppk, Presented, Refusal};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Header, Identification, Message, Payload, exchange};
 
@@ -41,6 +42,10 @@ impl Authenticating {
     ) -> Result<(Self, Datagrams), Refusal> {
         let spi = context.ah_spi();
         let id = Identification::address(context.local);
+        let ppk = context.credentials.ppk.as_ref().filter(|_| handshake.ppk);
+        if let Some(ppk) = ppk {
+            ppk.mix(&mut session.keys);
+        }
         let proof = handshake
             .signed(&session.keys, &id, true)
             .prove(context.credentials, &handshake.hashes)
@@ -59,6 +64,7 @@ impl Authenticating {
         let says = context.credentials.certificate;
         payloads.extend(announce::name(&says));
         payloads.push(token(context, (session.spi_i, session.spi_r)));
+        payloads.extend(ppk.map(Ppk::identity));
         let bytes = session.request(
             context.now,
             exchange::IKE_AUTH,
@@ -146,9 +152,9 @@ impl Authenticating {
                 let mut payloads = vec![Payload::Delete(Delete::ike())];
                 if matches!(
                     refusal,
-                    Refusal::AuthenticationFailed | Refusal::Certificate(_)
+                    Refusal::AuthenticationFailed | Refusal::Certificate(_) | Refusal::Ppk(_)
                 ) {
-                    payloads.insert(0, notify(kind::AUTHENTICATION_FAILED, &[]));
+                    payloads.splice(0..0, ppk::complaint(&refusal));
                 }
                 AuthStep::Failed(refusal, self.asked.session.farewell(&payloads))
             }
@@ -173,13 +179,16 @@ impl Authenticating {
         if self.asked.handshake.nat {
             return Err((Refusal::Nat, true));
         }
+        if self.asked.handshake.ppk && parts.notify(kind::PPK_IDENTITY).is_none() {
+            return Err((Refusal::Ppk(Mismatch::PeerHasNone), true));
+        }
         let signed = self
             .asked
             .handshake
             .signed(&self.asked.session.keys, id, false);
         signed
             .verify(context.credentials, context.remote, parts)
-            .map_err(|refusal| (refusal, true))?;
+            .map_err(|refusal| (ppk::doubt(context.credentials, refusal), true))?;
         if parts.error().is_some() || parts.notify(kind::NOT_LISTED).is_some() {
             return Err((refusal(parts, context.credentials), true));
         }
@@ -218,7 +227,7 @@ fn refusal(parts: &Parts<'_>, credentials: &Credentials) -> Refusal {
         return Refusal::NotListed;
     }
     match parts.error() {
-        Some(kind::AUTHENTICATION_FAILED) => credentials.refused(),
+        Some(kind::AUTHENTICATION_FAILED) => ppk::heard(credentials, parts),
         Some(kind::NO_PROPOSAL_CHOSEN) => Refusal::NoProposal,
         Some(kind::TS_UNACCEPTABLE) => {
             Refusal::Other("the peer refused the traffic selectors".to_string())

@@ -8,6 +8,7 @@ use crate::ike::connection::{Connection, Origin};
 use crate::ike::crash::{self, token};
 use crate::ike::group::encapsulate;
 use crate::ike::keys::{Seeds, prf};
+use crate::ike::ppk::{self, Mismatch, Named};
 use crate::ike::session::{Content, Incoming, Session};
 use crate::ike::{Context, Datagrams, Refusal};
 use crate::wire::isakmp::notify::kind;
@@ -30,6 +31,8 @@ pub struct HalfOpen {
     refused: bool,
     /// Whether its address is listed; one that is not gets no SA.
     listed: bool,
+    /// Whether the peer would use a post-quantum key, and we have none.
+    wants_ppk: bool,
 }
 
 /// What the sender of a first request has done since, least first.
@@ -69,7 +72,20 @@ impl HalfOpen {
             effort,
             refused: false,
             listed: true,
+            wants_ppk: false,
         }
+    }
+
+    /// Notes whether the peer would use a post-quantum key that we do not have.
+    pub(super) fn wanting_ppk(mut self, wants: bool) -> Self {
+        self.wants_ppk = wants;
+        self
+    }
+
+    /// Why the peer went no further, if its time is over and that can be told.
+    pub fn left_for(&self, now: u64) -> Option<Refusal> {
+        let left = self.wants_ppk && self.is_waiting() && now >= self.expires();
+        left.then_some(Refusal::Ppk(Mismatch::WeHaveNone))
     }
 
     /// The same for an address that is not listed: if it has the key, it is told so, no more.
@@ -115,6 +131,7 @@ impl HalfOpen {
         shape.word(self.expected);
         shape.word(self.effort as u8);
         shape.word(self.refused);
+        shape.word(self.wants_ppk);
         self.handshake.shape(shape);
         self.session.shape(shape);
     }
@@ -163,8 +180,8 @@ impl HalfOpen {
             return self.intermediate(context, &parts, &content);
         }
         if let Err(refusal) = self.authenticate(context, &parts) {
-            let say = notify(kind::AUTHENTICATION_FAILED, &[]);
-            return self.refuse(exchange, say, Some(refusal));
+            let say = ppk::complaint(&refusal);
+            return self.refuse_with(exchange, &say, Some(refusal));
         }
         self.establish(context, &parts)
     }
@@ -225,13 +242,19 @@ impl HalfOpen {
         HalfOpenStep::Reply(self, bytes, refusal)
     }
 
-    fn authenticate(&self, context: &Context<'_>, parts: &Parts<'_>) -> Result<(), Refusal> {
+    fn authenticate(&mut self, context: &Context<'_>, parts: &Parts<'_>) -> Result<(), Refusal> {
         if self.handshake.nat {
             return Err(Refusal::Nat);
         }
         let id = parts.id_i.ok_or(Refusal::AuthenticationFailed)?;
+        let (credentials, keys) = (context.credentials, &mut self.session.keys);
+        let named = ppk::accept(credentials, self.handshake.ppk, keys, parts)?;
         let signed = self.handshake.signed(&self.session.keys, id, true);
-        signed.verify(context.credentials, context.remote, parts)
+        let proven = signed.verify(credentials, context.remote, parts);
+        match named {
+            Named::Suitable => proven.map_err(|refusal| ppk::doubt(credentials, refusal)),
+            Named::Nothing => proven.and(Err(Refusal::Ppk(Mismatch::PeerHasNone))),
+        }
     }
 
     fn establish(self: Box<Self>, context: &mut Context<'_>, parts: &Parts<'_>) -> HalfOpenStep {
@@ -246,6 +269,9 @@ impl HalfOpen {
         };
         let mut payloads = vec![Payload::IdR(id)];
         payloads.extend(proof);
+        if self.handshake.ppk {
+            payloads.push(notify(kind::PPK_IDENTITY, &[]));
+        }
         if !self.listed {
             payloads.push(notify(kind::NOT_LISTED, &[]));
             return self.refuse_with(exchange::IKE_AUTH, &payloads, None);

@@ -15,7 +15,7 @@ use crate::ike::fragment::{Assembly, Part};
 use crate::ike::keys::{SaKeys, Seeds};
 use crate::ike::session::{Incoming, Purpose, Session};
 use crate::ike::suite::Profile;
-use crate::ike::{Context, Credentials, Datagrams, Dropped, Lifetimes, Random};
+use crate::ike::{Context, Credentials, Datagrams, Dropped, Lifetimes, Ppk, Random};
 use crate::wire::isakmp::{Message, Payload, exchange};
 
 /// Exchanges that a message may claim to be of.
@@ -44,6 +44,7 @@ impl System {
                 key: Zeroizing::new(b"key".to_vec()),
                 certificate: [7; 32].into(),
                 certified: None,
+                ppk: None,
                 tokens: Zeroizing::new([9; 32]),
             },
             profile,
@@ -150,6 +151,10 @@ pub fn authentic(input: &[u8]) {
             .for_each(|suite| suite.additional = None);
     }
     let mut system = System::new(state, profile);
+    system.credentials.ppk = (state & 32 == 32).then(|| Ppk {
+        id: b"id".to_vec(),
+        secret: Zeroizing::new(vec![8; 32]),
+    });
     let mut context = system.context();
     let Some((state, mut peer, sent)) = begin(&mut context, state >> 1) else {
         return;
@@ -196,6 +201,7 @@ fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagr
         session.fragmentation = true;
         Some(session)
     };
+    let ppk = context.credentials.ppk.is_some();
     let handshake = || Handshake {
         began: 0,
         ni: vec![2; 32],
@@ -204,6 +210,7 @@ fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagr
         answer: vec![7; 100],
         hashes: vec![2, 3],
         nat: false,
+        ppk,
         int_auth: Vec::new(),
     };
     match state % 4 {
@@ -296,7 +303,7 @@ mod tests {
     /// Messages of every exchange with payloads of every kind, most of them with bodies that parse.
     #[test]
     fn an_authentic_peer_that_says_anything_breaks_nothing() {
-        let bodies: [&[u8]; 8] = [
+        let bodies: [&[u8]; 10] = [
             b"",
             &[2, 4, 0, 1, 0, 1, 0, 0],
             &[
@@ -305,6 +312,8 @@ mod tests {
             ],
             &[0, 0, 0x40, 0x0b, 1, 2, 3, 4],
             &[2, 4, 0x40, 9, 0, 1, 0, 0],
+            &[0, 0, 0x40, 0x34, 2, b'i', b'd'],
+            &[0, 0, 0xa0, 0xde, 2],
             &[0, 36, 0, 0, 7, 7, 7],
             &[7; 40],
             &[
@@ -318,7 +327,7 @@ mod tests {
             usize::from(u16::from_be_bytes(bytes)) % below
         };
         for _ in 0..3_000 {
-            let mut input = vec![draw(32) as u8];
+            let mut input = vec![draw(64) as u8];
             for _ in 0..1 + draw(4) {
                 let count = draw(8);
                 input.extend([draw(256) as u8, count as u8]);

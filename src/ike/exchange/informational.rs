@@ -5,6 +5,7 @@ use super::{Parts, complaint, notify};
 use crate::ike::Context;
 use crate::ike::connection::Connection;
 use crate::ike::crash;
+use crate::ike::ppk;
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Payload, WireError, exchange, protocol};
 
@@ -42,7 +43,7 @@ impl Connection {
             session.owes_token |= !session.told_token;
         }
         if parts.notify(kind::AUTHENTICATION_FAILED).is_some() {
-            self.failure = Some(context.credentials.refused());
+            self.failure = Some(ppk::heard(context.credentials, parts));
         }
         if parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
             self.sessions[at].close(context.now);

@@ -9,6 +9,7 @@ use super::{Handshake, Parts, certificate_request, complaint, nat, notify, signa
 use crate::ike::cookie::Cookies;
 use crate::ike::group::Exchange;
 use crate::ike::keys::{SaKeys, Seeds};
+use crate::ike::ppk::{self, Mismatch};
 use crate::ike::proposal;
 use crate::ike::puzzle::{Slice, Solving};
 use crate::ike::retransmit::Retry;
@@ -32,6 +33,8 @@ pub struct Initiator {
     suites: Vec<Suite>,
     /// What we say of signatures.
     hashes: Option<Payload>,
+    /// Whether we use a post-quantum key.
+    ppk: bool,
     exchange: Exchange,
     /// Whether the peer's wish for another group was followed already.
     regrouped: bool,
@@ -79,6 +82,7 @@ impl Initiator {
             exchange: Exchange::new(suites.first()?.group, context.random),
             suites,
             hashes: signature_hashes(context),
+            ppk: context.credentials.ppk.is_some(),
             regrouped: false,
             nonce: context.bytes(),
             cookie: None,
@@ -108,6 +112,9 @@ impl Initiator {
         payloads.extend(self.hashes.clone());
         if self.suites.iter().any(|suite| suite.additional.is_some()) {
             payloads.push(notify(kind::INTERMEDIATE_EXCHANGE_SUPPORTED, &[]));
+        }
+        if self.ppk {
+            payloads.push(notify(kind::USE_PPK, &[]));
         }
         let header = Header {
             spi_i: self.spi_i,
@@ -222,6 +229,10 @@ impl Initiator {
         let Some(mut session) = self.agree(message, &parts) else {
             return InitStep::Ignored(self);
         };
+        if self.ppk && !ppk::is_used(&parts) {
+            // Or somebody took the word away: that answer is not gone on with (RFC 8784 section 3).
+            return self.hinted(Refusal::Ppk(Mismatch::PeerHasNone));
+        }
         session.fragmentation = parts.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
         let handshake = Handshake {
             began: self.began,
@@ -231,6 +242,7 @@ impl Initiator {
             answer: datagram.to_vec(),
             hashes: parts.hashes(),
             nat: nat::is_between(context, &parts, (session.spi_i, session.spi_r)),
+            ppk: self.ppk,
             int_auth: Vec::new(),
         };
         match session.suite.additional {
@@ -457,6 +469,11 @@ fn open(
     payloads.extend(nat::ends(context.local, context.remote, spis));
     payloads.extend(certificate_request(context));
     payloads.extend(signature_hashes(context));
+    let wanted = ppk::is_used(parts);
+    let both = wanted && context.credentials.ppk.is_some();
+    if both {
+        payloads.push(notify(kind::USE_PPK, &[]));
+    }
     let answer = reply(header, spi_r, payloads);
     let handshake = Handshake {
         began: context.now,
@@ -466,8 +483,9 @@ fn open(
         answer: answer.clone(),
         hashes: parts.hashes(),
         nat: nat::is_between(context, parts, (header.spi_i, 0)),
+        ppk: both,
         int_auth: Vec::new(),
     };
-    let half_open = HalfOpen::new(session, handshake, effort);
+    let half_open = HalfOpen::new(session, handshake, effort).wanting_ppk(wanted && !both);
     Some(Answer::Open(Box::new(half_open), answer))
 }

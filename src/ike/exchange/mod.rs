@@ -44,6 +44,8 @@ pub(crate) struct Handshake {
     pub hashes: Vec<u16>,
     /// Somebody rewrites addresses between us.
     pub nat: bool,
+    /// Both said that they use a post-quantum key (RFC 8784).
+    pub ppk: bool,
     /// IntAuth (RFC 9242 section 3.3.2); empty without IKE_INTERMEDIATE.
     pub int_auth: Vec<u8>,
 }
@@ -61,6 +63,7 @@ impl Handshake {
         shape.nonce(&self.nr);
         shape.name(&self.request);
         shape.word(self.nat);
+        shape.word(self.ppk);
     }
 
     /// What the initiator or the responder signs.

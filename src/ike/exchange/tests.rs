@@ -28,6 +28,7 @@ fn with<T>(seed: u8, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
         key: zeroize::Zeroizing::new(b"key".to_vec()),
         certificate: [7; 32].into(),
         certified: None,
+        ppk: None,
         tokens: zeroize::Zeroizing::new([9; 32]),
     };
     let profile = profile();

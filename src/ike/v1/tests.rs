@@ -168,6 +168,7 @@ impl Side {
                 key: Zeroizing::new(KEY.to_vec()),
                 certificate: [n; 32].into(),
                 certified: None,
+                ppk: None,
                 tokens: Zeroizing::new([9; 32]),
             },
             profile,

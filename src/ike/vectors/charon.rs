@@ -11,7 +11,8 @@ use crate::ike::exchange::Parts;
 use crate::ike::keys::{SaKeys, Seeds};
 use crate::ike::suite::Prf;
 use crate::ike::v1::keys::{self as v1_keys, Keys, one, skeyid};
-use crate::ike::{Credentials, Integrity, Refusal, Suite};
+use crate::ike::{Credentials, Integrity, Ppk, Refusal, Suite};
+use crate::wire::isakmp::notify::kind as notify;
 use crate::wire::isakmp::v1::{self, Header, kind};
 use crate::wire::isakmp::{Identification, Message};
 
@@ -41,7 +42,26 @@ impl Vector {
 
 #[test]
 fn keys_and_auth_of_ikev2_are_those_that_charon_wrote_down() {
-    let vector = Vector(include_str!("../../../tests/vectors/charon-v2.txt"));
+    judge(&Vector(include_str!(
+        "../../../tests/vectors/charon-v2.txt"
+    )));
+}
+
+#[test]
+fn with_a_post_quantum_key_they_are_so_too() {
+    let vector = Vector(include_str!("../../../tests/vectors/charon-v2-ppk.txt"));
+    judge(&vector);
+    // Both say that they use it, one names it, the other that it was mixed in.
+    let messages = vector.all("message");
+    for message in &messages[..2] {
+        let message = Message::parse(message).expect("readable");
+        let parts = Parts::of(&message.payloads);
+        assert_eq!(parts.notify(notify::USE_PPK).expect("USE_PPK").data, b"");
+    }
+}
+
+/// Whether keys, AUTH and the kernel's keys are what ours are.
+fn judge(vector: &Vector) {
     let suite: Suite = "aes256gcm16-prfsha384-x25519".parse().expect("a suite");
     let datagrams = vector.all("message");
     let messages = datagrams
@@ -57,14 +77,28 @@ fn keys_and_auth_of_ikev2_are_those_that_charon_wrote_down() {
         nr,
         spis: (header.spi_i, header.spi_r),
     };
-    let keys = SaKeys::initial(suite, &seeds);
-    let written = ["SK_d", "SK_ei", "SK_er", "SK_pi", "SK_pr"].map(|name| vector.one(name));
-    assert_eq!(keys.concat(), written.concat());
+    let mut keys = SaKeys::initial(suite, &seeds);
+    let written = |at: usize| {
+        // Only those that are mixed are written down a second time.
+        let all = ["SK_d", "SK_ei", "SK_er", "SK_pi", "SK_pr"].map(|name| vector.all(name));
+        all.map(|all| all[at.min(all.len() - 1)].clone()).concat()
+    };
+    assert_eq!(keys.concat(), written(0));
+    let ppk = vector.all("PPK").pop();
+    if let Some(secret) = &ppk {
+        keys.mix(secret);
+        assert_eq!(keys.concat(), written(1));
+    }
 
+    let ours = ppk.as_ref().map(|secret| Ppk {
+        id: b"lab".to_vec(),
+        secret: Zeroizing::new(secret.clone()),
+    });
     let credentials = Credentials {
         key: Zeroizing::new(vector.one("key")),
         certificate: [0; 32].into(),
         certified: None,
+        ppk: ours,
         tokens: Zeroizing::new([0; 32]),
     };
     let auths = vector.all("AUTH");
@@ -77,6 +111,11 @@ fn keys_and_auth_of_ikev2_are_those_that_charon_wrote_down() {
         let parts = Parts::of(&payloads);
         let auth = parts.auth.expect("AUTH");
         assert_eq!(auth.data, auths[side]);
+        let named = parts
+            .notify(notify::PPK_IDENTITY)
+            .map(|n| n.data.as_slice());
+        let names: [&[u8]; 2] = [b"\x02lab", b""];
+        assert_eq!(named, ppk.as_ref().map(|_| names[side]));
         let id = if ours { parts.id_i } else { parts.id_r };
         let address = [10, 0, 0, 1 + side as u8].into();
         let signed = |sk_p| Signed {

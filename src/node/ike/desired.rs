@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::ike::suite::SuiteError;
-use crate::tunnel::message::{Certificates, Desired, Peer, PeerList, Profile, Secret, reqid};
+use crate::ike::suite::{SuiteError, Version};
+use crate::tunnel::message::{Certificates, Desired, Peer, PeerList, Ppk, Profile, Secret, reqid};
 
 /// As a person writes it.
 #[derive(serde::Deserialize)]
@@ -32,6 +32,15 @@ struct DesiredFile {
     pfs: Option<bool>,
     /// Certificates instead of the key.
     certificates: Option<CertificateFiles>,
+    /// A post-quantum key.
+    ppk: Option<PpkFields>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PpkFields {
+    id: String,
+    secret: String,
 }
 
 /// PEM files.
@@ -104,6 +113,9 @@ pub fn read(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
     let file: DesiredFile =
         toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
     let profile = file.profile().map_err(|error| wrong(error.to_string()))?;
+    if file.ppk.is_some() && profile.version != Version::V2 {
+        return Err(wrong("a post-quantum key exists in IKEv2 only".into()));
+    }
     let certificate = digest(&file.certificate)
         .ok_or_else(|| wrong("certificate is not 64 hexadecimal digits".into()))?;
     let certificates = file.certificates.as_ref().map(CertificateFiles::read);
@@ -120,6 +132,12 @@ pub fn read(path: &Path) -> Result<(Desired, Option<[u64; 2]>), String> {
         certificate: certificate.into(),
         profile,
         certificates: certificates.transpose()?.map(Box::new),
+        ppk: file.ppk.map(|ppk| {
+            Box::new(Ppk {
+                id: ppk.id,
+                secret: Secret(ppk.secret.into_bytes()),
+            })
+        }),
     };
     Ok((desired, file.lifetimes))
 }
@@ -155,5 +173,28 @@ mod tests {
         assert_eq!(desired.list.peers[0].reqid, 7402);
         assert_eq!(desired.certificate, [10; 32].into());
         assert_eq!(desired.profile, Profile::default());
+    }
+
+    #[test]
+    fn a_post_quantum_key_is_read_and_refused_beside_ikev1() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("desired.toml");
+        let write = |more: &str| {
+            let text = format!(
+                "local = \"192.0.2.1\"\nkey = \"secret\"\ncertificate = \"{}\"\n{more}\
+                 [ppk]\nid = \"lab\"\nsecret = \"octets\"\n",
+                "0a".repeat(32)
+            );
+            std::fs::write(&path, text).unwrap();
+            let mode = std::fs::Permissions::from_mode(0o600);
+            std::fs::set_permissions(&path, mode).unwrap();
+            read(&path)
+        };
+        let ppk = write("").unwrap().0.ppk.unwrap();
+        assert_eq!(
+            (ppk.id.as_str(), &ppk.secret.0[..]),
+            ("lab", &b"octets"[..])
+        );
+        assert!(write("ike = \"v1\"\n").unwrap_err().contains("IKEv2 only"));
     }
 }

@@ -16,15 +16,15 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::cluster::{
-    Authentication, Change, Checked, Field, Fields, LinkState, Path, Pem, Problem, Roster, Saved,
-    Standing, Step, next_step,
+    Authentication, Change, Checked, Field, Fields, LinkState, Path, Pem, Ppk, Problem, Roster,
+    Saved, Standing, Step, next_step,
 };
 use crate::replica::ClusterId;
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
 use crate::store::{Store, StoreError, local::Local};
 use crate::tls::given;
 use crate::tunnel::message::{
-    AhTraffic, Certificates, Desired, Dropped, PeerStatus, Secret, TunnelState,
+    self, AhTraffic, Certificates, Desired, Dropped, PeerStatus, Secret, TunnelState,
 };
 use crate::wire::replication::Told;
 
@@ -45,6 +45,8 @@ pub struct Cluster {
     pub fields: Fields,
     /// The cluster pre-shared key.
     pub key: Option<Zeroizing<String>>,
+    /// The post-quantum key.
+    pub ppk: Option<Ppk>,
     /// The cluster we are a member of.
     pub id: Option<ClusterId>,
     /// The certificate fields, as typed.
@@ -201,13 +203,19 @@ impl Node {
         let saved = Saved {
             fields: &old.fields,
             keyed: old.key.is_some(),
+            ppk: old.ppk.as_ref(),
             pem: &old.pem,
         };
         let checked = change
             .check(&self.own(), saved)
             .map_err(SaveError::Fields)?;
         let certificates = self.examine(&checked)?;
-        let Checked { fields, keyed, pem } = checked;
+        let Checked {
+            fields,
+            keyed,
+            ppk,
+            pem,
+        } = checked;
         let key = match &change.key {
             Some(key) if !key.is_empty() => Some(Zeroizing::new(key.clone())),
             Some(_) => None,
@@ -218,6 +226,7 @@ impl Node {
         let mut new = Cluster {
             fields,
             key,
+            ppk,
             id: old.id,
             pem,
             certificates,
@@ -229,7 +238,7 @@ impl Node {
         }
         match step {
             Step::Found => new.id = Some(random()),
-            Step::Leave => (new.key, new.id) = (None, None),
+            Step::Leave => (new.key, new.ppk, new.id) = (None, None, None),
             Step::Stay(_) => {}
         }
         self.keep(&new)?;
@@ -295,6 +304,14 @@ impl Node {
                 "cluster_key",
                 cluster.key.as_ref().map(|key| key.as_bytes()),
             ),
+            (
+                "cluster_ppk",
+                cluster.ppk.as_ref().map(|ppk| ppk.secret.as_bytes()),
+            ),
+            (
+                "cluster_ppk_id",
+                cluster.ppk.as_ref().map(|ppk| ppk.id.as_bytes()),
+            ),
             ("cluster_id", cluster.id.as_ref().map(|id| &id[..])),
             ("ike_certificate", text(|pem| &pem.certificate)),
             ("ike_key", text(|pem| &pem.key)),
@@ -318,6 +335,7 @@ impl Node {
             certificate: self.identities.borrow().presented(),
             profile: fields.profile.profile(fields.additional).ok()?,
             certificates,
+            ppk: cluster.ppk.as_ref().map(told),
         })
     }
 
@@ -473,6 +491,8 @@ impl Node {
 pub(super) fn load(local: &Local) -> Result<Cluster, StoreError> {
     let fields = local.value("cluster_fields")?;
     let key = local.value("cluster_key")?;
+    let ppk = local.value("cluster_ppk")?;
+    let ppk_id = local.value("cluster_ppk_id")?;
     let id = local.value("cluster_id")?;
     let text = |name| -> Result<Zeroizing<String>, StoreError> {
         let bytes = local.value(name)?.unwrap_or_default();
@@ -497,10 +517,32 @@ pub(super) fn load(local: &Local) -> Result<Cluster, StoreError> {
         key: key
             .and_then(|b| String::from_utf8(b.to_vec()).ok())
             .map(Zeroizing::new),
+        ppk: ppk.zip(ppk_id).map(read_ppk).transpose()?,
         id: id.and_then(|bytes| bytes.as_slice().try_into().ok()),
         pem,
         certificates: certificates.map(Box::new),
     })
+}
+
+/// The post-quantum key as `ike` takes it.
+fn told(ppk: &Ppk) -> Box<message::Ppk> {
+    Box::new(message::Ppk {
+        id: ppk.id.clone(),
+        secret: Secret(ppk.octets().to_vec()),
+    })
+}
+
+/// The post-quantum key as it was saved: secret and identity.
+fn read_ppk<B: AsRef<[u8]>>((secret, id): (B, B)) -> Result<Ppk, StoreError> {
+    let text = |bytes: &B| String::from_utf8(bytes.as_ref().to_vec());
+    match (text(&secret), text(&id)) {
+        (Ok(secret), Ok(id)) => Ok(Ppk {
+            id,
+            secret: Zeroizing::new(secret),
+        }),
+        // Without it tunnels would come up that lack it.
+        _ => Err(damaged("post-quantum key")),
+    }
 }
 
 fn damaged(what: &str) -> StoreError {

@@ -23,6 +23,8 @@ pub struct ClusterView {
     pub id: Option<String>,
     /// Whether a key is saved; the key itself is never shown.
     pub key_set: bool,
+    /// The identity of the post-quantum key, if one is saved; the key itself is never shown.
+    pub ppk_id: Option<String>,
     /// The fields that say how tunnels are keyed; their peers are in `peers`.
     pub fields: Fields,
     /// The saved certificates, if any; their private key is never shown.
@@ -96,6 +98,7 @@ impl Node {
             standing,
             id: cluster.id.map(|id| hex(&id)),
             key_set: cluster.key.is_some(),
+            ppk_id: cluster.ppk.as_ref().map(|ppk| ppk.id.clone()),
             certificates: cluster.certificates.as_deref().map(given::summary),
             fields: cluster.fields.clone(),
             peers: (1..=3u8)

@@ -24,7 +24,11 @@ impl Link {
     /// Performs what is due and brings kernel and state into line.
     pub fn advance(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
         let now = context.now;
+        let left = self.half_open.iter().find_map(|h| h.left_for(now));
         self.half_open.retain(|h| now < h.expires());
+        if let Some(refusal) = left {
+            self.fault.note(now, refusal);
+        }
         self.drive_attempt(context, outbox);
         self.settle(now);
         for connection in &mut self.connections {

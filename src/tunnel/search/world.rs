@@ -249,6 +249,7 @@ impl World {
             key: Zeroizing::new(key.to_vec()),
             certificate: [7; 32].into(),
             certified: None,
+            ppk: None,
             tokens: Zeroizing::new([9; 32]),
         };
         let rules = Rules {

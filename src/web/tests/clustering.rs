@@ -190,6 +190,72 @@ async fn rest_takes_the_same_and_what_is_not_used_changes_nothing_for_the_tunnel
 }
 
 #[tokio::test]
+async fn a_post_quantum_key_is_taken_kept_never_shown_and_deleted() {
+    const SECRET: &str = "c3vn-3jkq-7wzd-p9fm-x2rt-8bhy-n4va-e6us-hd5c-kg7q-ty2w-am9x-zr3b";
+    let site = site("administrator", false);
+    let cookie = site.login().await;
+    let token = csrf(&site.get("/system/clustering", &cookie).await.2);
+    let send = |secret: &str, id: &str, profile: &str| {
+        let form = form(&[
+            ("csrf", token.as_str()),
+            ("key", KEY),
+            ("peer1", "192.0.2.11"),
+            ("peer2", ""),
+            ("peer3", ""),
+            ("profile", profile),
+            ("post_quantum_key", secret),
+            ("post_quantum_key_id", id),
+        ]);
+        let (site, cookie) = (&site, &cookie);
+        async move { site.post("/system/clustering", cookie, &form).await.2 }
+    };
+    let page = send("not long enough", "lab", "ikev2").await;
+    assert!(page.contains("256 are needed"), "{page}");
+    assert!(!page.contains("not long enough") && page.contains("value=\"lab\""));
+    assert!(site.node.desired().is_none(), "nothing was saved");
+    let page = send(SECRET, "lab", "ikev2").await;
+    assert!(page.contains("Saved:") && !page.contains(SECRET), "{page}");
+    let desired = site.node.desired().unwrap();
+    let told = desired.ppk.as_ref().unwrap();
+    assert_eq!(
+        (told.id.as_str(), &told.secret.0[..]),
+        ("lab", SECRET.as_bytes())
+    );
+    assert!(!format!("{desired:?}").contains("c3vn"));
+    // What the page shows in its place keeps it; IKEv1 has none.
+    let kept = "\u{2022}".repeat(8);
+    send(&kept, "office", "ikev2").await;
+    let ppk = site.node.desired().unwrap().ppk.unwrap();
+    assert_eq!((ppk.id.as_str(), &ppk.secret), ("office", &told.secret));
+    let page = send(&kept, "office", "main-mode").await;
+    assert!(page.contains("does not exist in the profile ISAKMP main mode"));
+
+    let reread = Node::new(
+        site.node.store.clone(),
+        site.node.local.clone(),
+        Identity::make("a", &[]).unwrap(),
+        "system-a".into(),
+        site.node.own(),
+        site.node.state.clone(),
+    )
+    .unwrap();
+    assert!(*reread.cluster.borrow() == *site.node.cluster.borrow());
+    let (_, answer) = site
+        .put(&json!({ "peer1": "192.0.2.11", "post_quantum_key": "" }))
+        .await;
+    assert_eq!(answer["post_quantum_key_set"], false, "{answer}");
+    assert!(site.node.desired().unwrap().ppk.is_none());
+    assert!(site.node.local.value("cluster_ppk").unwrap().is_none());
+    // The log has the identity and never the secret.
+    let lines = site.get("/api/v1/events?limit=100", &cookie).await.2;
+    assert!(
+        lines.contains("Post-quantum key: set") && lines.contains("office"),
+        "{lines}"
+    );
+    assert!(!lines.contains("c3vn"), "{lines}");
+}
+
+#[tokio::test]
 async fn who_joins_confirms_that_its_own_tables_are_replaced() {
     let site = site("administrator", false);
     let cookie = site.login().await;

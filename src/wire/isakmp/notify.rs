@@ -57,6 +57,12 @@ pub mod kind {
     pub const SIGNATURE_HASH_ALGORITHMS: u16 = 16431;
     /// Work to do before the request is taken, beside a cookie (RFC 8019).
     pub const PUZZLE: u16 = 16434;
+    /// The sender uses a post-quantum pre-shared key (RFC 8784).
+    pub const USE_PPK: u16 = 16435;
+    /// Names that key in a request; in an answer, without data, that it was mixed in.
+    pub const PPK_IDENTITY: u16 = 16436;
+    /// What the sender proves without that key, if it may be left out.
+    pub const NO_PPK_AUTH: u16 = 16437;
     /// The sender understands IKE_INTERMEDIATE (RFC 9242).
     pub const INTERMEDIATE_EXCHANGE_SUPPORTED: u16 = 16438;
     /// A further key exchange follows; its data links the messages (RFC 9370).
@@ -65,6 +71,8 @@ pub mod kind {
     pub const NODE_CERTIFICATE: u16 = 41180;
     /// Private: the sender does not list the receiver among its peers.
     pub const NOT_LISTED: u16 = 41181;
+    /// Private: what the receiver's post-quantum key has to do with AUTHENTICATION_FAILED.
+    pub const PPK_REFUSED: u16 = 41182;
 }
 
 /// A notification.

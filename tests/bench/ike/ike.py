@@ -37,7 +37,7 @@ def desired(local, peers, key, version, proposal):
     certificate = local.encode().rjust(32, b"\0") + b"\0"
     profile = varint(version - 1) + varint(1) + suite(proposal) + varint(1) + varint(0) + b"\1"
     return (address(local) + varint(len(peers)) + listed + blob(key.encode()) + certificate
-            + profile + b"\0")
+            + profile + b"\0\0")
 
 
 class Reader:

@@ -42,6 +42,25 @@ pair
 CLUSTER=()
 mark "Different IKE profile"
 
+ppk() { CLUSTER=(--post-quantum-key-file "/tmp/n/$2" --post-quantum-key-id "$3"); cluster_set "$1" "$KEY" $A $B; }
+tutti_on a cluster generate-key > /tmp/n/ppk || fail "no post-quantum key"
+tutti_on a cluster generate-key > /tmp/n/other || fail "no post-quantum key"
+ppk a ppk lab
+says a "Post-quantum key: the peer uses none"
+says b "Post-quantum key: the peer requires one"
+ppk b ppk office
+for host in a b; do says $host "Post-quantum key: the peer's has another identity"; done
+ppk b other lab
+for host in a b; do says $host "Post-quantum key: it or the cluster key differs"; done
+ppk b ppk lab
+pair
+grep -qF "$(cat /tmp/n/ppk)" "$OUT"/*.log && fail "the post-quantum key is in a log"
+: > /tmp/n/none
+for host in a b; do CLUSTER=(--post-quantum-key-file /tmp/n/none); cluster_set $host "$KEY" $A $B; done
+pair
+CLUSTER=()
+mark "Post-quantum key"
+
 # Its own authority is not a's.
 . "$LAB/pki.sh"
 authority
