@@ -31,7 +31,9 @@ use crate::tunnel::message::{PeerList, Presented};
 
 /// How long a connection and its handshake may take.
 const OPEN: Duration = Duration::from_secs(5);
-/// Least time between two dials while the tunnel stands.
+/// Least time between two dials while the tunnel stands: at first, as the peer may hear a moment later
+/// than we do that it stands, and after some.
+const SOON: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How often the side that is dialled knocks while nobody dials.
 const KNOCK: Duration = Duration::from_secs(3);
@@ -81,22 +83,33 @@ fn start(node: &Arc<Node>, list: &PeerList, port: u16) -> Vec<JoinHandle<()>> {
 }
 
 async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
+    let mut pause = SOON;
     loop {
         let held = wait_up(&node, peer).await;
         let began = tokio::time::Instant::now();
         tokio::select! {
             result = dial_once(&node, local, peer, port, held) => {
+                let lived = began.elapsed();
                 ended(&node, peer, result);
                 // A tunnel that went down has a new one follow, which is dialled at once.
                 tokio::select! {
-                    () = tokio::time::sleep_until(began + PAUSE) => {}
-                    () = wait_down(&node, peer, held) => {}
+                    () = tokio::time::sleep_until(began + pause) => pause = after(pause, lived),
+                    () = wait_down(&node, peer, held) => pause = SOON,
                 }
             }
             () = wait_down(&node, peer, held) => {
                 ended(&node, peer, Err("the tunnel went down".into()));
+                pause = SOON;
             }
         }
+    }
+}
+
+/// The pause before the next dial but one, by how long the last one's link lived.
+fn after(pause: Duration, lived: Duration) -> Duration {
+    match lived > PAUSE {
+        true => SOON,
+        false => PAUSE.min(2 * pause),
     }
 }
 
@@ -389,6 +402,18 @@ mod tests {
     use super::*;
     use crate::cluster::Change;
     use crate::store::{Store, local::Local};
+
+    #[test]
+    fn who_refuses_is_dialled_soon_again_then_less_often_and_soon_after_a_link_that_lived() {
+        let mut pause = SOON;
+        let mut waited = Vec::new();
+        for _ in 0..6 {
+            waited.push(pause.as_millis());
+            pause = after(pause, Duration::from_millis(5));
+        }
+        assert_eq!(waited, [20, 40, 80, 160, 300, 300]);
+        assert_eq!(after(pause, Duration::from_secs(1)), SOON);
+    }
 
     #[tokio::test]
     async fn an_address_that_comes_after_the_start_begins_the_links() {
