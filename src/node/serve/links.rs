@@ -31,8 +31,8 @@ use crate::tunnel::message::{PeerList, Presented};
 
 /// How long a connection and its handshake may take.
 const OPEN: Duration = Duration::from_secs(5);
-/// Least time between two dials while the tunnel stands: at first, as the peer may hear a moment later
-/// than we do that it stands, and after some.
+/// Least time between two dials while the tunnel stands: at first, as the peer may hear a moment
+/// later than we do that it stands, and after some.
 const SOON: Duration = Duration::from_millis(20);
 const PAUSE: Duration = Duration::from_millis(300);
 /// How often the side that is dialled knocks while nobody dials.
