@@ -210,7 +210,9 @@ fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), St
         let Some(told) = told.0.get(&apart.origin) else {
             continue;
         };
-        let before = told.differs.map_or(apart.last, |first| first - 1);
+        let before = told
+            .differs
+            .map_or(apart.last, |first| first.saturating_sub(1));
         let known = told.same.range(..=before).next_back().copied().unwrap_or(0);
         if known > apart.shared.seq {
             let chain = chain(ours, apart.origin, known)?.unwrap_or_default();

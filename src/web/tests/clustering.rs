@@ -42,6 +42,19 @@ fn form(fields: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
+/// What a start reads from what is saved.
+fn restarted(site: &Site) -> Node {
+    Node::new(
+        site.node.store.clone(),
+        site.node.local.clone(),
+        Identity::make("a", &[]).unwrap(),
+        "system-a".into(),
+        site.node.own(),
+        site.node.state.clone(),
+    )
+    .unwrap()
+}
+
 #[tokio::test]
 async fn the_page_chooses_profile_and_key_exchange_and_the_tunnel_service_is_told() {
     let site = site("administrator", false);
@@ -173,15 +186,7 @@ async fn rest_takes_the_same_and_what_is_not_used_changes_nothing_for_the_tunnel
     assert_eq!(answer["problems"][0]["field"], "certificate");
 
     // All of it outlives a restart, and goes when the fields are cleared.
-    let reread = Node::new(
-        site.node.store.clone(),
-        site.node.local.clone(),
-        Identity::make("a", &[]).unwrap(),
-        "system-a".into(),
-        site.node.own(),
-        site.node.state.clone(),
-    )
-    .unwrap();
+    let reread = restarted(&site);
     assert!(*reread.cluster.borrow() == *site.node.cluster.borrow());
     let request = Request::delete("/api/v1/cluster").body(Body::empty());
     site.send(Origin::Local(0), request.unwrap()).await;
@@ -230,15 +235,7 @@ async fn a_post_quantum_key_is_taken_kept_never_shown_and_deleted() {
     let page = send(&kept, "office", "main-mode").await;
     assert!(page.contains("does not exist in the profile ISAKMP main mode"));
 
-    let reread = Node::new(
-        site.node.store.clone(),
-        site.node.local.clone(),
-        Identity::make("a", &[]).unwrap(),
-        "system-a".into(),
-        site.node.own(),
-        site.node.state.clone(),
-    )
-    .unwrap();
+    let reread = restarted(&site);
     assert!(*reread.cluster.borrow() == *site.node.cluster.borrow());
     let (_, answer) = site
         .put(&json!({ "peer1": "192.0.2.11", "post_quantum_key": "" }))

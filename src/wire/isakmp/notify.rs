@@ -61,8 +61,6 @@ pub mod kind {
     pub const USE_PPK: u16 = 16435;
     /// Names that key in a request; in an answer, without data, that it was mixed in.
     pub const PPK_IDENTITY: u16 = 16436;
-    /// What the sender proves without that key, if it may be left out.
-    pub const NO_PPK_AUTH: u16 = 16437;
     /// The sender understands IKE_INTERMEDIATE (RFC 9242).
     pub const INTERMEDIATE_EXCHANGE_SUPPORTED: u16 = 16438;
     /// A further key exchange follows; its data links the messages (RFC 9370).
