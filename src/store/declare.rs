@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row as Record, params};
 
 use super::capture::Collected;
+use super::inspected::Statements;
 use super::memory::parked;
 use super::schema::{self, Table};
 use super::settle::Settle;
@@ -211,19 +212,23 @@ impl Writer {
         let names = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let names: Vec<(i64, String)> = names.collect::<Result<_, _>>()?;
         drop(statement);
-        let inspected = names.iter().map(|(id, name)| {
+        let mut statements = Statements::of(&self.db)?;
+        let mut tables: Vec<Table> = Vec::with_capacity(names.len());
+        for (id, name) in &names {
             let declared = known.iter().find(|known| known.table == Some(*id));
             let mut table = match declared {
                 Some(known) if !known.stands => {
-                    schema::lost(&known.sql, *id, &known.is.name, name)?
+                    let lost = (known.sql.as_str(), known.is.name.as_str());
+                    self.inspected.on_shelf(lost, name)?
                 }
-                _ => schema::inspect(&self.db, *id, name)?,
+                _ => self.inspected.standing(&self.db, &mut statements, name)?,
             };
+            table.id = *id;
             table.tid = declared.map_or_else(|| own_id(Kind::Table, name), |known| known.is.id);
             table.keys = declared.map_or(Keys::Natural, |known| known.keys);
-            Ok(table)
-        });
-        let mut tables: Vec<Table> = inspected.collect::<Result<_, StoreError>>()?;
+            tables.push(table);
+        }
+        self.inspected.keep(&names);
         schema::link(&mut tables);
         self.tables = tables.into_iter().map(Arc::new).collect();
         self.reviewed = Reviewed::default();
@@ -328,7 +333,7 @@ impl Writer {
         };
         self.db.execute(sql, [])?;
         if read.kind == Kind::Table {
-            let table = schema::inspect(&self.db, 0, &read.name)?;
+            let table = schema::inspect(&self.db, &read.name)?;
             super::keys::check(&self.db, &table, keys)?;
             made.table = Some(self.number(&read.name)?);
         }

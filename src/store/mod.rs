@@ -37,6 +37,7 @@ mod frames;
 mod histories;
 mod import;
 mod inbox;
+mod inspected;
 mod joining;
 mod keys;
 mod log;

@@ -119,8 +119,8 @@ fn refuse<T>(table: &str, what: &str) -> Result<T, StoreError> {
     Err(StoreError::Schema(format!("table {table}: {what}")))
 }
 
-/// Reads a table from the database and refuses what cannot be replicated.
-pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, StoreError> {
+/// Reads a table from the database, without its numbers, and refuses what cannot be replicated.
+pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> {
     // All that is asked here is asked of each table anew: its statements are kept.
     let sql: Option<String> = db
         .prepare_cached(
@@ -147,7 +147,7 @@ pub(super) fn inspect(db: &Connection, id: i64, name: &str) -> Result<Table, Sto
     }
     let (columns, key) = columns(db, name)?;
     let mut table = Table {
-        id,
+        id: 0,
         tid: 0,
         name: name.to_owned(),
         label: name.to_owned(),
@@ -370,13 +370,12 @@ pub(super) fn tried(statements: &[&str], name: &str) -> Result<Table, StoreError
     for sql in statements {
         db.execute(sql, [])?;
     }
-    inspect(&db, 0, name)
+    inspect(&db, name)
 }
 
 /// A table whose name another declaration has: its rows wait in a plain table, the shelf.
-pub(super) fn lost(sql: &str, id: i64, name: &str, shelf: &str) -> Result<Table, StoreError> {
+pub(super) fn lost(sql: &str, name: &str, shelf: &str) -> Result<Table, StoreError> {
     let mut table = tried(&[sql], name)?;
-    table.id = id;
     shelf.clone_into(&mut table.name);
     table.uniques.clear();
     table.foreign.clear();

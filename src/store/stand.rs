@@ -59,7 +59,7 @@ impl Writer {
             if !waits || known.is.dropped || stand.contains(&known.is.id) {
                 continue;
             }
-            match schema::lost(&known.sql, 0, &known.is.name, &known.shelf()) {
+            match schema::lost(&known.sql, &known.is.name, &known.shelf()) {
                 Ok(table) => {
                     self.db.execute(&schema::shelf(&table), [])?;
                     let number = self.number(&table.name)?;
@@ -79,7 +79,7 @@ impl Writer {
         let table = self.tables.iter().find(|table| table.tid == known.is.id);
         if let (Kind::Table, Some(table), false) = (known.is.kind, table, known.is.dropped) {
             let table = Arc::clone(table);
-            let shelf = schema::lost(&known.sql, table.id, &known.is.name, &known.shelf())?;
+            let shelf = schema::lost(&known.sql, &known.is.name, &known.shelf())?;
             self.db.execute(&schema::shelf(&shelf), [])?;
             let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
             let columns = columns.join(", ");
@@ -134,15 +134,15 @@ impl Writer {
 
     fn promote_table(&mut self, known: &Known, settle: &mut Settle) -> Result<(), StoreError> {
         let mut rows = Vec::new();
-        if let Some(number) = known.table {
-            let shelf = schema::lost(&known.sql, number, &known.is.name, &known.shelf())?;
+        if known.table.is_some() {
+            let shelf = schema::lost(&known.sql, &known.is.name, &known.shelf())?;
             rows = schema::all(&self.db, &shelf)?;
             self.db
                 .execute(&format!("DROP TABLE {}", quote(&shelf.name)), [])?;
         }
         self.db.execute(&known.sql, [])?;
         let name = statement(&known.sql).map_or_else(|| known.is.name.clone(), |s| s.name);
-        schema::inspect(&self.db, 0, &name)?;
+        schema::inspect(&self.db, &name)?;
         let number = match known.table {
             None => self.number(&name)?,
             Some(number) => {

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::capture::{self, Capture, Collected, Shared};
 use super::damage::Damage;
 use super::histories::{Behind, Trust};
+use super::inspected::Inspected;
 use super::log;
 use super::memory::{Memory, parked};
 use super::schema::{Table, touched};
@@ -42,6 +43,8 @@ pub(super) struct Writer {
     pub db: Connection,
     pub capture: Shared,
     pub tables: Vec<Arc<Table>>,
+    /// As they were read, without what follows from other tables.
+    pub inspected: Inspected,
     /// Statements that may run on these tables.
     pub reviewed: Reviewed,
     pub memory: Memory,
@@ -105,6 +108,7 @@ impl Writer {
             db,
             capture,
             tables: Vec::new(),
+            inspected: Inspected::default(),
             reviewed: Reviewed::default(),
             memory: Memory::default(),
             stale: true,
