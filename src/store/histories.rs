@@ -3,9 +3,10 @@
 //! numbers. Else it would meet rows that its origin never had.
 //!
 //! And what it had not seen: an incarnation that was folded away is named by nobody any more, and
-//! whoever writes has seen all of it, but for a system that went back to an old file.
+//! whoever writes has seen all of it, but for a system that went back to an old file, and for one
+//! that is on no list any more, of which something waits here for the clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::log::{self, Origins};
 use super::writer::Writer;
@@ -96,6 +97,14 @@ impl Writer {
             true => self.behind.remove(&node),
             false => self.behind.insert(node, lacks),
         };
+    }
+
+    /// What of these nodes waits here may have been written before they took what is folded away.
+    pub(super) fn note_unasked(&mut self, away: &Origins, nodes: &BTreeSet<NodeId>) {
+        for node in nodes {
+            let behind = self.behind.entry(*node).or_default();
+            behind.extend(away.keys().map(|origin| (*origin, 0)));
+        }
     }
 
     /// What of closed incarnations a transaction's node does not hold all of.

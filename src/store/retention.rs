@@ -353,8 +353,11 @@ impl Store {
         while let Some(next) = self.writer()?.trim_graves(&stable, grave, trimmed)? {
             grave = next;
         }
+        let mut unasked = self.waited_for()?;
+        unasked.retain(|node| !configured.contains(node));
         let us = self.node();
-        self.writer()?.fold_away(&stable, us, &configured, trimmed)
+        self.writer()?
+            .fold_away(&stable, us, &configured, &unasked, trimmed)
     }
 }
 

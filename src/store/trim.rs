@@ -156,11 +156,13 @@ impl Writer {
     }
 
     /// Closed incarnations of which everybody has everything leave frontiers and dependencies.
+    /// Of `unasked`, who are not configured any more, something waits here.
     pub(super) fn fold_away(
         &mut self,
         stable: &Seqs,
         us: NodeId,
         configured: &BTreeSet<NodeId>,
+        unasked: &BTreeSet<NodeId>,
         trimmed: &mut Trimmed,
     ) -> Result<(), StoreError> {
         self.ready()?;
@@ -213,6 +215,7 @@ impl Writer {
             log::save_origins(db, &left)
         })?;
         trimmed.incarnations += away.len() as u64;
+        self.note_unasked(&away, unasked);
         self.forget(&away);
         self.memory.origins = left;
         self.memory.closed.extend(away);

@@ -1,6 +1,7 @@
 //! Transactions stamped too far ahead wait in memory; what a restart or a cut loses of them is
 //! sent again, because it was never acknowledged.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::{Store, StoreError, lock, log};
@@ -120,6 +121,17 @@ impl Store {
         let known = memory.origins.get(&origin).or(memory.closed.get(&origin));
         let node = known.and_then(|known| known.node);
         Ok(node.or_else(|| lock(&self.inner.waiting).node(origin)))
+    }
+
+    /// The nodes of which something waits.
+    pub(super) fn waited_for(&self) -> Result<BTreeSet<NodeId>, StoreError> {
+        let origins = lock(&self.inner.waiting).origins();
+        let nodes = origins.into_iter().map(|origin| self.owner(origin));
+        Ok(nodes
+            .collect::<Result<Vec<_>, _>>()?
+            .into_iter()
+            .flatten()
+            .collect())
     }
 
     /// Sets how far ahead of our wall clock a stamp may be, in milliseconds.

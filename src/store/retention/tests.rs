@@ -307,3 +307,52 @@ fn who_went_back_to_before_what_was_folded_away_overwrites_nothing_unnoticed() {
     let writer = a.writer().unwrap();
     assert!(writer.behind.is_empty());
 }
+
+/// What waits for the clock of a node that is on no list any more was written before it could have
+/// been asked whether it has seen what is folded away.
+#[test]
+fn what_waited_when_its_writer_left_the_list_overwrites_nothing_unnoticed() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let hour = 3_600_000;
+    let now = Arc::new(AtomicU64::new(1_000));
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let open = |number: u8, incarnation: u64, ahead: u64| {
+        let now = Arc::clone(&now);
+        let clock = Arc::new(move || now.load(Ordering::Relaxed) + ahead);
+        let dir = dirs[usize::from(number) - 1].path();
+        Store::open_with_clock(dir, node(number), incarnation, clock).unwrap()
+    };
+    let run = |store: &Store, sql: &str| {
+        store.transact(|tx| tx.execute(sql, &[])).unwrap();
+    };
+    let pull = |to: &Store, from: &Store| {
+        let at = from.log_start(&to.frontier()).unwrap();
+        let (found, _) = from.log_after(&to.frontier(), at, 1 << 20).unwrap();
+        to.apply(&found).unwrap();
+    };
+    let (a, b, c) = (open(1, 1, 0), open(2, 2, hour), open(3, 3, 0));
+    a.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'seen by all')");
+    pull(&b, &a);
+    pull(&c, &a);
+    run(&b, "DELETE FROM item");
+    a.greeted(node(2), &b.frontier()).unwrap();
+    pull(&a, &b);
+    assert_eq!(rows(&a).len(), 1, "it waits");
+    // The third writes, and goes on under another incarnation; the second leaves the list.
+    run(&c, "UPDATE item SET a = 'lost unnoticed'");
+    drop(c);
+    let c = open(3, 33, 0);
+    run(&c, "INSERT INTO item VALUES (2, 0)");
+    pull(&a, &c);
+    a.set_peers([node(3)].into(), 0);
+    tell(&a, &c);
+    assert_eq!(a.trim().unwrap().incarnations, 1);
+    now.fetch_add(hour, Ordering::Relaxed);
+    assert!(a.release().unwrap().is_some());
+    assert_eq!(rows(&a).len(), 1);
+    let lost: Vec<_> = a.conflicts(9).unwrap();
+    let lost: Vec<_> = lost.into_iter().map(|row| row.value).collect();
+    assert_eq!(lost, [["lost unnoticed".into()]]);
+}
