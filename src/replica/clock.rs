@@ -96,8 +96,11 @@ impl RowClock {
             // Its end would have been seen, and may be forgotten.
             None if self.generation < ended || !self.is_alive() => Vec::new(),
             None => all.collect(),
-            Some(there) if self.generation > there.generation => all.collect(),
-            Some(there) if self.generation < there.generation => Vec::new(),
+            Some(there) if self.generation > there.generation && self.generation > ended => {
+                all.collect()
+            }
+            // A later life, or a row that came when the end of this one was forgotten.
+            Some(there) if self.generation != there.generation => Vec::new(),
             Some(there) => {
                 let columns = self.columns.iter();
                 let later = columns.filter(|column| column.1 > there.column(column.0));
@@ -159,7 +162,11 @@ mod tests {
         assert_eq!(beyond(Some(&clock(3, 5, &[(1, 7)])), 0), [8]);
         assert_eq!(beyond(Some(&clock(3, 4, &[(1, 9), (2, 9)])), 0), [5]);
         assert!(beyond(Some(&ours), 0).is_empty());
-        assert!(clock(2, 9, &[]).beyond(None, 0).is_empty());
+        let dead = clock(2, 9, &[]);
+        assert!(dead.beyond(None, 0).is_empty());
+        assert_eq!(dead.beyond(Some(&clock(1, 1, &[])), 0).len(), 1);
+        let forgotten = dead.beyond(Some(&clock(1, 1, &[])), 2);
+        assert!(forgotten.is_empty(), "an older row came late");
     }
 
     #[test]

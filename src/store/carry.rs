@@ -86,25 +86,34 @@ impl Store {
         let mut old = self.writer()?;
         old.ready()?;
         let apart = apart(&mut old, new)?;
-        if apart.is_empty() || apart.iter().any(Apart::is_trimmed) {
-            return Ok(apart.is_empty());
+        if apart.iter().any(Apart::is_trimmed) {
+            return Ok(false);
         }
         // Of the others both hold one history as far as both go.
         let mut shared = frontier(new);
         shared.0.extend(apart.iter().map(|a| (a.origin, a.shared)));
-        let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
-        let (count, commit) = old.reissue(&ends, fresh)?;
-        let left = log::frontier(&old.memory.origins).0.into_iter();
-        let left = left.filter(|(origin, last)| shared.covers(*origin, last.seq));
-        apart::remember(&new.db, old.node(), left)?;
+        let issued = match apart.is_empty() {
+            true => None,
+            false => {
+                let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
+                Some(old.reissue(&ends, fresh)?)
+            }
+        };
+        // Where only rows tell it is noted: they change by what is carried over.
+        let one = frontier(&old).0.into_iter();
+        let one = one.filter(|(origin, last)| shared.covers(*origin, last.seq));
+        apart::remember(&new.db, old.node(), one)?;
         drop(old);
+        let Some((count, commit)) = issued else {
+            return Ok(true);
+        };
         self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();
         tracing::warn!(
             "the snapshot holds another history than this system of what {} origins wrote (a \
              restored or copied system): {count} transactions were issued again",
-            ends.len()
+            apart.len()
         );
         Ok(true)
     }

@@ -235,3 +235,31 @@ fn a_value_that_two_histories_share_by_chance_does_not_make_them_one() {
         assert_eq!(is_kept(&member, "only there"), longer);
     }
 }
+
+/// What a member's log holds brings a row of the snapshot to life whose end is forgotten there, and
+/// which the member saw end.
+#[test]
+fn what_goes_on_over_a_snapshot_does_not_make_two_histories_of_one() {
+    let (a, member, donor) = (peer(1), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    for other in [&member, &donor] {
+        pull(other, &a);
+    }
+    run(&member, "INSERT INTO item VALUES (5, 'of the member')");
+    run(&a, "INSERT INTO item VALUES (5, 'of the first')");
+    run(&a, "DELETE FROM item");
+    run(&a, "INSERT INTO item VALUES (9, 'of both')");
+    for other in [&member, &donor] {
+        pull(other, &a);
+    }
+    run(&a, "INSERT INTO item VALUES (10, 'later')");
+    pull(&donor, &a);
+    // The member was on no list, and nobody knows where it was.
+    donor.store.set_peers([[1; 16]].into(), 0);
+    tell(&donor, &a);
+    assert_eq!(donor.store.trim().unwrap().tombstones, 1);
+    take(&member, &donor);
+    exchange(&member, &donor);
+    let ids = "SELECT id FROM item ORDER BY id";
+    assert_eq!(rows(&member, ids), [[5.into()], [9.into()], [10.into()]]);
+}
