@@ -196,7 +196,7 @@ fn tunnel(a: &Peer, b: &Peer) {
     let told = status();
     let wanted = json!({
         "state": "up", "version": "IKEv2",
-        "proposal": "aes256gcm16-prfsha256-x25519-ke1_mlkem768", "ah": "sha256-esn",
+        "proposal": "aes256gcm16-prfsha256-x25519-ke1_mlkem768", "ppk": false, "ah": "sha256-esn",
         "spis": ["00001234", "0000abcd"], "ike_rekeys": 0, "ah_rekeys": 0,
         "traffic": {
             "received_bytes": 100, "received_packets": 1, "sent_bytes": 200, "sent_packets": 2,

@@ -113,6 +113,7 @@ fn rekeys_by_either_side_derive_from_the_mixed_key_and_lose_nothing() {
         }
         let (ike, child) = world.rekeys(0);
         assert!(ike >= 4 && child >= 4, "{ike} {child}");
+        assert!(world.has_ppk(0) && world.has_ppk(1));
     }
 }
 

@@ -121,8 +121,17 @@ impl Connection {
 
     /// What its IKE SA uses; of several, the newest that may start exchanges.
     pub fn suite(&self) -> Option<Suite> {
+        self.newest().map(|session| session.suite)
+    }
+
+    /// Whether a post-quantum pre-shared key is in the keys of that one.
+    pub fn has_ppk(&self) -> bool {
+        self.newest().is_some_and(|session| session.keys.is_mixed())
+    }
+
+    fn newest(&self) -> Option<&Session> {
         let current = self.sessions.iter().rfind(|s| s.is_current());
-        current.or(self.sessions.last()).map(|s| s.suite)
+        current.or(self.sessions.last())
     }
 
     /// All AH pairs; each must be able to receive.

@@ -40,6 +40,8 @@ pub fn prf_plus(function: Prf, key: &[u8], seed: &[&[u8]], len: usize) -> Key {
 #[cfg_attr(test, derive(Clone))]
 pub struct SaKeys {
     prf: Prf,
+    /// Whether a post-quantum pre-shared key is in them.
+    mixed: bool,
     d: Key,
     /// Authenticates what the initiator sends; empty beside an AEAD.
     pub ai: Key,
@@ -79,7 +81,10 @@ impl SaKeys {
     pub fn successor(&self, suite: Suite, seeds: &Seeds<'_>, more: &[u8]) -> Self {
         let parts = [seeds.shared, seeds.ni, seeds.nr, more];
         let skeyseed = prf(self.prf, &self.d, &parts);
-        Self::expand(suite, &skeyseed, seeds)
+        Self {
+            mixed: self.mixed,
+            ..Self::expand(suite, &skeyseed, seeds)
+        }
     }
 
     /// The same IKE SA's keys after a further key exchange before authentication
@@ -90,6 +95,7 @@ impl SaKeys {
 
     /// Mixes a post-quantum pre-shared key in (RFC 8784 section 3). What encrypts stays as it is.
     pub fn mix(&mut self, ppk: &[u8]) {
+        self.mixed = true;
         for key in [&mut self.d, &mut self.pi, &mut self.pr] {
             *key = prf_plus(self.prf, ppk, &[&key[..]], key.len());
         }
@@ -109,6 +115,7 @@ impl SaKeys {
         };
         Self {
             prf: suite.prf,
+            mixed: false,
             d: cut(p),
             ai: cut(a),
             ar: cut(a),
@@ -148,6 +155,11 @@ impl SaKeys {
         } = self;
         let all = [d, ai, ar, ei, er, &self.pi, &self.pr];
         all.iter().flat_map(|key| key.to_vec()).collect()
+    }
+
+    /// Whether a post-quantum pre-shared key is in them, also in those they came from.
+    pub fn is_mixed(&self) -> bool {
+        self.mixed
     }
 
     /// The PRF of this IKE SA.

@@ -25,6 +25,8 @@ pub struct TunnelView {
     pub version: String,
     /// What the IKE SA uses, in strongSwan's keywords; none while there is no IKE SA.
     pub proposal: Option<String>,
+    /// Whether a post-quantum pre-shared key is in the IKE SA's keys (RFC 8784).
+    pub ppk: bool,
     /// What the AH pair uses, likewise: `sha256-esn`, or `-noesn` where sequence numbers have 32
     /// bits. None while there is no pair.
     pub ah: Option<String>,
@@ -82,6 +84,7 @@ impl TunnelView {
             since_ms: now_ms.saturating_sub(status.for_ms),
             version: status.version.to_string(),
             proposal: status.proposal.map(|suite| suite.to_string()),
+            ppk: status.ppk,
             ah: status.ah.map(|suite| suite.to_string()),
             spis: status
                 .spis
@@ -119,7 +122,12 @@ impl TunnelView {
         let ike = match &self.proposal {
             Some(proposal) => {
                 let rekeys = times(self.ike_rekeys);
-                format!("{}, {proposal}{rekeys}", self.version)
+                let ppk = if self.ppk {
+                    " with a post-quantum key"
+                } else {
+                    ""
+                };
+                format!("{}, {proposal}{ppk}{rekeys}", self.version)
             }
             None => self.version.clone(),
         };
@@ -212,7 +220,7 @@ mod tests {
             replays: 1,
             integrity_failures: 7,
         };
-        let view = TunnelView::new(NOW, &status(), false, Some(&traffic));
+        let mut view = TunnelView::new(NOW, &status(), false, Some(&traffic));
         assert_eq!(
             (view.state.as_str(), view.since()),
             ("up", "2026-11-23 11:54:00".into())
@@ -228,6 +236,9 @@ mod tests {
                 "Last error: no answer on UDP 500, until 2026-11-23 11:54:00 UTC",
             ]
         );
+        view.ppk = true;
+        let mixed = "aes256gcm16-prfsha256-x25519-ke1_mlkem768 with a post-quantum key";
+        assert!(lines(&view)[0].contains(mixed));
     }
 
     #[test]

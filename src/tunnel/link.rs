@@ -123,6 +123,7 @@ impl Link {
         let stands = Stands {
             version: Version::V2,
             suite: chosen.and_then(Connection::suite),
+            ppk: chosen.is_some_and(Connection::has_ppk),
             child: chosen.and_then(Connection::outbound),
             rekeys: self.rekeys,
             told: chosen.map(|c| c.origin.told),

@@ -53,6 +53,7 @@ impl LinkV1 {
         let stands = Stands {
             version: Version::V1,
             suite: self.engine.suite(),
+            ppk: false,
             child: self.engine.outbound(),
             rekeys: self.engine.rekeys(),
             told: self.engine.told(),

@@ -26,6 +26,8 @@ struct Was {
 pub(super) struct Stands<'a> {
     pub version: Version,
     pub suite: Option<Suite>,
+    /// Whether a post-quantum pre-shared key is in its keys.
+    pub ppk: bool,
     /// The AH pair that carries the traffic.
     pub child: Option<&'a Child>,
     /// How often both kinds of SA were replaced.
@@ -96,6 +98,7 @@ impl Shown {
             told: stands.told,
             version: stands.version,
             proposal: stands.suite,
+            ppk: stands.ppk,
             ah: stands.child.map(|c| AhSuite {
                 integrity: c.integrity,
                 esn: c.esn,
@@ -121,6 +124,7 @@ mod tests {
         let stands = Stands {
             version: Version::V1,
             suite: None,
+            ppk: false,
             child: None,
             rekeys: (0, 0),
             told: None,

@@ -28,6 +28,8 @@ pub struct PeerStatus {
     pub version: Version,
     /// What the IKE SA uses; none while there is no IKE SA.
     pub proposal: Option<Suite>,
+    /// Whether a post-quantum pre-shared key is in its keys (RFC 8784).
+    pub ppk: bool,
     /// What the current AH pair uses.
     pub ah: Option<AhSuite>,
     /// What was wrong before this state.
@@ -46,6 +48,7 @@ impl PeerStatus {
             told: None,
             version: Version::V2,
             proposal: None,
+            ppk: false,
             ah: None,
             last_error: None,
         }

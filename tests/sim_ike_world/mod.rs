@@ -469,6 +469,12 @@ impl World {
         tunnels.status(self.now)[0].rekeys
     }
 
+    /// Whether a post-quantum key is in the IKE SA's keys.
+    pub fn has_ppk(&self, side: usize) -> bool {
+        let tunnels = self.sides[side].tunnels.as_ref().unwrap();
+        tunnels.status(self.now)[0].ppk
+    }
+
     pub fn installs(&self, side: usize) -> usize {
         self.sides[side].kernel.installs
     }

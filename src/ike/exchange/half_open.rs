@@ -35,6 +35,16 @@ pub struct HalfOpen {
     wants_ppk: bool,
 }
 
+#[cfg(test)]
+impl HalfOpen {
+    /// Like a peer whose answer does not say that it took the post-quantum key.
+    pub(super) fn silent_about(mut self: Box<Self>, ppk: &crate::ike::Ppk) -> Box<Self> {
+        ppk.mix(&mut self.session.keys);
+        self.handshake.ppk = false;
+        self
+    }
+}
+
 /// What the sender of a first request has done since, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effort {

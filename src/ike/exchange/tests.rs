@@ -4,11 +4,14 @@ mod puzzled;
 
 use std::net::IpAddr;
 
+use super::auth::AuthStep;
 use super::demand::Demand;
+use super::half_open::HalfOpenStep;
 use super::init::{Answer, InitStep, Initiator, respond};
 use super::*;
 use crate::ike::cookie::Cookies;
-use crate::ike::{Credentials, Dropped, Lifetimes, Profile, Random, Refusal};
+use crate::ike::ppk::Mismatch;
+use crate::ike::{Credentials, Dropped, Lifetimes, Ppk, Profile, Random, Refusal};
 use crate::wire::isakmp::proposal::kind as transform;
 use crate::wire::isakmp::{Message, Transform};
 
@@ -24,11 +27,15 @@ impl Random for Counting {
 }
 
 fn with<T>(seed: u8, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    with_ppk(seed, None, act)
+}
+
+fn with_ppk<T>(seed: u8, ppk: Option<Ppk>, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let credentials = Credentials {
         key: zeroize::Zeroizing::new(b"key".to_vec()),
         certificate: [7; 32].into(),
         certified: None,
-        ppk: None,
+        ppk,
         tokens: zeroize::Zeroizing::new([9; 32]),
     };
     let profile = profile();
@@ -266,4 +273,58 @@ fn an_answer_with_another_suite_than_offered_is_ignored() {
         });
         assert!(matches!(step, InitStep::Ignored(_)));
     }
+}
+
+/// The peer said USE_PPK and took the key, and its answer names none: whoever it is did not mean
+/// what we mean.
+#[test]
+fn an_answer_that_does_not_say_that_the_post_quantum_key_was_taken_is_refused() {
+    let ppk = || {
+        Some(Ppk {
+            id: b"lab".to_vec(),
+            secret: zeroize::Zeroizing::new(vec![1; 32]),
+        })
+    };
+    /// The other side of `with`, with that key.
+    fn begins<T>(ppk: Option<Ppk>, act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        with_ppk(1, ppk, |context| {
+            std::mem::swap(&mut context.local, &mut context.remote);
+            act(context)
+        })
+    }
+    let finish = |silent: bool| {
+        let (initiator, request) = begins(ppk(), |context| Initiator::start(context).unwrap());
+        let opened = with_ppk(2, ppk(), |context| respond(context, &request, None));
+        let Answer::Open(half_open, answer) = opened else {
+            panic!("refused");
+        };
+        let message = Message::parse(&answer).unwrap();
+        let step = begins(ppk(), |context| {
+            Box::new(initiator).receive(context, &answer, &message)
+        });
+        let InitStep::Next(authenticating, auth) = step else {
+            panic!("not taken");
+        };
+        let (half_open, theirs) = match silent {
+            true => (half_open.silent_about(&ppk().unwrap()), None),
+            false => (half_open, ppk()),
+        };
+        let message = Message::parse(&auth[0]).unwrap();
+        let step = with_ppk(2, theirs, |context| {
+            half_open.receive(context, &auth[0], &message)
+        });
+        let HalfOpenStep::Established(_, answer, _) = step else {
+            panic!("the responder refused");
+        };
+        let message = Message::parse(&answer[0]).unwrap();
+        begins(ppk(), |context| {
+            authenticating.receive(context, &answer[0], &message)
+        })
+    };
+    assert!(matches!(finish(false), AuthStep::Established(_)));
+    let AuthStep::Failed(refusal, farewell) = finish(true) else {
+        panic!("established");
+    };
+    assert!(matches!(refusal, Refusal::Ppk(Mismatch::PeerHasNone)));
+    assert!(!farewell.is_empty(), "the peer holds an SA for established");
 }

@@ -126,6 +126,7 @@ class Ike:
             reader.option(reader.presented)
             reader.varint()
             reader.option(reader.suite)
+            reader.take(1)
             reader.option(lambda: (reader.varint(), reader.take(1)))
             reader.option(lambda: (reader.state(), reader.take(1), reader.varint()))
 
