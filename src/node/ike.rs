@@ -12,13 +12,13 @@ mod keylog;
 mod takeover;
 
 use std::future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -137,7 +137,7 @@ struct Ike {
     local: Option<IpAddr>,
     /// Number of the newest connection that configured.
     configured_by: u64,
-    socket: Option<UdpSocket>,
+    socket: Option<AsyncFd<UdpSocket>>,
     /// Whether the socket came from systemd and so is never rebound.
     inherited: bool,
     keyer_path: PathBuf,
@@ -162,7 +162,7 @@ impl Ike {
         ),
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let socket = match socket::inherited_udp("isakmp")? {
-            Some(socket) => Some(UdpSocket::from_std(socket)?),
+            Some(socket) => Some(socket::wait_on(socket, Interest::READABLE)?),
             None => None,
         };
         Ok(Self {
@@ -225,7 +225,7 @@ impl Ike {
                 self.tunnels.configure(self.now(), None, None);
             }
             while let Some(transmit) = self.tunnels.poll_transmit() {
-                self.send(&transmit).await;
+                self.send(&transmit);
             }
             if !self.inherited {
                 self.socket = None;
@@ -320,7 +320,7 @@ impl Ike {
             let Some(transmit) = self.tunnels.poll_transmit() else {
                 break;
             };
-            self.send(&transmit).await;
+            self.send(&transmit);
         }
         while let Some(status) = self.tunnels.poll_change() {
             tracing::info!("tunnel to {}: {}", status.address, status.state);
@@ -333,7 +333,8 @@ impl Ike {
             *old = awaited;
             changed
         });
-        if self.tunnels.status_changed() {
+        // It tells of what stands, so not between a request to the keyer and its answer.
+        if self.outstanding == 0 && self.tunnels.status_changed() {
             self.publish_status();
         }
     }
@@ -347,20 +348,20 @@ impl Ike {
         }
         if let (None, Some(local)) = (&self.socket, self.local) {
             let bound = socket::udp_freebind((local, ISAKMP_PORT).into());
-            match bound.and_then(UdpSocket::from_std) {
+            match bound.and_then(|bound| socket::wait_on(bound, Interest::READABLE)) {
                 Ok(socket) => self.socket = Some(socket),
                 Err(error) => tracing::error!("cannot bind UDP 500 on {local}: {error}"),
             }
         }
     }
 
-    async fn send(&self, transmit: &Transmit) {
+    fn send(&self, transmit: &Transmit) {
         let (Some(socket), Some(local)) = (&self.socket, self.local) else {
             return;
         };
-        let send = || socket::send_from(socket, local, transmit.to, &transmit.bytes);
-        if let Err(error) = socket.async_io(Interest::WRITABLE, send).await {
-            // Retransmission covers it; a route may still be missing at boot.
+        let sent = socket::send_from(socket, local, transmit.to, &transmit.bytes);
+        if let Err(error) = sent {
+            // Retransmission covers it, a full buffer too; a route may still be missing at boot.
             tracing::debug!("cannot send to {}: {error}", transmit.to);
         }
     }
@@ -404,19 +405,21 @@ fn is_answer(reply: &KeyerReply) -> bool {
 }
 
 async fn receive(
-    socket: Option<&UdpSocket>,
+    socket: Option<&AsyncFd<UdpSocket>>,
     buffer: &mut [u8],
 ) -> std::io::Result<(usize, SocketAddr)> {
-    match socket {
-        Some(socket) => {
-            let (length, from) = socket.recv_from(buffer).await?;
-            // A dual-stack socket shows IPv4 peers as IPv6 ones.
-            Ok((
-                length,
-                SocketAddr::new(from.ip().to_canonical(), from.port()),
-            ))
-        }
-        None => future::pending().await,
+    let Some(socket) = socket else {
+        return future::pending().await;
+    };
+    loop {
+        let mut ready = socket.readable().await?;
+        let Ok(received) = ready.try_io(|socket| socket.get_ref().recv_from(buffer)) else {
+            continue;
+        };
+        let (length, from) = received?;
+        // A dual-stack socket shows IPv4 peers as IPv6 ones.
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        return Ok((length, from));
     }
 }
 

@@ -3,21 +3,29 @@
 //! The socket file's mode and group keep strangers out; which role may speak is decided by
 //! SO_PEERCRED on the accepted connection, because the roles run as different users.
 
-use std::io;
+use std::io::{self, ErrorKind, Read, Write};
 use std::marker::PhantomData;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream as Stream;
 use std::path::{Path, PathBuf};
 
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{UnixListener, UnixStream};
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::sys::socket::wait_on;
+use crate::sys::user;
 
 /// Longest message, without its length.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// Bytes of the length before each message.
 const LENGTH_BYTES: usize = 4;
+
+/// How much is read at once.
+const READ_BYTES: usize = 4096;
 
 /// Why a message did not pass.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +52,7 @@ pub enum IpcError {
 
 /// A connection on which `Out` is sent and `In` received.
 pub struct Connection<Out, In> {
-    stream: UnixStream,
+    stream: AsyncFd<Stream>,
     /// Bytes received and not yet decoded; wiped, as keys pass here.
     received: Zeroizing<Vec<u8>>,
     messages: PhantomData<fn(Out) -> In>,
@@ -52,25 +60,25 @@ pub struct Connection<Out, In> {
 
 impl<Out: Serialize, In: DeserializeOwned> Connection<Out, In> {
     /// Wraps an accepted or connected stream.
-    pub fn new(stream: UnixStream) -> Self {
-        Self {
-            stream,
-            received: Zeroizing::new(Vec::with_capacity(4096)),
+    pub fn new(stream: UnixStream) -> io::Result<Self> {
+        Ok(Self {
+            stream: wait_on(stream.into_std()?, Interest::READABLE)?,
+            received: Zeroizing::new(Vec::with_capacity(READ_BYTES)),
             messages: PhantomData,
-        }
+        })
     }
 
     /// Connects to a role's socket.
     pub async fn connect(path: &Path) -> Result<Self, IpcError> {
         match UnixStream::connect(path).await {
-            Ok(stream) => Ok(Self::new(stream)),
+            Ok(stream) => Ok(Self::new(stream)?),
             Err(error) => Err(IpcError::Connect(path.to_owned(), error)),
         }
     }
 
     /// The user at the other end.
     pub fn peer_user(&self) -> Result<u32, IpcError> {
-        Ok(self.stream.peer_cred()?.uid())
+        Ok(user::peer_user_id(self.stream.get_ref())?)
     }
 
     /// Sends one message. Not to be dropped half-way: run it to its end.
@@ -84,9 +92,25 @@ impl<Out: Serialize, In: DeserializeOwned> Connection<Out, In> {
         let mut encoded = encoded?;
         let mut bytes = encoded.concat();
         encoded.zeroize();
-        let result = self.stream.write_all(&bytes).await;
+        let result = self.write_all(&bytes).await;
         bytes.zeroize();
         Ok(result?)
+    }
+
+    async fn write_all(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.get_ref().write(bytes) {
+                Ok(written) => bytes = &bytes[written..],
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let same = self.stream.get_ref().try_clone()?;
+                    let same = wait_on(same, Interest::WRITABLE)?;
+                    same.writable().await?.retain_ready();
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// A message that is here already.
@@ -100,11 +124,34 @@ impl<Out: Serialize, In: DeserializeOwned> Connection<Out, In> {
             if let Some(message) = decode(&mut self.received)? {
                 return Ok(Some(message));
             }
-            if self.stream.read_buf(&mut *self.received).await? == 0 {
+            if self.read().await? == 0 {
                 return match self.received.is_empty() {
                     true => Ok(None),
                     false => Err(IpcError::Cut),
                 };
+            }
+        }
+    }
+
+    /// How many bytes came.
+    async fn read(&mut self) -> io::Result<usize> {
+        let mut stream = self.stream.get_ref();
+        let before = self.received.len();
+        loop {
+            let mut ready = self.stream.readable().await?;
+            self.received.resize(before + READ_BYTES, 0);
+            let read = stream.read(&mut self.received[before..]);
+            self.received
+                .truncate(before + *read.as_ref().unwrap_or(&0));
+            match read {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(bytes @ 1..READ_BYTES) => {
+                    // It was all: what comes from now on wakes again.
+                    ready.clear_ready();
+                    return Ok(bytes);
+                }
+                read => return read,
             }
         }
     }
@@ -161,7 +208,6 @@ impl Allowed {
     /// Root, the user of this process, the role's usual client if this machine has that user, and
     /// the users named, which must exist.
     pub fn new(usual: &str, named: &[String]) -> Result<Self, String> {
-        use crate::sys::user;
         let mut users = vec![0, user::own_user_id()];
         users.extend(user::user_id(usual));
         for name in named {
@@ -184,7 +230,7 @@ pub async fn accept<Out: Serialize, In: DeserializeOwned>(
 ) -> Result<Connection<Out, In>, IpcError> {
     loop {
         let (stream, _) = listener.accept().await?;
-        let connection = Connection::new(stream);
+        let connection = Connection::new(stream)?;
         let user = connection.peer_user()?;
         if allowed.contains(user) {
             return Ok(connection);
@@ -221,6 +267,25 @@ mod tests {
         drop(client);
         assert_eq!(server.recv().await.unwrap(), Some(KeyerRequest::Reload));
         assert_eq!(server.recv().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_fills_the_socket_waits_until_the_other_side_has_read_some_of_it() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut ours = Connection::<KeyerRequest, KeyerReply>::new(ours).unwrap();
+        let mut theirs = Connection::<KeyerReply, KeyerRequest>::new(theirs).unwrap();
+        let long = KeyerRequest::Retain((0..150_000).map(|n| n << 12).collect());
+        let several = [long.clone(), long.clone()];
+        let sent = tokio::spawn(async move {
+            ours.send_all(&several).await.unwrap();
+            ours
+        });
+        tokio::task::yield_now().await;
+        assert!(!sent.is_finished(), "the socket takes less than that");
+        assert_eq!(theirs.recv().await.unwrap().as_ref(), Some(&long));
+        assert_eq!(theirs.recv().await.unwrap(), Some(long));
+        drop(sent.await.unwrap());
+        assert_eq!(theirs.recv().await.unwrap(), None);
     }
 
     #[test]

@@ -153,6 +153,8 @@ struct Keyer {
     list: Option<PeerList>,
     /// What was counted on SAs that were removed, by peer.
     removed: HashMap<IpAddr, AhTraffic>,
+    /// SPIs of the outbound SAs that stand, by peer.
+    outbound: HashMap<IpAddr, Vec<u32>>,
 }
 
 impl Keyer {
@@ -162,6 +164,7 @@ impl Keyer {
             path,
             list: None,
             removed: HashMap::new(),
+            outbound: HashMap::new(),
         })
     }
 
@@ -194,10 +197,11 @@ impl Keyer {
         let peers = self.list.as_ref().map_or(0, |list| list.peers.len());
         tracing::info!("{peers} other peers, {changed} policies changed");
         let all = xfrm::installed(&mut self.xfrm)?;
-        for sa in &all {
-            let ours = is_ours(sa.reqid) && sa.spi != 0;
-            if ours && (self.peer_of(sa).is_none() || self.is_replaced(sa, &all)) {
-                self.take_away(sa)?;
+        self.outbound.clear();
+        for sa in all.iter().filter(|sa| is_ours(sa.reqid) && sa.spi != 0) {
+            match self.peer_of(sa) {
+                Some(peer) if !self.is_replaced(sa, &all) => self.note_outbound(peer, sa),
+                _ => self.take_away(sa)?,
             }
         }
         let list = self.list.as_ref();
@@ -217,28 +221,21 @@ impl Keyer {
 
     fn install(&mut self, sa: &AhSa) -> Result<(), Refusal> {
         let (list, peer) = permit(self.list.as_ref(), sa)?;
-        let local = list.local;
-        // Of two outbound SAs the kernel takes the younger by wall clock, which may step: never
-        // leave two. The new one stands first, so no packet finds none.
-        let replaced = |old: &xfrm::InstalledSa| {
-            let same_way = old.source == local && old.destination == peer.address;
-            same_way && is_ours(old.reqid) && old.spi != 0
-        };
-        let mut earlier = Vec::new();
-        if !sa.inbound {
-            earlier = xfrm::installed(&mut self.xfrm)?;
-            earlier.retain(replaced);
-        }
-        xfrm::install(&mut self.xfrm, local, peer.reqid, sa)?;
-        if earlier.is_empty() {
+        xfrm::install(&mut self.xfrm, list.local, peer.reqid, sa)?;
+        if sa.inbound {
             return Ok(());
         }
-        std::thread::sleep(OUTBOUND_GRACE);
-        // Read again: what left meanwhile counts.
-        for old in xfrm::installed(&mut self.xfrm)? {
-            if earlier.iter().any(|e| old.is_same(e)) {
-                self.take_away(&old)?;
-            }
+        // Of two outbound SAs the kernel takes the younger by wall clock, which may step: never
+        // leave two. The new one stands first, so no packet finds none.
+        let standing = self.outbound.entry(peer.address).or_default();
+        let mut earlier = std::mem::replace(standing, vec![sa.spi]);
+        // That one had ended by itself.
+        earlier.retain(|spi| *spi != sa.spi);
+        if !earlier.is_empty() {
+            std::thread::sleep(OUTBOUND_GRACE);
+        }
+        for spi in earlier {
+            self.remove(peer.address, spi, false)?;
         }
         Ok(())
     }
@@ -246,6 +243,9 @@ impl Keyer {
     /// Removes an SA and keeps what was counted on it.
     fn take_away(&mut self, sa: &xfrm::InstalledSa) -> Result<(), XfrmError> {
         xfrm::remove(&mut self.xfrm, sa.destination, sa.spi)?;
+        if let Some(standing) = self.outbound.get_mut(&sa.destination) {
+            standing.retain(|spi| *spi != sa.spi);
+        }
         if let (Some(peer), Some(list)) = (self.peer_of(sa), &self.list) {
             let counters = sa.counters(list.local);
             self.removed.entry(peer.address).or_default().add(&counters);
@@ -257,12 +257,9 @@ impl Keyer {
         let (list, peer) = find(self.list.as_ref(), peer)?;
         let destination = if inbound { list.local } else { peer.address };
         // An SPI alone names an SA of anybody: it must be one of this peer's.
-        let standing = xfrm::installed(&mut self.xfrm)?;
-        let its = |sa: &xfrm::InstalledSa| {
-            sa.spi == spi && sa.destination == destination && sa.reqid == peer.reqid
-        };
-        if let Some(sa) = standing.iter().find(|sa| its(sa)) {
-            self.take_away(sa)?;
+        let standing = xfrm::find(&mut self.xfrm, destination, spi)?;
+        if let Some(sa) = standing.filter(|sa| sa.reqid == peer.reqid) {
+            self.take_away(&sa)?;
         }
         Ok(())
     }
@@ -288,6 +285,12 @@ impl Keyer {
             standing: its.collect(),
             removed: self.removed.get(&peer.address).copied().unwrap_or_default(),
         })
+    }
+
+    fn note_outbound(&mut self, peer: Peer, sa: &xfrm::InstalledSa) {
+        if sa.destination == peer.address {
+            self.outbound.entry(peer.address).or_default().push(sa.spi);
+        }
     }
 
     /// The peer at the other end of an SA, when both ends and the reqid are as listed.

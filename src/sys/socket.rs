@@ -3,12 +3,15 @@
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
 use nix::sys::socket::{
     AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrStorage, bind,
     getsockname, getsockopt, listen, sendmsg, setsockopt, socket, sockopt,
 };
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The first inherited descriptor (sd_listen_fds(3)).
 const FIRST_INHERITED: RawFd = 3;
@@ -160,6 +163,18 @@ fn ipv6_freebind(fd: &OwnedFd) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Sockets of std that may be waited on.
+pub trait Waitable: AsRawFd {}
+impl Waitable for UdpSocket {}
+impl Waitable for UnixStream {}
+
+/// A socket that is waited on for `interest` alone. One that is waited on for writing, too, wakes
+/// its owner each time the other side takes something, as more could be written then.
+pub fn wait_on<T: Waitable>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    // SAFETY: both kinds of sockets own their descriptor, keep it open and never change it.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest)? })
 }
 
 /// Sends a datagram that leaves from `local`, whatever wildcard the socket is bound to: an ISAKMP

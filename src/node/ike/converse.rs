@@ -71,7 +71,17 @@ pub(super) async fn converse(
             // Changes first: a status never tells of one that was not told.
             biased;
             changed = changes.recv() => match changed {
-                Ok(status) => connection.send(&IkeEvent::Changed(status)).await?,
+                // What happened at once is told at once, so that the client wakes up once.
+                Ok(status) => {
+                    let mut events = vec![IkeEvent::Changed(status)];
+                    while let Ok(status) = changes.try_recv() {
+                        events.push(IkeEvent::Changed(status));
+                    }
+                    if words.status.has_changed()? {
+                        events.push(IkeEvent::Status(words.status.borrow_and_update().clone()));
+                    }
+                    connection.send_all(&events).await?;
+                }
                 Err(broadcast::error::RecvError::Lagged(count)) => {
                     tracing::warn!("{count} changes of tunnels were not told: nobody read them");
                 }
@@ -127,8 +137,8 @@ mod tests {
         };
         let (ours, theirs) = tokio::net::UnixStream::pair().unwrap();
         let changes = words.changes.clone();
-        tokio::spawn(converse(1, Connection::new(theirs), words));
-        let mut ike = Connection::<IkeRequest, IkeEvent>::new(ours);
+        tokio::spawn(converse(1, Connection::new(theirs).unwrap(), words));
+        let mut ike = Connection::<IkeRequest, IkeEvent>::new(ours).unwrap();
         assert!(matches!(asked.recv().await, Some(Asked::Refresh)));
         let states = [
             TunnelState::Up { certificate: None },

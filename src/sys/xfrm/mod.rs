@@ -18,7 +18,7 @@ mod sa;
 
 pub use events::{Event, Events};
 pub use policy::sync_policies;
-pub use sa::{InstalledSa, flush_larval, install, installed, remove};
+pub use sa::{InstalledSa, find, flush_larval, install, installed, remove};
 
 /// The kernel answers a dump in messages of at most 32 KiB.
 const RECEIVE_BYTES: usize = 64 * 1024;

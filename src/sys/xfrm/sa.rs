@@ -49,11 +49,6 @@ pub struct InstalledSa {
 }
 
 impl InstalledSa {
-    /// Whether `other` is an earlier look at the same SA.
-    pub fn is_same(&self, other: &Self) -> bool {
-        (self.destination, self.spi) == (other.destination, other.spi)
-    }
-
     /// The counters as `keyer` reports them.
     pub fn counters(&self, local: IpAddr) -> SaCounters {
         SaCounters {
@@ -151,19 +146,40 @@ pub(super) fn wipe(message: &mut XfrmMessage) {
 
 /// Removes the SA towards `destination` with this SPI; one that is already gone is no error.
 pub fn remove(xfrm: &mut Xfrm, destination: IpAddr, spi: u32) -> Result<(), XfrmError> {
+    let message = XfrmMessage::DeleteSa(named(destination, spi));
+    match xfrm.change("remove an SA", message) {
+        Err(XfrmError::Refused { source, .. }) if is_gone(&source) => Ok(()),
+        result => result,
+    }
+}
+
+/// The SA towards `destination` with this SPI.
+pub fn find(
+    xfrm: &mut Xfrm,
+    destination: IpAddr,
+    spi: u32,
+) -> Result<Option<InstalledSa>, XfrmError> {
+    let mut found = None;
+    let message = XfrmMessage::GetSa(named(destination, spi));
+    let asked = xfrm.ask("look for an SA", message, |message| {
+        found = found.take().or(described(message));
+    });
+    match asked {
+        Err(XfrmError::Refused { source, .. }) if is_gone(&source) => Ok(None),
+        result => result.map(|()| found),
+    }
+}
+
+fn named(destination: IpAddr, spi: u32) -> DelGetMessage {
     let mut id = UserSaId {
         spi,
         proto: IPPROTO_AH,
         ..UserSaId::default()
     };
     id.destination(&destination);
-    let message = DelGetMessage {
+    DelGetMessage {
         user_sa_id: id,
         nlas: Vec::new(),
-    };
-    match xfrm.change("remove an SA", XfrmMessage::DeleteSa(message)) {
-        Err(XfrmError::Refused { source, .. }) if is_gone(&source) => Ok(()),
-        result => result,
     }
 }
 
@@ -173,15 +189,16 @@ pub fn installed(xfrm: &mut Xfrm) -> Result<Vec<InstalledSa>, XfrmError> {
         "list SAs",
         XfrmMessage::GetDumpSa(GetDumpMessage::default()),
     )?;
-    let described = all.into_iter().filter_map(|mut message| {
-        // The kernel tells root the keys, too.
-        wipe(&mut message);
-        match message {
-            XfrmMessage::AddSa(message) => describe(&message.user_sa_info),
-            _ => None,
-        }
-    });
-    Ok(described.collect())
+    Ok(all.into_iter().filter_map(described).collect())
+}
+
+fn described(mut message: XfrmMessage) -> Option<InstalledSa> {
+    // The kernel tells root the keys, too.
+    wipe(&mut message);
+    match message {
+        XfrmMessage::AddSa(message) => describe(&message.user_sa_info),
+        _ => None,
+    }
 }
 
 fn describe(info: &UserSaInfo) -> Option<InstalledSa> {
