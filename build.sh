@@ -363,6 +363,7 @@ case "${1:-image}" in
                 unshare --net sh -c 'ip link set lo up; exec tests/bench/ike/flood.py "$1" 10' \
                     flood "$TUTTI_BIN"
                 tests/lab/run.sh --timeout 1500 -- bench/guest.sh
+                TUTTI_LAB_ICOUNT=1 tests/lab/run.sh --timeout 900 -- env COUNTED=1 bench/guest.sh
                 ;;
             node)
                 binary

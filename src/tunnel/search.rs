@@ -235,3 +235,15 @@ fn whatever_crosses_in_whatever_state_ends_with_one_of_each() {
     assert!(figures.settled > 0);
     println!("IKEv2 by shapes, {budget}: {figures}");
 }
+
+/// The same kind on both sides: so few states that those of two of it and two losses a side can all
+/// be seen, 10^6 for the AH pair's replacement.
+#[test]
+fn the_same_twice_on_both_sides_ends_with_one_of_each() {
+    for kind in [RekeyChild, RekeySa, Delete, Initiate] {
+        let budget = budget(&[kind], (1, 0));
+        let figures = search_shapes(World::up(&v2(false), 0, budget.clone()), GRAIN_MS);
+        assert!(figures.settled > 0);
+        println!("IKEv2 by shapes, {budget}: {figures}");
+    }
+}
