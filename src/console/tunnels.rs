@@ -210,7 +210,7 @@ mod tests {
         let wanted = json!({
             "address": "192.0.2.2", "state": "NoProposal", "words": "no common proposal",
             "for_ms": 61_000, "since_ms": 1_795_434_841_000_u64, "version": "IKEv2",
-            "proposal": "aes256-sha256-prfsha256-modp4096", "ah": "sha512-noesn",
+            "proposal": "aes256-sha256-prfsha256-modp4096", "ppk": false, "ah": "sha512-noesn",
             "spis": [0x1111, 0x2222], "rekeys": [1, 2], "told": null,
             "protocol_51_blocked": false,
             "traffic": {
