@@ -107,6 +107,7 @@ impl Writer {
             merged: false,
             changed: Vec::new(),
         };
+        let closed = self.memory.closed.values().map(|closed| closed.hlc).max();
         for (transaction, logged) in fresh {
             check_order(&state.origins, transaction)?;
             self.check_histories(&state.origins, transaction)?;
@@ -117,6 +118,7 @@ impl Writer {
                 && !state.settle.is_open()
                 && !is_concurrent(&state.origins, transaction)
                 && self.lacks(&state.origins, transaction).is_none()
+                && closed.is_none_or(|closed| closed < transaction.hlc)
                 && !transaction.is_again()
                 && replay::fits_all(&self.tables, &transaction.body)?;
             if !plain {

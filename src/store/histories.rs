@@ -77,7 +77,11 @@ impl<'a> Seen<'a> {
             return stamp.seq <= transaction.seq;
         }
         if !origins.contains_key(&stamp.origin) {
-            // A closed incarnation.
+            // A closed incarnation. Whoever saw a version stamped later than that; what goes on
+            // under a closed incarnation may have been written long ago.
+            if stamp.hlc >= transaction.hlc {
+                return false;
+            }
             let held = self.behind.and_then(|behind| behind.get(&stamp.origin));
             return held.is_none_or(|held| stamp.seq <= *held);
         }

@@ -37,7 +37,9 @@ const FAILURES: usize = 10;
 /// What longer runs found, as long as these numbers lead there.
 #[test]
 fn histories_that_failed_once_do_not_fail_again() {
-    for seed in [128, 142, 342, 1_001, 301_786, 411_498, 431_964, 435_100] {
+    for seed in [
+        128, 142, 342, 1_001, 301_786, 411_498, 431_964, 435_100, 480_218,
+    ] {
         world::run(seed, false);
     }
 }

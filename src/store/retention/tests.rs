@@ -1,5 +1,8 @@
 //! What is forgotten, and what is not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
 use crate::replica::value::Value::{self, Integer};
 use crate::store::tests::{Peer, peer, pull};
@@ -308,51 +311,125 @@ fn who_went_back_to_before_what_was_folded_away_overwrites_nothing_unnoticed() {
     assert!(writer.behind.is_empty());
 }
 
+/// Three nodes with one clock, each in a directory of its own.
+struct Clocked {
+    now: Arc<AtomicU64>,
+    dirs: [tempfile::TempDir; 3],
+}
+
+impl Clocked {
+    fn new() -> Self {
+        Clocked {
+            now: Arc::new(AtomicU64::new(1_000)),
+            dirs: std::array::from_fn(|_| tempfile::tempdir().unwrap()),
+        }
+    }
+
+    /// A node whose clock is so many milliseconds ahead.
+    fn open(&self, number: u8, incarnation: u64, ahead: u64) -> Store {
+        let dir = self.dirs[usize::from(number) - 1].path();
+        self.open_at(dir, number, incarnation, ahead)
+    }
+
+    fn open_at(&self, dir: &std::path::Path, number: u8, incarnation: u64, ahead: u64) -> Store {
+        let now = Arc::clone(&self.now);
+        let clock = Arc::new(move || now.load(Ordering::Relaxed) + ahead);
+        Store::open_with_clock(dir, node(number), incarnation, clock).unwrap()
+    }
+
+    fn later(&self, ms: u64) {
+        self.now.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+fn write(store: &Store, sql: &str) {
+    store.transact(|tx| tx.execute(sql, &[])).unwrap();
+}
+
+fn take(to: &Store, from: &Store) {
+    let at = from.log_start(&to.frontier()).unwrap();
+    let (found, _) = from.log_after(&to.frontier(), at, 1 << 20).unwrap();
+    to.apply(&found).unwrap();
+}
+
+/// What lost at a store.
+fn lost(store: &Store) -> Vec<Vec<Value>> {
+    let lost = store.conflicts(9).unwrap().into_iter();
+    lost.map(|row| row.value).collect()
+}
+
 /// What waits for the clock of a node that is on no list any more was written before it could have
 /// been asked whether it has seen what is folded away.
 #[test]
 fn what_waited_when_its_writer_left_the_list_overwrites_nothing_unnoticed() {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-    let hour = 3_600_000;
-    let now = Arc::new(AtomicU64::new(1_000));
-    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
-    let open = |number: u8, incarnation: u64, ahead: u64| {
-        let now = Arc::clone(&now);
-        let clock = Arc::new(move || now.load(Ordering::Relaxed) + ahead);
-        let dir = dirs[usize::from(number) - 1].path();
-        Store::open_with_clock(dir, node(number), incarnation, clock).unwrap()
-    };
-    let run = |store: &Store, sql: &str| {
-        store.transact(|tx| tx.execute(sql, &[])).unwrap();
-    };
-    let pull = |to: &Store, from: &Store| {
-        let at = from.log_start(&to.frontier()).unwrap();
-        let (found, _) = from.log_after(&to.frontier(), at, 1 << 20).unwrap();
-        to.apply(&found).unwrap();
-    };
-    let (a, b, c) = (open(1, 1, 0), open(2, 2, hour), open(3, 3, 0));
+    const HOUR: u64 = 3_600_000;
+    let world = Clocked::new();
+    let (a, b, c) = (
+        world.open(1, 1, 0),
+        world.open(2, 2, HOUR),
+        world.open(3, 3, 0),
+    );
     a.declare(ITEM).unwrap();
-    run(&a, "INSERT INTO item VALUES (1, 'seen by all')");
-    pull(&b, &a);
-    pull(&c, &a);
-    run(&b, "DELETE FROM item");
+    write(&a, "INSERT INTO item VALUES (1, 'seen by all')");
+    take(&b, &a);
+    take(&c, &a);
+    write(&b, "DELETE FROM item");
     a.greeted(node(2), &b.frontier()).unwrap();
-    pull(&a, &b);
+    take(&a, &b);
     assert_eq!(rows(&a).len(), 1, "it waits");
     // The third writes, and goes on under another incarnation; the second leaves the list.
-    run(&c, "UPDATE item SET a = 'lost unnoticed'");
+    write(&c, "UPDATE item SET a = 'lost unnoticed'");
     drop(c);
-    let c = open(3, 33, 0);
-    run(&c, "INSERT INTO item VALUES (2, 0)");
-    pull(&a, &c);
+    let c = world.open(3, 33, 0);
+    write(&c, "INSERT INTO item VALUES (2, 0)");
+    take(&a, &c);
     a.set_peers([node(3)].into(), 0);
     tell(&a, &c);
     assert_eq!(a.trim().unwrap().incarnations, 1);
-    now.fetch_add(hour, Ordering::Relaxed);
+    world.later(HOUR);
     assert!(a.release().unwrap().is_some());
     assert_eq!(rows(&a).len(), 1);
-    let lost: Vec<_> = a.conflicts(9).unwrap();
-    let lost: Vec<_> = lost.into_iter().map(|row| row.value).collect();
-    assert_eq!(lost, [["lost unnoticed".into()]]);
+    assert_eq!(lost(&a), [["lost unnoticed".into()]]);
+}
+
+/// What was written under an incarnation that ended is brought by somebody else, long after that
+/// was folded away, and with it what was written later than that.
+#[test]
+fn what_a_closed_incarnation_wrote_long_ago_overwrites_nothing_later_unnoticed() {
+    let world = Clocked::new();
+    let (a, b, c) = (
+        world.open(1, 1, 0),
+        world.open(2, 2, 0),
+        world.open(3, 3, 0),
+    );
+    a.declare(ITEM).unwrap();
+    write(&a, "INSERT INTO item VALUES (1, 'seen by all')");
+    take(&c, &a);
+    write(&c, "INSERT INTO item VALUES (2, 0)");
+    take(&a, &c);
+    take(&b, &a);
+    // The third's disk is copied, and goes on for a moment where nobody but one sees it.
+    let copied = tempfile::tempdir().unwrap();
+    let to = copied.path().join("replicated.db");
+    let db = Connection::open(&c.inner.path).unwrap();
+    db.execute("VACUUM INTO ?", [to.to_string_lossy()]).unwrap();
+    let twin = world.open_at(copied.path(), 3, 3, 0);
+    write(&twin, "DELETE FROM item WHERE id = 1");
+    // All others write later, each goes on under another incarnation, and all is folded away.
+    world.later(1_000);
+    write(&b, "UPDATE item SET a = 'lost unnoticed' WHERE id = 1");
+    drop((b, c));
+    let (b, c) = (world.open(2, 22, 0), world.open(3, 33, 0));
+    write(&b, "INSERT INTO item VALUES (3, 0)");
+    take(&c, &b);
+    write(&c, "INSERT INTO item VALUES (4, 0)");
+    take(&a, &c);
+    take(&b, &c);
+    a.set_peers([node(2), node(3)].into(), 0);
+    tell(&a, &b);
+    tell(&a, &c);
+    assert_eq!(a.trim().unwrap().incarnations, 2);
+    take(&a, &twin);
+    assert_eq!(rows(&a).len(), 3);
+    assert_eq!(lost(&a), [["lost unnoticed".into()]]);
 }
