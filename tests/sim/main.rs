@@ -71,6 +71,9 @@ fn three_nodes_converge_whatever_happens_between_them() {
             if seed >= seeds {
                 return;
             }
+            if seed > from && (seed - from).is_multiple_of(1_000) {
+                eprintln!("{} seeds so far", seed - from);
+            }
             match catch_unwind(AssertUnwindSafe(|| world::run(seed, false))) {
                 Ok(found) => *seen.lock().unwrap() += found,
                 Err(_) => {
