@@ -19,10 +19,12 @@ use crate::replica::session::Swap;
 const BYTES: usize = 4 << 20;
 
 /// What our own log holds is applied to a snapshot: it was taken once, whatever history it names,
-/// and what the snapshot has folded away it may have been written without.
-pub(super) fn take_own(old: &Writer, new: &mut Writer) {
+/// and what the snapshot has folded away it may have been written without, also where that has
+/// another history of the same numbers.
+pub(super) fn take_own(old: &Writer, new: &mut Writer, apart: &[Apart]) {
     new.trust.all = true;
-    let held = frontier(old);
+    let mut held = frontier(old);
+    held.0.extend(apart.iter().map(|a| (a.origin, a.shared)));
     new.note_behind(old.node(), &held);
 }
 
@@ -131,7 +133,7 @@ impl Store {
         {
             let mut old = self.writer()?;
             old.ready()?;
-            take_own(&old, new);
+            take_own(&old, new, &[]);
         }
         loop {
             let batch = {
@@ -156,7 +158,7 @@ impl Store {
             let (origin, seq) = (apart.origin, apart.shared.seq);
             return Err(StoreError::Fork { origin, seq });
         }
-        take_own(old, &mut new);
+        take_own(old, &mut new, &[]);
         while carry(old, &mut new)? > 0 {}
         carry_inbox(old, &mut new)
     }

@@ -94,9 +94,9 @@ impl Store {
         old.fold_now()?;
         let (clock, shown) = (old.clock.clone(), shown::Shared::default());
         let mut new = Writer::open(incoming, self.inner.node, fresh, clock, shown)?;
-        take_own(old, &mut new);
         // Of another history the snapshot holds nothing beyond where the two part.
         let apart = apart(old, &new)?;
+        take_own(old, &mut new, &apart);
         let mut held = frontier(&new);
         held.0.extend(apart.iter().map(|a| (a.origin, a.shared)));
         let beyond = |stamp: &Stamp| !held.covers(stamp.origin, stamp.seq);

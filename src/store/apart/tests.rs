@@ -263,3 +263,37 @@ fn what_goes_on_over_a_snapshot_does_not_make_two_histories_of_one() {
     let ids = "SELECT id FROM item ORDER BY id";
     assert_eq!(rows(&member, ids), [[5.into()], [9.into()], [10.into()]]);
 }
+
+/// Of an incarnation that the snapshot has folded away the member held another history, and had seen
+/// nothing of what the snapshot holds under the same numbers.
+#[test]
+fn what_is_written_over_a_snapshot_has_not_seen_the_other_history_of_its_numbers() {
+    let (a, member, donor) = (peer(1), peer(2), peer(3));
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (9, 'of both')");
+    for other in [&member, &donor] {
+        pull(other, &a);
+    }
+    let before = copy(&a);
+    run(&a, "INSERT INTO item VALUES (4, 'deleted')");
+    pull(&member, &a);
+    run(&member, "DELETE FROM item WHERE id = 4");
+    run(&before, "INSERT INTO item VALUES (4, 'lost unnoticed')");
+    run(&before, "INSERT INTO item VALUES (5, '')");
+    pull(&donor, &before);
+    let Peer { store, dir } = before;
+    drop(store);
+    let clock: crate::store::Clock = Arc::new(|| 1_000);
+    let store = Store::open_with_clock(dir.path(), [1; 16], 11, clock).unwrap();
+    let again = Peer { store, dir };
+    run(&again, "INSERT INTO item VALUES (6, '')");
+    pull(&donor, &again);
+    donor.store.set_peers([[1; 16]].into(), 0);
+    tell(&donor, &again);
+    assert_eq!(donor.store.trim().unwrap().incarnations, 1);
+    member.store.set_peers([[1; 16]].into(), 0);
+    member.store.set_log_bound(0);
+    member.store.trim().unwrap();
+    take(&member, &donor);
+    assert!(is_kept(&member, "lost unnoticed"));
+}
