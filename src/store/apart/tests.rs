@@ -264,8 +264,8 @@ fn what_goes_on_over_a_snapshot_does_not_make_two_histories_of_one() {
     assert_eq!(rows(&member, ids), [[5.into()], [9.into()], [10.into()]]);
 }
 
-/// Of an incarnation that the snapshot has folded away the member held another history, and had seen
-/// nothing of what the snapshot holds under the same numbers.
+/// Of an incarnation that the snapshot has folded away the member held another history, and had
+/// seen nothing of what the snapshot holds under the same numbers.
 #[test]
 fn what_is_written_over_a_snapshot_has_not_seen_the_other_history_of_its_numbers() {
     let (a, member, donor) = (peer(1), peer(2), peer(3));
