@@ -45,7 +45,7 @@ impl Statements {
 }
 
 impl Inspected {
-    /// Forgets all others.
+    /// Forgets all tables but these.
     pub fn keep(&mut self, names: &[(i64, String)]) {
         let kept = |name: &String| names.iter().any(|(_, kept)| kept == name);
         self.0.retain(|name, _| kept(name));

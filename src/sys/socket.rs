@@ -165,15 +165,20 @@ fn ipv6_freebind(fd: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Sockets of std that may be waited on.
-pub trait Waitable: AsRawFd {}
-impl Waitable for UdpSocket {}
-impl Waitable for UnixStream {}
+/// Sockets that may be waited on.
+///
+/// # Safety
+/// Whoever has one owns its descriptor, which stays open and the same for as long as it lives.
+pub unsafe trait Waitable: AsRawFd {}
+// SAFETY: std's sockets own their descriptor and never change it.
+unsafe impl Waitable for UdpSocket {}
+// SAFETY: as above.
+unsafe impl Waitable for UnixStream {}
 
 /// A socket that is waited on for `interest` alone. One that is waited on for writing, too, wakes
 /// its owner each time the other side takes something, as more could be written then.
 pub fn wait_on<T: Waitable>(socket: T, interest: Interest) -> io::Result<AsyncFd<T>> {
-    // SAFETY: both kinds of sockets own their descriptor, keep it open and never change it.
+    // SAFETY: that is what `Waitable` promises, and the socket lives in what is returned.
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest)? })
 }
 

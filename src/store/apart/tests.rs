@@ -39,15 +39,21 @@ fn take(member: &Peer, donor: &Peer) {
         .unwrap();
 }
 
-/// Two that hold two histories of the first's numbers, and the second a longer one of which its log
-/// has nothing left that the first holds. A third had them meet nowhere.
-fn two_histories() -> (Peer, Peer) {
+/// Three that hold one row of the first's.
+fn three() -> (Peer, Peer, Peer) {
     let (a, member, donor) = (peer(1), peer(2), peer(3));
     a.store.declare(ITEM).unwrap();
     run(&a, "INSERT INTO item VALUES (9, 'of both')");
     for other in [&member, &donor] {
         pull(other, &a);
     }
+    (a, member, donor)
+}
+
+/// Two that hold two histories of the first's numbers, and the second a longer one of which its log
+/// has nothing left that the first holds. A third had them meet nowhere.
+fn two_histories() -> (Peer, Peer) {
+    let (a, member, donor) = three();
     let before = copy(&a);
     run(
         &a,
@@ -268,12 +274,7 @@ fn what_goes_on_over_a_snapshot_does_not_make_two_histories_of_one() {
 /// seen nothing of what the snapshot holds under the same numbers.
 #[test]
 fn what_is_written_over_a_snapshot_has_not_seen_the_other_history_of_its_numbers() {
-    let (a, member, donor) = (peer(1), peer(2), peer(3));
-    a.store.declare(ITEM).unwrap();
-    run(&a, "INSERT INTO item VALUES (9, 'of both')");
-    for other in [&member, &donor] {
-        pull(other, &a);
-    }
+    let (a, member, donor) = three();
     let before = copy(&a);
     run(&a, "INSERT INTO item VALUES (4, 'deleted')");
     pull(&member, &a);
