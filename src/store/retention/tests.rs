@@ -337,6 +337,14 @@ impl Clocked {
         Store::open_with_clock(dir, node(number), incarnation, clock).unwrap()
     }
 
+    /// The third node as it is now, under its first incarnation, in another directory.
+    fn twin(&self, of: &Store, dir: &std::path::Path) -> Store {
+        let to = dir.join("replicated.db");
+        let db = Connection::open(&of.inner.path).unwrap();
+        db.execute("VACUUM INTO ?", [to.to_string_lossy()]).unwrap();
+        self.open_at(dir, 3, 3, 0)
+    }
+
     fn later(&self, ms: u64) {
         self.now.fetch_add(ms, Ordering::Relaxed);
     }
@@ -410,10 +418,7 @@ fn what_a_closed_incarnation_wrote_long_ago_overwrites_nothing_later_unnoticed()
     take(&b, &a);
     // The third's disk is copied, and goes on for a moment where nobody but one sees it.
     let copied = tempfile::tempdir().unwrap();
-    let to = copied.path().join("replicated.db");
-    let db = Connection::open(&c.inner.path).unwrap();
-    db.execute("VACUUM INTO ?", [to.to_string_lossy()]).unwrap();
-    let twin = world.open_at(copied.path(), 3, 3, 0);
+    let twin = world.twin(&c, copied.path());
     write(&twin, "DELETE FROM item WHERE id = 1");
     // All others write later, each goes on under another incarnation, and all is folded away.
     world.later(1_000);
@@ -431,5 +436,30 @@ fn what_a_closed_incarnation_wrote_long_ago_overwrites_nothing_later_unnoticed()
     assert_eq!(a.trim().unwrap().incarnations, 2);
     take(&a, &twin);
     assert_eq!(rows(&a).len(), 3);
+    assert_eq!(lost(&a), [["lost unnoticed".into()]]);
+}
+
+/// The same where nothing else is left that it had not seen.
+#[test]
+fn what_has_seen_all_but_what_was_folded_away_overwrites_nothing_of_that_unnoticed() {
+    let world = Clocked::new();
+    let (a, c) = (world.open(1, 1, 0), world.open(3, 3, 0));
+    a.declare(ITEM).unwrap();
+    write(&a, "INSERT INTO item VALUES (1, 'seen by all')");
+    take(&c, &a);
+    write(&c, "INSERT INTO item VALUES (2, 0)");
+    take(&a, &c);
+    let copied = tempfile::tempdir().unwrap();
+    let twin = world.twin(&c, copied.path());
+    write(&twin, "DELETE FROM item WHERE id = 1");
+    world.later(1_000);
+    drop(c);
+    let c = world.open(3, 33, 0);
+    write(&c, "UPDATE item SET a = 'lost unnoticed' WHERE id = 1");
+    take(&a, &c);
+    a.set_peers(BTreeSet::new(), 0);
+    assert_eq!(a.trim().unwrap().incarnations, 2);
+    take(&a, &twin);
+    assert_eq!(rows(&a).len(), 1);
     assert_eq!(lost(&a), [["lost unnoticed".into()]]);
 }
