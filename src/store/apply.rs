@@ -85,11 +85,9 @@ impl Writer {
                     logged.seq, logged.origin, end.1
                 )));
             }
-            let mut transaction = logged
+            let transaction = logged
                 .decode(end.2)
                 .ok_or_else(|| StoreError::Peer("a transaction that cannot be read".into()))?;
-            let deps = &mut transaction.head.deps;
-            deps.retain(|dep| !self.memory.closed.contains_key(&dep.origin));
             (end.1, end.2) = (transaction.seq, transaction.hlc);
             fresh.push((transaction, logged));
         }
@@ -107,18 +105,19 @@ impl Writer {
             merged: false,
             changed: Vec::new(),
         };
-        let closed = self.memory.closed.values().map(|closed| closed.hlc).max();
         for (transaction, logged) in fresh {
-            check_order(&state.origins, transaction)?;
+            let closed = &self.memory.closed;
+            check_order(&state.origins, closed, transaction)?;
             self.check_histories(&state.origins, transaction)?;
-            if state.settle.is_open() && !is_concurrent(&state.origins, transaction) {
+            let origin = state.origins.entry(transaction.origin).or_default();
+            origin.learn(transaction.seq, &transaction.head, closed);
+            let covers_all = Seen::new(&state.origins, closed, transaction).covers_all();
+            if state.settle.is_open() && covers_all {
                 self.settle(&mut state)?;
             }
             let plain = !state.parked
                 && !state.settle.is_open()
-                && !is_concurrent(&state.origins, transaction)
-                && self.lacks(&state.origins, transaction).is_none()
-                && closed.is_none_or(|closed| closed < transaction.hlc)
+                && covers_all
                 && !transaction.is_again()
                 && replay::fits_all(&self.tables, &transaction.body)?;
             if !plain {
@@ -135,7 +134,7 @@ impl Writer {
                     seq: transaction.seq,
                 });
             }
-            origin.advance(transaction.seq, hlc, chain, &transaction.head);
+            origin.advance(transaction.seq, hlc, chain);
             match &transaction.body {
                 Body::Rows(changes) => {
                     state.changed.extend(touched(&self.tables, changes)?);
@@ -148,8 +147,8 @@ impl Writer {
                 }
                 body @ Body::Schema { .. } => {
                     self.settle(&mut state)?;
-                    let behind = self.lacks(&state.origins, transaction).cloned();
-                    let seen = Seen::new(&state.origins, transaction, behind.as_ref());
+                    let closed = self.memory.closed.clone();
+                    let seen = Seen::new(&state.origins, &closed, transaction);
                     let covers = |stamp| seen.covers(stamp);
                     self.apply_schema(transaction.stamp(), body, covers)?;
                     state.parked = parked(&self.db)?;
@@ -305,7 +304,7 @@ impl Writer {
         } = state;
         let key = encode_key(&change.key);
         let clock = log::load_clock(&self.db, table.id, &key)?;
-        let seen = Seen::new(origins, transaction, self.lacks(origins, transaction));
+        let seen = Seen::new(origins, &self.memory.closed, transaction);
         let covers = |stamp: Stamp| seen.covers(stamp);
         let decision = match merge::merge(
             clock.as_ref(),
@@ -356,22 +355,14 @@ fn index(db: &Connection, transaction: &Transaction, position: i64) -> Result<()
     Ok(())
 }
 
-/// Whether anything is here that the transaction's origin had not seen.
-fn is_concurrent(origins: &Origins, transaction: &Transaction) -> bool {
-    let told = origins.get(&transaction.origin).map(|origin| &origin.deps);
-    let seen = |id: &u64| {
-        let news = transaction.head.deps.iter().find(|dep| dep.origin == *id);
-        let news = news.map(|dep| dep.seq);
-        let before = told.and_then(|told| told.get(id)).copied();
-        news.max(before).unwrap_or(0)
-    };
-    let mut others = origins.iter().filter(|(id, _)| **id != transaction.origin);
-    others.any(|(id, origin)| seen(id) < origin.position.seq)
-}
-
 /// Whether all that a transaction depends on is here.
-fn check_order(origins: &Origins, transaction: &Transaction) -> Result<(), StoreError> {
-    let seq = |id: u64| origins.get(&id).map_or(0, |origin| origin.position.seq);
+fn check_order(
+    origins: &Origins,
+    closed: &Origins,
+    transaction: &Transaction,
+) -> Result<(), StoreError> {
+    let known = |id: u64| origins.get(&id).or_else(|| closed.get(&id));
+    let seq = |id: u64| known(id).map_or(0, |origin| origin.position.seq);
     let mut deps = transaction.head.deps.iter();
     match deps.find(|dep| seq(dep.origin) < dep.seq) {
         None => Ok(()),

@@ -18,16 +18,6 @@ use crate::replica::session::Swap;
 /// About how many bytes of the log are carried over at a time.
 const BYTES: usize = 4 << 20;
 
-/// What our own log holds is applied to a snapshot: it was taken once, whatever history it names,
-/// and what the snapshot has folded away it may have been written without, also where that has
-/// another history of the same numbers.
-pub(super) fn take_own(old: &Writer, new: &mut Writer, apart: &[Apart]) {
-    new.trust.all = true;
-    let mut held = frontier(old);
-    held.0.extend(apart.iter().map(|a| (a.origin, a.shared)));
-    new.note_behind(old.node(), &held);
-}
-
 /// Everything that a writer's database holds, closed incarnations included.
 pub(super) fn frontier(writer: &Writer) -> Frontier {
     let mut frontier = log::frontier(&writer.memory.origins);
@@ -130,11 +120,8 @@ impl Store {
         if !self.part(new, fresh)? {
             return Ok(Swap::Rebase);
         }
-        {
-            let mut old = self.writer()?;
-            old.ready()?;
-            take_own(&old, new, &[]);
-        }
+        // What our own log holds was taken once, whatever history it names.
+        new.trust.all = true;
         loop {
             let batch = {
                 let mut old = self.writer()?;
@@ -158,7 +145,7 @@ impl Store {
             let (origin, seq) = (apart.origin, apart.shared.seq);
             return Err(StoreError::Fork { origin, seq });
         }
-        take_own(old, &mut new, &[]);
+        new.trust.all = true;
         while carry(old, &mut new)? > 0 {}
         carry_inbox(old, &mut new)
     }

@@ -2,19 +2,62 @@
 //! chain hash after it, and it is applied only where the same transactions are here under those
 //! numbers. Else it would meet rows that its origin never had.
 //!
-//! And what it had not seen: an incarnation that was folded away is named by nobody any more, and
-//! whoever writes has seen all of it, but for a system that went back to an old file, and for one
-//! that is on no list any more, of which something waits here for the clock.
+//! And what it had not seen. Of an incarnation that was folded away everybody once held all, but a
+//! transaction may be older than that, or of a system that went back to an old file: so an
+//! incarnation's first transaction names what is folded away, too, and who had not seen all of
+//! something when that was folded away is remembered here until it names the whole.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::log::{self, Origins};
+use super::log::{self, Origin, Origins};
+use super::memory::Memory;
 use super::writer::Writer;
 use super::{Store, StoreError};
+use crate::replica::Incarnation;
 use crate::replica::change::{Dep, Transaction};
 use crate::replica::clock::Stamp;
 use crate::replica::frontier::{Frontier, tag};
-use crate::replica::{Incarnation, NodeId};
+
+/// What our last transaction told of others.
+#[derive(Default)]
+pub(super) struct Told {
+    upto: BTreeMap<Incarnation, u64>,
+    /// Whether that is all of what is folded away.
+    closed: bool,
+}
+
+impl Told {
+    /// It told all of this.
+    pub fn all(frontier: &Frontier) -> Self {
+        Told {
+            upto: frontier.0.iter().map(|(id, at)| (*id, at.seq)).collect(),
+            closed: false,
+        }
+    }
+
+    /// What there is to tell since.
+    pub fn news(&self, memory: &Memory, us: Incarnation) -> Vec<Dep> {
+        let closed = (!self.closed).then_some(&memory.closed);
+        let others = memory.origins.iter().chain(closed.into_iter().flatten());
+        let news = |(id, origin): (&Incarnation, &Origin)| {
+            let at = &origin.position;
+            let new = *id != us && self.upto.get(id) != Some(&at.seq);
+            new.then(|| Dep::new(*id, at))
+        };
+        others.filter_map(news).collect()
+    }
+
+    /// That was told.
+    pub fn tell(&mut self, news: &[Dep]) {
+        self.upto.extend(news.iter().map(|dep| (dep.origin, dep.seq)));
+        self.closed = true;
+    }
+
+    /// Something was folded away, perhaps before all of it was told.
+    pub fn folded_away(&mut self) {
+        self.closed = false;
+    }
+}
 
 /// What is taken whatever history it names.
 #[derive(Default)]
@@ -35,9 +78,6 @@ impl Trust {
     }
 }
 
-/// Per node, how much it holds of closed incarnations that it does not hold all of.
-pub(super) type Behind = BTreeMap<NodeId, BTreeMap<Incarnation, u64>>;
-
 impl Store {
     /// A peer has a transaction that names another history of `origin` than the one that we both
     /// hold up to `seq`: whoever wrote it took that history back since. From now on, until the
@@ -50,78 +90,53 @@ impl Store {
     }
 }
 
-/// What an arriving transaction had seen.
+/// What an arriving transaction had seen, of which its origin has learnt.
+#[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     origins: &'a Origins,
+    closed: &'a Origins,
     transaction: &'a Transaction,
-    behind: Option<&'a BTreeMap<Incarnation, u64>>,
 }
 
 impl<'a> Seen<'a> {
-    pub fn new(
-        origins: &'a Origins,
-        transaction: &'a Transaction,
-        behind: Option<&'a BTreeMap<Incarnation, u64>>,
-    ) -> Self {
+    pub fn new(origins: &'a Origins, closed: &'a Origins, transaction: &'a Transaction) -> Self {
         Seen {
             origins,
+            closed,
             transaction,
-            behind,
         }
+    }
+
+    fn deps(&self) -> Option<&'a BTreeMap<Incarnation, u64>> {
+        let origin = self.origins.get(&self.transaction.origin);
+        origin.map(|origin| &origin.deps)
     }
 
     /// Whether it had seen a version.
     pub fn covers(&self, stamp: Stamp) -> bool {
-        let (origins, transaction) = (self.origins, self.transaction);
-        if stamp.origin == transaction.origin {
-            return stamp.seq <= transaction.seq;
+        if stamp.origin == self.transaction.origin {
+            return stamp.seq <= self.transaction.seq;
         }
-        if !origins.contains_key(&stamp.origin) {
-            // A closed incarnation. Whoever saw a version stamped later than that; what goes on
-            // under a closed incarnation may have been written long ago.
-            if stamp.hlc >= transaction.hlc {
-                return false;
-            }
-            let held = self.behind.and_then(|behind| behind.get(&stamp.origin));
-            return held.is_none_or(|held| stamp.seq <= *held);
+        match self.deps().and_then(|deps| deps.get(&stamp.origin)) {
+            Some(seen) => *seen >= stamp.seq,
+            None => self.closed.contains_key(&stamp.origin),
         }
-        let origin = origins.get(&transaction.origin);
-        let seen = origin.and_then(|origin| origin.deps.get(&stamp.origin));
-        seen.is_some_and(|seen| *seen >= stamp.seq)
+    }
+
+    /// Whether it had seen all that is here.
+    pub fn covers_all(&self) -> bool {
+        let Some(deps) = self.deps() else {
+            return false;
+        };
+        let mut others = self.origins.iter();
+        let seen = |id: &Incarnation| deps.get(id).copied().unwrap_or(0);
+        let us = self.transaction.origin;
+        others.all(|(id, origin)| *id == us || seen(id) >= origin.position.seq)
+            && !deps.keys().any(|id| self.closed.contains_key(id))
     }
 }
 
 impl Writer {
-    /// A node has told all it holds.
-    pub fn note_behind(&mut self, node: NodeId, frontier: &Frontier) {
-        let closed = self.memory.closed.iter();
-        let lacks = closed.filter(|(id, at)| !frontier.covers(**id, at.position.seq));
-        let lacks: BTreeMap<_, _> = lacks.map(|(id, _)| (*id, frontier.seq(*id))).collect();
-        match lacks.is_empty() {
-            true => self.behind.remove(&node),
-            false => self.behind.insert(node, lacks),
-        };
-    }
-
-    /// What of these nodes waits here may have been written before they took what is folded away.
-    pub(super) fn note_unasked(&mut self, away: &Origins, nodes: &BTreeSet<NodeId>) {
-        for node in nodes {
-            let behind = self.behind.entry(*node).or_default();
-            behind.extend(away.keys().map(|origin| (*origin, 0)));
-        }
-    }
-
-    /// What of closed incarnations a transaction's node does not hold all of.
-    pub(super) fn lacks<'a>(
-        &'a self,
-        origins: &Origins,
-        transaction: &Transaction,
-    ) -> Option<&'a BTreeMap<Incarnation, u64>> {
-        let known = origins.get(&transaction.origin);
-        let node = known.and_then(|known| known.node);
-        self.behind.get(&node.or(transaction.head.node)?)
-    }
-
     /// Refuses what depends on transactions of another history than what is here under their
     /// numbers. What left the log was the same at every peer.
     pub(super) fn check_histories(

@@ -15,7 +15,7 @@ pub(super) use super::clocks::{load as load_clock, save as save_clock};
 use super::snapshot::named;
 use super::spill::{self, Spill};
 use super::{StoreError, clocks, retention};
-use crate::replica::change::{Body, Dep, Head, Logged, Transaction, decode};
+use crate::replica::change::{Head, Logged, Transaction, decode};
 use crate::replica::clock::Hlc;
 use crate::replica::frontier::{Frontier, Position, chain, tag};
 use crate::replica::payload::{LARGE, Payload};
@@ -59,18 +59,44 @@ pub(super) struct Origin {
     pub node: Option<NodeId>,
     pub position: Position,
     pub hlc: Hlc,
-    /// All that the origin's last transaction had seen of others.
+    /// All that the origin's last transaction had seen of others; of one that was folded away only
+    /// where it had not seen all of it.
     pub deps: BTreeMap<Incarnation, u64>,
 }
 
 impl Origin {
     /// Moves on to its next transaction.
-    pub fn advance(&mut self, seq: u64, hlc: Hlc, chain: [u8; 32], head: &Head) {
-        self.node = self.node.or(head.node);
+    pub fn advance(&mut self, seq: u64, hlc: Hlc, chain: [u8; 32]) {
         self.position = Position { seq, chain };
         self.hlc = hlc;
+    }
+
+    /// Learns what its next transaction says of others. An incarnation's first names all that it
+    /// had seen, those that were folded away included.
+    pub fn learn(&mut self, seq: u64, head: &Head, closed: &Origins) {
+        self.node = self.node.or(head.node);
         let deps = head.deps.iter();
         self.deps.extend(deps.map(|dep| (dep.origin, dep.seq)));
+        if seq == 1 {
+            return self.fold_away(closed);
+        }
+        for dep in &head.deps {
+            if let Some(closed) = closed.get(&dep.origin)
+                && dep.seq >= closed.position.seq
+            {
+                self.deps.remove(&dep.origin);
+            }
+        }
+    }
+
+    /// Of incarnations that are folded away it keeps what it had not seen all of.
+    pub fn fold_away(&mut self, closed: &Origins) {
+        for (id, closed) in closed {
+            let seen = self.deps.entry(*id).or_default();
+            if *seen >= closed.position.seq {
+                self.deps.remove(id);
+            }
+        }
     }
 }
 
@@ -370,29 +396,3 @@ pub(super) fn read_after(
     Ok((found, next))
 }
 
-/// The transaction that this node issues next.
-pub(super) fn next(
-    origins: &Origins,
-    told: &BTreeMap<Incarnation, u64>,
-    incarnation: Incarnation,
-    node: NodeId,
-    hlc: Hlc,
-    body: Body,
-) -> Transaction {
-    let seq = origins.get(&incarnation).map_or(0, |o| o.position.seq) + 1;
-    let news = |(id, origin): (&Incarnation, &Origin)| {
-        let seq = origin.position.seq;
-        let new = *id != incarnation && told.get(id) != Some(&seq);
-        new.then(|| Dep::new(*id, &origin.position))
-    };
-    Transaction {
-        origin: incarnation,
-        seq,
-        hlc,
-        head: Head {
-            node: (seq == 1).then_some(node),
-            deps: origins.iter().filter_map(news).collect(),
-        },
-        body,
-    }
-}

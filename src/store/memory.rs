@@ -70,7 +70,8 @@ impl Memory {
             let transaction = &entry.transaction;
             let origin = memory.origins.entry(transaction.origin).or_default();
             let (seq, hlc) = (transaction.seq, transaction.hlc);
-            origin.advance(seq, hlc, entry.chain, &transaction.head);
+            origin.learn(seq, &transaction.head, &memory.closed);
+            origin.advance(seq, hlc, entry.chain);
             let at = entry.position;
             memory.note(
                 tables,

@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::apart::apart;
-use super::carry::{carry_inbox, frontier, take_own};
+use super::carry::{carry_inbox, frontier};
 use super::clocks;
 use super::declare::known;
-use super::log;
 use super::reissue::{CHUNK, again};
 use super::writer::Writer;
 use super::{Store, StoreError, shown};
@@ -96,23 +95,22 @@ impl Store {
         let mut new = Writer::open(incoming, self.inner.node, fresh, clock, shown)?;
         // Of another history the snapshot holds nothing beyond where the two part.
         let apart = apart(old, &new)?;
-        take_own(old, &mut new, &apart);
+        new.trust.all = true;
         let mut held = frontier(&new);
         held.0.extend(apart.iter().map(|a| (a.origin, a.shared)));
         let beyond = |stamp: &Stamp| !held.covers(stamp.origin, stamp.seq);
-        // Versions of closed incarnations count as seen.
-        let mut open = log::frontier(&new.memory.origins);
+        let mut seen = frontier(&new);
         for apart in &apart {
             // What only rows tell is no chain hash to depend on.
             let known = Some(apart.shared).filter(|at| at.chain != [0; 32]);
-            match (known, open.0.get_mut(&apart.origin)) {
+            match (known, seen.0.get_mut(&apart.origin)) {
                 (Some(at), Some(there)) => *there = at,
-                _ => drop(open.0.remove(&apart.origin)),
+                _ => drop(seen.0.remove(&apart.origin)),
             }
         }
         let hlc = old.hlc.max(new.hlc).tick((old.clock)());
         let mut over = Over {
-            deps: shared(&frontier(old), &open),
+            deps: shared(&frontier(old), &seen),
             new: &mut new,
             fresh,
             seq: 0,

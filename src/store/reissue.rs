@@ -131,7 +131,7 @@ impl Writer {
         // Memory is read anew from what is there now, whether it worked or not.
         self.set_stale();
         let (count, hlc, told) = result?;
-        self.renew(fresh, hlc, told);
+        self.renew(fresh, hlc, &told);
         // The ids that the other history hands out come from the old incarnation's blocks.
         keys::start(&self.db, &self.capture, fresh)?;
         self.ready()?;
@@ -162,16 +162,19 @@ impl Writer {
             if let Entry::Vacant(slot) = suffix.kept.entry(stamp.origin) {
                 let (position, hlc, deps) = base(stamp.origin)?.unwrap_or_default();
                 let node = self.memory.origins.get(&stamp.origin).and_then(|o| o.node);
-                slot.insert(Origin {
+                let mut origin = Origin {
                     node,
                     position,
                     hlc,
                     deps,
-                });
+                };
+                origin.fold_away(&self.memory.closed);
+                slot.insert(origin);
             }
             if !suffix.takes(&stamp, &transaction.head) {
                 let kept = suffix.kept.entry(stamp.origin).or_default();
-                kept.advance(stamp.seq, stamp.hlc, entry.chain, &transaction.head);
+                kept.learn(stamp.seq, &transaction.head, &self.memory.closed);
+                kept.advance(stamp.seq, stamp.hlc, entry.chain);
                 return Ok(true);
             }
             suffix.positions.push(entry.position);

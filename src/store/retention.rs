@@ -75,7 +75,8 @@ pub(super) fn load_marked(db: &Connection) -> Result<BTreeSet<NodeId>, StoreErro
     Ok(marked.collect::<Result<_, _>>()?)
 }
 
-/// The last transaction of an origin that left the log, its stamp, and all it had seen.
+/// The last transaction of an origin that left the log, its stamp, and all that it and those before
+/// it named of others.
 pub(super) type Base = (Position, Hlc, BTreeMap<Incarnation, u64>);
 
 /// Where the log of an origin begins, if it was ever trimmed.
@@ -353,11 +354,8 @@ impl Store {
         while let Some(next) = self.writer()?.trim_graves(&stable, grave, trimmed)? {
             grave = next;
         }
-        let mut unasked = self.waited_for()?;
-        unasked.retain(|node| !configured.contains(node));
         let us = self.node();
-        self.writer()?
-            .fold_away(&stable, us, &configured, &unasked, trimmed)
+        self.writer()?.fold_away(&stable, us, &configured, trimmed)
     }
 }
 

@@ -156,13 +156,11 @@ impl Writer {
     }
 
     /// Closed incarnations of which everybody has everything leave frontiers and dependencies.
-    /// Of `unasked`, who are not configured any more, something waits here.
     pub(super) fn fold_away(
         &mut self,
         stable: &Seqs,
         us: NodeId,
         configured: &BTreeSet<NodeId>,
-        unasked: &BTreeSet<NodeId>,
         trimmed: &mut Trimmed,
     ) -> Result<(), StoreError> {
         self.ready()?;
@@ -192,7 +190,7 @@ impl Writer {
             away.extend(left.remove_entry(id));
         }
         for origin in left.values_mut() {
-            origin.deps.retain(|id, _| !away.contains_key(id));
+            origin.fold_away(&away);
         }
         self.fold_now()?;
         self.atomically(|writer| {
@@ -215,8 +213,7 @@ impl Writer {
             log::save_origins(db, &left)
         })?;
         trimmed.incarnations += away.len() as u64;
-        self.note_unasked(&away, unasked);
-        self.forget(&away);
+        self.told.folded_away();
         self.memory.origins = left;
         self.memory.closed.extend(away);
         self.show_all();
@@ -238,23 +235,42 @@ impl Writer {
         };
         let left: Vec<_> = batch.iter().filter(news).cloned().collect();
         for logged in &left {
-            let Some(origin) = self.memory.closed.get(&logged.origin).cloned() else {
-                continue;
-            };
-            let at = (origin.position, origin.hlc, origin.deps.clone());
-            let one = log::Origins::from([(logged.origin, origin)]);
-            self.atomically(|writer| {
-                save_base(&writer.db, logged.origin, &at)?;
-                log::save_origins(&writer.db, &one)?;
-                let sql = "DELETE FROM _tutti_closed WHERE origin = ?";
-                writer.db.execute(sql, [sqlite(logged.origin)])?;
-                Ok(())
-            })?;
-            self.memory.closed.remove(&logged.origin);
-            self.memory.origins.extend(one);
-            self.show_all();
+            self.open_again(logged.origin)?;
         }
         Ok(Some(left))
+    }
+}
+
+impl Writer {
+    /// A closed incarnation goes on after all. What it had seen of others nobody knows any more.
+    fn open_again(&mut self, id: Incarnation) -> Result<(), StoreError> {
+        let Some(mut again) = self.memory.closed.get(&id).cloned() else {
+            return Ok(());
+        };
+        let last = again.position.seq;
+        self.fold_now()?;
+        let mut closed = self.memory.closed.clone();
+        closed.remove(&id);
+        again.deps.clear();
+        again.fold_away(&closed);
+        let mut origins = self.memory.origins.clone();
+        for origin in origins.values_mut() {
+            // Whoever was not known to lack some of it had seen all of it.
+            origin.deps.entry(id).or_insert(last);
+        }
+        let base = (again.position, again.hlc, BTreeMap::new());
+        origins.insert(id, again);
+        self.atomically(|writer| {
+            save_base(&writer.db, id, &base)?;
+            log::save_origins(&writer.db, &origins)?;
+            let sql = "DELETE FROM _tutti_closed WHERE origin = ?";
+            writer.db.execute(sql, [sqlite(id)])?;
+            Ok(())
+        })?;
+        self.memory.closed = closed;
+        self.memory.origins = origins;
+        self.show_all();
+        Ok(())
     }
 }
 

@@ -1,7 +1,6 @@
 //! Transactions stamped too far ahead wait in memory; what a restart or a cut loses of them is
 //! sent again, because it was never acknowledged.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::{Store, StoreError, lock, log};
@@ -123,17 +122,6 @@ impl Store {
         Ok(node.or_else(|| lock(&self.inner.waiting).node(origin)))
     }
 
-    /// The nodes of which something waits.
-    pub(super) fn waited_for(&self) -> Result<BTreeSet<NodeId>, StoreError> {
-        let origins = lock(&self.inner.waiting).origins();
-        let nodes = origins.into_iter().map(|origin| self.owner(origin));
-        Ok(nodes
-            .collect::<Result<Vec<_>, _>>()?
-            .into_iter()
-            .flatten()
-            .collect())
-    }
-
     /// Sets how far ahead of our wall clock a stamp may be, in milliseconds.
     pub fn set_clock_bound(&self, bound_ms: u64) {
         self.inner.clock_bound.store(bound_ms, Ordering::Relaxed);
@@ -144,7 +132,6 @@ impl Store {
     pub(super) fn heard_all(&self, node: NodeId, frontier: &Frontier) -> Result<(), StoreError> {
         let mut writer = self.writer()?;
         writer.ready()?;
-        writer.note_behind(node, frontier);
         let waiting = &mut lock(&self.inner.waiting);
         for origin in waiting.origins() {
             let known = writer.memory.origins.get(&origin);

@@ -1,6 +1,5 @@
 //! The one writable connection and everything that happens on it.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::capture::{self, Capture, Collected, Shared};
 use super::damage::Damage;
-use super::histories::{Behind, Trust};
+use super::histories::{Told, Trust};
 use super::inspected::Inspected;
 use super::log;
 use super::memory::{Memory, parked};
@@ -20,7 +19,7 @@ use super::tx::{Reviewed, Tx};
 use super::{
     Clock, StoreError, apart, declare, fold, frames, inbox, keys, lock, retention, settle,
 };
-use crate::replica::change::{Body, Head, Logged};
+use crate::replica::change::{Body, Head, Logged, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::rows::Rows;
@@ -55,10 +54,8 @@ pub(super) struct Writer {
     mode: Mode,
     /// Which histories are taken unseen.
     pub trust: Trust,
-    /// Who went back to before what was folded away.
-    pub behind: Behind,
     /// What our last transaction told of others.
-    told: BTreeMap<Incarnation, u64>,
+    pub told: Told,
     pub hlc: Hlc,
     node: NodeId,
     pub incarnation: Incarnation,
@@ -115,8 +112,7 @@ impl Writer {
             damage: Damage::default(),
             mode: Mode::Local,
             trust: Trust::default(),
-            behind: Behind::default(),
-            told: BTreeMap::new(),
+            told: Told::default(),
             hlc: Hlc::default(),
             node,
             incarnation,
@@ -153,28 +149,23 @@ impl Writer {
     }
 
     /// Goes on under a fresh incarnation, whose first transaction told this of the others.
-    pub fn renew(&mut self, fresh: Incarnation, hlc: Hlc, told: Frontier) {
+    pub fn renew(&mut self, fresh: Incarnation, hlc: Hlc, told: &Frontier) {
         self.incarnation = fresh;
         self.hlc = hlc;
-        self.told = told.0.iter().map(|(id, at)| (*id, at.seq)).collect();
+        self.told = Told::all(told);
     }
 
     /// Goes on under a fresh incarnation that told nothing yet, as after a start; returns the
     /// commit's number.
     pub fn begin(&mut self, fresh: Incarnation) -> Result<u64, StoreError> {
         keys::start(&self.db, &self.capture, fresh)?;
-        self.renew(fresh, self.hlc, Frontier::default());
+        self.renew(fresh, self.hlc, &Frontier::default());
         Ok(self.show_all())
     }
 
     /// The node that writes.
     pub fn node(&self) -> NodeId {
         self.node
-    }
-
-    /// Incarnations that were folded away: our transactions depend on them no more by name.
-    pub fn forget(&mut self, away: &log::Origins) {
-        self.told.retain(|id, _| !away.contains_key(id));
     }
 
     /// Something failed half-way: memory is read anew before the next use.
@@ -262,17 +253,20 @@ impl Writer {
         collected: Collected,
     ) -> Result<Own, StoreError> {
         let memory = &self.memory;
-        let next = log::next(
-            &memory.origins,
-            &self.told,
-            self.incarnation,
-            self.node,
-            hlc,
-            body,
-        );
         let (previous, position) = match memory.origins.get(&self.incarnation) {
             Some(origin) => (origin.hlc, origin.position),
             None => (Hlc::default(), Position::default()),
+        };
+        let seq = position.seq + 1;
+        let next = Transaction {
+            origin: self.incarnation,
+            seq,
+            hlc,
+            head: Head {
+                node: (seq == 1).then_some(self.node),
+                deps: self.told.news(memory, self.incarnation),
+            },
+            body,
         };
         let rows = match &next.body {
             Body::Rows(Rows::Large(rows)) => Some(rows),
@@ -311,10 +305,10 @@ impl Writer {
         let (position, size) = (memory.position + 1, own.logged.bytes.size() as usize);
         memory.note(&self.tables, stamp, position, &own.body, size);
         let origin = memory.origins.entry(self.incarnation).or_default();
-        origin.advance(own.logged.seq, own.hlc, own.chain, &own.head);
+        origin.learn(own.logged.seq, &own.head, &memory.closed);
+        origin.advance(own.logged.seq, own.hlc, own.chain);
         self.hlc = self.hlc.max(own.hlc);
-        let deps = own.head.deps.iter();
-        self.told.extend(deps.map(|dep| (dep.origin, dep.seq)));
+        self.told.tell(&own.head.deps);
     }
 
     /// Returns the closure's value and, if anything replicated changed, the commit's number.

@@ -15,6 +15,7 @@ use crate::replica::frontier::Frontier;
 use crate::replica::value::Value;
 use crate::store::apply::remove;
 use crate::store::capture::current;
+use crate::store::carry::frontier;
 use crate::store::log::{self, Origin, sqlite};
 use crate::store::ranges::copy;
 use crate::store::schema::Table;
@@ -33,7 +34,7 @@ impl Writer {
         hlc: Hlc,
         fresh: Incarnation,
     ) -> Result<Frontier, StoreError> {
-        let told = log::frontier(&self.memory.origins);
+        let told = frontier(self);
         let mut issue = Issue {
             fresh,
             told: told.0.iter().map(|(id, at)| Dep::new(*id, at)).collect(),
@@ -173,8 +174,9 @@ impl Issue {
                 .prepare_cached("REPLACE INTO _tutti_index VALUES (?, ?, ?)")?
                 .execute(params![sqlite(self.fresh), 1, position])?;
         }
-        self.origin
-            .advance(stamp.seq, self.hlc, chain, &transaction.head);
+        let (head, closed) = (&transaction.head, &writer.memory.closed);
+        self.origin.learn(stamp.seq, head, closed);
+        self.origin.advance(stamp.seq, self.hlc, chain);
         self.hlc = Hlc(self.hlc.0 + 1);
         Ok(())
     }

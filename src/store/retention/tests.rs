@@ -1,5 +1,6 @@
 //! What is forgotten, and what is not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -299,16 +300,33 @@ fn who_went_back_to_before_what_was_folded_away_overwrites_nothing_unnoticed() {
     // B's disk goes back to before.
     let b = Store::open_with_clock(old.path(), node(2), 22, clock).unwrap();
     update(&b, "UPDATE item SET a = 'of b'");
-    a.greeted(node(2), &b.frontier()).unwrap();
     pull(&a, &b);
     assert_eq!(rows(&a)[0][1], "of b".into());
     let lost: Vec<_> = a.conflicts(9).unwrap();
     let lost: Vec<_> = lost.into_iter().map(|row| row.value).collect();
     assert_eq!(lost, [["lost unnoticed".into()]]);
-    // It overwrites what it has seen once it has all, under an incarnation that says so.
-    a.greeted(node(2), &a.frontier()).unwrap();
-    let writer = a.writer().unwrap();
-    assert!(writer.behind.is_empty());
+    // Once it has all it says so, and overwrites what it has seen.
+    assert!(!lacks(&a, 22).is_empty());
+    let snapshot = tempfile::tempdir().unwrap();
+    let to = snapshot.path().join("replicated.db");
+    let copy = rusqlite::Connection::open(&a.inner.path).unwrap();
+    copy.execute("VACUUM INTO ?", [to.to_string_lossy()])
+        .unwrap();
+    drop(b);
+    let b = Store::open_with_clock(snapshot.path(), node(2), 22, Arc::new(|| 1_000)).unwrap();
+    update(&b, "UPDATE item SET a = 'of b again'");
+    pull(&a, &b);
+    assert_eq!(lacks(&a, 22), BTreeMap::new());
+    assert_eq!(a.conflicts(9).unwrap().len(), 1);
+}
+
+/// What an incarnation is known not to have seen all of, though it was folded away.
+fn lacks(store: &Store, origin: u64) -> BTreeMap<u64, u64> {
+    let mut writer = store.writer().unwrap();
+    writer.ready().unwrap();
+    let mut deps = writer.memory.origins[&origin].deps.clone();
+    deps.retain(|id, _| writer.memory.closed.contains_key(id));
+    deps
 }
 
 /// Three nodes with one clock, each in a directory of its own.
