@@ -49,7 +49,8 @@ impl Told {
 
     /// That was told.
     pub fn tell(&mut self, news: &[Dep]) {
-        self.upto.extend(news.iter().map(|dep| (dep.origin, dep.seq)));
+        self.upto
+            .extend(news.iter().map(|dep| (dep.origin, dep.seq)));
         self.closed = true;
     }
 

@@ -395,4 +395,3 @@ pub(super) fn read_after(
     }
     Ok((found, next))
 }
-

@@ -255,6 +255,10 @@ where
         synchronized: Arc::clone(&node.synchronized),
         checks: Some(node.telling(peer).subscribe()),
     };
+    // Whoever has just left, and whose links are about to end, greets nobody as a joiner.
+    if !node.others().iter().any(|(_, listed)| *listed == peer) {
+        return Err("that peer is on the list no more".into());
+    }
     let id = config.cluster;
     if id.is_some() {
         drop(joining.take());
@@ -399,6 +403,8 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+
     use super::*;
     use crate::cluster::Change;
     use crate::store::{Store, local::Local};
@@ -415,25 +421,46 @@ mod tests {
         assert_eq!(after(pause, Duration::from_secs(1)), SOON);
     }
 
-    #[tokio::test]
-    async fn an_address_that_comes_after_the_start_begins_the_links() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), [1; 16], 7).unwrap();
-        let local = Local::open(&dir.path().join("local.db")).unwrap();
+    /// A node that has one peer in its list, both by their addresses.
+    fn listing(own: IpAddr, peer: IpAddr, dir: &std::path::Path) -> Arc<Node> {
+        let store = Store::open(dir, [1; 16], 7).unwrap();
+        let local = Local::open(&dir.join("local.db")).unwrap();
         let identity = tls::Identity::make("b", &[]).unwrap();
-        let own: IpAddr = "127.78.9.12".parse().unwrap();
-        let path = dir.path().to_owned();
+        let path = dir.to_owned();
         let node = Node::new(store, local, identity, "b".into(), vec![own], path).unwrap();
         node.save(&Change {
             key: Some("vary-9umbrella-Kilo42-tidal".into()),
-            peers: ["127.78.9.11".into(), own.to_string(), String::new()],
+            peers: [peer.to_string(), own.to_string(), String::new()],
             join: true,
             ..Change::default()
         })
         .unwrap();
+        Arc::new(node)
+    }
+
+    /// Else its peer would copy its database for it.
+    #[tokio::test]
+    async fn a_link_that_was_opened_while_the_system_left_greets_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let [own, peer] = ["127.78.9.14", "127.78.9.13"].map(|ip| ip.parse().unwrap());
+        let node = listing(own, peer, dir.path());
+        node.save(&Change::clear()).unwrap();
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let linked = tokio::time::timeout(Duration::from_secs(60), replicate(&node, peer, ours));
+        let refused = linked.await.expect("no link").unwrap_err().to_string();
+        assert_eq!(refused, "that peer is on the list no more");
+        let mut heard = Vec::new();
+        theirs.read_to_end(&mut heard).await.unwrap();
+        assert!(heard.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_comes_after_the_start_begins_the_links() {
+        let dir = tempfile::tempdir().unwrap();
+        let [own, peer] = ["127.78.9.12", "127.78.9.11"].map(|ip| ip.parse().unwrap());
+        let node = listing(own, peer, dir.path());
         node.addresses.send_replace(Vec::new());
         assert!(node.desired().is_none());
-        let node = Arc::new(node);
         // Free again once it is known.
         let free = std::net::TcpListener::bind((own, 0)).unwrap();
         let port = free.local_addr().unwrap().port();
