@@ -297,4 +297,7 @@ fn what_is_written_over_a_snapshot_has_not_seen_the_other_history_of_its_numbers
     member.store.trim().unwrap();
     take(&member, &donor);
     assert!(is_kept(&member, "lost unnoticed"));
+    // Nor does who takes that from it delete it unnoticed.
+    pull(&donor, &member);
+    assert!(is_kept(&donor, "lost unnoticed"));
 }
