@@ -349,6 +349,11 @@ impl Comparison {
         }
         self.outcome.exchanges += 1;
         for (part, reply) in asked.into_iter().zip(answer) {
+            // It may have been dropped here since it was asked for.
+            let reply = match rows.has_table(part.range.table) {
+                true => reply,
+                false => Reply::NoTable,
+            };
             match reply {
                 Reply::Same => {}
                 Reply::NoTable => self.outcome.no_table.push(part.range.table),

@@ -122,8 +122,8 @@ fn compare(
     let mut seqs = BTreeSet::from_iter(probes(last));
     for writer in [ours, theirs] {
         let at = remembered(&writer.db, origin)?.into_iter();
-        let base = retention::base(&writer.db, origin)?;
-        seqs.extend(at.chain(base.map(|base| base.0)).map(|at| at.seq));
+        let trimmed = retention::last_gone(&writer.db, origin)?;
+        seqs.extend(at.chain(trimmed).map(|at| at.seq));
     }
     let mut found = Chains::default();
     for seq in seqs.into_iter().rev().filter(|seq| *seq <= last) {
@@ -171,7 +171,7 @@ pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, St
         let last = mine.seq.min(other.seq);
         // Of one that was folded away only rows are left.
         let trimmed = match ours.memory.origins.contains_key(origin) {
-            true => retention::base(&ours.db, *origin)?.map_or(0, |base| base.0.seq),
+            true => retention::last_gone(&ours.db, *origin)?.map_or(0, |at| at.seq),
             false => mine.seq,
         };
         let Chains { shared, differs } = compare(ours, theirs, *origin, last)?;

@@ -75,16 +75,17 @@ impl Origin {
     /// had seen, those that were folded away included.
     pub fn learn(&mut self, seq: u64, head: &Head, closed: &Origins) {
         self.node = self.node.or(head.node);
-        let deps = head.deps.iter();
-        self.deps.extend(deps.map(|dep| (dep.origin, dep.seq)));
         if seq == 1 {
-            return self.fold_away(closed);
+            self.deps.extend(closed.keys().map(|id| (*id, 0)));
         }
         for dep in &head.deps {
-            if let Some(closed) = closed.get(&dep.origin)
-                && dep.seq >= closed.position.seq
-            {
-                self.deps.remove(&dep.origin);
+            let there = closed.get(&dep.origin).map(|closed| closed.position);
+            // Of another history than was folded away here it may have seen nothing.
+            let other = there.is_some_and(|at| at.seq == dep.seq && tag(&at.chain) != dep.tag);
+            let seen = if other { 0 } else { dep.seq };
+            self.deps.insert(dep.origin, seen);
+            if let Some(at) = there {
+                self.keep_lacking(dep.origin, at.seq);
             }
         }
     }
@@ -92,10 +93,13 @@ impl Origin {
     /// Of incarnations that are folded away it keeps what it had not seen all of.
     pub fn fold_away(&mut self, closed: &Origins) {
         for (id, closed) in closed {
-            let seen = self.deps.entry(*id).or_default();
-            if *seen >= closed.position.seq {
-                self.deps.remove(id);
-            }
+            self.keep_lacking(*id, closed.position.seq);
+        }
+    }
+
+    fn keep_lacking(&mut self, id: Incarnation, last: u64) {
+        if *self.deps.entry(id).or_default() >= last {
+            self.deps.remove(&id);
         }
     }
 }
@@ -352,8 +356,8 @@ pub(super) fn known_chain(
     if let Some(chain) = chain_at(db, origin, seq)? {
         return Ok(Some(chain));
     }
-    let base = retention::base(db, origin)?.map(|base| base.0);
-    Ok(base.filter(|at| at.seq == seq).map(|at| at.chain))
+    let trimmed = retention::last_gone(db, origin)?;
+    Ok(trimmed.filter(|at| at.seq == seq).map(|at| at.chain))
 }
 
 /// Transactions beyond `frontier` at positions `from` to `until`, about `max_bytes` of them, and

@@ -186,10 +186,11 @@ impl Store {
 
     /// Starts a comparison of every replicated table with a peer, through what both hold.
     pub fn compare(&self, common: Common) -> Result<Comparison, StoreError> {
-        let tables = lock(&self.inner.shown).tables.clone();
-        let ids: Vec<DeclarationId> = tables.iter().map(|table| table.tid).collect();
         let through = common.clone();
-        self.ranges(&common, |ranges| Comparison::new(ranges, through, &ids))
+        self.ranges(&common, |ranges| {
+            let ids: Vec<DeclarationId> = ranges.tables.iter().map(|table| table.tid).collect();
+            Comparison::new(ranges, through, &ids)
+        })
     }
 
     /// Answers a peer's question from the rows as they are now.

@@ -78,7 +78,7 @@ impl Store {
                 }
             }
             // Where it was trimmed, all of it where it is closed, or the start.
-            let trimmed = retention::base(db, origin)?.map(|base| base.0);
+            let trimmed = retention::last_gone(db, origin)?;
             let base = trimmed.or(closed).unwrap_or_default();
             if found.last() != Some(&base) {
                 found.push(base);
@@ -144,7 +144,7 @@ impl Writer {
         let mut from = BTreeMap::new();
         for (origin, after) in ends {
             // What was trimmed is at every peer.
-            let trimmed = base(*origin)?.map_or(0, |base| base.0.seq);
+            let trimmed = retention::last_gone(&self.db, *origin)?.map_or(0, |at| at.seq);
             from.insert(*origin, trimmed.max(*after));
         }
         let mut suffix = Suffix {

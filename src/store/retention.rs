@@ -79,6 +79,21 @@ pub(super) fn load_marked(db: &Connection) -> Result<BTreeSet<NodeId>, StoreErro
 /// it named of others.
 pub(super) type Base = (Position, Hlc, BTreeMap<Incarnation, u64>);
 
+/// The last transaction of an origin that left the log.
+pub(super) fn last_gone(
+    db: &Connection,
+    origin: Incarnation,
+) -> Result<Option<Position>, StoreError> {
+    let sql = "SELECT seq, chain FROM _tutti_trimmed WHERE origin = ?";
+    let position = |row: &Row<'_>| {
+        let seq = row.get::<_, i64>(0)? as u64;
+        let chain = row.get(1)?;
+        Ok(Position { seq, chain })
+    };
+    let mut statement = db.prepare_cached(sql)?;
+    Ok(statement.query_row([sqlite(origin)], position).optional()?)
+}
+
 /// Where the log of an origin begins, if it was ever trimmed.
 pub(super) fn base(db: &Connection, origin: Incarnation) -> Result<Option<Base>, StoreError> {
     let sql = "SELECT seq, hlc, chain, deps FROM _tutti_trimmed WHERE origin = ?";
@@ -332,7 +347,7 @@ impl Store {
         }
         let due = self.read(|reader| {
             for (origin, last) in &droppable {
-                let gone = base(reader.connection, *origin)?.map_or(0, |base| base.0.seq);
+                let gone = last_gone(reader.connection, *origin)?.map_or(0, |last| last.seq);
                 if gone < *last {
                     return Ok(true);
                 }

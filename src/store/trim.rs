@@ -7,7 +7,7 @@ use std::collections::btree_map::BTreeMap;
 use rusqlite::{Connection, params};
 
 use super::log::{self, Origin, sqlite};
-use super::retention::{Trimmed, base, load_floors, save_base};
+use super::retention::{Trimmed, base, last_gone, load_floors, save_base};
 use super::writer::Writer;
 use super::{StoreError, clocks};
 use crate::replica::Incarnation;
@@ -177,7 +177,7 @@ impl Writer {
         let mut ended = Vec::new();
         for id in gone {
             let last = origins.get(&id).map_or(0, |origin| origin.position.seq);
-            if base(&self.db, id)?.is_some_and(|base| base.0.seq == last) {
+            if last_gone(&self.db, id)?.is_some_and(|at| at.seq == last) {
                 ended.push(id);
             }
         }
@@ -187,7 +187,10 @@ impl Writer {
         let mut left = origins.clone();
         let mut away = BTreeMap::new();
         for id in &ended {
-            away.extend(left.remove_entry(id));
+            if let Some(origin) = left.remove(id) {
+                let deps = BTreeMap::new();
+                away.insert(*id, Origin { deps, ..origin });
+            }
         }
         for origin in left.values_mut() {
             origin.fold_away(&away);
@@ -251,7 +254,6 @@ impl Writer {
         self.fold_now()?;
         let mut closed = self.memory.closed.clone();
         closed.remove(&id);
-        again.deps.clear();
         again.fold_away(&closed);
         let mut origins = self.memory.origins.clone();
         for origin in origins.values_mut() {

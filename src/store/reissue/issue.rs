@@ -92,9 +92,14 @@ impl Writer {
             issue.log(self, Body::Rows(changes.into()))?;
         }
         settle.run(&self.db, &self.tables)?;
-        if issue.origin.position.seq > 0 {
-            self.memory.origins.insert(fresh, issue.origin);
-        }
+        // Where nothing was issued, nothing was told.
+        let told = match issue.origin.position.seq {
+            0 => Frontier::default(),
+            _ => {
+                self.memory.origins.insert(fresh, issue.origin);
+                told
+            }
+        };
         log::save_origins(&self.db, &self.memory.origins)?;
         log::set_folded(&self.db, self.memory.position)?;
         Ok(told)

@@ -83,6 +83,21 @@ fn a_row_corrupted_behind_the_engine_is_found_in_few_exchanges_and_repaired() {
 }
 
 #[test]
+fn a_table_that_is_dropped_between_question_and_answer_ends_its_part_of_the_proof() {
+    let (a, b) = filled(100);
+    behind(&b, "UPDATE item SET a = 'rotten' WHERE id = 42");
+    let through = common(&a.store.frontier(), &b.store.frontier());
+    let mut comparison = a.store.compare(through).unwrap();
+    let question = comparison.question().unwrap();
+    let answer = b.store.prove(&question).unwrap();
+    a.store.declare("DROP TABLE item").unwrap();
+    a.store.compared(&mut comparison, answer).unwrap();
+    assert!(comparison.question().is_none());
+    let outcome = comparison.outcome();
+    assert_eq!((outcome.differences.len(), outcome.no_table.len()), (0, 1));
+}
+
+#[test]
 fn a_lost_row_is_put_back_even_where_it_was_written() {
     let (a, b) = filled(100);
     behind(

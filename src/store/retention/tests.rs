@@ -457,6 +457,30 @@ fn what_a_closed_incarnation_wrote_long_ago_overwrites_nothing_later_unnoticed()
     assert_eq!(lost(&a), [["lost unnoticed".into()]]);
 }
 
+/// A memory that was put back, and wrote nothing since, goes on under another incarnation.
+#[test]
+fn who_has_nothing_to_issue_again_names_next_what_it_has_seen() {
+    let world = Clocked::new();
+    let (a, b) = (world.open(1, 1, 0), world.open(2, 2, 0));
+    a.declare(ITEM).unwrap();
+    write(&a, "INSERT INTO item VALUES (1, 'seen')");
+    drop(a);
+    let a = world.open(1, 11, 0);
+    write(&a, "INSERT INTO item VALUES (2, 0)");
+    take(&b, &a);
+    a.set_peers([node(2)].into(), 0);
+    b.set_peers([node(1)].into(), 0);
+    tell(&a, &b);
+    for store in [&a, &b] {
+        assert_eq!(store.trim().unwrap().incarnations, 1);
+    }
+    assert_eq!(a.reissue(11, a.frontier().seq(11), 77).unwrap(), 0);
+    write(&a, "UPDATE item SET a = 'later' WHERE id = 1");
+    take(&b, &a);
+    assert_eq!(lost(&b), Vec::<Vec<Value>>::new());
+    assert_eq!(lacks(&b, 77), BTreeMap::new());
+}
+
 /// The same where nothing else is left that it had not seen.
 #[test]
 fn what_has_seen_all_but_what_was_folded_away_overwrites_nothing_of_that_unnoticed() {
