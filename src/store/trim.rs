@@ -242,9 +242,7 @@ impl Writer {
         }
         Ok(Some(left))
     }
-}
 
-impl Writer {
     /// A closed incarnation goes on after all. What it had seen of others nobody knows any more.
     fn open_again(&mut self, id: Incarnation) -> Result<(), StoreError> {
         let Some(mut again) = self.memory.closed.get(&id).cloned() else {
