@@ -457,6 +457,33 @@ fn what_a_closed_incarnation_wrote_long_ago_overwrites_nothing_later_unnoticed()
     assert_eq!(lost(&a), [["lost unnoticed".into()]]);
 }
 
+/// Who writes seldom had named only a part of what ended, when that was folded away.
+#[test]
+fn what_was_folded_away_before_it_was_named_whole_is_named_by_the_next_transaction() {
+    let world = Clocked::new();
+    let (a, b) = (world.open(1, 1, 0), world.open(2, 2, 0));
+    a.declare(ITEM).unwrap();
+    take(&b, &a);
+    write(&b, "INSERT INTO item VALUES (9, 0)");
+    take(&a, &b);
+    write(&a, "INSERT INTO item VALUES (1, 'seen')");
+    drop(a);
+    let a = world.open(1, 11, 0);
+    write(&a, "INSERT INTO item VALUES (2, 0)");
+    take(&b, &a);
+    a.set_peers([node(2)].into(), 0);
+    b.set_peers([node(1)].into(), 0);
+    tell(&a, &b);
+    for store in [&a, &b] {
+        assert_eq!(store.trim().unwrap().incarnations, 1);
+    }
+    assert_eq!(lacks(&a, 2), [(1, 1)].into());
+    write(&b, "UPDATE item SET a = 'later' WHERE id = 1");
+    take(&a, &b);
+    assert_eq!(lacks(&a, 2), BTreeMap::new());
+    assert_eq!(lost(&a), Vec::<Vec<Value>>::new());
+}
+
 /// A memory that was put back, and wrote nothing since, goes on under another incarnation.
 #[test]
 fn who_has_nothing_to_issue_again_names_next_what_it_has_seen() {
