@@ -92,7 +92,6 @@ impl Store {
 }
 
 /// What an arriving transaction had seen, of which its origin has learnt.
-#[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
     origins: &'a Origins,
     closed: &'a Origins,

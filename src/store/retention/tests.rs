@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::replica::change::{Dep, Head};
 use crate::replica::value::Value::{self, Integer};
 use crate::store::tests::{Peer, peer, pull};
 
@@ -457,57 +458,6 @@ fn what_a_closed_incarnation_wrote_long_ago_overwrites_nothing_later_unnoticed()
     assert_eq!(lost(&a), [["lost unnoticed".into()]]);
 }
 
-/// Who writes seldom had named only a part of what ended, when that was folded away.
-#[test]
-fn what_was_folded_away_before_it_was_named_whole_is_named_by_the_next_transaction() {
-    let world = Clocked::new();
-    let (a, b) = (world.open(1, 1, 0), world.open(2, 2, 0));
-    a.declare(ITEM).unwrap();
-    take(&b, &a);
-    write(&b, "INSERT INTO item VALUES (9, 0)");
-    take(&a, &b);
-    write(&a, "INSERT INTO item VALUES (1, 'seen')");
-    drop(a);
-    let a = world.open(1, 11, 0);
-    write(&a, "INSERT INTO item VALUES (2, 0)");
-    take(&b, &a);
-    a.set_peers([node(2)].into(), 0);
-    b.set_peers([node(1)].into(), 0);
-    tell(&a, &b);
-    for store in [&a, &b] {
-        assert_eq!(store.trim().unwrap().incarnations, 1);
-    }
-    assert_eq!(lacks(&a, 2), [(1, 1)].into());
-    write(&b, "UPDATE item SET a = 'later' WHERE id = 1");
-    take(&a, &b);
-    assert_eq!(lacks(&a, 2), BTreeMap::new());
-    assert_eq!(lost(&a), Vec::<Vec<Value>>::new());
-}
-
-/// A memory that was put back, and wrote nothing since, goes on under another incarnation.
-#[test]
-fn who_has_nothing_to_issue_again_names_next_what_it_has_seen() {
-    let world = Clocked::new();
-    let (a, b) = (world.open(1, 1, 0), world.open(2, 2, 0));
-    a.declare(ITEM).unwrap();
-    write(&a, "INSERT INTO item VALUES (1, 'seen')");
-    drop(a);
-    let a = world.open(1, 11, 0);
-    write(&a, "INSERT INTO item VALUES (2, 0)");
-    take(&b, &a);
-    a.set_peers([node(2)].into(), 0);
-    b.set_peers([node(1)].into(), 0);
-    tell(&a, &b);
-    for store in [&a, &b] {
-        assert_eq!(store.trim().unwrap().incarnations, 1);
-    }
-    assert_eq!(a.reissue(11, a.frontier().seq(11), 77).unwrap(), 0);
-    write(&a, "UPDATE item SET a = 'later' WHERE id = 1");
-    take(&b, &a);
-    assert_eq!(lost(&b), Vec::<Vec<Value>>::new());
-    assert_eq!(lacks(&b, 77), BTreeMap::new());
-}
-
 /// The same where nothing else is left that it had not seen.
 #[test]
 fn what_has_seen_all_but_what_was_folded_away_overwrites_nothing_of_that_unnoticed() {
@@ -531,4 +481,79 @@ fn what_has_seen_all_but_what_was_folded_away_overwrites_nothing_of_that_unnotic
     take(&a, &twin);
     assert_eq!(rows(&a).len(), 1);
     assert_eq!(lost(&a), [["lost unnoticed".into()]]);
+}
+
+/// The first goes on under another incarnation; at both its former one is folded away.
+fn ends_the_first(world: &Clocked, a: Store, b: &Store) -> Store {
+    drop(a);
+    let a = world.open(1, 11, 0);
+    write(&a, "INSERT INTO item VALUES (2, 0)");
+    take(b, &a);
+    a.set_peers([node(2)].into(), 0);
+    b.set_peers([node(1)].into(), 0);
+    tell(&a, b);
+    for store in [&a, b] {
+        assert_eq!(store.trim().unwrap().incarnations, 1);
+    }
+    a
+}
+
+/// Who writes seldom had named only a part of what ended, when that was folded away.
+#[test]
+fn what_was_folded_away_before_it_was_named_whole_is_named_by_the_next_transaction() {
+    let world = Clocked::new();
+    let (a, b) = (world.open(1, 1, 0), world.open(2, 2, 0));
+    a.declare(ITEM).unwrap();
+    take(&b, &a);
+    write(&b, "INSERT INTO item VALUES (9, 0)");
+    take(&a, &b);
+    write(&a, "INSERT INTO item VALUES (1, 'seen')");
+    let a = ends_the_first(&world, a, &b);
+    assert_eq!(lacks(&a, 2), [(1, 1)].into());
+    write(&b, "UPDATE item SET a = 'later' WHERE id = 1");
+    take(&a, &b);
+    assert_eq!(lacks(&a, 2), BTreeMap::new());
+    assert!(lost(&a).is_empty());
+}
+
+/// A memory that was put back, and wrote nothing since, goes on under another incarnation.
+#[test]
+fn who_has_nothing_to_issue_again_names_next_what_it_has_seen() {
+    let world = Clocked::new();
+    let (a, b) = (world.open(1, 1, 0), world.open(2, 2, 0));
+    a.declare(ITEM).unwrap();
+    write(&a, "INSERT INTO item VALUES (1, 'seen')");
+    let a = ends_the_first(&world, a, &b);
+    assert_eq!(a.reissue(11, a.frontier().seq(11), 77).unwrap(), 0);
+    write(&a, "UPDATE item SET a = 'later' WHERE id = 1");
+    take(&b, &a);
+    assert!(lost(&b).is_empty());
+    assert_eq!(lacks(&b, 77), BTreeMap::new());
+}
+
+/// The number alone does not say that it is the history that was here.
+#[test]
+fn who_names_another_history_of_what_was_folded_away_has_seen_nothing_of_it() {
+    let position = |chain| Position {
+        seq: 5,
+        chain: [chain; 32],
+    };
+    let ended = Origin {
+        position: position(1),
+        ..Origin::default()
+    };
+    let closed = BTreeMap::from([(9, ended)]);
+    let known = |seq, chain| {
+        let head = Head {
+            node: None,
+            deps: vec![Dep::new(9, &position(chain))],
+        };
+        let mut origin = Origin::default();
+        origin.learn(seq, &head, &closed);
+        origin.deps
+    };
+    for seq in [1, 2] {
+        assert_eq!(known(seq, 1), BTreeMap::new());
+        assert_eq!(known(seq, 2), [(9, 0)].into());
+    }
 }
