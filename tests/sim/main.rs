@@ -72,7 +72,8 @@ fn three_nodes_converge_whatever_happens_between_them() {
                 return;
             }
             if seed > from && (seed - from).is_multiple_of(1_000) {
-                eprintln!("{} seeds so far", seed - from);
+                let seen = seen.lock().unwrap();
+                eprintln!("{} seeds so far, {seen:?}", seed - from);
             }
             match catch_unwind(AssertUnwindSafe(|| world::run(seed, false))) {
                 Ok(found) => *seen.lock().unwrap() += found,
