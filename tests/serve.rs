@@ -166,6 +166,35 @@ fn a_changed_profile_is_in_use_at_once_and_named_until_all_peers_have_it() {
     assert_eq!(b.get("/cluster")["profile"], "main-mode");
 }
 
+#[test]
+fn the_cluster_fields_of_a_first_boot_are_taken_once() {
+    const SECRET: &str = "c3vn-3jkq-7wzd-p9fm-x2rt-8bhy-n4va-e6us-hd5c-kg7q-ty2w-am9x-zr3b";
+    let mut cluster = Cluster::start("first-boot");
+    let a = &mut cluster.peers[0];
+    let left = a.database().with_file_name("initial-cluster.json");
+    let fields = json!({
+        "key": KEY,
+        "peers": [a.ip],
+        "additional_key_exchange": "off",
+        "post_quantum_key_id": "lab",
+        "post_quantum_key": SECRET,
+    });
+    std::fs::write(&left, fields.to_string()).unwrap();
+    a.restart();
+    assert!(!left.exists());
+    let told = a.get("/cluster");
+    assert_eq!(told["peer1"], a.ip);
+    assert_eq!(
+        (&told["key_set"], &told["post_quantum_key_set"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(
+        (&told["profile"], &told["additional_key_exchange"]),
+        (&json!("ikev2"), &json!("off"))
+    );
+    assert_eq!(told["post_quantum_key_id"], "lab");
+}
+
 /// Writes nonsense over a part of a stopped system's database, in hundredths of its size.
 fn damage(peer: &Peer, from: u64, to: u64) {
     let path = peer.database();

@@ -29,6 +29,8 @@ key = "kQ7-pP2-wL9-tR4-uU1"
 peers = ["192.0.2.11", "192.0.2.12"]
 "#;
 
+const POST_QUANTUM: &str = "c3vn-3jkq-7wzd-p9fm-x2rt-8bhy-n4va-e6us-hd5c-kg7q-ty2w-am9x-zr3b";
+
 struct System {
     dir: TempDir,
 }
@@ -128,6 +130,23 @@ fn a_good_file_sets_everything_up() {
         text.contains("one.lab.test") && text.contains("https://192.0.2.11/"),
         "{text}"
     );
+}
+
+#[test]
+fn how_a_cluster_keys_its_tunnels_may_be_told() {
+    let system = System::new();
+    let how = format!(
+        "profile = \"ikev2\"\nadditional_key_exchange = \"off\"\n\
+         post_quantum_key_id = \"lab\"\npost_quantum_key = \"{POST_QUANTUM}\""
+    );
+    let output = system.unattended(&format!("{GOOD}{how}"));
+    assert!(output.status.success(), "{}", said(&output));
+    let told = system.read("state/serve/initial-cluster.json");
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["profile"], "ikev2");
+    assert_eq!(told["additional_key_exchange"], "off");
+    assert_eq!(told["post_quantum_key_id"], "lab");
+    assert_eq!(told["post_quantum_key"], POST_QUANTUM);
 }
 
 #[test]
@@ -285,6 +304,23 @@ fn malicious_and_mistaken_files_are_refused_without_a_trace() {
             GOOD.replace("\"192.0.2.12\"", "\"192.0.2.11\""),
             "cluster.peers: expected",
         ),
+        (
+            GOOD.replace("kQ7-pP2-wL9-tR4-uU1", "aaaaaaaaaaaaaaaaaaaaaaaa"),
+            "this key can be guessed",
+        ),
+        (
+            GOOD.replace("[\"192.0.2.11\"", "[\"192.0.2.21\""),
+            "this system's own address (192.0.2.11)",
+        ),
+        (
+            format!("{GOOD}post_quantum_key = \"{POST_QUANTUM}\""),
+            "cluster.post_quantum_key_id: expected",
+        ),
+        (
+            format!("{GOOD}post_quantum_key_id = \"lab\"\npost_quantum_key = \"kQ7-pP2-wL9\""),
+            "cluster.post_quantum_key: expected",
+        ),
+        (format!("{GOOD}profile = \"aggressive\""), "`ikev2`"),
         (without("root_password"), "root_password: expected"),
         (format!("{GOOD}\n# {}", "x".repeat(40_000)), "larger than"),
     ] {

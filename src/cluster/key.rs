@@ -52,7 +52,7 @@ pub fn check(key: &str) -> Result<(), KeyProblem> {
     Err(KeyProblem::Weak {
         exponent: entropy.guesses_log10().floor() as u32,
         hint: warning
-            .map(|warning| format!(": {warning}"))
+            .map(|warning| format!(": {}", warning.to_string().trim_end_matches('.')))
             .unwrap_or_default(),
     })
 }

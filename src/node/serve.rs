@@ -11,8 +11,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::Dirs;
-use crate::cluster::Change;
-use crate::settings::file::ClusterFields;
+use crate::settings::cluster::ClusterFields;
 use crate::store::administrators::{self, Administrator};
 use crate::store::{Store, api_tokens, local::Local};
 use crate::web;
@@ -182,21 +181,10 @@ fn first_cluster(node: &Node) -> Result<(), Failure> {
         tracing::info!("the cluster fields of the first boot wait for an address of this system");
         return Ok(());
     }
-    if node.cluster.borrow().fields.is_blank() {
-        let mut peers: [String; 3] = Default::default();
-        for (peer, address) in peers.iter_mut().zip(&fields.peers) {
-            *peer = address.to_string();
-        }
-        let change = Change {
-            key: Some(fields.key.0.clone()),
-            peers,
-            // The wizard's summary said so, or a file that was written for it.
-            join: true,
-            ..Change::default()
-        };
-        if let Err(error) = node.save(&change) {
-            tracing::error!("the cluster fields of the first boot were refused: {error}");
-        }
+    if node.cluster.borrow().fields.is_blank()
+        && let Err(error) = node.save(&fields.change())
+    {
+        tracing::error!("the cluster fields of the first boot were refused: {error}");
     }
     std::fs::remove_file(&path)?;
     Ok(())

@@ -3,21 +3,17 @@
 //! Its text is hostile input (a firmware string, a volume): bounded, and refused as a whole for
 //! any unknown or unacceptable field. What it complains of never repeats a secret.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::cluster::ClusterFields;
 use super::password::{self, Password};
 use super::validate::Complaints;
-use super::{
-    Addressing4, Addressing6, Protocol, Route, SettingsError, Syslog, System, name, system,
-};
+use super::{Addressing4, Addressing6, Protocol, Route, SettingsError, Syslog, System, system};
 
 /// The largest such file, in bytes.
 pub const SIZE_MAX: usize = 32 * 1024;
-/// The fewest and the most bytes of a cluster key; `serve` estimates its strength.
-const KEY: std::ops::RangeInclusive<usize> = 16..=256;
 
 /// All that a first boot needs to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,50 +35,6 @@ pub enum Credential {
     Plain(Password),
     /// argon2id (administrator) or crypt (root).
     Hash(Password),
-}
-
-/// The cluster fields of a first boot; also what `serve` finds in `initial-cluster.json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClusterFields {
-    /// The cluster pre-shared key.
-    pub key: Password,
-    /// Peer 1 to 3 IP address, in order, without trailing blanks.
-    pub peers: Vec<IpAddr>,
-}
-
-impl ClusterFields {
-    /// Checks key and peers.
-    pub fn validate(&self) -> Result<(), SettingsError> {
-        let mut found = Complaints::default();
-        self.complain(&mut found);
-        found.finish()
-    }
-
-    fn complain(&self, found: &mut Complaints) {
-        found.check("cluster.key", key(&self.key.0));
-        found.check("cluster.peers", peers(&self.peers));
-    }
-}
-
-/// Checks the shape of a cluster key.
-pub fn key(text: &str) -> Result<(), String> {
-    if KEY.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok(());
-    }
-    Err("a key of 16 to 256 letters, digits and signs, without blanks".into())
-}
-
-/// Checks the Peer 1-3 fields.
-pub fn peers(peers: &[IpAddr]) -> Result<(), String> {
-    let different: BTreeSet<_> = peers.iter().collect();
-    let fine = (1..=3).contains(&peers.len())
-        && different.len() == peers.len()
-        && peers.iter().all(|p| name::is_server_address(*p));
-    if fine {
-        return Ok(());
-    }
-    Err("one to three different peer addresses".into())
 }
 
 /// The file's fields as they lie there.
@@ -151,7 +103,7 @@ impl SetupFile {
         };
         system.complain(&mut found);
         if let Some(cluster) = &raw.cluster {
-            cluster.complain(&mut found);
+            cluster.complain(&system, &mut found);
         }
         found.finish()?;
         let file = Self {
@@ -179,7 +131,7 @@ impl SetupFile {
             Credential::Hash(p) => found.check("root_password_hash", password::check_crypt(&p.0)),
         }
         if let Some(cluster) = &self.cluster {
-            cluster.complain(&mut found);
+            cluster.complain(&self.system, &mut found);
         }
         found.finish()
     }

@@ -4,6 +4,7 @@
 //! here reads or writes one. Unknown fields are refused, and every complaint names the field and
 //! says what was expected.
 
+pub mod cluster;
 pub mod difference;
 pub mod file;
 pub mod firewall;

@@ -17,7 +17,7 @@ pub const RULES: &str = "at least 10 characters, not easily guessed (no common w
                          rows alone)";
 
 /// Text that must not reach a log: `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 #[serde(transparent)]
 pub struct Password(pub String);
 

@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::question::Step;
-use super::{Draft, Password, Protocol, file, password};
+use super::{Draft, Password, Protocol, password};
+use crate::settings::cluster::ClusterFields;
 use crate::settings::{name, validate};
 
 /// Takes one answer; the error is what was expected.
@@ -30,13 +31,21 @@ pub(super) fn take(
         Step::Ssh => draft.ssh = yes_no(&text)?,
         Step::Cluster => draft.cluster = yes_no(&text)?,
         Step::Peers => {
-            let peers = addresses(&text)?;
-            file::peers(&peers)?;
-            draft.peers = peers;
+            let fields = ClusterFields {
+                peers: addresses(&text)?,
+                ..ClusterFields::default()
+            };
+            fields.check_peers(draft.system().as_ref())?;
+            draft.peers = fields.peers;
         }
         Step::Key => {
-            file::key(&text)?;
-            draft.key = Some(Password(text));
+            let fields = ClusterFields {
+                key: Password(text),
+                peers: draft.peers.clone(),
+                ..ClusterFields::default()
+            };
+            fields.check_key()?;
+            draft.key = Some(fields.key);
         }
         Step::Summary => {}
         _ => address(step, &text, draft)?,

@@ -13,10 +13,11 @@ pub mod wrap;
 pub use question::Question;
 use question::Step;
 
-use crate::settings::file::{ClusterFields, Credential, SetupFile};
+use crate::settings::cluster::ClusterFields;
+use crate::settings::file::{Credential, SetupFile};
 use crate::settings::password::{self, Password};
 use crate::settings::{
-    Addressing4, Addressing6, Protocol, Route, Static4, Static6, Syslog, System, file,
+    Addressing4, Addressing6, Protocol, Route, Static4, Static6, Syslog, System,
 };
 
 /// The longest answer that is looked at, in bytes.
@@ -291,6 +292,7 @@ impl Draft {
             (true, Some(key)) => Some(ClusterFields {
                 key: key.clone(),
                 peers: self.peers.clone(),
+                ..ClusterFields::default()
             }),
         };
         let setup = SetupFile {

@@ -170,7 +170,7 @@ pub(super) fn ask(step: Step, draft: &Draft) -> Question {
             list(&draft.peers).filter(|_| !draft.peers.is_empty()),
         ),
         Step::Key => (
-            "The key is the same on all peers: 16 to 256 letters, digits and signs.",
+            "The key is the same on all peers: at least 16 characters, beyond guessing.",
             "Cluster pre-shared key",
             None,
         ),

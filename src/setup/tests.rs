@@ -160,13 +160,14 @@ fn every_wrong_answer_says_what_was_expected() {
                 "one",
                 "192.0.2.1 192.0.2.1",
                 "1.1.1.1 2.1.1.1 3.1.1.1 4.1.1.1",
+                "192.0.2.12",
             ],
             "addresses",
         ),
         (
             "Cluster pre-shared key",
-            &["", "short", "has blanks in its midst"],
-            "16 to 256",
+            &["", "short", "sixteen", "aaaaaaaaaaaaaaaaaaaaaaaa"],
+            "a key that peers take",
         ),
         ("\"apply\"", &["", "yes", "no"], "apply"),
     ];

@@ -38,7 +38,7 @@ QUESTIONS = [
     ("SSH on", "yes or no", ["maybe"], "no"),
     ("Set up a cluster", "yes or no", ["later"], "yes"),
     ("Peer addresses", "addresses", ["", "one", "192.0.2.1 192.0.2.1", LONG], ADDRESS),
-    ("Cluster pre-shared key", "16 to 256", ["", "short", "has blanks in its midst"], KEY),
+    ("Cluster pre-shared key", "a key that peers take", ["", "short", "a" * 24], KEY),
     ("\"apply\"", "apply", ["", "yes", "no"], "<"),
     # Back to the cluster, which is not wanted after all.
     ("Cluster pre-shared key", None, [], "<"),

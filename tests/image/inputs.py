@@ -63,7 +63,7 @@ def by_volume(image, work):
 
 def by_fw_cfg(image, work):
     """QEMU's own way: the file as it is, with all its lines, and a cluster of one."""
-    cluster = f'[cluster]\nkey = "{KEY}"\npeers = ["10.0.2.15"]'
+    cluster = f'[cluster]\nkey = "{KEY}"\npeers = ["10.0.2.15"]\nadditional_key_exchange = "off"'
     file = setup_file(work, tables=cluster)
     option = f"name=opt/io.systemd.credentials/tutti.setup,file={file}"
     with switched_on(image, work, extra=["-fw_cfg", option]) as system:
@@ -75,6 +75,7 @@ def by_fw_cfg(image, work):
         assert "Set up by the credential tutti.setup" in kept, kept
         peers = system.rest().get("/api/v1/cluster")
         assert peers["peer1"] == "10.0.2.15", peers
+        assert peers["additional_key_exchange"] == "off", peers
         system.keeps_secrets(KEY)
 
 
