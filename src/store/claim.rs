@@ -159,6 +159,20 @@ pub(super) fn best(
         .optional()?)
 }
 
+/// The keys of the other parked rows of a table that claim what this one does.
+pub(super) fn rivals_of(
+    db: &Connection,
+    table: i64,
+    key: &[u8],
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "SELECT DISTINCT rival.key FROM _tutti_claim its JOIN _tutti_claim rival USING (claim) \
+         WHERE its.tbl = ?1 AND its.key = ?2 AND rival.tbl = ?1 AND rival.key <> ?2",
+    )?;
+    let keys = statement.query_map(params![table, key], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
 /// The parked rows that wait for a parent.
 pub(super) fn waiting(db: &Connection, claim: &Claim) -> Result<Vec<(i64, Vec<u8>)>, StoreError> {
     let mut statement = db.prepare_cached("SELECT tbl, key FROM _tutti_claim WHERE claim = ?")?;

@@ -8,7 +8,7 @@ use super::apply::{place, remove};
 use super::memory::parked;
 use super::ranges::copy;
 use super::schema::Table;
-use super::settle::{self, Settle};
+use super::settle::Settle;
 use super::shown::Changed;
 use super::writer::Writer;
 use super::{Store, StoreError, inbox, log};
@@ -160,8 +160,8 @@ impl Writer {
                 }
                 return Ok(writer.memory.parked);
             }
-            settle::unpark(db, table.id, encoded)?;
             let mut settle = Settle::default();
+            settle.recheck_rivals(db, table, encoded)?;
             settle.changed(db, table, encoded.to_vec(), visible, content)?;
             settle.run(db, &writer.tables)?;
             parked(db)

@@ -155,15 +155,38 @@ impl Settle {
     ) -> Result<(), StoreError> {
         for row in take_all(db, table.id)? {
             let key = encode_key(&key_of(table, &row));
-            self.touch(table, &row)?;
-            self.pending
-                .insert((table.id, key), (Arc::clone(table), row));
+            self.again(table, key, row)?;
         }
         if visible {
             let rows = super::schema::all(db, table)?;
             let rows = rows.into_iter().map(|row| (Arc::clone(table), row));
             self.check.extend(rows);
         }
+        Ok(())
+    }
+
+    /// Looks again at the parked rows that claim what a parked row did when it was parked, whatever
+    /// damage has made of it since.
+    pub fn recheck_rivals(
+        &mut self,
+        db: &Connection,
+        table: &Arc<Table>,
+        key: &[u8],
+    ) -> Result<(), StoreError> {
+        for rival in claim::rivals_of(db, table.id, key)? {
+            if let Some(row) = parked(db, table.id, &rival)? {
+                unpark(db, table.id, &rival)?;
+                self.again(table, rival, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A row that is no longer parked is on its way again.
+    fn again(&mut self, table: &Arc<Table>, key: Vec<u8>, row: Row) -> Result<(), StoreError> {
+        self.touch(table, &row)?;
+        self.pending
+            .insert((table.id, key), (Arc::clone(table), row));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::replica::digest::{Outcome, common};
-use crate::store::tests::{Peer, peer, pull};
+use crate::store::tests::{Peer, peer, pull, rows, run};
 
 fn exchange(a: &Peer, b: &Peer) {
     pull(a, b);
@@ -137,6 +137,57 @@ fn a_parked_row_is_proven_and_repaired_too() {
     assert_eq!(outcome.differences.len(), 1, "{outcome:?}");
     assert_eq!(repair(bad, &[good]).len(), 1);
     assert!(compare(&a, &b).is_identical());
+}
+
+/// A system whose parked row, deleted by its peer, is there again: it lost to another one, and a
+/// third, parked too, lost to it. Also that peer.
+fn deleted_row_that_came_back() -> (Peer, Peer) {
+    let (a, b, c) = (peer(1), peer(2), peer(3));
+    let seat = "CREATE TABLE seat(id INTEGER PRIMARY KEY, row UNIQUE, number UNIQUE)";
+    a.store.declare(seat).unwrap();
+    pull(&b, &a);
+    pull(&c, &a);
+    // Of the same time; the higher incarnation wins.
+    run(&a, "INSERT INTO seat VALUES (1, NULL, 7)");
+    run(&b, "INSERT INTO seat VALUES (2, 'r', 7)");
+    run(&c, "INSERT INTO seat VALUES (3, 'r', NULL)");
+    pull(&a, &b);
+    pull(&a, &c);
+    a.store.fold().unwrap();
+    let seats = "SELECT id FROM seat ORDER BY id";
+    assert_eq!(rows(&a, seats), [[3.into()]]);
+    let kept = ["seat", "_tutti_hidden", "_tutti_claim", "_tutti_clock"];
+    for table in kept {
+        behind(
+            &a,
+            &format!("CREATE TABLE kept{table} AS SELECT * FROM {table}"),
+        );
+    }
+    run(&b, "DELETE FROM seat WHERE id = 2");
+    pull(&a, &b);
+    pull(&b, &a);
+    a.store.fold().unwrap();
+    assert_eq!(rows(&a, seats), [[1.into()], [3.into()]]);
+    for table in kept {
+        let back = format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept{table}");
+        behind(&a, &back);
+    }
+    (a, b)
+}
+
+#[test]
+fn whoever_lost_to_a_parked_row_that_a_repair_deletes_is_looked_at_again() {
+    for damage in [
+        "",
+        "UPDATE _tutti_hidden SET row = x'00' WHERE key = x'1102'",
+    ] {
+        let (a, b) = deleted_row_that_came_back();
+        behind(&a, damage);
+        assert_eq!(repair(&a, &[&b]).len(), 1, "{damage}");
+        assert!(compare(&a, &b).is_identical(), "{damage}");
+        let seats = "SELECT id FROM seat ORDER BY id";
+        assert_eq!(rows(&a, seats), [[1.into()], [3.into()]], "{damage}");
+    }
 }
 
 #[test]
