@@ -269,11 +269,12 @@ impl Store {
     ) -> Result<PathBuf, StoreError> {
         let path = incoming.path.clone();
         let result = self.verify(incoming, digest, incarnation, swap);
-        let result = result.and_then(|swap| self.replace(&path, incarnation, swap));
-        if result.is_ok() {
-            // Here, as who makes a copy waits for the writer.
+        let result = result.and_then(|swap| {
+            let replaced = self.replace(&path, incarnation, swap);
+            // Here, as who makes a copy waits for the writer. What failed may be done all the same.
             self.outdate_staged();
-        }
+            replaced
+        });
         // What only the clock is against is kept: it is verified again when it comes to that.
         if result
             .as_ref()
@@ -393,41 +394,44 @@ impl Store {
             named(incoming, File::open(incoming).and_then(|f| f.sync_all()))?;
         }
         lock(&inner.readers).clear();
-        let clock = writer.clock.clone();
-        let backup = inner.path.with_file_name(format!("backup-{}.db", clock()));
+        let backup = format!("backup-{}.db", (writer.clock)());
+        let backup = inner.path.with_file_name(backup);
         // SQLite must have let go of the old file, and folded its WAL into it, before its name is
         // used for another.
-        writer.db = Connection::open_in_memory()?;
+        writer.close(incarnation)?;
         self.forget_file();
         inner.sync.reset();
         let swapped = exchange(incoming, &inner.path, &backup);
         inner.sync.reset();
-        // Whether or not it worked: whatever is there now is opened again.
-        let open = || {
-            let (clock, shown) = (clock.clone(), inner.shown.clone());
-            let mut new = Writer::open(&inner.path, inner.node, incarnation, clock, shown)?;
-            new.damage = inner.damage.clone();
-            Ok::<_, StoreError>(new)
-        };
-        match open() {
-            Ok(new) => *writer = new,
-            Err(error) if swapped.is_ok() => {
-                named(&backup, fs::rename(&backup, &inner.path))?;
-                *writer = open()?;
-                return Err(error);
-            }
-            Err(error) => return Err(error),
-        }
-        swapped?;
-        self.bound_size(&writer)?;
+        // Whether or not it worked, what is there now is opened again. Where the disk refuses that,
+        // too, whoever writes next does it.
+        let opened = self.open_if_closed(&mut writer);
         drop(writer);
+        swapped?;
         lock(&inner.kept).retention.unmark_all();
+        opened?;
         self.flush()?;
         if swap == Swap::CatchUp {
             named(&backup, fs::remove_file(&backup))?;
         }
         prune(&inner.path);
         Ok(backup)
+    }
+}
+
+impl Store {
+    /// Opens the file that a swap left in the database's place, where the disk refused to then.
+    pub(super) fn open_if_closed(&self, writer: &mut Writer) -> Result<(), StoreError> {
+        if !writer.is_closed() {
+            return Ok(());
+        }
+        let (inner, clock) = (&self.inner, writer.clock.clone());
+        let shown = Arc::clone(&inner.shown);
+        let mut new = Writer::open(&inner.path, inner.node, writer.incarnation, clock, shown)?;
+        new.damage = inner.damage.clone();
+        self.bound_size(&new)?;
+        *writer = new;
+        Ok(())
     }
 }
 

@@ -447,7 +447,9 @@ impl Store {
 
     fn writer(&self) -> Result<MutexGuard<'_, Writer>, StoreError> {
         self.inner.sync.check()?;
-        Ok(lock(&self.inner.writer))
+        let mut writer = lock(&self.inner.writer);
+        self.open_if_closed(&mut writer)?;
+        Ok(writer)
     }
 
     fn bump(&self) {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use super::*;
 use crate::replica::value::Value;
 use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
-use crate::store::{Durability, Keys, Staged};
+use crate::store::{Durability, Keys, PAGE, Staged};
 use crate::wire::replication;
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
@@ -369,6 +369,31 @@ fn a_crash_at_any_moment_of_swapping_in_leaves_the_old_or_the_new_database() {
         assert_eq!(store.digest().unwrap(), expected, "moment {moment}");
         assert_eq!(backup.exists(), moment == 3, "moment {moment}");
     }
+}
+
+#[test]
+fn what_the_disk_did_not_open_after_a_swap_is_opened_by_whoever_writes_next() {
+    let (_, b) = donor_and_joiner();
+    b.store.set_size_bound(Some(256 * PAGE)).unwrap();
+    let path = &b.store.inner.path;
+    let aside = with(path, "-aside");
+    b.store.writer().unwrap().close(77).unwrap();
+    fs::rename(path, &aside).unwrap();
+    fs::create_dir(path).unwrap();
+    let write = |tx: &mut crate::store::Tx<'_>| tx.execute("INSERT INTO own VALUES (6)", &[]);
+    let refused = b.store.transact(write).unwrap_err();
+    assert!(refused.to_string().contains("open"), "{refused}");
+    fs::remove_dir(path).unwrap();
+    fs::rename(&aside, path).unwrap();
+    b.store.transact(write).unwrap();
+    let own = rows(&b, "SELECT id FROM own ORDER BY id");
+    assert_eq!(own, [[5.into()], [6.into()]]);
+    assert_eq!(b.store.frontier().seq(77), 1, "as the swap had it");
+    let bound = |writer: &Writer| {
+        let sql = "PRAGMA max_page_count";
+        writer.db.query_row(sql, [], |row| row.get::<_, i64>(0))
+    };
+    assert_eq!(bound(&b.store.writer().unwrap()).unwrap(), 256);
 }
 
 fn exchange_files(incoming: &Path, path: &Path, backup: &Path) {
