@@ -394,6 +394,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     config: LinkConfig,
     events: mpsc::Sender<LinkEvent>,
 ) -> Result<(), LinkError> {
+    store.ready()?;
     let began = Instant::now();
     let mut changes = store.changes();
     changes.mark_unchanged();

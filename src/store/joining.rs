@@ -399,18 +399,18 @@ impl Store {
         // SQLite must have let go of the old file, and folded its WAL into it, before its name is
         // used for another.
         writer.close(incarnation)?;
+        inner.closed.store(true, Ordering::Relaxed);
         self.forget_file();
         inner.sync.reset();
         let swapped = exchange(incoming, &inner.path, &backup);
         inner.sync.reset();
         // Whether or not it worked, what is there now is opened again. Where the disk refuses that,
-        // too, whoever writes next does it.
+        // too, whoever uses it next does it.
         let opened = self.open_if_closed(&mut writer);
         drop(writer);
         swapped?;
         lock(&inner.kept).retention.unmark_all();
         opened?;
-        self.flush()?;
         if swap == Swap::CatchUp {
             named(&backup, fs::remove_file(&backup))?;
         }
@@ -420,9 +420,18 @@ impl Store {
 }
 
 impl Store {
-    /// Opens the file that a swap left in the database's place, where the disk refused to then.
+    /// Makes sure that what this store shows is what is in its file: not where a snapshot took the
+    /// database's place and the disk refused to open it.
+    pub fn ready(&self) -> Result<(), StoreError> {
+        if self.inner.closed.load(Ordering::Relaxed) {
+            drop(self.writer()?);
+        }
+        Ok(())
+    }
+
+    /// Opens what lies in the database's place since it was closed.
     pub(super) fn open_if_closed(&self, writer: &mut Writer) -> Result<(), StoreError> {
-        if !writer.is_closed() {
+        if !self.inner.closed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let (inner, clock) = (&self.inner, writer.clock.clone());
@@ -431,6 +440,8 @@ impl Store {
         new.damage = inner.damage.clone();
         self.bound_size(&new)?;
         *writer = new;
+        self.flush()?;
+        inner.closed.store(false, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -127,6 +127,8 @@ struct Inner {
     size_bound: Mutex<Option<u64>>,
     /// Held for reading by readers, for writing while a snapshot is swapped in.
     swap: RwLock<()>,
+    /// The database is closed: a snapshot takes its place, or did and could not be opened yet.
+    closed: AtomicBool,
     changes: watch::Sender<u64>,
     migrations: Mutex<Vec<String>>,
     /// What peers still need.
@@ -192,6 +194,7 @@ impl Store {
                 readers: Mutex::default(),
                 size_bound: Mutex::default(),
                 swap: RwLock::default(),
+                closed: AtomicBool::new(false),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),
                 kept: Mutex::new(retention::Kept::new(marked)),
@@ -306,6 +309,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Reader<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.ready()?;
         let _swap = self
             .inner
             .swap

@@ -124,16 +124,13 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Lets go of the file, which another one may replace; that goes on under this incarnation.
+    /// Lets go of the file, which another one may replace; that goes on under this incarnation, by
+    /// which whoever knows what was here sees that it is so no more.
     pub fn close(&mut self, incarnation: Incarnation) -> Result<(), StoreError> {
         self.db = Connection::open_in_memory()?;
         self.incarnation = incarnation;
+        lock(&self.shown).incarnation = incarnation;
         Ok(())
-    }
-
-    /// Whether it has no file.
-    pub fn is_closed(&self) -> bool {
-        self.db.path().is_none_or(str::is_empty)
     }
 
     /// Brings memory in step with the database, where it is not.

@@ -106,7 +106,9 @@ fn end(store: &Store, now: Now) -> End {
 
 impl Link {
     pub fn connect(&mut self, stores: [&Store; 2], now: Now) {
-        self.ends = Some(stores.map(|store| end(store, now)));
+        if stores.iter().all(|store| store.ready().is_ok()) {
+            self.ends = Some(stores.map(|store| end(store, now)));
+        }
     }
 
     pub fn cut(&mut self, until: u64) {

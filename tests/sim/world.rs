@@ -355,10 +355,18 @@ impl World {
             }
             let full = [a, b].iter().any(|node| self.nodes[*node].full);
             self.nodes.iter().for_each(|node| node.disk.spare(false));
+            let were = stores.map(Store::incarnation);
             let moved = link.step(stores, now, &mut self.random);
+            let are = stores.map(Store::incarnation);
             self.faults(false);
             self.look_at_damage();
             let dropped = self.end_after_drops(now);
+            if moved.is_err() {
+                // What was committed before is known to other links all the same.
+                [a, b]
+                    .into_iter()
+                    .for_each(|node| self.committed(node, now));
+            }
             match moved {
                 Ok(moved) => {
                     moved
@@ -383,6 +391,9 @@ impl World {
                     let io = error.contains("I/O") || error.contains(UNREAD);
                     self.seen.failures += u64::from(io);
                     self.links[at].cut(now.us + 100_000);
+                    // It may have refused when a snapshot was in place already.
+                    let swapped = (0..2).filter(|end| were[*end] != are[*end]);
+                    swapped.for_each(|end| self.another([a, b][end], now));
                 }
                 // A donor gives its pages as they lie there: it has not met what they hold.
                 Err(error)

@@ -372,22 +372,29 @@ fn a_crash_at_any_moment_of_swapping_in_leaves_the_old_or_the_new_database() {
 }
 
 #[test]
-fn what_the_disk_did_not_open_after_a_swap_is_opened_by_whoever_writes_next() {
+fn what_the_disk_did_not_open_after_a_swap_is_opened_by_whoever_uses_it_next() {
     let (_, b) = donor_and_joiner();
     b.store.set_size_bound(Some(256 * PAGE)).unwrap();
     let path = &b.store.inner.path;
     let aside = with(path, "-aside");
     b.store.writer().unwrap().close(77).unwrap();
+    b.store.inner.closed.store(true, Ordering::Relaxed);
+    assert_eq!(
+        b.store.incarnation(),
+        77,
+        "links see that it is another one"
+    );
     fs::rename(path, &aside).unwrap();
     fs::create_dir(path).unwrap();
     let write = |tx: &mut crate::store::Tx<'_>| tx.execute("INSERT INTO own VALUES (6)", &[]);
     let refused = b.store.transact(write).unwrap_err();
     assert!(refused.to_string().contains("open"), "{refused}");
+    assert!(b.store.ready().is_err(), "no link begins");
+    assert!(b.store.read(|_| Ok(())).is_err());
     fs::remove_dir(path).unwrap();
     fs::rename(&aside, path).unwrap();
+    assert_eq!(rows(&b, "SELECT id FROM own"), [[5.into()]]);
     b.store.transact(write).unwrap();
-    let own = rows(&b, "SELECT id FROM own ORDER BY id");
-    assert_eq!(own, [[5.into()], [6.into()]]);
     assert_eq!(b.store.frontier().seq(77), 1, "as the swap had it");
     let bound = |writer: &Writer| {
         let sql = "PRAGMA max_page_count";
