@@ -211,7 +211,9 @@ impl Session {
             State::Streaming(sending, _, proving) => {
                 sending.handle_timeout(now)?;
                 let (ours, theirs) = (&self.local.frontier, &sending.acked);
-                proving.handle_timeout(now, || digest::common(ours, theirs));
+                let settled = self.needy.is_none() && sending.reaches();
+                let common = || settled.then(|| digest::common(ours, theirs));
+                proving.handle_timeout(now, common);
             }
             State::Donating(donor) => donor.handle_timeout(now)?,
             State::Joining(joiner) => joiner.handle_timeout(now)?,

@@ -261,7 +261,7 @@ impl Driver {
                     common,
                     parts: Vec::new(),
                 })),
-                Step::Answer(_) if source.byte() < 20 => Ok(Message::TooLarge),
+                Step::Answer(_) if source.byte() < 20 => Ok(Message::NoAnswer),
                 Step::Answer(_) => Ok(Message::Answer(Vec::new())),
                 Step::Take(_) if source.byte() < 128 => Ok(Message::Wanted(Vec::new())),
                 Step::Copies(_) => Ok(Message::Copies(Vec::new())),

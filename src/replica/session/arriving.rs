@@ -53,7 +53,10 @@ impl Session {
                 sending.has(piece.origin, piece.seq);
                 receiving.piece(ours, piece)
             }
-            (Frame::Proof(message), State::Streaming(_, _, proving)) => proving.arrived(&message),
+            (Frame::Proof(message), State::Streaming(sending, _, proving)) => {
+                let settled = self.needy.is_none() && sending.reaches();
+                proving.arrived(&message, settled)
+            }
             (
                 Frame::Ack {
                     batches,

@@ -47,8 +47,9 @@ pub enum Message {
     Wanted(Vec<Difference>),
     /// Here they are, in that order.
     Copies(Vec<Copy>),
-    /// An answer would be larger than [`MAX_MESSAGE`]: the proof ends undecided.
-    TooLarge,
+    /// It would be larger than [`MAX_MESSAGE`], or one of the two needs a snapshot: the proof ends
+    /// undecided.
+    NoAnswer,
 }
 
 impl Message {
@@ -60,13 +61,13 @@ impl Message {
         }
     }
 
-    /// Its bytes; what is too large becomes [`Message::TooLarge`].
+    /// Its bytes; what is too large becomes [`Message::NoAnswer`].
     pub fn encode(&self) -> Vec<u8> {
         let bytes = postcard::to_stdvec(self).unwrap_or_default();
         if bytes.len() <= MAX_MESSAGE {
             return bytes;
         }
-        postcard::to_stdvec(&Message::TooLarge).unwrap_or_default()
+        postcard::to_stdvec(&Message::NoAnswer).unwrap_or_default()
     }
 }
 
@@ -146,11 +147,18 @@ impl Proving {
         (self.asked == Asked::Nothing).then_some(self.due_us)
     }
 
-    /// Begins one when it is due.
-    pub fn handle_timeout(&mut self, now: Now, common: impl FnOnce() -> Common) {
-        if self.asked == Asked::Nothing && now.us >= self.due_us {
-            self.asked = Asked::Busy;
-            self.steps.push_back(Step::Begin(common()));
+    /// Begins one when it is due. `common`: what both hold, unless one of them needs a snapshot:
+    /// they may hold two histories then, of which numbers tell nothing.
+    pub fn handle_timeout(&mut self, now: Now, common: impl FnOnce() -> Option<Common>) {
+        if self.asked != Asked::Nothing || now.us < self.due_us {
+            return;
+        }
+        match common() {
+            Some(common) => {
+                self.asked = Asked::Busy;
+                self.steps.push_back(Step::Begin(common));
+            }
+            None => self.due_us = now.us + self.proofs.first_ms * 1_000,
         }
     }
 
@@ -162,8 +170,8 @@ impl Proving {
         self.steps.drain(..).map(Action::Prove)
     }
 
-    /// Takes in a message.
-    pub fn arrived(&mut self, bytes: &[u8]) -> Result<(), SessionError> {
+    /// Takes in a message; `settled`: neither of the two needs a snapshot.
+    pub fn arrived(&mut self, bytes: &[u8], settled: bool) -> Result<(), SessionError> {
         let malformed = SessionError::Unexpected("a malformed proof");
         let Some(message) = Message::decode(bytes) else {
             return Err(malformed);
@@ -173,19 +181,25 @@ impl Proving {
             Message::Wanted(rows) if rows.len() <= COPIES => Step::Copies(rows),
             Message::Answer(answer) if self.asked == Asked::Answer => Step::Take(answer),
             Message::Copies(copies) if self.asked == Asked::Copies => Step::Repair(copies),
-            Message::TooLarge if matches!(self.asked, Asked::Answer | Asked::Copies) => {
+            Message::NoAnswer if matches!(self.asked, Asked::Answer | Asked::Copies) => {
                 Step::GiveUp
             }
             _ => return Err(SessionError::Unexpected("a proof that nobody asked for")),
         };
         if matches!(step, Step::Answer(_) | Step::Copies(_)) {
-            if std::mem::replace(&mut self.answering, true) {
+            if self.answering {
                 return Err(SessionError::Unexpected("a second question of a proof"));
             }
+            if !settled {
+                self.ready.push_back(Message::NoAnswer.encode());
+                return Ok(());
+            }
+            self.answering = true;
         } else {
             self.asked = Asked::Busy;
         }
-        self.steps.push_back(step);
+        self.steps
+            .push_back(if settled { step } else { Step::GiveUp });
         Ok(())
     }
 
@@ -202,7 +216,7 @@ impl Proving {
         match message {
             Message::Question(_) => self.asked = Asked::Answer,
             Message::Wanted(_) => self.asked = Asked::Copies,
-            Message::Answer(_) | Message::Copies(_) | Message::TooLarge => self.answering = false,
+            Message::Answer(_) | Message::Copies(_) | Message::NoAnswer => self.answering = false,
         }
         self.ready.push_back(message.encode());
         None
@@ -247,27 +261,48 @@ mod tests {
     fn a_proof_goes_from_question_to_repair_and_is_due_again() {
         let [mut a, mut b] = [proving(), proving()];
         let Proofs { first_ms, pause_ms } = Proofs::default();
-        a.handle_timeout(at(first_ms - 1), Common::new);
+        a.handle_timeout(at(first_ms - 1), || Some(vec![]));
         assert!(steps(&mut a).is_empty());
-        a.handle_timeout(at(first_ms), Common::new);
+        a.handle_timeout(at(first_ms), || Some(vec![]));
         assert_eq!(steps(&mut a), [Action::Prove(Step::Begin(vec![]))]);
         assert_eq!(a.poll_timeout(), None);
         assert_eq!(a.done(at(1), Ok(Message::Question(question()))), None);
-        b.arrived(&bytes(&mut a)).unwrap();
+        b.arrived(&bytes(&mut a), true).unwrap();
         assert_eq!(steps(&mut b), [Action::Prove(Step::Answer(question()))]);
         b.done(at(1), Ok(Message::Answer(vec![])));
-        a.arrived(&bytes(&mut b)).unwrap();
+        a.arrived(&bytes(&mut b), true).unwrap();
         assert_eq!(steps(&mut a), [Action::Prove(Step::Take(vec![]))]);
         a.done(at(1), Ok(Message::Wanted(vec![])));
-        b.arrived(&bytes(&mut a)).unwrap();
+        b.arrived(&bytes(&mut a), true).unwrap();
         assert_eq!(steps(&mut b), [Action::Prove(Step::Copies(vec![]))]);
         b.done(at(1), Ok(Message::Copies(vec![])));
-        a.arrived(&bytes(&mut b)).unwrap();
+        a.arrived(&bytes(&mut b), true).unwrap();
         assert_eq!(steps(&mut a), [Action::Prove(Step::Repair(vec![]))]);
         let proven = Proven::default();
         let event = a.done(at(9), Err(proven.clone()));
         assert_eq!(event, Some(Event::Proven(proven)));
         assert_eq!(a.poll_timeout(), Some((9 + pause_ms) * 1_000));
+    }
+
+    /// Two that hold two histories, and whose logs no longer tell, gave each other's rows away as
+    /// their own: whose snapshot took the other's place lost what was written beside them.
+    #[test]
+    fn while_one_of_the_two_needs_a_snapshot_nothing_is_proven_or_repaired() {
+        let Proofs { first_ms, .. } = Proofs::default();
+        let mut ours = proving();
+        ours.handle_timeout(at(first_ms), || None);
+        assert!(steps(&mut ours).is_empty());
+        assert_eq!(ours.poll_timeout(), Some(2 * first_ms * 1_000));
+        let ask = Message::Question(question()).encode();
+        ours.arrived(&ask, false).unwrap();
+        assert!(steps(&mut ours).is_empty());
+        assert_eq!(bytes(&mut ours), Message::NoAnswer.encode());
+        ours.handle_timeout(at(2 * first_ms), || Some(vec![]));
+        let _ = steps(&mut ours);
+        ours.done(at(1), Ok(Message::Wanted(vec![])));
+        let copies = Message::Copies(vec![]).encode();
+        ours.arrived(&copies, false).unwrap();
+        assert_eq!(steps(&mut ours), [Action::Prove(Step::GiveUp)]);
     }
 
     #[test]
@@ -282,15 +317,15 @@ mod tests {
             vec![0xff; 9],
             encode(Message::Answer(vec![])),
             encode(Message::Copies(vec![])),
-            encode(Message::TooLarge),
+            encode(Message::NoAnswer),
             encode(Message::Wanted(vec![row; COPIES + 1])),
         ] {
-            assert!(proving().arrived(&wrong).is_err());
+            assert!(proving().arrived(&wrong, true).is_err());
         }
         let mut ours = proving();
         let ask = encode(Message::Question(question()));
-        ours.arrived(&ask).unwrap();
-        assert!(ours.arrived(&ask).is_err());
+        ours.arrived(&ask, true).unwrap();
+        assert!(ours.arrived(&ask, true).is_err());
     }
 
     #[test]
@@ -300,7 +335,7 @@ mod tests {
             key: vec![0; MAX_MESSAGE],
         };
         let bytes = Message::Wanted(vec![row]).encode();
-        assert_eq!(postcard::from_bytes(&bytes), Ok(Message::TooLarge));
+        assert_eq!(postcard::from_bytes(&bytes), Ok(Message::NoAnswer));
     }
 
     /// What `docs/keeping.md` says, byte by byte.
@@ -385,6 +420,6 @@ mod tests {
             copies.encode(),
             [&[3, 2, 0, 0][..], &clock, &content].concat()
         );
-        assert_eq!(Message::TooLarge.encode(), [4]);
+        assert_eq!(Message::NoAnswer.encode(), [4]);
     }
 }

@@ -183,3 +183,31 @@ fn where_neither_log_reaches_the_other_side_both_do_not_take_a_snapshot_at_once(
     let told = Frame::NeedsSnapshot { apart: true };
     assert!(frames(&mut session, at(6)).contains(&told));
 }
+
+#[test]
+fn a_link_on_which_somebody_needs_a_snapshot_proves_nothing() {
+    let first = Proofs::default().first_ms;
+    let told = |session: &mut Session| {
+        let frame = Frame::NeedsSnapshot { apart: false };
+        session.handle_frame(at(1), frame).unwrap();
+    };
+    let tells = |session: &mut Session| session.handle_done(at(0), Done::Trimmed { apart: false });
+    let reads = |session: &mut Session| session.handle_done(at(0), nothing_read());
+    for (needs, proves) in [(None, true), (Some(true), false), (Some(false), false)] {
+        let mut session = greeted(local(1), local(2));
+        let _ = actions(&mut session);
+        match needs {
+            Some(true) => tells(&mut session),
+            _ => reads(&mut session),
+        }
+        if needs == Some(false) {
+            told(&mut session);
+        }
+        let ping = Frame::Ping { sent_us: 0 };
+        session.handle_frame(at(first - 1), ping).unwrap();
+        session.handle_timeout(at(first)).unwrap();
+        let begun = actions(&mut session);
+        let begun = begun.iter().any(|a| matches!(a, Action::Prove(_)));
+        assert_eq!(begun, proves, "{needs:?}");
+    }
+}
