@@ -211,7 +211,7 @@ impl Session {
             State::Streaming(sending, _, proving) => {
                 sending.handle_timeout(now)?;
                 let (ours, theirs) = (&self.local.frontier, &sending.acked);
-                let settled = self.needy.is_none() && sending.reaches();
+                let settled = needy::settled(self.needy.as_ref(), sending);
                 let common = || settled.then(|| digest::common(ours, theirs));
                 proving.handle_timeout(now, common);
             }

@@ -3,7 +3,7 @@
 use super::donor::Donor;
 use super::greeting::{self, Standing};
 use super::joiner::Joiner;
-use super::needy::Needy;
+use super::needy::{Needy, settled};
 use super::parting::Parting;
 use super::proof::Proving;
 use super::receiving::Receiving;
@@ -54,8 +54,7 @@ impl Session {
                 receiving.piece(ours, piece)
             }
             (Frame::Proof(message), State::Streaming(sending, _, proving)) => {
-                let settled = self.needy.is_none() && sending.reaches();
-                proving.arrived(&message, settled)
+                proving.arrived(&message, settled(self.needy.as_ref(), sending))
             }
             (
                 Frame::Ack {

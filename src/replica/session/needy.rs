@@ -20,6 +20,12 @@ pub(super) const AGAIN_MS: u64 = 10_000;
 /// How long two neither of whom can deliver wait for a third, in milliseconds.
 pub(super) const STALEMATE_MS: u64 = 60_000;
 
+/// Whether neither of the two needs a snapshot, as far as is known: each log goes back to what the
+/// other side holds, so that both hold one history of it.
+pub(super) fn settled(needy: Option<&Needy>, sending: &Sending) -> bool {
+    needy.is_none() && sending.reaches()
+}
+
 /// Since the peer said so.
 #[derive(Debug)]
 pub(super) struct Needy {
