@@ -531,6 +531,36 @@ fn who_has_nothing_to_issue_again_names_next_what_it_has_seen() {
     assert_eq!(lacks(&b, 77), BTreeMap::new());
 }
 
+/// Nobody names anew what had been seen whole when it was folded away.
+#[test]
+fn what_had_seen_all_of_an_incarnation_that_goes_on_after_all_overwrites_that_as_before() {
+    let world = Clocked::new();
+    let [a, b] = [1, 2].map(|number| world.open(number, number.into(), 0));
+    let c = world.open(3, 3, 0);
+    a.declare(ITEM).unwrap();
+    take(&c, &a);
+    write(&c, "INSERT INTO item VALUES (1, 'seen')");
+    take(&a, &c);
+    write(&a, "INSERT INTO item VALUES (2, 0)");
+    let copied = tempfile::tempdir().unwrap();
+    let twin = world.twin(&c, copied.path());
+    drop(c);
+    let c = world.open(3, 33, 0);
+    write(&c, "INSERT INTO item VALUES (3, 0)");
+    take(&a, &c);
+    take(&b, &a);
+    b.set_peers([node(1)].into(), 0);
+    tell(&a, &b);
+    assert_eq!(b.trim().unwrap().incarnations, 2);
+    assert_eq!(lacks(&b, 1), [(33, 0)].into());
+    write(&twin, "INSERT INTO item VALUES (4, 0)");
+    take(&b, &twin);
+    assert_eq!(b.open_frontier().seq(3), 2, "it is opened again");
+    write(&a, "UPDATE item SET a = 'later' WHERE id = 1");
+    take(&b, &a);
+    assert!(lost(&b).is_empty());
+}
+
 /// The number alone does not say that it is the history that was here.
 #[test]
 fn who_names_another_history_of_what_was_folded_away_has_seen_nothing_of_it() {
