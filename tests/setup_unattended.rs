@@ -321,6 +321,10 @@ fn malicious_and_mistaken_files_are_refused_without_a_trace() {
             "cluster.post_quantum_key: expected",
         ),
         (format!("{GOOD}profile = \"aggressive\""), "`ikev2`"),
+        (
+            format!("{GOOD}additional_key_exchange = \"maybe\""),
+            "`required`",
+        ),
         (without("root_password"), "root_password: expected"),
         (format!("{GOOD}\n# {}", "x".repeat(40_000)), "larger than"),
     ] {

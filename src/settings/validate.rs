@@ -63,7 +63,9 @@ impl SettingsError {
         let message: String = error.message().chars().take(200).collect();
         let message = message.replace('\n', " ");
         let missing = message.starts_with("missing field");
-        let secret = !missing && ["password", "key"].iter().any(|s| content.contains(s));
+        // Of the names with such a word this one is of no secret.
+        let named = content.replace("additional_key_exchange", "");
+        let secret = !missing && ["password", "key"].iter().any(|s| named.contains(s));
         let what = match message.split_once(", expected ") {
             _ if secret => "expected a text between quotation marks".into(),
             // What stands before it repeats the value.
