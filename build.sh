@@ -239,10 +239,13 @@ fuzz() {
     export RUSTC_BOOTSTRAP=1
     local dir="$CARGO_TARGET_DIR-fuzz"
     local triple=x86_64-unknown-linux-gnu
-    [ ${#targets[@]} -gt 0 ] ||
-        mapfile -t targets < <("$tool/bin/cargo-fuzz" list)
-    step fuzz-build "$tool/bin/cargo-fuzz" build --target "$triple" --target-dir "$dir"
     mkdir -p out/fuzz
+    local build=("$tool/bin/cargo-fuzz" build --target "$triple" --target-dir "$dir")
+    for target in "${targets[@]}"; do step "fuzz-build-$target" "${build[@]}" "$target"; done
+    if [ ${#targets[@]} -eq 0 ]; then
+        step fuzz-build "${build[@]}"
+        mapfile -t targets < <("$tool/bin/cargo-fuzz" list)
+    fi
     for target in "${targets[@]}"; do
         log="$LOGS/fuzz-$target.log"
         mkdir -p "$corpus/$target" "$seeds/$target"
