@@ -77,6 +77,14 @@ pub struct Logged {
 }
 
 impl Logged {
+    /// Whether it is the same transaction of the same history, where both are of one number.
+    pub fn is_same(&self, other: &Logged) -> bool {
+        match (&self.chain, &other.chain) {
+            (Some(mine), Some(theirs)) => mine == theirs,
+            _ => self.bytes == other.bytes,
+        }
+    }
+
     /// The transaction, its origin's previous one being of `previous` (0 before the first);
     /// `None` where the bytes are none, or time stands still.
     pub fn decode(&self, previous: Hlc) -> Option<Transaction> {

@@ -159,7 +159,7 @@ impl Waiting {
             // Of two histories the one that waits may be nobody's any more.
             let queue = self.held.get(&logged.origin);
             let waits = queue.and_then(|queue| queue.get(&logged.seq));
-            if waits.is_some_and(|waits| waits.bytes != logged.bytes) {
+            if waits.is_some_and(|waits| !waits.is_same(logged)) {
                 self.forget(logged.origin, logged.seq.saturating_sub(1));
             }
             let holds = self
@@ -169,7 +169,11 @@ impl Waiting {
             if !holds && round.take(logged, &self.held) != Taken::Waits {
                 continue;
             }
-            self.hold(logged, round.frontier)?;
+            if let Err(full) = self.hold(logged, round.frontier) {
+                // What was due is applied by nobody now.
+                self.dropped += u64::from(!round.ready.is_empty());
+                return Err(full);
+            }
         }
         self.due(&mut round, true);
         Ok(round.ready)
@@ -226,16 +230,39 @@ impl Waiting {
         }
     }
 
-    /// An origin's node no longer has what waits of it beyond `seq`: it stamped it anew.
+    /// An origin's node no longer has what waits of it beyond `seq`: it stamped it anew. What
+    /// builds on that goes, too, before another history has those numbers.
     pub fn forget(&mut self, origin: Incarnation, seq: u64) {
-        if let Some(queue) = self.held.get_mut(&origin) {
-            let gone = queue.split_off(&(seq + 1));
-            self.dropped += u64::from(!gone.is_empty());
-            self.bytes -= gone.values().map(|l| l.bytes.held()).sum::<usize>();
+        let mut ends = vec![(origin, seq)];
+        while let Some((origin, seq)) = ends.pop() {
+            let Some(queue) = self.held.get_mut(&origin) else {
+                continue;
+            };
+            let gone = queue.split_off(&seq.saturating_add(1));
             if queue.is_empty() {
                 self.held.remove(&origin);
             }
+            if gone.is_empty() {
+                continue;
+            }
+            self.dropped += 1;
+            self.bytes -= gone.values().map(|l| l.bytes.held()).sum::<usize>();
+            let names = |dep: &Dep| dep.origin == origin && dep.seq > seq;
+            for (other, queue) in &self.held {
+                let builds = |logged: &Logged| {
+                    peek(&logged.bytes).is_some_and(|(_, head)| head.deps.iter().any(names))
+                };
+                let first = queue.iter().find(|(_, logged)| builds(logged));
+                ends.extend(first.map(|(seq, _)| (*other, seq - 1)));
+            }
         }
+    }
+
+    /// What waits was taken in beside a history that is here no more. Links bring again what counts.
+    pub fn give_up(&mut self) {
+        self.dropped += u64::from(!self.held.is_empty());
+        self.held.clear();
+        self.bytes = 0;
     }
 
     /// The node of an origin whose first transaction waits, which tells it.
@@ -335,6 +362,7 @@ pub fn limit(wall_ms: u64, bound_ms: u64) -> Hlc {
 mod tests {
     use super::*;
     use crate::replica::change::{Body, Head, Transaction};
+    use crate::replica::payload::Payload;
 
     fn on(origin: u64, seq: u64) -> Dep {
         let tag = [0; 8];
@@ -434,6 +462,68 @@ mod tests {
         assert_eq!(admit(&mut waiting, &stands, 0), [(1, 1), (1, 2)]);
         assert!(waiting.is_empty() && waiting.bytes == 0);
         assert_eq!(waiting.dropped(), 1, "links bring again what built on it");
+    }
+
+    /// It would count as having seen the history that stands.
+    #[test]
+    fn what_builds_on_a_history_that_gives_way_goes_with_it() {
+        let other = stream(&[
+            (1, 1, 9_000, &[]),
+            (2, 1, 9_001, &[(1, 1)]),
+            (3, 1, 9_002, &[(2, 1)]),
+        ]);
+        let mut waiting = Waiting::default();
+        assert!(admit(&mut waiting, &other, 0).is_empty());
+        let stands = stream(&[(1, 1, 100, &[])]);
+        assert_eq!(admit(&mut waiting, &stands, 0), [(1, 1)]);
+        assert!(waiting.is_empty() && waiting.bytes == 0);
+        waiting.forget(7, u64::MAX);
+    }
+
+    /// What is large is stored, and stored anew whenever it comes.
+    #[test]
+    fn what_is_stored_and_comes_again_is_no_other_history() {
+        #[derive(Debug)]
+        struct Stored(Vec<u8>);
+        impl crate::replica::payload::Source for Stored {
+            fn size(&self) -> u64 {
+                self.0.len() as u64
+            }
+            fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+                let from = offset as usize;
+                buffer.copy_from_slice(&self.0[from..from + buffer.len()]);
+                Ok(())
+            }
+        }
+        let come = |ms| {
+            let mut batch = stream(&[(1, 1, ms, &[])]);
+            let bytes = batch[0].bytes.clone().into_held().unwrap();
+            batch[0].bytes = Payload::Stored(std::sync::Arc::new(Stored(bytes)));
+            batch[0].chain = Some([ms as u8; 8]);
+            batch
+        };
+        let mut waiting = Waiting::default();
+        assert!(admit(&mut waiting, &come(9_000), 0).is_empty());
+        assert!(admit(&mut waiting, &come(9_000), 0).is_empty());
+        assert_eq!(waiting.dropped(), 0);
+        assert!(admit(&mut waiting, &come(9_001), 0).is_empty());
+        assert_eq!(waiting.dropped(), 1, "another history");
+    }
+
+    /// It was out of the queue, and comes again over links that begin anew.
+    #[test]
+    fn what_was_due_while_there_is_no_room_for_more_is_told_as_dropped() {
+        let mut waiting = Waiting::default();
+        assert!(admit(&mut waiting, &stream(&[(1, 1, 9_000, &[])]), 0).is_empty());
+        let mut batch = stream(&[(2, 1, 90_000, &[])]);
+        batch[0].bytes = vec![0; MAX_WAITING].into();
+        batch[0].seq = 3;
+        let mut more = stream(&[(2, 1, 90_000, &[])]);
+        more.append(&mut batch);
+        let none = Frontier::default();
+        let result = waiting.admit(&more, &none, |_| None, limit(9_000, BOUND_MS));
+        assert_eq!(result, Err(Full));
+        assert_eq!(waiting.dropped(), 1);
     }
 
     #[test]

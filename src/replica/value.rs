@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A value of one of SQLite's five storage classes.
-#[derive(Clone, Debug, Default, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialOrd, Serialize, Deserialize)]
 pub enum Value {
     /// NULL.
     #[default]
@@ -18,6 +18,20 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
+/// What peers hold is compared bit by bit: 0.0 and -0.0 are two values.
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Value::Null, Value::Null) => true,
+            (Value::Integer(mine), Value::Integer(theirs)) => mine == theirs,
+            (Value::Real(mine), Value::Real(theirs)) => mine.to_bits() == theirs.to_bits(),
+            (Value::Text(mine), Value::Text(theirs)) => mine == theirs,
+            (Value::Blob(mine), Value::Blob(theirs)) => mine == theirs,
+            _ => false,
+        }
+    }
+}
+
 /// A value as it counts in a key.
 enum Canonical<'a> {
     Integer(i64),
@@ -27,9 +41,11 @@ enum Canonical<'a> {
 impl Value {
     /// A whole float equals the integer in SQLite's order.
     fn canonical(&self) -> Canonical<'_> {
+        // All whole floats from here on to its negative are integers of SQLite's.
+        const END: f64 = -(i64::MIN as f64);
         match self {
             Value::Integer(integer) => Canonical::Integer(*integer),
-            Value::Real(real) if *real == (*real as i64) as f64 && real.abs() < 9.0e15 => {
+            Value::Real(real) if real.fract() == 0.0 && (-END..END).contains(real) => {
                 Canonical::Integer(*real as i64)
             }
             other => Canonical::Other(other),
@@ -208,6 +224,15 @@ mod tests {
         assert_ne!(
             encode_key(&[Value::Real(3.5)]),
             encode_key(&[Value::Integer(3)])
+        );
+        for large in [1 << 60, i64::MIN] {
+            let (real, integer) = (Value::Real(large as f64), Value::Integer(large));
+            assert_eq!(encode_key(&[real]), encode_key(&[integer]));
+        }
+        let beyond = Value::Real(-(i64::MIN as f64));
+        assert_ne!(
+            encode_key(&[beyond]),
+            encode_key(&[Value::Integer(i64::MAX)])
         );
     }
 

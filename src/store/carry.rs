@@ -8,8 +8,9 @@ use rusqlite::params;
 
 use super::apart::{self, Apart, apart};
 use super::log;
+use super::snapshot::random;
 use super::writer::Writer;
-use super::{Store, StoreError, retention, shown};
+use super::{Store, StoreError, lock, retention, shown};
 use crate::replica::Incarnation;
 use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
@@ -99,6 +100,7 @@ impl Store {
         let Some((count, commit)) = issued else {
             return Ok(true);
         };
+        lock(&self.inner.waiting).give_up();
         self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();
@@ -135,18 +137,35 @@ impl Store {
         }
     }
 
-    /// Carries over the rest, the writer being held.
-    pub(super) fn carry_rest(&self, old: &mut Writer, incoming: &Path) -> Result<(), StoreError> {
+    /// Carries over the rest, the writer being held. Returns the incarnation that this system goes
+    /// on under.
+    pub(super) fn carry_rest(
+        &self,
+        old: &mut Writer,
+        incoming: &Path,
+        fresh: Incarnation,
+    ) -> Result<Incarnation, StoreError> {
         let (incarnation, clock) = (old.incarnation, old.clock.clone());
         let shown = shown::Shared::default();
         let mut new = Writer::open(incoming, self.inner.node, incarnation, clock, shown)?;
-        if let Some(apart) = apart(old, &new)?.first() {
-            // Another link brought it meanwhile.
-            let (origin, seq) = (apart.origin, apart.shared.seq);
+        // Another link may have brought meanwhile what was issued again.
+        let apart = apart(old, &new)?;
+        if let Some(trimmed) = apart.iter().find(|apart| apart.is_trimmed()) {
+            let (origin, seq) = (trimmed.origin, trimmed.shared.seq);
             return Err(StoreError::Fork { origin, seq });
         }
+        let fresh = match apart.is_empty() {
+            true => fresh,
+            false => {
+                let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
+                let fresh = u64::from_be_bytes(random()?).max(1);
+                old.reissue(&ends, fresh)?;
+                fresh
+            }
+        };
         new.trust.all = true;
         while carry(old, &mut new)? > 0 {}
-        carry_inbox(old, &mut new)
+        carry_inbox(old, &mut new)?;
+        Ok(fresh)
     }
 }

@@ -203,19 +203,31 @@ fn names(table: &Table, columns: &[usize]) -> impl Iterator<Item = String> {
     names.collect::<Vec<_>>().into_iter()
 }
 
-/// The visible rows with these values in these columns.
-pub(super) fn find(
+/// The visible rows that may point at a parent with these values. It compares by its own columns'
+/// kinds: a text may point at a number, and a number at a text. All of those are found; whether one
+/// does SQLite says.
+pub(super) fn pointing(
     db: &Connection,
     table: &Table,
-    columns: &[usize],
+    foreign: &ForeignKey,
     values: &Row,
 ) -> Result<Vec<Row>, StoreError> {
-    let equal = equal(names(table, columns));
-    let sql = format!(
-        "SELECT {} FROM {} WHERE {equal}",
-        list(table),
-        quote(&table.name)
-    );
+    let term = |(name, value): (String, &Value)| {
+        let name = quote(&name);
+        match value {
+            Value::Integer(_) | Value::Real(_) => {
+                format!("({name} = ? OR ({name} >= '' AND {name} < x''))")
+            }
+            Value::Text(_) => format!("({name} = ? OR {name} < '')"),
+            _ => format!("{name} = ?"),
+        }
+    };
+    let terms: Vec<String> = names(table, &foreign.columns)
+        .zip(values)
+        .map(term)
+        .collect();
+    let (list, name, terms) = (list(table), quote(&table.name), terms.join(" AND "));
+    let sql = format!("SELECT {list} FROM {name} WHERE {terms}");
     query(db, &sql, values)
 }
 

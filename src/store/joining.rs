@@ -49,6 +49,12 @@ pub struct Incoming {
 }
 
 impl Incoming {
+    /// Where it is gathered.
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds a piece; pieces come in order.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
         let end = offset.saturating_add(bytes.len() as u64);
@@ -333,7 +339,7 @@ impl Store {
 
     /// Everything that can go wrong with a snapshot goes wrong here, beside the old database.
     /// Returns what is to become of that.
-    fn verify(
+    pub(super) fn verify(
         &self,
         incoming: Incoming,
         digest: [u8; 32],
@@ -376,7 +382,7 @@ impl Store {
     }
 
     /// Puts a verified file in the database's place.
-    fn replace(
+    pub(super) fn replace(
         &self,
         incoming: &Path,
         incarnation: Incarnation,
@@ -385,10 +391,11 @@ impl Store {
         let inner = &self.inner;
         let _swap = inner.swap.write().unwrap_or_else(PoisonError::into_inner);
         let mut writer = self.writer()?;
+        let mut incarnation = incarnation;
         if swap != Swap::Adopt {
             match swap {
                 Swap::Rebase => self.carry_rows(&mut writer, incoming, incarnation)?,
-                _ => self.carry_rest(&mut writer, incoming)?,
+                _ => incarnation = self.carry_rest(&mut writer, incoming, incarnation)?,
             }
             is_whole(incoming)?;
             named(incoming, File::open(incoming).and_then(|f| f.sync_all()))?;
@@ -409,6 +416,7 @@ impl Store {
         let opened = self.open_if_closed(&mut writer);
         drop(writer);
         swapped?;
+        lock(&inner.waiting).give_up();
         lock(&inner.kept).retention.unmark_all();
         opened?;
         if swap == Swap::CatchUp {

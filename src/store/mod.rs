@@ -28,6 +28,7 @@ mod claim;
 mod clocks;
 mod damage;
 mod declare;
+mod definition;
 mod digest;
 mod doubts;
 mod error;

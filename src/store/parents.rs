@@ -42,15 +42,27 @@ pub(super) fn foreign_keys(
     }
 }
 
-/// What a row offers to children: the claims that wait for it.
-pub(super) fn offered(tables: &[Arc<Table>], parent: &Table, row: &Row) -> Vec<Claim> {
+/// What a row offers to children.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Offer {
+    /// Who waits for it has this claim, among others.
+    pub claim: Claim,
+    /// What is offered: others may have the same claim.
+    values: Vec<u8>,
+}
+
+/// What a row offers to children.
+pub(super) fn offered(tables: &[Arc<Table>], parent: &Table, row: &Row) -> Vec<Offer> {
     let mut found = Vec::new();
     if !parent.is_parent {
         return found;
     }
     for (_, foreign) in pointing(tables, parent) {
         if let Some(values) = parent_values(foreign, parent, row) {
-            found.push(claim::parent(foreign, &values));
+            found.push(Offer {
+                claim: claim::parent(foreign, &values),
+                values: encode_key(&values),
+            });
         }
     }
     found
@@ -66,7 +78,11 @@ fn pointing<'a>(
     tables.iter().flat_map(keys).filter(points)
 }
 
+/// What a child points at in a row of its parent; nothing in one of another declaration.
 fn parent_values(foreign: &ForeignKey, parent: &Table, row: &Row) -> Option<Row> {
+    if foreign.parent_columns.len() != foreign.columns.len() {
+        return None;
+    }
     let columns = foreign.parent_columns.iter();
     let columns: Option<Vec<usize>> = columns.map(|name| parent.column(name)).collect();
     claim::values(row, &columns?)
@@ -121,7 +137,7 @@ fn children(
         if there(db, foreign, &values)? {
             continue;
         }
-        let rows = claim::find(db, table, &foreign.columns, &values)?;
+        let rows = claim::pointing(db, table, foreign, &values)?;
         found.extend(rows.into_iter().map(|row| (Arc::clone(table), row)));
     }
     Ok(found)

@@ -98,6 +98,7 @@ impl Store {
         fresh: Incarnation,
     ) -> Result<usize, StoreError> {
         let (count, commit) = self.writer()?.reissue(&[(origin, after)], fresh)?;
+        lock(&self.inner.waiting).give_up();
         self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();

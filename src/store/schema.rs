@@ -5,8 +5,9 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;
+use super::definition::{Definition, joined};
 use super::scratch::Scratch;
-use super::tokens::{called, check_groups, predicate, tokens};
+use super::tokens::{fallible, predicate, tokens};
 use super::tx::query;
 use crate::replica::rows::Rows;
 use crate::replica::schema::{DeclarationId, Keys};
@@ -53,7 +54,7 @@ pub(super) struct Table {
     pub keys: Keys,
     pub columns: Vec<Column>,
     pub key: Vec<usize>,
-    /// Columns that merge as one cell.
+    /// Columns that merge as one cell; each is in one group at most.
     pub groups: Vec<Vec<usize>>,
     pub uniques: Vec<Unique>,
     pub foreign: Vec<ForeignKey>,
@@ -146,16 +147,14 @@ pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> 
         );
     }
     let (columns, key) = columns(db, name)?;
+    let definition = Definition::new(&sql, columns.iter().map(|c| c.name.clone()).collect());
     let mut table = Table {
         id: 0,
         tid: 0,
         name: name.to_owned(),
         label: name.to_owned(),
         keys: Keys::Natural,
-        groups: check_groups(
-            &sql,
-            &columns.iter().map(|c| c.name.clone()).collect::<Vec<_>>(),
-        ),
+        groups: Vec::new(),
         columns,
         key,
         uniques: Vec::new(),
@@ -167,7 +166,8 @@ pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> 
         insert: String::new(),
         delete: String::new(),
     };
-    table.uniques = uniques(db, &table)?;
+    compares_bytes(&definition, &table, &table.key)?;
+    table.uniques = uniques(db, &table, &definition)?;
     table.foreign = foreign(db, &table)?;
     if table
         .uniques
@@ -178,8 +178,12 @@ pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> 
     }
     let tied = table.uniques.iter().map(|unique| &unique.watched);
     let tied = tied.chain(table.foreign.iter().map(|key| &key.columns));
-    let tied: Vec<_> = tied.filter(|group| group.len() > 1).cloned().collect();
-    table.groups.extend(tied);
+    let mut groups = definition.groups();
+    groups.extend(tied.cloned());
+    // A key never changes, so it ties nothing.
+    let changes = |group: &mut Vec<usize>| group.retain(|column| !table.key.contains(column));
+    groups.iter_mut().for_each(changes);
+    table.groups = joined(groups);
     statements(&mut table);
     Ok(table)
 }
@@ -229,7 +233,29 @@ pub(super) fn has_rowid_key(db: &Connection, name: &str) -> Result<bool, StoreEr
         .query_row([name], |row| row.get(0))?)
 }
 
-fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
+const COLLATION: &str = "a PRIMARY KEY or UNIQUE with a collation other than BINARY does not \
+                         replicate; store a folded copy of the text and make that UNIQUE";
+
+/// Rows are known, and claim what is unique, byte by byte.
+fn compares_bytes(
+    definition: &Definition,
+    table: &Table,
+    columns: &[usize],
+) -> Result<(), StoreError> {
+    for &column in columns {
+        let collation = definition.collation(&table.columns[column].name);
+        if collation.is_some_and(|name| !name.eq_ignore_ascii_case("binary")) {
+            return refuse(&table.name, COLLATION);
+        }
+    }
+    Ok(())
+}
+
+fn uniques(
+    db: &Connection,
+    table: &Table,
+    definition: &Definition,
+) -> Result<Vec<Unique>, StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT l.name, l.origin, l.\"unique\", s.sql FROM pragma_index_list(?1) l \
          LEFT JOIN sqlite_schema s ON s.type = 'index' AND s.name = l.name ORDER BY l.name",
@@ -253,9 +279,9 @@ fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
                 "an index over an expression does not replicate; index plain columns",
             );
         }
-        if let Some(name) = predicate.as_ref().and_then(|(_, words)| called(words)) {
+        if let Some(what) = predicate.as_ref().and_then(|(_, words)| fallible(words)) {
             let what = format!(
-                "the WHERE of an index calls {name}(), which may fail on a peer's rows; compare \
+                "the WHERE of an index uses {what}, which may fail on a peer's rows; compare \
                  plain columns there"
             );
             return refuse(&table.name, &what);
@@ -263,12 +289,11 @@ fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
         if !unique {
             continue;
         }
-        if parts.iter().any(|part| part.1 != "BINARY") {
-            return refuse(
-                &table.name,
-                "a PRIMARY KEY or UNIQUE with a collation other than BINARY does not replicate; \
-                 store a folded copy of the text and make that UNIQUE",
-            );
+        if parts
+            .iter()
+            .any(|part| !part.1.eq_ignore_ascii_case("binary"))
+        {
+            return refuse(&table.name, COLLATION);
         }
         if origin == "pk" {
             continue;
@@ -280,10 +305,10 @@ fn uniques(db: &Connection, table: &Table) -> Result<Vec<Unique>, StoreError> {
                 "UNIQUE over a generated column does not replicate; use plain columns",
             );
         };
+        compares_bytes(definition, table, &columns)?;
         let mut watched = columns.clone();
         if let Some((_, words)) = &predicate {
-            let named = words.iter().filter_map(|word| word.name());
-            watched.extend(named.filter_map(|name| table.column(name)));
+            watched.extend(definition.named(words));
             watched.sort_unstable();
             watched.dedup();
         }

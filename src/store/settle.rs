@@ -16,10 +16,11 @@ use super::apply::remove;
 use super::capture::Row;
 use super::claim::{self, Claim};
 use super::memory::RowName;
-use super::parents::{foreign_keys, offered};
+use super::parents::{Offer, foreign_keys, offered};
 use super::schema::{ForeignKey, Table, Unique};
 use super::tx::Bind;
 use super::{StoreError, log};
+use crate::replica::clock::{Hlc, RowClock, Stamp};
 use crate::replica::value::{Value, decode, encode, encode_key};
 
 pub(super) use super::claim::rivals;
@@ -227,8 +228,8 @@ impl Settle {
             }
         }
         for (table, row) in &self.written {
-            for claim in offered(tables, table, row) {
-                if claim::any(db, &claim)? {
+            for offer in offered(tables, table, row) {
+                if claim::any(db, &offer.claim)? {
                     return Ok(true);
                 }
             }
@@ -240,7 +241,7 @@ impl Settle {
     pub fn run(mut self, db: &Connection, tables: &[Arc<Table>]) -> Result<(), StoreError> {
         self.refresh(tables)?;
         // Nobody waits for what was there before.
-        let mut here: BTreeSet<Claim> = BTreeSet::new();
+        let mut here: BTreeSet<Offer> = BTreeSet::new();
         for (table, row) in &self.removed {
             here.extend(offered(tables, table, row));
         }
@@ -260,8 +261,9 @@ impl Settle {
         let mut next = 0;
         while let Some((table, row)) = placed.get(next).cloned() {
             next += 1;
-            for claim in offered(tables, &table, &row) {
-                if here.insert(claim) {
+            for offer in offered(tables, &table, &row) {
+                let claim = offer.claim;
+                if here.insert(offer) {
                     for (id, key) in claim::waiting(db, &claim)? {
                         placed.extend(admit(db, tables, id, &key)?);
                     }
@@ -350,13 +352,18 @@ fn ranked(
     Ok(found)
 }
 
-fn clock(
-    db: &Connection,
-    table: &Table,
-    key: &[u8],
-) -> Result<crate::replica::clock::RowClock, StoreError> {
-    let clock = log::load_clock(db, table.id, key)?;
-    clock.ok_or_else(|| StoreError::Damaged("a row without its clock".into()))
+fn clock(db: &Connection, table: &Table, key: &[u8]) -> Result<RowClock, StoreError> {
+    // A row that nobody wrote has the lowest rank.
+    let nobodys = || RowClock {
+        generation: 1,
+        row: Stamp {
+            hlc: Hlc(0),
+            origin: 0,
+            seq: 0,
+        },
+        columns: Vec::new(),
+    };
+    Ok(log::load_clock(db, table.id, key)?.unwrap_or_else(nobodys))
 }
 
 /// Whether a row loses one of its unique keys to a row on its way or to a parked one.

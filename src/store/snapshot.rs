@@ -208,15 +208,24 @@ impl Store {
         *lock(&self.inner.transfers.staged) = None;
     }
 
-    /// Lets go of a staged copy that nobody has used for a while; its file goes with the last
-    /// link that reads it.
+    /// Lets go of a staged copy that no link has had for a while; its file goes with the last one
+    /// that has.
     pub fn expire_staged(&self) {
+        self.expire_staged_at(Instant::now());
+    }
+
+    pub(super) fn expire_staged_at(&self, now: Instant) {
         // A copy being made is fresh, and its maker holds the lock.
         let Ok(mut kept) = self.inner.transfers.staged.try_lock() else {
             return;
         };
-        let staged = kept.as_ref();
-        if staged.is_some_and(|staged| lock(&staged.used).elapsed() > KEEP) {
+        let Some(staged) = &*kept else {
+            return;
+        };
+        // A joiner that has all of it still verifies it, and carries over what it has beyond.
+        if Arc::strong_count(staged) > 1 {
+            *lock(&staged.used) = now;
+        } else if now.duration_since(*lock(&staged.used)) > KEEP {
             *kept = None;
         }
     }

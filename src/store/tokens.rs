@@ -231,8 +231,17 @@ pub(super) fn predicate(sql: &str) -> Option<(String, Vec<Token>)> {
     Some((text, tail.iter().map(|span| span.0.clone()).collect()))
 }
 
-/// The first word that is called like a function; `IN (...)`, `CAST(...)` and such are none.
-pub(super) fn called(words: &[Token]) -> Option<&str> {
+/// What in an expression may fail, depending on the row: the first word that is called like a
+/// function (`IN (...)`, `CAST(...)` and such are none), or an arrow, which reads JSON.
+pub(super) fn fallible(words: &[Token]) -> Option<String> {
+    let arrow = [Token::Sign('-'), Token::Sign('>')];
+    if words.windows(2).any(|two| *two == arrow) {
+        return Some("->".into());
+    }
+    called(words).map(|name| format!("{name}()"))
+}
+
+fn called(words: &[Token]) -> Option<&str> {
     const NONE: [&str; 9] = [
         "in", "and", "or", "not", "is", "cast", "between", "then", "when",
     ];
@@ -243,39 +252,6 @@ pub(super) fn called(words: &[Token]) -> Option<&str> {
         _ => false,
     };
     words[words.windows(2).position(calls)?].name()
-}
-
-/// The columns that each CHECK of a CREATE TABLE names together.
-pub(super) fn check_groups(sql: &str, columns: &[String]) -> Vec<Vec<usize>> {
-    let all = tokens(sql);
-    let mut groups = Vec::new();
-    for at in 0..all.len() {
-        if !all[at].is("check") {
-            continue;
-        }
-        let (mut depth, mut group) = (0, Vec::new());
-        for token in &all[at + 1..] {
-            match token {
-                Token::Sign('(') => depth += 1,
-                Token::Sign(')') => depth -= 1,
-                _ => {
-                    let named = |column: &String| {
-                        token.name().is_some_and(|n| n.eq_ignore_ascii_case(column))
-                    };
-                    group.extend(columns.iter().position(named));
-                }
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-        group.sort_unstable();
-        group.dedup();
-        if group.len() > 1 {
-            groups.push(group);
-        }
-    }
-    groups
 }
 
 #[cfg(test)]
@@ -340,12 +316,5 @@ mod tests {
         let (_, words) = predicate("CREATE INDEX i ON t(a) WHERE json(b) = 1").unwrap();
         assert_eq!(called(&words), Some("json"));
         assert_eq!(predicate("CREATE INDEX i ON t(a)"), None);
-    }
-
-    #[test]
-    fn a_check_over_two_columns_ties_them() {
-        let columns = ["a", "b", "c"].map(String::from);
-        let sql = "CREATE TABLE t(a, b CHECK (b > 0), c, CHECK (a < c OR 'b' = 'b'))";
-        assert_eq!(check_groups(sql, &columns), vec![vec![0, 2]]);
     }
 }

@@ -210,7 +210,10 @@ fn allowed(sql: &str) -> Result<bool, StoreError> {
     ];
     let lower = first.to_ascii_lowercase();
     let rollback_to = lower == "rollback" && words.iter().any(|word| word.is("to"));
-    let engine = |word: &Token| word.name().is_some_and(|n| n.starts_with("_tutti_"));
+    let engine = |word: &Token| {
+        let name = word.name().map(str::to_ascii_lowercase);
+        name.is_some_and(|name| name.starts_with("_tutti_"))
+    };
     if words.iter().any(engine) && lower != "select" {
         return Err(StoreError::Statement(
             "the engine's own tables are not written".into(),

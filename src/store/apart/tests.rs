@@ -53,6 +53,12 @@ fn three() -> (Peer, Peer, Peer) {
 /// Two that hold two histories of the first's numbers, and the second a longer one of which its log
 /// has nothing left that the first holds. A third had them meet nowhere.
 fn two_histories() -> (Peer, Peer) {
+    let (_, member, donor) = histories();
+    (member, donor)
+}
+
+/// Those two, and the one whose history the first holds.
+fn histories() -> (Peer, Peer, Peer) {
     let (a, member, donor) = three();
     let before = copy(&a);
     run(
@@ -71,7 +77,7 @@ fn two_histories() -> (Peer, Peer) {
     assert_eq!(donor.store.trim().unwrap().transactions, 5);
     let read = donor.store.log_start(&member.store.frontier());
     assert!(matches!(read, Err(StoreError::NeedsSnapshot { .. })));
-    (member, donor)
+    (a, member, donor)
 }
 
 #[test]
@@ -97,6 +103,36 @@ fn a_member_with_another_history_than_the_snapshot_issues_its_own_again() {
     for peer in [&member, &donor] {
         assert_eq!(rows(peer, "SELECT id FROM item").len(), 4);
         assert!(peer.store.conflicts(9).unwrap().is_empty());
+    }
+}
+
+/// It was refused then, again and again: who holds that history sends it at once to whoever took it
+/// back.
+#[test]
+fn another_history_that_comes_back_while_a_snapshot_is_verified_is_issued_again_once_more() {
+    let (a, member, donor) = histories();
+    run(&member, "UPDATE item SET a = a || '!' WHERE id = 1");
+    let staged = donor.store.stage(u64::MAX).unwrap();
+    let store = &member.store;
+    let accepted = store.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
+    let mut incoming = accepted.unwrap();
+    let (bytes, digest) = staged.read(0, 1 << 24).unwrap();
+    incoming.write(0, &bytes).unwrap();
+    let path = incoming.path().to_owned();
+    let swap = store.verify(incoming, digest.unwrap(), 77, Swap::CatchUp);
+    pull(&member, &a);
+    store.replace(&path, 77, swap.unwrap()).unwrap();
+    assert_ne!(
+        store.incarnation(),
+        77,
+        "what 77 wrote may have been taken back"
+    );
+    exchange(&member, &donor);
+    let text = Value::Text("of the member's history!".into());
+    for peer in [&member, &donor] {
+        assert_eq!(rows(peer, "SELECT id FROM item").len(), 4);
+        let own = rows(peer, "SELECT a FROM item WHERE id = 1");
+        assert_eq!(own, [[text.clone()]]);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Snapshots from donor to joiner, honest, cut off, and lying.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 use super::*;
 use crate::replica::value::Value;
@@ -536,4 +537,22 @@ fn a_snapshot_that_came_while_this_clock_was_in_1970_is_taken_without_coming_aga
         .swap_in(accepted.unwrap(), digest, 77, Swap::Adopt)
         .unwrap();
     assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
+}
+
+/// Who verifies what it got for longer than that would find the log trimmed beyond it, and need the
+/// next one.
+#[test]
+fn a_staged_copy_is_kept_for_as_long_as_a_link_has_it_and_a_while() {
+    let (a, _) = donor_and_joiner();
+    let begin = Instant::now();
+    let after = |minutes: u64| {
+        a.store
+            .expire_staged_at(begin + Duration::from_secs(60 * minutes));
+        a.store.staged_frontier().is_some()
+    };
+    let staged = a.store.stage_snapshot(None, ROOMY).unwrap();
+    assert!(after(11));
+    drop(staged);
+    assert!(after(20));
+    assert!(!after(22));
 }

@@ -60,6 +60,45 @@ fn filled(rows: i64) -> (Peer, Peer) {
     (a, b)
 }
 
+/// The links would end at it again and again, and no proof would ever begin.
+#[test]
+fn a_write_to_a_row_that_the_disk_lost_here_passes_and_the_proof_brings_the_row() {
+    let work = [
+        "UPDATE item SET a = 'x' WHERE id = 7",
+        "UPDATE person SET note = 1 WHERE id = 2",
+        "UPDATE person SET name = 'eve' WHERE id = 2",
+        "DELETE FROM item WHERE id = 7",
+    ];
+    // Written by who had seen all that is here, and not.
+    for apart in [false, true] {
+        for sql in work {
+            let (a, b) = filled(100);
+            behind(&b, "DELETE FROM item WHERE id = 7");
+            behind(&b, "DELETE FROM person WHERE id = 2");
+            if apart {
+                run(&b, "INSERT INTO item VALUES (500, 'of b', 0)");
+            }
+            run(&a, sql);
+            exchange(&a, &b);
+            repair(&b, &[&a]);
+            assert!(compare(&a, &b).is_identical(), "{sql}, apart: {apart}");
+            for all in ["SELECT * FROM item", "SELECT * FROM person"] {
+                assert_eq!(rows(&a, all), rows(&b, all), "{sql}, apart: {apart}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_without_a_clock_gives_way_to_one_that_claims_its_value() {
+    let (a, b) = filled(3);
+    behind(&b, "INSERT INTO person VALUES (9, 'eve', 'a stranger')");
+    run(&a, "INSERT INTO person VALUES (3, 'eve', 0)");
+    exchange(&a, &b);
+    let found = rows(&b, "SELECT id FROM person WHERE name = 'eve'");
+    assert_eq!(found, [[3.into()]]);
+}
+
 #[test]
 fn a_row_corrupted_behind_the_engine_is_found_in_few_exchanges_and_repaired() {
     let (a, b) = filled(5_000);

@@ -75,3 +75,36 @@ fn of_writers_that_commit_together_only_the_one_whose_deferred_key_fails_is_refu
     let kept = (writers - 1) * each;
     assert_eq!(count, [[Integer(kept), Integer(kept)]]);
 }
+
+#[test]
+fn a_zero_that_changes_its_sign_is_a_change() {
+    let (a, b) = pair(&[ITEM]);
+    run(&a, "INSERT INTO item VALUES (1, 0.0, 0)");
+    exchange(&a, &b);
+    run(&a, "UPDATE item SET a = a * -1");
+    exchange(&a, &b);
+}
+
+#[test]
+fn the_engines_tables_are_not_written_in_whatever_case_they_are_named() {
+    let (a, _) = pair(&[ITEM]);
+    let refused = a
+        .store
+        .transact(|tx| tx.execute("DELETE FROM _TUTTI_origin", &[]));
+    assert!(refused.unwrap_err().to_string().contains("engine's own"));
+}
+
+/// Elsewhere its rows would be found by the column's collation, several by one key.
+#[test]
+fn a_key_that_only_its_index_compares_byte_by_byte_is_refused() {
+    let (a, _) = pair(&[]);
+    for sql in [
+        "CREATE TABLE t(a TEXT NOT NULL COLLATE NOCASE, b, PRIMARY KEY (a COLLATE BINARY))",
+        "CREATE TABLE t(a TEXT COLLATE nocase, id INTEGER PRIMARY KEY, UNIQUE (a COLLATE BINARY))",
+    ] {
+        let refused = a.store.declare(sql).unwrap_err().to_string();
+        assert!(refused.contains("collation other than BINARY"), "{refused}");
+    }
+    let fine = "CREATE TABLE t(a TEXT NOT NULL PRIMARY KEY COLLATE binary, b COLLATE NOCASE)";
+    a.store.declare(fine).unwrap();
+}

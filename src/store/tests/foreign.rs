@@ -1,0 +1,106 @@
+//! Children and parents whose columns compare otherwise than byte by byte.
+
+use super::*;
+
+/// Whoever hears of the parent's end before the child, or after: neither shows a child without.
+fn parts(schema: &[&str], parent: &str, child: &str) {
+    let (a, b) = pair(schema);
+    run(&a, parent);
+    exchange(&a, &b);
+    run(&a, "DELETE FROM parent");
+    run(&b, child);
+    exchange(&a, &b);
+    for peer in [&a, &b] {
+        assert!(rows(peer, "SELECT * FROM child").is_empty(), "{schema:?}");
+    }
+    run(&a, parent);
+    exchange(&a, &b);
+    assert_eq!(rows(&b, "SELECT count(*) FROM child"), [[Integer(1)]]);
+}
+
+#[test]
+fn a_child_of_another_storage_class_is_not_visible_without_its_parent() {
+    let number = "CREATE TABLE parent(id INTEGER PRIMARY KEY)";
+    let text = "CREATE TABLE parent(id TEXT NOT NULL PRIMARY KEY)";
+    let child = |kind: &str| {
+        format!("CREATE TABLE child(id INTEGER PRIMARY KEY, p {kind} REFERENCES parent(id))")
+    };
+    let insert = "INSERT INTO parent VALUES (5)";
+    for value in ["'5'", "5", "5.0", "'05'"] {
+        let add = format!("INSERT INTO child VALUES (1, {value})");
+        parts(&[number, &child("")], insert, &add);
+        parts(&[number, &child("TEXT")], insert, &add);
+    }
+    parts(
+        &[text, &child("")],
+        insert,
+        "INSERT INTO child VALUES (1, 5)",
+    );
+    parts(
+        &[text, &child("INTEGER")],
+        insert,
+        "INSERT INTO child VALUES (1, '5')",
+    );
+}
+
+const ROOMS: [&str; 2] = [
+    "CREATE TABLE room(code TEXT NOT NULL PRIMARY KEY, n)",
+    "CREATE TABLE booking(id INTEGER PRIMARY KEY, room REFERENCES room(code))",
+];
+
+/// A booking of 'ABC', which was renamed 'abc' meanwhile.
+fn renamed() -> (Peer, Peer) {
+    let (a, b) = pair(&ROOMS);
+    run(&a, "INSERT INTO room VALUES ('ABC', 0)");
+    exchange(&a, &b);
+    run(&a, "UPDATE room SET code = 'abc'");
+    run(&b, "INSERT INTO booking VALUES (1, 'ABC')");
+    exchange(&a, &b);
+    assert!(rows(&a, "SELECT * FROM booking").is_empty());
+    (a, b)
+}
+
+#[test]
+fn who_waits_for_a_parent_comes_back_with_it_though_a_like_one_leaves() {
+    let (a, b) = renamed();
+    run(&b, "UPDATE room SET code = 'ABC'");
+    exchange(&a, &b);
+    for peer in [&a, &b] {
+        assert_eq!(rows(peer, "SELECT id FROM booking"), [[Integer(1)]]);
+    }
+}
+
+#[test]
+fn who_waits_for_a_parent_comes_back_wherever_a_like_one_left_at_once() {
+    let (a, b) = renamed();
+    let c = peer(3);
+    pull(&c, &a);
+    run(&a, "DELETE FROM room");
+    run(&b, "INSERT INTO room VALUES ('ABC', 1)");
+    pull(&a, &b);
+    // Both at once.
+    exchange(&c, &a);
+    exchange(&b, &c);
+    for peer in [&a, &b, &c] {
+        assert_eq!(rows(peer, "SELECT id FROM booking"), [[Integer(1)]]);
+    }
+}
+
+/// A FOREIGN KEY that names no columns means the key of whatever table has the name.
+#[test]
+fn a_parent_with_another_number_of_key_columns_is_none() {
+    let (b, c) = (peer(2), peer(3));
+    let two = "CREATE TABLE v(a INTEGER NOT NULL, b INTEGER NOT NULL, PRIMARY KEY (a, b))";
+    b.store.declare(two).unwrap();
+    run(&b, "INSERT INTO v VALUES (1, 2)");
+    let one = "CREATE TABLE v(id INTEGER PRIMARY KEY)";
+    let child = "CREATE TABLE child(id INTEGER PRIMARY KEY, v REFERENCES v)";
+    c.store.declare(one).unwrap();
+    c.store.declare(child).unwrap();
+    run(&c, "INSERT INTO v VALUES (1)");
+    run(&c, "INSERT INTO child VALUES (1, 1)");
+    pull(&c, &b);
+    run(&b, "DELETE FROM v");
+    exchange(&b, &c);
+    assert!(rows(&c, "SELECT * FROM child").is_empty());
+}
