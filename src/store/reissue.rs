@@ -5,7 +5,7 @@
 //! has overwritten is not brought back. The old numbers are free again afterwards, and whoever
 //! has another history of them tells it as that incarnation's.
 
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeMap;
 
 use rusqlite::params;
 
@@ -49,14 +49,17 @@ impl Suffix {
     }
 
     fn holds(&self, stamp: &Stamp) -> bool {
-        let after = self.after.get(&stamp.origin);
-        after.is_some_and(|after| stamp.seq > *after)
+        self.ends_before(stamp.origin, stamp.seq)
+    }
+
+    /// Whether an origin is left without this number.
+    fn ends_before(&self, origin: Incarnation, seq: u64) -> bool {
+        self.after.get(&origin).is_some_and(|after| seq > *after)
     }
 
     /// Whether a logged transaction goes, by its number or by what it depends on.
     fn takes(&mut self, stamp: &Stamp, head: &Head) -> bool {
-        let after = &self.after;
-        let gone = |dep: &Dep| after.get(&dep.origin).is_some_and(|last| dep.seq > *last);
+        let gone = |dep: &Dep| self.ends_before(dep.origin, dep.seq);
         if !self.holds(stamp) && head.deps.iter().any(gone) {
             self.after.insert(stamp.origin, stamp.seq - 1);
         }
@@ -160,8 +163,12 @@ impl Writer {
         log::walk(&self.db, 0, |entry| {
             let transaction = entry.transaction;
             let stamp = transaction.stamp();
-            if let Entry::Vacant(slot) = suffix.kept.entry(stamp.origin) {
+            if !suffix.kept.contains_key(&stamp.origin) {
                 let (position, hlc, deps) = base(stamp.origin)?.unwrap_or_default();
+                // What left the log may have named what goes, and what follows does not again.
+                if deps.iter().any(|(id, seq)| suffix.ends_before(*id, *seq)) {
+                    suffix.after.insert(stamp.origin, stamp.seq - 1);
+                }
                 let node = self.memory.origins.get(&stamp.origin).and_then(|o| o.node);
                 let mut origin = Origin {
                     node,
@@ -170,7 +177,7 @@ impl Writer {
                     deps,
                 };
                 origin.fold_away(&self.memory.closed);
-                slot.insert(origin);
+                suffix.kept.insert(stamp.origin, origin);
             }
             if !suffix.takes(&stamp, &transaction.head) {
                 let kept = suffix.kept.entry(stamp.origin).or_default();

@@ -341,3 +341,26 @@ fn what_is_issued_again_is_merged_where_others_hold_what_it_parks() {
 }
 
 mod unread;
+
+/// Its dependencies are named once, by what left the log; what follows would count as having seen
+/// whatever gets those numbers.
+#[test]
+fn what_depends_on_a_history_by_what_left_the_log_is_issued_again_with_it() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    run(&a.store, "INSERT INTO item VALUES (1, 0, 0)");
+    pull(&b.store, &a.store);
+    run(&a.store, "INSERT INTO item VALUES (2, 0, 0)");
+    pull(&b.store, &a.store);
+    run(&b.store, "UPDATE item SET a = 'seen' WHERE id = 2");
+    pull(&a.store, &b.store);
+    // It says that it holds more than is here, so that what it wrote stays in the log.
+    let mut held = a.store.frontier();
+    held.0.entry(1).or_default().seq = 12;
+    b.store.set_peers([a.store.node()].into(), 0);
+    b.store.greeted(a.store.node(), &held).unwrap();
+    assert_eq!(b.store.trim().unwrap().transactions, 1);
+    run(&b.store, "UPDATE item SET a = 'later' WHERE id = 1");
+    assert_eq!(b.store.reissue(1, 2, 77).unwrap(), 2);
+    assert_eq!(b.store.frontier().seq(2), 1);
+}
