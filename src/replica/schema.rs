@@ -114,7 +114,8 @@ fn short(parts: &[String]) -> u64 {
 /// an index or a trigger needs its table to stand. Tables and indexes share one space of names.
 pub fn standing(declarations: &[Declaration]) -> BTreeSet<DeclarationId> {
     let mut ordered: Vec<&Declaration> = declarations.iter().filter(|d| !d.dropped).collect();
-    ordered.sort_by_key(|declaration| (declaration.stamp, declaration.id));
+    // What comes with the software has one stamp: its tables before what is theirs.
+    ordered.sort_by_key(|declaration| (declaration.stamp, declaration.kind, declaration.id));
     let mut taken: BTreeMap<(bool, &str), DeclarationId> = BTreeMap::new();
     let mut stand = BTreeSet::new();
     for declaration in ordered {
@@ -163,6 +164,14 @@ mod tests {
             on,
             dropped: false,
         }
+    }
+
+    #[test]
+    fn an_index_stands_beside_a_table_of_its_stamp_whatever_their_numbers() {
+        let table = declared(2, Kind::Table, "t", None);
+        let mut index = declared(1, Kind::Index, "i", Some(2));
+        index.stamp = table.stamp;
+        assert_eq!(standing(&[index, table]), [1, 2].into());
     }
 
     #[test]

@@ -5,24 +5,45 @@ use tutti::replica::value::{Value, decode};
 use tutti::store::Store;
 
 /// Where a parent is looked for: table, column of the child, the parent's visible keys.
-const PARENTS: [(&str, usize, &str); 3] = [
+const PARENTS: [(&str, usize, &str); 5] = [
     ("job", 1, "SELECT id FROM person"),
     ("task", 1, "SELECT id FROM job"),
     ("task", 2, "SELECT name FROM person"),
+    ("booking", 1, "SELECT code FROM room"),
+    ("guest", 1, "SELECT id FROM booking"),
 ];
 
-/// Unique keys: table, its rows, the columns, and a column that must be 1 where there is one.
-const UNIQUES: [(&str, &str, &[usize], Option<usize>); 4] = [
-    ("person", "SELECT * FROM person", &[1], None),
-    ("person", "SELECT * FROM person", &[2, 3], None),
-    ("late", "SELECT * FROM late", &[1], None),
-    ("slot", "SELECT * FROM slot", &[1], Some(2)),
+/// Which rows a unique key is for.
+type When = fn(&[Value]) -> bool;
+
+/// Unique keys: table, its rows, the columns, and for which rows.
+const UNIQUES: [(&str, &str, &[usize], When); 5] = [
+    ("person", "SELECT * FROM person", &[1], |_| true),
+    ("person", "SELECT * FROM person", &[2, 3], |_| true),
+    ("late", "SELECT * FROM late", &[1], |_| true),
+    ("slot", "SELECT * FROM slot", &[1], |row| {
+        row[2] == Value::Integer(1)
+    }),
+    (
+        "booking",
+        "SELECT id, room, note, start, until FROM booking",
+        &[1],
+        |row| row[4] == Value::Null,
+    ),
 ];
 
-fn claim(row: &[Value], columns: &[usize], when: Option<usize>) -> Option<Vec<Value>> {
+fn claim(row: &[Value], columns: &[usize], when: When) -> Option<Vec<Value>> {
     let values: Vec<Value> = columns.iter().map(|&at| row[at].clone()).collect();
-    let holds = when.is_none_or(|at| row[at] == Value::Integer(1));
-    (holds && !values.contains(&Value::Null)).then_some(values)
+    (when(row) && !values.contains(&Value::Null)).then_some(values)
+}
+
+/// Whether a child points at a parent, which compares by the kind of its own column.
+fn points(child: &Value, parent: &Value) -> bool {
+    match (child, parent) {
+        (Value::Text(child), Value::Integer(parent)) => child.parse() == Ok(*parent),
+        (Value::Integer(child), Value::Text(parent)) => child.to_string() == *parent,
+        _ => child == parent,
+    }
 }
 
 /// Panics where a row is parked without a reason.
@@ -48,7 +69,8 @@ pub fn check(store: &Store) {
         let orphan = || {
             let mut keys = PARENTS.iter().filter(|parent| parent.0 == name);
             keys.any(|(_, at, sql)| {
-                row[*at] != Value::Null && !rows(sql).contains(&vec![row[*at].clone()])
+                let there = |parent: Vec<Value>| points(&row[*at], &parent[0]);
+                row[*at] != Value::Null && !rows(sql).into_iter().any(there)
             })
         };
         let loses = || {

@@ -3,6 +3,7 @@
 use tutti::replica::value::Value;
 use tutti::store::{Store, StoreError, Tx};
 
+use crate::kinds;
 use crate::random::Random;
 use crate::world::is_refusal;
 
@@ -41,7 +42,7 @@ pub fn is_token(value: &Value) -> bool {
 pub fn visible(store: &Store) -> Vec<Value> {
     let work = |reader: &tutti::store::Reader<'_>| {
         let mut found = Vec::new();
-        for sql in TOKENS {
+        for sql in TOKENS.iter().chain(&kinds::TOKENS) {
             match reader.query(sql, &[]) {
                 Ok(rows) => found.extend(rows.into_iter().flatten().filter(is_token)),
                 // Not declared here yet, or dropped.
@@ -58,7 +59,7 @@ pub fn visible(store: &Store) -> Vec<Value> {
 
 /// Runs one random transaction; refusals of SQLite (a taken name, a missing parent) are life.
 /// Returns whether it was refused.
-pub fn transact(store: &Store, random: &mut Random, counter: &mut u64) -> bool {
+pub fn transact(store: &Store, random: &mut Random, counter: &mut u64, kinds: bool) -> bool {
     let statements = 1 + random.below(4);
     let fails = random.one_in(10);
     let result = store.transact(|tx| {
@@ -68,11 +69,11 @@ pub fn transact(store: &Store, random: &mut Random, counter: &mut u64) -> bool {
         for _ in 0..statements {
             if random.one_in(8) {
                 tx.execute("SAVEPOINT s", &[])?;
-                let _ = statement(tx, random, counter);
+                let _ = statement(tx, random, counter, kinds);
                 tx.execute("ROLLBACK TO s", &[])?;
                 tx.execute("RELEASE s", &[])?;
             } else {
-                let _ = statement(tx, random, counter);
+                let _ = statement(tx, random, counter, kinds);
             }
         }
         if fails {
@@ -107,9 +108,17 @@ fn many(tx: &mut Tx<'_>, random: &mut Random, counter: &mut u64) -> Result<(), S
     Ok(())
 }
 
-fn statement(tx: &mut Tx<'_>, random: &mut Random, counter: &mut u64) -> Result<usize, StoreError> {
+fn statement(
+    tx: &mut Tx<'_>,
+    random: &mut Random,
+    counter: &mut u64,
+    kinds: bool,
+) -> Result<usize, StoreError> {
     *counter += 1;
     let token: Value = format!("token{counter}").into();
+    if kinds && random.one_in(2) {
+        return kinds::statement(tx, random, token);
+    }
     let id = |random: &mut Random| Value::Integer(random.below(6) as i64);
     let name = |random: &mut Random| match random.below(5) {
         0 => Value::Null,

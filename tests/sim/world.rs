@@ -12,6 +12,7 @@ use tutti::store::{Store, StoreError};
 
 use crate::declared;
 use crate::disk::Disk;
+use crate::kinds;
 use crate::network::Link;
 use crate::random::Random;
 use crate::workload::{TABLES, transact, visible};
@@ -77,6 +78,8 @@ struct World {
     readded: bool,
     /// Half of the histories trim their logs.
     trims: bool,
+    /// Whether it has the tables of `kinds`.
+    kinds: bool,
     /// How many bytes of log each keeps.
     log_bound: u64,
     /// How many snapshots were taken.
@@ -208,6 +211,7 @@ impl World {
             divided: false,
             readded: false,
             trims: seed.is_multiple_of(2),
+            kinds: seed >= kinds::FROM,
             backups: Vec::new(),
             log_bound,
             snapshots: 0,
@@ -265,7 +269,8 @@ impl World {
         let read = Arc::new(move || clock.load(Ordering::Relaxed) as u64);
         let id = [number as u8 + 1; 16];
         let store = Store::open_with_clock(node.dir.path(), id, incarnation, read)?;
-        store.migrate(&TABLES)?;
+        let more = if self.kinds { &kinds::TABLES[..] } else { &[] };
+        store.migrate(&[&TABLES, more].concat())?;
         store.set_peers(peers, 0);
         store.set_log_bound(self.log_bound);
         node.full = false;
@@ -294,7 +299,7 @@ impl World {
             let _ = store.transact(|tx| tx.execute("REPLACE INTO late VALUES (?, ?)", &[id, late]));
         } else {
             self.faults(true);
-            refused = transact(&store, &mut self.random, &mut self.counter);
+            refused = transact(&store, &mut self.random, &mut self.counter, self.kinds);
         }
         self.faults(false);
         let after: HashSet<String> = visible(&store).iter().map(text).collect();
