@@ -390,6 +390,19 @@ pub(super) fn current(
     }
 }
 
+/// A number that points at a text SQLite forgets when its parent goes.
+fn check_loose(table: &Table, row: &Row) -> Result<(), StoreError> {
+    let number = |at: &&usize| matches!(row[**at], Value::Integer(_) | Value::Real(_));
+    let Some(&at) = table.loose.iter().find(number) else {
+        return Ok(());
+    };
+    Err(StoreError::Refused(format!(
+        "table {}: {} holds a number and points at a TEXT column; write it as a text, or declare \
+         the column as TEXT",
+        table.label, table.columns[at].name
+    )))
+}
+
 fn change(
     db: &Connection,
     memory: &Memory,
@@ -407,6 +420,9 @@ fn change(
     if memory.parked && table.is_constrained() && before != after {
         let rows = (before.as_ref(), after.as_ref());
         collected.settle.wrote(&table, rows.0, rows.1)?;
+    }
+    if let Some(row) = &after {
+        check_loose(&table, row)?;
     }
     let existed = before.is_some();
     let write = match (before, after) {

@@ -19,6 +19,33 @@ pub(super) struct Column {
     pub name: String,
     /// Its number in SQLite's table, generated columns counted.
     pub index: i32,
+    /// What SQLite makes of its declared type.
+    pub affinity: Affinity,
+}
+
+/// How values of a column are stored and compared (<https://sqlite.org/datatype3.html> 3.1), as far
+/// as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Affinity {
+    /// As texts.
+    Text,
+    /// As they come.
+    None,
+    /// As numbers, where they are.
+    Number,
+}
+
+impl Affinity {
+    fn of(kind: &str) -> Self {
+        let kind = kind.to_ascii_uppercase();
+        let has = |words: &[&str]| words.iter().any(|word| kind.contains(word));
+        match () {
+            () if has(&["INT"]) => Affinity::Number,
+            () if has(&["CHAR", "CLOB", "TEXT"]) => Affinity::Text,
+            () if kind.is_empty() || has(&["BLOB"]) => Affinity::None,
+            () => Affinity::Number,
+        }
+    }
 }
 
 /// A UNIQUE constraint or index.
@@ -60,6 +87,9 @@ pub(super) struct Table {
     pub foreign: Vec<ForeignKey>,
     /// Whether a FOREIGN KEY of another table points here.
     pub is_parent: bool,
+    /// Columns of any kind that point at a text: SQLite finds a number's parent, and lets it go
+    /// though the number is left.
+    pub loose: Vec<usize>,
     /// Where predicates are tried on rows that are in no table.
     pub scratch: Option<Scratch>,
     pub select: String,
@@ -160,6 +190,7 @@ pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> 
         uniques: Vec::new(),
         foreign: Vec::new(),
         is_parent: false,
+        loose: Vec::new(),
         scratch: None,
         select: String::new(),
         replace: String::new(),
@@ -189,8 +220,9 @@ pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> 
 }
 
 fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT cid, name, \"notnull\", pk, hidden FROM pragma_table_xinfo(?1)")?;
+    let mut statement = db.prepare_cached(
+        "SELECT cid, name, \"notnull\", pk, hidden, type FROM pragma_table_xinfo(?1)",
+    )?;
     let mut rows = statement.query([name])?;
     let (mut columns, mut key) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
@@ -204,6 +236,7 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
         columns.push(Column {
             index: row.get(0)?,
             name: row.get(1)?,
+            affinity: Affinity::of(&row.get::<_, String>(5)?),
         });
     }
     key.sort_unstable();
@@ -377,9 +410,26 @@ pub(super) fn link(tables: &mut [Table]) {
             }
         }
     }
-    for table in tables {
+    let loose: Vec<Vec<usize>> = tables.iter().map(|table| loose(tables, table)).collect();
+    for (table, loose) in tables.iter_mut().zip(loose) {
         table.is_parent = parents.contains(&table.name);
+        table.loose = loose;
     }
+}
+
+fn loose(tables: &[Table], table: &Table) -> Vec<usize> {
+    let mut found = Vec::new();
+    for key in &table.foreign {
+        let parent = tables.iter().find(|parent| parent.name == key.parent);
+        for (&column, to) in key.columns.iter().zip(&key.parent_columns) {
+            let to = parent.and_then(|parent| Some(&parent.columns[parent.column(to)?]));
+            let text = to.is_some_and(|to| to.affinity == Affinity::Text);
+            if text && table.columns[column].affinity == Affinity::None {
+                found.push(column);
+            }
+        }
+    }
+    found
 }
 
 /// All its rows.

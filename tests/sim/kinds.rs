@@ -44,7 +44,7 @@ pub fn statement(tx: &mut Tx<'_>, random: &mut Random, token: Value) -> Result<u
         ),
         3 => ("DELETE FROM room WHERE code = ?", vec![one]),
         4..=6 => {
-            let room = if random.one_in(4) { 7.into() } else { one };
+            let room = if random.one_in(20) { 7.into() } else { one };
             (
                 "REPLACE INTO booking(id, room, note, start, until) VALUES (?, ?, ?, ?, ?)",
                 vec![id.into(), room, token, start, until],

@@ -32,15 +32,28 @@ fn a_child_of_another_storage_class_is_not_visible_without_its_parent() {
         parts(&[number, &child("TEXT")], insert, &add);
     }
     parts(
-        &[text, &child("")],
-        insert,
-        "INSERT INTO child VALUES (1, 5)",
-    );
-    parts(
         &[text, &child("INTEGER")],
         insert,
         "INSERT INTO child VALUES (1, '5')",
     );
+}
+
+/// SQLite would leave it when its parent goes, here and not where the two meet by a merge.
+#[test]
+fn a_number_that_points_at_a_text_is_refused() {
+    let (a, b) = pair(&[
+        "CREATE TABLE parent(id TEXT NOT NULL PRIMARY KEY)",
+        "CREATE TABLE child(id INTEGER PRIMARY KEY, p REFERENCES parent(id), q TEXT REFERENCES parent)",
+    ]);
+    run(&a, "INSERT INTO parent VALUES ('5')");
+    let insert = |sql| a.store.transact(|tx| tx.execute(sql, &[]));
+    let refused = insert("INSERT INTO child VALUES (1, 5, NULL)").unwrap_err();
+    assert!(
+        refused.to_string().contains("points at a TEXT"),
+        "{refused}"
+    );
+    insert("INSERT INTO child VALUES (1, '5', 5), (2, NULL, NULL)").unwrap();
+    exchange(&a, &b);
 }
 
 const ROOMS: [&str; 2] = [
