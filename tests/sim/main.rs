@@ -41,7 +41,7 @@ const FAILURES: usize = 10;
 fn histories_that_failed_once_do_not_fail_again() {
     for seed in [
         128, 142, 342, 1_001, 301_786, 411_498, 431_964, 435_100, 480_218, 501_848, 516_058,
-        535_032, 537_366, 542_543, 545_556,
+        535_032, 537_366, 542_543, 545_556, 1_000_000,
     ] {
         world::run(seed, false);
     }
