@@ -258,7 +258,8 @@ impl Waiting {
         }
     }
 
-    /// What waits was taken in beside a history that is here no more. Links bring again what counts.
+    /// What waits was taken in beside a history that is here no more. Links bring again what
+    /// counts.
     pub fn give_up(&mut self) {
         self.dropped += u64::from(!self.held.is_empty());
         self.held.clear();

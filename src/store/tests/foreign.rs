@@ -43,7 +43,8 @@ fn a_child_of_another_storage_class_is_not_visible_without_its_parent() {
 fn a_number_that_points_at_a_text_is_refused() {
     let (a, b) = pair(&[
         "CREATE TABLE parent(id TEXT NOT NULL PRIMARY KEY)",
-        "CREATE TABLE child(id INTEGER PRIMARY KEY, p REFERENCES parent(id), q TEXT REFERENCES parent)",
+        "CREATE TABLE child(id INTEGER PRIMARY KEY, p REFERENCES parent(id), \
+         q TEXT REFERENCES parent)",
     ]);
     run(&a, "INSERT INTO parent VALUES ('5')");
     let insert = |sql| a.store.transact(|tx| tx.execute(sql, &[]));
