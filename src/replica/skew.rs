@@ -155,6 +155,7 @@ impl Waiting {
             limit,
         };
         self.due(&mut round, false);
+        let released = !round.ready.is_empty();
         for logged in batch {
             // Of two histories the one that waits may be nobody's any more.
             let queue = self.held.get(&logged.origin);
@@ -170,8 +171,8 @@ impl Waiting {
                 continue;
             }
             if let Err(full) = self.hold(logged, round.frontier) {
-                // What was due is applied by nobody now.
-                self.dropped += u64::from(!round.ready.is_empty());
+                // What was due is applied by nobody now; of the batch nothing counts as here.
+                self.dropped += u64::from(released);
                 return Err(full);
             }
         }
@@ -525,6 +526,18 @@ mod tests {
         let result = waiting.admit(&more, &none, |_| None, limit(9_000, BOUND_MS));
         assert_eq!(result, Err(Full));
         assert_eq!(waiting.dropped(), 1);
+        // What only came along with it is told by its own link's end.
+        let mut waiting = Waiting::default();
+        more[0] = stream(&[(2, 1, 1_000, &[])]).remove(0);
+        more[1].origin = 3;
+        more[1].seq = 2;
+        let result = waiting.admit(&more, &none, |_| None, limit(1_000, BOUND_MS));
+        assert!(result.is_ok());
+        let mut waiting = Waiting::default();
+        assert!(admit(&mut waiting, &stream(&[(3, 1, 90_000, &[])]), 0).is_empty());
+        let result = waiting.admit(&more, &none, |_| None, limit(1_000, BOUND_MS));
+        assert_eq!(result, Err(Full));
+        assert_eq!(waiting.dropped(), 0);
     }
 
     #[test]

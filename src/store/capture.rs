@@ -391,9 +391,13 @@ pub(super) fn current(
 }
 
 /// A number that points at a text SQLite forgets when its parent goes.
-fn check_loose(table: &Table, row: &Row) -> Result<(), StoreError> {
+fn check_loose(table: &Table, old: Option<&Row>, new: Option<&Row>) -> Result<(), StoreError> {
+    let Some(row) = new else {
+        return Ok(());
+    };
     let number = |at: &&usize| matches!(row[**at], Value::Integer(_) | Value::Real(_));
-    let Some(&at) = table.loose.iter().find(number) else {
+    let news = |at: &&usize| old.is_none_or(|old| old[**at] != row[**at]);
+    let Some(&at) = table.loose.iter().filter(number).find(news) else {
         return Ok(());
     };
     Err(StoreError::Refused(format!(
@@ -421,9 +425,7 @@ fn change(
         let rows = (before.as_ref(), after.as_ref());
         collected.settle.wrote(&table, rows.0, rows.1)?;
     }
-    if let Some(row) = &after {
-        check_loose(&table, row)?;
-    }
+    check_loose(&table, before.as_ref(), after.as_ref())?;
     let existed = before.is_some();
     let write = match (before, after) {
         (None, None) => return Ok(None),

@@ -13,7 +13,7 @@ use super::writer::Writer;
 use super::{Store, StoreError, lock, retention, shown};
 use crate::replica::Incarnation;
 use crate::replica::change::Logged;
-use crate::replica::frontier::Frontier;
+use crate::replica::frontier::{Frontier, Position};
 use crate::replica::session::Swap;
 
 /// About how many bytes of the log are carried over at a time.
@@ -89,7 +89,9 @@ impl Store {
             true => None,
             false => {
                 let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
-                Some(old.reissue(&ends, fresh)?)
+                let issued = old.reissue(&ends, fresh)?;
+                lock(&self.inner.waiting).give_up();
+                Some(issued)
             }
         };
         // Where only rows tell it is noted: they change by what is carried over.
@@ -100,7 +102,6 @@ impl Store {
         let Some((count, commit)) = issued else {
             return Ok(true);
         };
-        lock(&self.inner.waiting).give_up();
         self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();
@@ -128,7 +129,12 @@ impl Store {
             let batch = {
                 let mut old = self.writer()?;
                 old.ready()?;
-                beyond(&old, &frontier(new))?
+                match beyond(&old, &frontier(new)) {
+                    // Another link has just brought again what was taken back: that goes on below,
+                    // the writer being held.
+                    Err(StoreError::Fork { .. }) => return Ok(Swap::CatchUp),
+                    batch => batch?,
+                }
             };
             if batch.is_empty() {
                 return Ok(Swap::CatchUp);
@@ -159,7 +165,19 @@ impl Store {
             false => {
                 let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
                 let fresh = u64::from_be_bytes(random()?).max(1);
+                let before = frontier(old);
                 old.reissue(&ends, fresh)?;
+                lock(&self.inner.waiting).give_up();
+                // What went back with that must not have been carried over already.
+                let (after, carried) = (frontier(old), frontier(&new));
+                let again = |(origin, at): (&Incarnation, &Position)| {
+                    let (left, named) = (after.seq(*origin), ends.iter().any(|e| e.0 == *origin));
+                    (left < at.seq && !named && carried.seq(*origin) > left).then_some(*origin)
+                };
+                if let Some(origin) = before.0.iter().find_map(again) {
+                    let seq = after.seq(origin);
+                    return Err(StoreError::Fork { origin, seq });
+                }
                 fresh
             }
         };

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
 use super::capture::Row;
-use super::schema::{ForeignKey, Table, Unique, quote};
+use super::schema::{Affinity, ForeignKey, Table, Unique, quote};
 use super::tx::query;
 use crate::replica::clock::{RowClock, Stamp};
 use crate::replica::value::{Value, encode_key};
@@ -212,20 +212,25 @@ pub(super) fn pointing(
     foreign: &ForeignKey,
     values: &Row,
 ) -> Result<Vec<Row>, StoreError> {
-    let term = |(name, value): (String, &Value)| {
-        let name = quote(&name);
-        match value {
-            Value::Integer(_) | Value::Real(_) => {
-                format!("({name} = ? OR ({name} >= '' AND {name} < x''))")
+    let term = |(at, (&column, value)): (usize, (&usize, &Value))| {
+        let column = &table.columns[column];
+        let (name, value_is) = (quote(&column.name), at + 1);
+        let equal = format!("{name} = ?{value_is}");
+        // Where the kind of the column leaves none of the other class that might match, an index
+        // finds all.
+        match (value, column.affinity) {
+            (Value::Integer(_) | Value::Real(_), Affinity::Text | Affinity::None) => format!(
+                "({equal} OR ({name} >= '' AND {name} < x'' \
+                 AND CAST({name} AS NUMERIC) = ?{value_is}))"
+            ),
+            (Value::Text(_), Affinity::Number | Affinity::None) => {
+                format!("({equal} OR ({name} < '' AND CAST({name} AS TEXT) = ?{value_is}))")
             }
-            Value::Text(_) => format!("({name} = ? OR {name} < '')"),
-            _ => format!("{name} = ?"),
+            _ => equal,
         }
     };
-    let terms: Vec<String> = names(table, &foreign.columns)
-        .zip(values)
-        .map(term)
-        .collect();
+    let columns = foreign.columns.iter().zip(values).enumerate();
+    let terms: Vec<String> = columns.map(term).collect();
     let (list, name, terms) = (list(table), quote(&table.name), terms.join(" AND "));
     let sql = format!("SELECT {list} FROM {name} WHERE {terms}");
     query(db, &sql, values)

@@ -337,6 +337,9 @@ impl Writer {
             super::keys::check(&self.db, &table, keys)?;
             made.table = Some(self.number(&read.name)?);
         }
+        if let (Kind::Index, Some(on)) = (read.kind, &read.on) {
+            schema::inspect(&self.db, on)?;
+        }
         made.insert(&self.db)?;
         self.load_tables()?;
         self.check_parents(&read)?;

@@ -65,7 +65,10 @@ impl Definition {
     pub fn collation(&self, column: &str) -> Option<&str> {
         let same = |(name, _): &(&str, &[Token])| name.eq_ignore_ascii_case(column);
         let words = self.parts().find(same)?.1;
-        let at = words.iter().position(|token| token.is("collate"))?;
+        // The last one counts.
+        let at = outside(words)
+            .filter(|&at| words[at].is("collate"))
+            .last()?;
         words.get(at + 1)?.name()
     }
 
@@ -111,17 +114,23 @@ fn parenthesis(words: &[Token]) -> &[Token] {
     words.get(1..).unwrap_or_default()
 }
 
-/// The expression that a column is computed by.
-fn expression(words: &[Token]) -> Option<&[Token]> {
+/// Where the words are that no parenthesis is around.
+fn outside(words: &[Token]) -> impl Iterator<Item = usize> {
     let mut depth = 0;
-    let at = words.iter().position(|token| {
+    let outside = move |(at, token): (usize, &Token)| {
         match token {
             Token::Sign('(') => depth += 1,
             Token::Sign(')') => depth -= 1,
             _ => {}
         }
-        depth == 0 && token.is("as")
-    })?;
+        (depth == 0).then_some(at)
+    };
+    words.iter().enumerate().filter_map(outside)
+}
+
+/// The expression that a column is computed by.
+fn expression(words: &[Token]) -> Option<&[Token]> {
+    let at = outside(words).find(|&at| words[at].is("as"))?;
     let rest = &words[at + 1..];
     (rest.first() == Some(&Token::Sign('('))).then(|| parenthesis(rest))
 }
@@ -172,8 +181,8 @@ mod tests {
 
     #[test]
     fn a_collation_is_its_columns_own() {
-        let sql = "CREATE TABLE t(a TEXT NOT NULL COLLATE nocase, b, \
-                   PRIMARY KEY (b COLLATE rtrim))";
+        let sql = "CREATE TABLE t(a TEXT NOT NULL COLLATE binary COLLATE nocase, \
+                   b CHECK (b = 'x' COLLATE nocase), PRIMARY KEY (b COLLATE rtrim))";
         let found = definition(sql, &["a", "b"]);
         assert_eq!(found.collation("A"), Some("nocase"));
         assert_eq!(found.collation("b"), None);

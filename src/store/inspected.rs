@@ -58,7 +58,7 @@ impl Inspected {
         statements: &mut Statements,
         name: &str,
     ) -> Result<Table, StoreError> {
-        self.table(name, statements.take(name), || schema::inspect(db, name))
+        self.table(name, statements.take(name), || schema::standing(db, name))
     }
 
     /// The table that a statement would make under its name, whose rows are on a shelf.

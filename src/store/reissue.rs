@@ -100,8 +100,12 @@ impl Store {
         after: u64,
         fresh: Incarnation,
     ) -> Result<usize, StoreError> {
-        let (count, commit) = self.writer()?.reissue(&[(origin, after)], fresh)?;
-        lock(&self.inner.waiting).give_up();
+        let (count, commit) = {
+            let mut writer = self.writer()?;
+            let issued = writer.reissue(&[(origin, after)], fresh)?;
+            lock(&self.inner.waiting).give_up();
+            issued
+        };
         self.outdate_staged();
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();

@@ -42,7 +42,8 @@ impl Affinity {
         match () {
             () if has(&["INT"]) => Affinity::Number,
             () if has(&["CHAR", "CLOB", "TEXT"]) => Affinity::Text,
-            () if kind.is_empty() || has(&["BLOB"]) => Affinity::None,
+            // ANY is none in a STRICT table, where it is used.
+            () if kind.is_empty() || kind == "ANY" || has(&["BLOB"]) => Affinity::None,
             () => Affinity::Number,
         }
     }
@@ -152,6 +153,18 @@ fn refuse<T>(table: &str, what: &str) -> Result<T, StoreError> {
 
 /// Reads a table from the database, without its numbers, and refuses what cannot be replicated.
 pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> {
+    let (table, definition) = read(db, name)?;
+    compares_bytes(&definition, &table)?;
+    never_fails(db, &table)?;
+    Ok(table)
+}
+
+/// Reads a table that was declared once: whatever is refused of a new one since, it is replicated.
+pub(super) fn standing(db: &Connection, name: &str) -> Result<Table, StoreError> {
+    read(db, name).map(|(table, _)| table)
+}
+
+fn read(db: &Connection, name: &str) -> Result<(Table, Definition), StoreError> {
     // All that is asked here is asked of each table anew: its statements are kept.
     let sql: Option<String> = db
         .prepare_cached(
@@ -197,7 +210,6 @@ pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> 
         insert: String::new(),
         delete: String::new(),
     };
-    compares_bytes(&definition, &table, &table.key)?;
     table.uniques = uniques(db, &table, &definition)?;
     table.foreign = foreign(db, &table)?;
     if table
@@ -216,7 +228,7 @@ pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> 
     groups.iter_mut().for_each(changes);
     table.groups = joined(groups);
     statements(&mut table);
-    Ok(table)
+    Ok((table, definition))
 }
 
 fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), StoreError> {
@@ -270,15 +282,30 @@ const COLLATION: &str = "a PRIMARY KEY or UNIQUE with a collation other than BIN
                          replicate; store a folded copy of the text and make that UNIQUE";
 
 /// Rows are known, and claim what is unique, byte by byte.
-fn compares_bytes(
-    definition: &Definition,
-    table: &Table,
-    columns: &[usize],
-) -> Result<(), StoreError> {
-    for &column in columns {
+fn compares_bytes(definition: &Definition, table: &Table) -> Result<(), StoreError> {
+    let unique = table.uniques.iter().flat_map(|unique| &unique.columns);
+    for &column in table.key.iter().chain(unique) {
         let collation = definition.collation(&table.columns[column].name);
         if collation.is_some_and(|name| !name.eq_ignore_ascii_case("binary")) {
             return refuse(&table.name, COLLATION);
+        }
+    }
+    Ok(())
+}
+
+/// An index must not fail at a peer on rows that were fine where they were written.
+fn never_fails(db: &Connection, table: &Table) -> Result<(), StoreError> {
+    let sql = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1 COLLATE NOCASE";
+    let mut statement = db.prepare_cached(sql)?;
+    let list = statement.query_map([&table.name], |row| row.get(0))?;
+    let list: Vec<Option<String>> = list.collect::<Result<_, _>>()?;
+    for sql in list.iter().flatten() {
+        if let Some(what) = predicate(sql).and_then(|(_, words)| fallible(&words)) {
+            let what = format!(
+                "the WHERE of an index uses {what}, which may fail on a peer's rows; compare \
+                 plain columns there"
+            );
+            return refuse(&table.name, &what);
         }
     }
     Ok(())
@@ -305,19 +332,11 @@ fn uniques(
         let parts = statement.query_map([&index], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let parts: Vec<(Option<String>, String)> = parts.collect::<Result<_, _>>()?;
         let predicate = sql.as_deref().and_then(predicate);
-        // An index must not fail at a peer on rows that were fine where they were written.
         if parts.iter().any(|part| part.0.is_none()) {
             return refuse(
                 &table.name,
                 "an index over an expression does not replicate; index plain columns",
             );
-        }
-        if let Some(what) = predicate.as_ref().and_then(|(_, words)| fallible(words)) {
-            let what = format!(
-                "the WHERE of an index uses {what}, which may fail on a peer's rows; compare \
-                 plain columns there"
-            );
-            return refuse(&table.name, &what);
         }
         if !unique {
             continue;
@@ -338,7 +357,6 @@ fn uniques(
                 "UNIQUE over a generated column does not replicate; use plain columns",
             );
         };
-        compares_bytes(definition, table, &columns)?;
         let mut watched = columns.clone();
         if let Some((_, words)) = &predicate {
             watched.extend(definition.named(words));
@@ -441,16 +459,20 @@ pub(super) fn all(db: &Connection, table: &Table) -> Result<Vec<Vec<Value>>, Sto
 
 /// The table that these statements would make, built in memory only.
 pub(super) fn tried(statements: &[&str], name: &str) -> Result<Table, StoreError> {
+    inspect(&made(statements)?, name)
+}
+
+fn made(statements: &[&str]) -> Result<Connection, StoreError> {
     let db = Connection::open_in_memory()?;
     for sql in statements {
         db.execute(sql, [])?;
     }
-    inspect(&db, name)
+    Ok(db)
 }
 
 /// A table whose name another declaration has: its rows wait in a plain table, the shelf.
 pub(super) fn lost(sql: &str, name: &str, shelf: &str) -> Result<Table, StoreError> {
-    let mut table = tried(&[sql], name)?;
+    let mut table = standing(&made(&[sql])?, name)?;
     shelf.clone_into(&mut table.name);
     table.uniques.clear();
     table.foreign.clear();

@@ -94,6 +94,19 @@ fn the_engines_tables_are_not_written_in_whatever_case_they_are_named() {
     assert!(refused.unwrap_err().to_string().contains("engine's own"));
 }
 
+/// It was declared by an earlier version.
+#[test]
+fn what_is_refused_of_a_new_table_keeps_no_database_from_opening() {
+    let (a, _) = pair(&["CREATE TABLE doc(id INTEGER PRIMARY KEY, body, n)"]);
+    a.store
+        .corrupt("CREATE INDEX d ON doc(n) WHERE body ->> '$.kind' = 'x'");
+    let node = a.store.node();
+    drop(a.store);
+    let again = Store::open_with_clock(a.dir.path(), node, 77, Arc::new(|| 1_000)).unwrap();
+    assert_eq!(again.tables().unwrap().len(), 1);
+    assert!(again.declare("CREATE INDEX e ON doc(body)").is_err());
+}
+
 /// Elsewhere its rows would be found by the column's collation, several by one key.
 #[test]
 fn a_key_that_only_its_index_compares_byte_by_byte_is_refused() {
