@@ -327,6 +327,9 @@ impl Writer {
         record_lost(&self.db, table, &key, &decision, change, old.as_ref())?;
         log::save_clock(&self.db, table.id, &key, &decision.clock)?;
         let Some(new) = outcome(&decision, change, old.as_ref())? else {
+            if old.is_none() && matches!(decision.outcome, Outcome::Set(_)) {
+                replay::missing(table);
+            }
             return Ok(());
         };
         let plain = !table.is_constrained()

@@ -135,10 +135,22 @@ fn update(
         let _ = write!(sql, " {and} {} = ?", quote(name));
     }
     let values = cells.iter().map(|cell| &cell.1).chain(key).map(Bind);
-    // A row that is not here the disk lost: it comes back by the next proof.
-    db.prepare_cached(&sql)?
+    let done = db
+        .prepare_cached(&sql)?
         .execute(rusqlite::params_from_iter(values))?;
+    if done == 0 {
+        missing(table);
+    }
     Ok(())
+}
+
+/// A row that was written elsewhere is not here, so the disk lost it. It comes back by the next
+/// proof, and the link goes on until then.
+pub(super) fn missing(table: &Table) {
+    tracing::warn!(
+        "table {}: a row that was changed elsewhere is missing here; the next proof brings it",
+        table.label
+    );
 }
 
 /// Takes rows out of their table; what they become is coming.
@@ -158,6 +170,8 @@ fn leave(
                         row[usize::from(*column)] = value.clone();
                     }
                     coming.push(directory, table.id, row)?;
+                } else {
+                    missing(table);
                 }
             }
             RowWrite::Delete => {}

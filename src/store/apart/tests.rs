@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::replica::session::Swap;
 use crate::replica::value::Value;
+use crate::store::Incoming;
 use crate::store::tests::{Peer, exchange, peer, pull, rows, run};
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a)";
@@ -26,17 +27,23 @@ fn copy(peer: &Peer) -> Peer {
     Peer { store, dir }
 }
 
-/// `member` takes `donor`'s snapshot, under incarnation 77.
-fn take(member: &Peer, donor: &Peer) {
+/// `donor`'s snapshot as it arrived at `member`, with its digest.
+fn arrived(member: &Peer, donor: &Peer) -> (Incoming, [u8; 32]) {
     let staged = donor.store.stage(u64::MAX).unwrap();
-    let store = &member.store;
-    let accepted = store.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
+    let accepted = member
+        .store
+        .accept_snapshot(staged.id, staged.size, 0, u64::MAX);
     let mut incoming = accepted.unwrap();
     let (bytes, digest) = staged.read(0, 1 << 24).unwrap();
     incoming.write(0, &bytes).unwrap();
-    store
-        .swap_in(incoming, digest.unwrap(), 77, Swap::CatchUp)
-        .unwrap();
+    (incoming, digest.unwrap())
+}
+
+/// `member` takes `donor`'s snapshot, under incarnation 77.
+fn take(member: &Peer, donor: &Peer) {
+    let (incoming, digest) = arrived(member, donor);
+    let store = &member.store;
+    store.swap_in(incoming, digest, 77, Swap::CatchUp).unwrap();
 }
 
 /// Three that hold one row of the first's.
@@ -112,14 +119,10 @@ fn a_member_with_another_history_than_the_snapshot_issues_its_own_again() {
 fn another_history_that_comes_back_while_a_snapshot_is_verified_is_issued_again_once_more() {
     let (a, member, donor) = histories();
     run(&member, "UPDATE item SET a = a || '!' WHERE id = 1");
-    let staged = donor.store.stage(u64::MAX).unwrap();
+    let (incoming, digest) = arrived(&member, &donor);
     let store = &member.store;
-    let accepted = store.accept_snapshot(staged.id, staged.size, 0, u64::MAX);
-    let mut incoming = accepted.unwrap();
-    let (bytes, digest) = staged.read(0, 1 << 24).unwrap();
-    incoming.write(0, &bytes).unwrap();
     let path = incoming.path().to_owned();
-    let swap = store.verify(incoming, digest.unwrap(), 77, Swap::CatchUp);
+    let swap = store.verify(incoming, digest, 77, Swap::CatchUp);
     pull(&member, &a);
     store.replace(&path, 77, swap.unwrap()).unwrap();
     assert_ne!(
