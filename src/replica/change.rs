@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Hlc, Stamp};
+use super::conflict::Conflict;
 use super::frontier::{Position, tag};
 use super::payload::{LARGE, Payload, Window};
 use super::rows::{LargeRows, Rows};
@@ -115,9 +116,10 @@ pub fn decode(bytes: &Payload) -> Option<(u64, Head, Body)> {
         Payload::Stored(source) if source.size() >= LARGE as u64 => {
             let mut window = Window::new(bytes, 0);
             let (later, head) = window.take().ok()??;
-            // The number of the body's kind: rows are 0, and no declaration is that large.
+            // The number of the body's kind: of others than rows there is nothing so large but one
+            // value that lost.
             let (0u32, count) = window.take::<(u32, u64)>().ok()?? else {
-                return None;
+                return whole(bytes);
             };
             let rows = Rows::Large(LargeRows {
                 bytes: bytes.clone(),
@@ -126,12 +128,14 @@ pub fn decode(bytes: &Payload) -> Option<(u64, Head, Body)> {
             });
             Some((later, head, Body::Rows(rows)))
         }
-        _ => {
-            let mut window = Window::new(bytes, 0);
-            let parts = window.take().ok()??;
-            (window.offset() == bytes.size()).then_some(parts)
-        }
+        _ => whole(bytes),
     }
+}
+
+fn whole(bytes: &Payload) -> Option<(u64, Head, Body)> {
+    let mut window = Window::new(bytes, 0);
+    let parts = window.take().ok()??;
+    (window.offset() == bytes.size()).then_some(parts)
 }
 
 impl Transaction {
@@ -182,6 +186,8 @@ pub enum Body {
         /// The table of an index or a trigger; all that a DROP ends.
         on: Vec<DeclarationId>,
     },
+    /// Tells what lost against, or as, a version that is issued again: nobody else compares it.
+    Lost(Vec<Conflict>),
 }
 
 /// The changes of one table.

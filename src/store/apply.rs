@@ -19,7 +19,7 @@ use super::settle::{self, Settle};
 use super::shown::Changed;
 use super::tx::Bind;
 use super::writer::Writer;
-use super::{StoreError, clocks, fold, inbox, replay};
+use super::{StoreError, clocks, fold, inbox, lost, replay};
 use crate::replica::change::{Body, Logged, RowChange, RowWrite, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
 use crate::replica::frontier::tag;
@@ -152,6 +152,11 @@ impl Writer {
                     let covers = |stamp| seen.covers(stamp);
                     self.apply_schema(transaction.stamp(), body, covers)?;
                     state.parked = parked(&self.db)?;
+                }
+                Body::Lost(lost) => {
+                    for lost in lost {
+                        lost::keep(&self.db, lost)?;
+                    }
                 }
             }
             if !plain {

@@ -4,10 +4,9 @@
 
 use std::path::Path;
 
-use rusqlite::params;
-
 use super::apart::{self, Apart, apart};
 use super::log;
+use super::lost;
 use super::snapshot::random;
 use super::writer::Writer;
 use super::{Store, StoreError, lock, retention, shown};
@@ -44,31 +43,8 @@ fn carry(old: &mut Writer, new: &mut Writer) -> Result<usize, StoreError> {
 }
 
 /// What lost here was perhaps never compared at the donor, who heard of the two in another order.
-pub(super) fn carry_inbox(old: &Writer, new: &mut Writer) -> Result<(), StoreError> {
-    const COLUMNS: &str = "id, tbl, key, col, winner, loser, hlc, value";
-    new.atomically(|new| {
-        let mut statement = old
-            .db
-            .prepare(&format!("SELECT {COLUMNS} FROM _tutti_conflict"))?;
-        let mut entries = statement.query([])?;
-        let sql = format!(
-            "INSERT OR IGNORE INTO _tutti_conflict({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-        );
-        while let Some(entry) = entries.next()? {
-            let value = |at: usize| entry.get::<_, rusqlite::types::Value>(at);
-            new.db.prepare_cached(&sql)?.execute(params![
-                value(0)?,
-                value(1)?,
-                value(2)?,
-                value(3)?,
-                value(4)?,
-                value(5)?,
-                value(6)?,
-                value(7)?
-            ])?;
-        }
-        Ok(())
-    })
+fn carry_inbox(old: &Writer, new: &mut Writer) -> Result<(), StoreError> {
+    new.atomically(|new| lost::each(&old.db, |lost| lost::keep(&new.db, &lost)))
 }
 
 impl Store {

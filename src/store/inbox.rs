@@ -4,18 +4,19 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::StoreError;
 use super::administrators::PRIVATE_TABLES;
 use super::declare::{self, Known};
 use super::log;
+use super::lost;
 use super::schema::{self, Table};
 use super::settle::key_of;
 use crate::replica::NodeId;
 use crate::replica::change::{RowChange, RowWrite};
 use crate::replica::clock::{RowClock, Stamp};
-use crate::replica::conflict::conflict_id;
+use crate::replica::conflict::Conflict;
 use crate::replica::schema::{Declaration, DeclarationId, Kind, standing};
 use crate::replica::value::{Value, decode, decode_key, encode, encode_key};
 
@@ -110,10 +111,6 @@ pub(super) fn spoken(value: &Value) -> String {
     }
 }
 
-fn bytes(stamp: Stamp) -> Vec<u8> {
-    postcard::to_stdvec(&stamp).unwrap_or_default()
-}
-
 /// Records a losing version.
 pub(super) fn record(
     db: &Connection,
@@ -124,35 +121,27 @@ pub(super) fn record(
     loser: Stamp,
     value: &Value,
 ) -> Result<(), StoreError> {
-    let value = encode(std::slice::from_ref(value));
-    insert(db, table, key, column, winner, loser, &value)
+    let lost = Conflict {
+        table: table.into(),
+        key: key.into(),
+        column: column.into(),
+        winner,
+        loser,
+        value: encode(std::slice::from_ref(value)),
+    };
+    lost::keep(db, &lost)
 }
 
-fn insert(
-    db: &Connection,
-    table: &str,
-    key: &[u8],
-    column: &str,
-    winner: Stamp,
-    loser: Stamp,
-    value: &[u8],
-) -> Result<(), StoreError> {
-    let id = conflict_id(table, key, column, winner, loser, value);
-    db.prepare_cached(
-        "INSERT OR IGNORE INTO _tutti_conflict(id, tbl, key, col, winner, loser, hlc, value) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![
-        id,
-        table,
+/// What lost as a whole.
+fn whole_of(table: &str, key: Vec<u8>, winner: Stamp, loser: Stamp, values: &[Value]) -> Conflict {
+    Conflict {
+        table: table.into(),
         key,
-        column,
-        bytes(winner),
-        bytes(loser),
-        loser.hlc.0 as i64,
-        value
-    ])?;
-    Ok(())
+        column: "*".into(),
+        winner,
+        loser,
+        value: encode(values),
+    }
 }
 
 /// Keeps a row change whose table is not here or was dropped.
@@ -170,15 +159,8 @@ pub(super) fn park_row(
     let known = declare::known(db)?;
     let known = known.iter().find(|known| known.is.id == table);
     let name = known.map_or_else(|| format!("{table:012x}"), |known| known.is.name.clone());
-    insert(
-        db,
-        &name,
-        &encode_key(&row.key),
-        "*",
-        stamp,
-        stamp,
-        &encode(&value),
-    )
+    let lost = whole_of(&name, encode_key(&row.key), stamp, stamp, &value);
+    lost::keep(db, &lost)
 }
 
 /// Keeps a declaration that could not be followed here.
@@ -188,16 +170,9 @@ pub(super) fn park_schema(
     sql: &str,
     why: &str,
 ) -> Result<(), StoreError> {
-    let value = encode(&[sql.into(), why.into()]);
-    insert(
-        db,
-        "",
-        &encode_key(&[sql.into()]),
-        "*",
-        stamp,
-        stamp,
-        &value,
-    )
+    let value = [sql.into(), why.into()];
+    let lost = whole_of("", encode_key(&[sql.into()]), stamp, stamp, &value);
+    lost::keep(db, &lost)
 }
 
 /// Keeps a row of a table that is being dropped, if the one who dropped it had not seen it.
@@ -214,7 +189,7 @@ pub(super) fn dropped(
     };
     match latest(&clock, |stamp| !covers(stamp)) {
         None => Ok(()),
-        Some(loser) => insert(db, &table.label, &key, "*", winner, loser, &encode(row)),
+        Some(loser) => lost::keep(db, &whole_of(&table.label, key, winner, loser, row)),
     }
 }
 
@@ -324,7 +299,7 @@ fn declaration(page: &Page<'_>, lost: &Known, winner: Option<&Known>) -> Conflic
     let value = vec![Value::Text(lost.sql.clone())];
     let name = lost.is.id.to_be_bytes();
     ConflictRow {
-        id: conflict_id("", &name, "*", stamp, stamp, &encode(&value)),
+        id: whole_of("", name.into(), stamp, stamp, &value).id(),
         table: String::new(),
         key,
         column: "*".into(),
@@ -348,9 +323,8 @@ fn whole(
 ) -> ConflictRow {
     let stamp = latest(clock, |_| true).unwrap_or(clock.row);
     let won = winner.map(|winner| winner.is.stamp);
-    let (name, held) = (encode_key(&key), encode(&row));
     ConflictRow {
-        id: conflict_id(&table, &name, "*", stamp, stamp, &held),
+        id: whole_of(&table, encode_key(&key), stamp, stamp, &row).id(),
         table,
         key,
         column: "*".into(),
@@ -414,11 +388,7 @@ fn entries(db: &Connection, page: &mut Page<'_>) -> Result<(), StoreError> {
 
 fn entry(page: &Page<'_>, row: &rusqlite::Row<'_>) -> Result<ConflictRow, StoreError> {
     let blob = |at: usize| row.get::<_, Vec<u8>>(at);
-    let stamp = |bytes: Vec<u8>| {
-        let stamp: Result<Stamp, _> = postcard::from_bytes(&bytes);
-        stamp.map_err(|_| StoreError::Damaged("a conflict's version".into()))
-    };
-    let (winner, loser) = (stamp(blob(5)?)?, stamp(blob(6)?)?);
+    let (winner, loser) = (lost::stamp(row, 5)?, lost::stamp(row, 6)?);
     let (table, column): (String, String) = (row.get(1)?, row.get(3)?);
     let reason = match (column.as_str(), table.as_str()) {
         ("*", "") => "not replicable",

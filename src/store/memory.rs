@@ -101,7 +101,7 @@ impl Memory {
         let changes = match body {
             Body::Rows(Rows::Held(changes)) => &changes[..],
             Body::Rows(Rows::Large(_)) => return,
-            Body::Schema { .. } => &[],
+            Body::Schema { .. } | Body::Lost(_) => &[],
         };
         let rows: usize = changes.iter().map(|change| change.rows.len()).sum();
         if whole && unfolded.pending.rows() + rows <= ROWS {

@@ -42,6 +42,7 @@ mod inspected;
 mod joining;
 mod keys;
 mod log;
+mod lost;
 mod memory;
 mod parents;
 mod pending;

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::apart::apart;
-use super::carry::{carry_inbox, frontier};
+use super::carry::frontier;
 use super::clocks;
 use super::declare::known;
 use super::reissue::{CHUNK, again};
 use super::writer::Writer;
-use super::{Store, StoreError, shown};
+use super::{Store, StoreError, lost, shown};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Dep, Head, Logged, RowChange, TableChange, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
@@ -117,16 +117,31 @@ impl Store {
             hlc,
             previous: Hlc::default(),
         };
+        inbox(old, &mut over)?;
         declarations(old, &mut over, beyond)?;
         rows(old, &mut over, beyond)?;
         let count = over.seq;
-        carry_inbox(old, &mut new)?;
         tracing::warn!(
             "neither log went back to what the peer holds: its database is here now, over which \
              what this system held beyond it was written again in {count} transactions"
         );
         Ok(())
     }
+}
+
+/// Tells what lost here and perhaps was never compared at the donor. Who takes what is written over
+/// the snapshot does not compare with it what both hold.
+fn inbox(old: &Writer, over: &mut Over<'_>) -> Result<(), StoreError> {
+    let mut news = Vec::new();
+    lost::each(&old.db, |lost| {
+        if !lost::is_kept(&over.new.db, &lost)? {
+            news.push(lost);
+        }
+        Ok(())
+    })?;
+    lost::bodies(news)
+        .into_iter()
+        .try_for_each(|body| over.write(body))
 }
 
 /// Declares, and drops, what the snapshot does not know of.

@@ -2,8 +2,10 @@
 //! forked, or what was stamped by a clock that was wrong (contracts 6 and 10).
 //!
 //! What is issued is what the rows hold now of those transactions: a cell that something later
-//! has overwritten is not brought back. The old numbers are free again afterwards, and whoever
-//! has another history of them tells it as that incarnation's.
+//! has overwritten is not brought back. What lost against one of them, or as one, is told first:
+//! whoever takes what is issued compares with that only what was not in sight here. The old numbers
+//! are free again afterwards, and whoever has another history of them tells it as that
+//! incarnation's.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +13,11 @@ use rusqlite::params;
 
 use super::log::{self, Origin, Origins, sqlite};
 use super::writer::Writer;
-use super::{Store, StoreError, apart, keys, lock, retention};
+use super::{Store, StoreError, apart, keys, lock, lost, retention};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Dep, Head};
 use crate::replica::clock::{Hlc, Stamp};
+use crate::replica::conflict::Conflict;
 use crate::replica::fork;
 use crate::replica::frontier::Position;
 use crate::replica::schema::DeclarationId;
@@ -40,6 +43,8 @@ struct Suffix {
     positions: Vec<i64>,
     /// What is issued again though it had left the log already.
     unread: Unread,
+    /// What lost against, or as, one of these: what they told of it themselves first.
+    lost: Vec<Conflict>,
 }
 
 impl Suffix {
@@ -133,7 +138,7 @@ impl Writer {
             let mut suffix = writer.suffix(ends, unread)?;
             writer.lower_unread(&mut suffix)?;
             let hlc = writer.take_back(&suffix)?;
-            let told = writer.issue(&suffix, hlc, fresh)?;
+            let told = writer.issue(&mut suffix, hlc, fresh)?;
             Ok((suffix.positions.len(), hlc, told))
         });
         // Memory is read anew from what is there now, whether it worked or not.
@@ -162,6 +167,7 @@ impl Writer {
             keys: BTreeMap::new(),
             positions: Vec::new(),
             unread,
+            lost: Vec::new(),
         };
         self.gather_unread(&mut suffix)?;
         log::walk(&self.db, 0, |entry| {
@@ -192,6 +198,7 @@ impl Writer {
             suffix.positions.push(entry.position);
             match transaction.body {
                 body @ Body::Schema { .. } => suffix.schemas.push((stamp, body)),
+                Body::Lost(lost) => suffix.lost.extend(lost),
                 Body::Rows(changes) => {
                     for change in changes.parts() {
                         let change = change?.into_owned();
@@ -208,6 +215,12 @@ impl Writer {
                 }
             }
             Ok(true)
+        })?;
+        lost::each(&self.db, |lost| {
+            if suffix.renews(&lost.winner) || suffix.renews(&lost.loser) {
+                suffix.lost.push(lost);
+            }
+            Ok(())
         })?;
         Ok(suffix)
     }

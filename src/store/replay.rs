@@ -37,7 +37,7 @@ fn find<T: AsRef<Table>>(tables: &[T], id: DeclarationId) -> Option<&Table> {
     tables.find(|table: &&Table| table.tid == id)
 }
 
-/// Whether all changes fit tables that are here; a declaration does not.
+/// Whether all changes fit tables that are here; what is no change of rows does not.
 pub(super) fn fits_all<T: AsRef<Table>>(tables: &[T], body: &Body) -> Result<bool, StoreError> {
     let Body::Rows(rows) = body else {
         return Ok(false);

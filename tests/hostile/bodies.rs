@@ -12,6 +12,7 @@ use tutti::replica::change::{
     self, Body, Dep, Head, Logged, RowChange, RowWrite, TableChange, Transaction,
 };
 use tutti::replica::clock::{Hlc, RowClock, Stamp};
+use tutti::replica::conflict::Conflict;
 use tutti::replica::digest::{
     Comparison, Difference, MAX_DIFFERENCES, Part, Question, Range, Reply, RowProof, RowState,
     Rows as Table, Sum, Summary, answer, cut, sha256,
@@ -22,7 +23,7 @@ use tutti::replica::repair::Copy;
 use tutti::replica::rows::{LargeRows, Rows};
 use tutti::replica::schema::Keys;
 use tutti::replica::session::Message;
-use tutti::replica::value::{Value, decode_key, encode_key};
+use tutti::replica::value::{Value, decode_key, encode, encode_key};
 
 use super::source::Source;
 
@@ -62,6 +63,28 @@ fn row(source: &mut Source<'_>) -> RowChange {
     }
 }
 
+/// An entry of the inbox that a peer made up: of no table, of no key, of no list of values.
+fn lost(source: &mut Source<'_>) -> Conflict {
+    let stamp = |source: &mut Source<'_>| Stamp {
+        hlc: Hlc(source.number()),
+        origin: source.near(1),
+        seq: source.number(),
+    };
+    let bytes = |source: &mut Source<'_>| match source.byte() % 3 {
+        0 => vec![source.byte(); usize::from(source.byte() % 9)],
+        1 => encode(&values(source, 1)),
+        _ => encode_key(&values(source, 1)),
+    };
+    Conflict {
+        table: ["item", "", "administrator", "_tutti_log"][usize::from(source.byte() % 4)].into(),
+        key: bytes(source),
+        column: ["a", "*", "", "id"][usize::from(source.byte() % 4)].into(),
+        winner: stamp(source),
+        loser: stamp(source),
+        value: bytes(source),
+    }
+}
+
 /// A transaction of incarnation 9; `table` is a declaration's id that is known.
 pub fn made(source: &mut Source<'_>, table: u64) -> Transaction {
     let body = if source.byte() < 200 {
@@ -70,6 +93,8 @@ pub fn made(source: &mut Source<'_>, table: u64) -> Transaction {
             rows: (0..source.byte() % 12).map(|_| row(source)).collect(),
         });
         Body::Rows(Rows::Held(changes.collect()))
+    } else if source.byte() < 128 {
+        Body::Lost((0..source.byte() % 4).map(|_| lost(source)).collect())
     } else {
         Body::Schema {
             sql: sql(source),

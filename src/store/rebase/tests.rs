@@ -125,9 +125,13 @@ fn what_only_the_one_that_yields_had_in_its_inbox_is_not_lost() {
         give_up(peer);
     }
     rebase(&b, &a);
-    let lost = b.store.conflicts(9).unwrap();
-    let one = |value: &str| lost.iter().filter(|r| r.value == [value.into()]).count();
-    assert_eq!(one("of c") + one("of b"), 1, "{lost:?}");
+    // Nor does it stay the only one that has it.
+    pull(&a, &b);
+    for peer in [&a, &b] {
+        let lost = peer.store.conflicts(9).unwrap();
+        let one = |value: &str| lost.iter().filter(|r| r.value == [value.into()]).count();
+        assert_eq!(one("of c") + one("of b"), 1, "{lost:?}");
+    }
 }
 
 /// Served until it was a minute old, it had a third take back what the two had become, again and

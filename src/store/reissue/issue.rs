@@ -21,7 +21,7 @@ use crate::store::ranges::copy;
 use crate::store::schema::Table;
 use crate::store::settle::Settle;
 use crate::store::writer::Writer;
-use crate::store::{StoreError, declare};
+use crate::store::{StoreError, declare, lost};
 
 /// About how many bytes of rows go into one transaction that is issued again.
 pub(in crate::store) const CHUNK: usize = 4 << 20;
@@ -30,7 +30,7 @@ impl Writer {
     /// Logs what the suffix wrote under `fresh`; returns what was told of other origins.
     pub(super) fn issue(
         &mut self,
-        suffix: &Suffix,
+        suffix: &mut Suffix,
         hlc: Hlc,
         fresh: Incarnation,
     ) -> Result<Frontier, StoreError> {
@@ -41,6 +41,9 @@ impl Writer {
             origin: Origin::default(),
             hlc,
         };
+        for body in lost::bodies(std::mem::take(&mut suffix.lost)) {
+            issue.log(self, body)?;
+        }
         for (old, body) in &suffix.schemas {
             let new = issue.stamp();
             self.db.execute(

@@ -101,6 +101,77 @@ fn declarations_inserts_and_deletes_of_a_fork_are_all_issued_again() {
     assert_eq!(b.store.tables().unwrap().len(), 2);
 }
 
+/// The values of the conflict inbox, each with its column.
+fn inbox(store: &Store) -> Vec<(String, Vec<Value>)> {
+    let found = store.conflicts(99).unwrap().into_iter();
+    found.map(|lost| (lost.column, lost.value)).collect()
+}
+
+/// Two histories of `a`, the second of which then also holds what `b` wrote meanwhile.
+fn forked(second_life: &str, meanwhile: &str) -> (Peer, Peer, Store, tempfile::TempDir) {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    run(&a.store, "INSERT INTO item VALUES (1, 'shared', 0)");
+    pull(&b.store, &a.store);
+    let (again, dir) = put_back(&a);
+    run(&again, second_life);
+    run(&b.store, meanwhile);
+    pull(&again, &b.store);
+    run(&a.store, "INSERT INTO item VALUES (2, 'first life', 0)");
+    pull(&b.store, &a.store);
+    (a, b, again, dir)
+}
+
+/// A peer takes what is issued again as written with the loser in sight, and compared nothing: the
+/// value was in the inbox of who issued it alone, and went with that disk.
+#[test]
+fn what_lost_against_a_history_that_is_issued_again_is_in_every_inbox() {
+    let second = "DELETE FROM item WHERE id = 1";
+    let meanwhile = "UPDATE item SET a = 'not seen' WHERE id = 1";
+    let (_a, b, again, _dir) = forked(second, meanwhile);
+    let lost = [("a".to_owned(), vec!["not seen".into()])];
+    assert_eq!(inbox(&again), lost);
+    again.reissue(1, 2, 77).unwrap();
+    converge(&[&again, &b.store]);
+    assert_eq!(rows(&b.store).len(), 1);
+    assert_eq!(inbox(&b.store), lost);
+    assert_eq!(again.conflicts(9).unwrap(), b.store.conflicts(9).unwrap());
+}
+
+/// What is issued is what rows hold: a value that something later has overwritten is not in it.
+#[test]
+fn what_a_history_lost_is_in_every_inbox_when_it_is_issued_again() {
+    let second = "UPDATE item SET a = 'of the second life' WHERE id = 1";
+    let meanwhile = "DELETE FROM item WHERE id = 1";
+    let (_a, b, again, _dir) = forked(second, meanwhile);
+    let lost = [("a".to_owned(), vec!["of the second life".into()])];
+    assert_eq!(inbox(&again), lost);
+    again.reissue(1, 2, 77).unwrap();
+    // It is there before anything that could take its place is.
+    let issued = own(&again);
+    b.store.apply(&issued[..1]).unwrap();
+    assert_eq!(inbox(&b.store), lost);
+    // What told of it is taken back in its turn.
+    again.reissue(77, 0, 78).unwrap();
+    let c = peer(3);
+    pull(&c.store, &again);
+    assert_eq!(inbox(&c.store), lost);
+}
+
+#[test]
+fn a_value_that_is_too_large_for_memory_is_told_as_well() {
+    let second = "DELETE FROM item WHERE id = 1";
+    let meanwhile = "UPDATE item SET a = hex(zeroblob(2500000)) WHERE id = 1";
+    let (_a, b, again, _dir) = forked(second, meanwhile);
+    again.reissue(1, 2, 77).unwrap();
+    converge(&[&again, &b.store]);
+    let lost = inbox(&b.store);
+    assert_eq!(lost.len(), 1);
+    assert_eq!(lost, inbox(&again));
+    let read = b.store.reissue(77, 0, 78);
+    assert!(read.is_ok(), "what the log holds of it is read");
+}
+
 /// What `store` has logged of its own incarnation.
 fn own(store: &Store) -> Vec<Logged> {
     let at = store.log_start(&Frontier::default()).unwrap();

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::replica::change::{Body, Head, RowChange, RowWrite, TableChange, Transaction};
-use crate::replica::clock::{Hlc, MAX_GENERATION};
+use crate::replica::clock::{Hlc, MAX_GENERATION, Stamp};
+use crate::replica::conflict::Conflict;
 use crate::replica::rows::Rows;
 
 /// The first transaction of incarnation 9, which nobody here has seen: `rows` of the table `item`.
@@ -11,6 +12,10 @@ fn forged(at: &Peer, rows: Vec<RowChange>) -> Logged {
     let table = writer.tables.iter().find(|table| table.name == "item");
     let table = table.unwrap().tid;
     drop(writer);
+    told(Body::Rows(Rows::Held(vec![TableChange { table, rows }])))
+}
+
+fn told(body: Body) -> Logged {
     let transaction = Transaction {
         origin: 9,
         seq: 1,
@@ -19,7 +24,7 @@ fn forged(at: &Peer, rows: Vec<RowChange>) -> Logged {
             node: Some([9; 16]),
             deps: Vec::new(),
         },
-        body: Body::Rows(Rows::Held(vec![TableChange { table, rows }])),
+        body,
     };
     Logged {
         origin: 9,
@@ -60,6 +65,57 @@ fn a_generation_beyond_what_rows_can_have_is_parked_and_breaks_no_later_write() 
         run(&a, &format!("INSERT INTO item VALUES ({id}, 1, 1)"));
         run(&a, &format!("DELETE FROM item WHERE id = {id}"));
     }
+}
+
+/// Whatever a peer says was lost is listed as it said, and restored only where it can be.
+#[test]
+fn what_a_peer_makes_up_for_the_inbox_breaks_neither_the_list_nor_a_restore() {
+    let a = peer(1);
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 'kept', 'kept')");
+    let stamp = |hlc: u64| Stamp {
+        hlc: Hlc(hlc),
+        origin: 9,
+        seq: u64::MAX,
+    };
+    let value = crate::replica::value::encode(&["new".into()]);
+    let key = |key: &[Value]| crate::replica::value::encode_key(key);
+    let honest = Conflict {
+        table: "item".into(),
+        key: key(&[1.into()]),
+        column: "a".into(),
+        winner: stamp(2),
+        loser: stamp(1),
+        value: value.clone(),
+    };
+    let changed = |change: fn(&mut Conflict)| {
+        let mut lost = honest.clone();
+        change(&mut lost);
+        lost
+    };
+    let lost = vec![
+        changed(|lost| lost.table = "nowhere".into()),
+        changed(|lost| lost.table = "_tutti_log".into()),
+        changed(|lost| lost.column = "a = 1; --".into()),
+        changed(|lost| lost.key = vec![0xff; 9]),
+        changed(|lost| lost.key = Vec::new()),
+        changed(|lost| lost.value = vec![0xff; 9]),
+        changed(|lost| lost.value = Vec::new()),
+        changed(|lost| lost.loser.hlc = Hlc(u64::MAX)),
+        changed(|lost| (lost.table, lost.column) = (String::new(), "*".into())),
+        changed(|lost| lost.table = "administrator".into()),
+    ];
+    a.store.apply(&[told(Body::Lost(lost))]).unwrap();
+    let listed = a.store.conflicts(20).unwrap();
+    assert_eq!(listed.len(), 9, "administrators are nobody's to see");
+    let restored = listed.iter().filter(|row| {
+        let result = a.store.restore_conflict(&row.id);
+        result.is_ok()
+    });
+    let restored: Vec<_> = restored.map(|row| row.time_ms).collect();
+    assert_eq!(restored, [Hlc(u64::MAX).millis()], "what can be is");
+    let now = super::rows(&a, "SELECT * FROM item");
+    assert_eq!(now, [[Integer(1), "new".into(), "kept".into()]]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub use hello::{Hello, MAX_CHAINS, MAX_NAME, MAX_ORIGINS, MAX_PEERS, Partial, Wi
 pub use transactions::{MAX_COST, MAX_TRANSACTIONS, Piece, Run, runs};
 
 /// The version of these frames; peers of another one do not replicate.
-pub const PROTOCOL: u16 = 8;
+pub const PROTOCOL: u16 = 9;
 
 /// The largest length a frame may state, and the largest a compressed one may become.
 pub const MAX_FRAME: usize = 1 << 20;

@@ -1,0 +1,91 @@
+//! What lost, as it is kept (`_tutti_conflict`) and told to peers: of transactions that were taken
+//! back nobody else compares what met them.
+
+use rusqlite::{Connection, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::StoreError;
+use crate::replica::change::Body;
+use crate::replica::clock::Stamp;
+use crate::replica::conflict::Conflict;
+
+/// About how many bytes of entries go into one transaction.
+const CHUNK: usize = 2 << 20;
+
+fn bytes(stamp: Stamp) -> Vec<u8> {
+    postcard::to_stdvec(&stamp).unwrap_or_default()
+}
+
+/// A version in an entry's row.
+pub(super) fn stamp(row: &Row<'_>, at: usize) -> Result<Stamp, StoreError> {
+    let bytes: Vec<u8> = row.get(at)?;
+    decoded(&bytes)
+}
+
+fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(bytes).map_err(|_| StoreError::Damaged("a conflict's version".into()))
+}
+
+/// Keeps an entry, unless it is here.
+pub(super) fn keep(db: &Connection, lost: &Conflict) -> Result<(), StoreError> {
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO _tutti_conflict(id, tbl, key, col, winner, loser, hlc, value) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )?
+    .execute(params![
+        lost.id(),
+        lost.table,
+        lost.key,
+        lost.column,
+        bytes(lost.winner),
+        bytes(lost.loser),
+        lost.loser.hlc.0 as i64,
+        lost.value
+    ])?;
+    Ok(())
+}
+
+/// Whether an entry is here.
+pub(super) fn is_kept(db: &Connection, lost: &Conflict) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM _tutti_conflict WHERE id = ?";
+    Ok(db.prepare_cached(sql)?.exists([lost.id()])?)
+}
+
+/// Hands out the entries, in the order in which they came.
+pub(super) fn each(
+    db: &Connection,
+    mut take: impl FnMut(Conflict) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let sql = "SELECT tbl, key, col, winner, loser, value FROM _tutti_conflict ORDER BY rowid";
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(Conflict {
+            table: row.get(0)?,
+            key: row.get(1)?,
+            column: row.get(2)?,
+            winner: stamp(row, 3)?,
+            loser: stamp(row, 4)?,
+            value: row.get(5)?,
+        })?;
+    }
+    Ok(())
+}
+
+/// The bodies of the transactions that tell of them.
+pub(super) fn bodies(lost: Vec<Conflict>) -> Vec<Body> {
+    let mut bodies = Vec::new();
+    let (mut some, mut size) = (Vec::new(), 0);
+    for lost in lost {
+        size += lost.table.len() + lost.key.len() + lost.column.len() + lost.value.len();
+        some.push(lost);
+        if size > CHUNK {
+            bodies.push(Body::Lost(std::mem::take(&mut some)));
+            size = 0;
+        }
+    }
+    if !some.is_empty() {
+        bodies.push(Body::Lost(some));
+    }
+    bodies
+}
