@@ -116,10 +116,12 @@ pub fn decode(bytes: &Payload) -> Option<(u64, Head, Body)> {
         Payload::Stored(source) if source.size() >= LARGE as u64 => {
             let mut window = Window::new(bytes, 0);
             let (later, head) = window.take().ok()??;
-            // The number of the body's kind: of others than rows there is nothing so large but one
+            // The number of the body's kind: rows are 0, and of others nothing is that large but one
             // value that lost.
-            let (0u32, count) = window.take::<(u32, u64)>().ok()?? else {
-                return whole(bytes);
+            let count = match window.take::<(u32, u64)>().ok()?? {
+                (0, count) => count,
+                (2, 1) => return whole(bytes),
+                _ => return None,
             };
             let rows = Rows::Large(LargeRows {
                 bytes: bytes.clone(),

@@ -10,7 +10,7 @@ use super::StoreError;
 use super::administrators::PRIVATE_TABLES;
 use super::declare::{self, Known};
 use super::log;
-use super::lost;
+use super::lost::{self, WHOLE};
 use super::schema::{self, Table};
 use super::settle::key_of;
 use crate::replica::NodeId;
@@ -137,7 +137,7 @@ fn whole_of(table: &str, key: Vec<u8>, winner: Stamp, loser: Stamp, values: &[Va
     Conflict {
         table: table.into(),
         key,
-        column: "*".into(),
+        column: WHOLE.into(),
         winner,
         loser,
         value: encode(values),
@@ -302,7 +302,7 @@ fn declaration(page: &Page<'_>, lost: &Known, winner: Option<&Known>) -> Conflic
         id: whole_of("", name.into(), stamp, stamp, &value).id(),
         table: String::new(),
         key,
-        column: "*".into(),
+        column: WHOLE.into(),
         value,
         time_ms: stamp.hlc.millis(),
         loser: page.node(stamp),
@@ -327,7 +327,7 @@ fn whole(
         id: whole_of(&table, encode_key(&key), stamp, stamp, &row).id(),
         table,
         key,
-        column: "*".into(),
+        column: WHOLE.into(),
         value: row,
         time_ms: stamp.hlc.millis(),
         loser: page.node(stamp),
@@ -391,9 +391,9 @@ fn entry(page: &Page<'_>, row: &rusqlite::Row<'_>) -> Result<ConflictRow, StoreE
     let (winner, loser) = (lost::stamp(row, 5)?, lost::stamp(row, 6)?);
     let (table, column): (String, String) = (row.get(1)?, row.get(3)?);
     let reason = match (column.as_str(), table.as_str()) {
-        ("*", "") => "not replicable",
-        ("*", _) if winner == loser => "no such table",
-        ("*", _) => "table dropped",
+        (WHOLE, "") => "not replicable",
+        (WHOLE, _) if winner == loser => "no such table",
+        (WHOLE, _) => "table dropped",
         _ => "later write",
     };
     Ok(ConflictRow {

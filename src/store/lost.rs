@@ -12,6 +12,9 @@ use crate::replica::conflict::Conflict;
 /// About how many bytes of entries go into one transaction.
 const CHUNK: usize = 2 << 20;
 
+/// The column of an entry that is a whole row, or a declaration.
+pub(super) const WHOLE: &str = "*";
+
 fn bytes(stamp: Stamp) -> Vec<u8> {
     postcard::to_stdvec(&stamp).unwrap_or_default()
 }
@@ -77,12 +80,14 @@ pub(super) fn bodies(lost: Vec<Conflict>) -> Vec<Body> {
     let mut bodies = Vec::new();
     let (mut some, mut size) = (Vec::new(), 0);
     for lost in lost {
-        size += lost.table.len() + lost.key.len() + lost.column.len() + lost.value.len();
-        some.push(lost);
-        if size > CHUNK {
+        let more = lost.table.len() + lost.key.len() + lost.column.len() + lost.value.len();
+        // What is too large to be read in memory goes alone.
+        if size + more > CHUNK && !some.is_empty() {
             bodies.push(Body::Lost(std::mem::take(&mut some)));
             size = 0;
         }
+        size += more;
+        some.push(lost);
     }
     if !some.is_empty() {
         bodies.push(Body::Lost(some));

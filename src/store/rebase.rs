@@ -11,7 +11,7 @@ use super::apart::apart;
 use super::carry::frontier;
 use super::clocks;
 use super::declare::known;
-use super::reissue::{CHUNK, again};
+use super::reissue::{CHUNK, again, size_of};
 use super::writer::Writer;
 use super::{Store, StoreError, lost, shown};
 use crate::replica::Incarnation;
@@ -218,12 +218,13 @@ fn rows(
             let Some((_, row)) = found else {
                 continue;
             };
-            size += encoded.len() + postcard::to_stdvec(&row).unwrap_or_default().len();
-            rows.push(row);
-            if size > CHUNK {
+            let more = size_of(&encoded, &row);
+            if size + more > CHUNK && !rows.is_empty() {
                 write(over, &mut rows)?;
                 size = 0;
             }
+            size += more;
+            rows.push(row);
         }
         if !rows.is_empty() {
             write(over, &mut rows)?;

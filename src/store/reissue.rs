@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 
 use super::log::{self, Origin, Origins, sqlite};
+use super::lost::WHOLE;
 use super::writer::Writer;
 use super::{Store, StoreError, apart, keys, lock, lost, retention};
 use crate::replica::Incarnation;
@@ -27,7 +28,7 @@ mod issue;
 mod restamp;
 mod unread;
 
-pub(super) use issue::{CHUNK, again};
+pub(super) use issue::{CHUNK, again, size_of};
 use unread::Unread;
 
 /// The end of a history, taken out of the log.
@@ -217,7 +218,9 @@ impl Writer {
             Ok(true)
         })?;
         lost::each(&self.db, |lost| {
-            if suffix.renews(&lost.winner) || suffix.renews(&lost.loser) {
+            // A whole row names neither the DROP that it met nor all the versions that it holds.
+            let whole = lost.column == WHOLE;
+            if whole || suffix.renews(&lost.winner) || suffix.renews(&lost.loser) {
                 suffix.lost.push(lost);
             }
             Ok(())

@@ -70,25 +70,28 @@ impl Writer {
             };
             let table = Arc::clone(table);
             let holds = |stamp: &Stamp| suffix.renews(stamp);
-            let Some((clock, row)) = again(&self.db, holds, &table, encoded, key, issue.stamp())?
-            else {
+            let mut found = again(&self.db, holds, &table, encoded, key, issue.stamp())?;
+            let more = found.as_ref().map_or(0, |found| size_of(encoded, &found.1));
+            if size + more > CHUNK && !changes.is_empty() {
+                issue.log(self, Body::Rows(std::mem::take(&mut changes).into()))?;
+                size = 0;
+                // It is a version of the next transaction.
+                found = again(&self.db, holds, &table, encoded, key, issue.stamp())?;
+            }
+            let Some((clock, row)) = found else {
                 continue;
             };
+            size += more;
             log::save_clock(&self.db, table.id, encoded, &clock)?;
             if clock.is_alive() && table.is_constrained() {
                 rank(self, &mut settle, &table, encoded, key)?;
             }
-            size += encoded.len() + postcard::to_stdvec(&row).unwrap_or_default().len();
             match changes.last_mut().filter(|last| last.table == *tid) {
                 Some(last) => last.rows.push(row),
                 None => changes.push(TableChange {
                     table: *tid,
                     rows: vec![row],
                 }),
-            }
-            if size > CHUNK {
-                issue.log(self, Body::Rows(std::mem::take(&mut changes).into()))?;
-                size = 0;
             }
         }
         if !changes.is_empty() {
@@ -188,6 +191,11 @@ impl Issue {
         self.hlc = Hlc(self.hlc.0 + 1);
         Ok(())
     }
+}
+
+/// About how many bytes a row's change takes.
+pub(in crate::store) fn size_of(encoded: &[u8], row: &RowChange) -> usize {
+    encoded.len() + postcard::to_stdvec(row).unwrap_or_default().len()
 }
 
 /// What a row holds of some stamps, as one change, with the row's clock after it.

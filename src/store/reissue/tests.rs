@@ -108,13 +108,16 @@ fn inbox(store: &Store) -> Vec<(String, Vec<Value>)> {
 }
 
 /// Two histories of `a`, the second of which then also holds what `b` wrote meanwhile.
-fn forked(second_life: &str, meanwhile: &str) -> (Peer, Peer, Store, tempfile::TempDir) {
+fn forked(
+    second_life: impl FnOnce(&Store),
+    meanwhile: &str,
+) -> (Peer, Peer, Store, tempfile::TempDir) {
     let (a, b) = (peer(1), peer(2));
     a.store.declare(ITEM).unwrap();
     run(&a.store, "INSERT INTO item VALUES (1, 'shared', 0)");
     pull(&b.store, &a.store);
     let (again, dir) = put_back(&a);
-    run(&again, second_life);
+    second_life(&again);
     run(&b.store, meanwhile);
     pull(&again, &b.store);
     run(&a.store, "INSERT INTO item VALUES (2, 'first life', 0)");
@@ -126,7 +129,7 @@ fn forked(second_life: &str, meanwhile: &str) -> (Peer, Peer, Store, tempfile::T
 /// value was in the inbox of who issued it alone, and went with that disk.
 #[test]
 fn what_lost_against_a_history_that_is_issued_again_is_in_every_inbox() {
-    let second = "DELETE FROM item WHERE id = 1";
+    let second = |again: &Store| run(again, "DELETE FROM item WHERE id = 1");
     let meanwhile = "UPDATE item SET a = 'not seen' WHERE id = 1";
     let (_a, b, again, _dir) = forked(second, meanwhile);
     let lost = [("a".to_owned(), vec!["not seen".into()])];
@@ -141,7 +144,8 @@ fn what_lost_against_a_history_that_is_issued_again_is_in_every_inbox() {
 /// What is issued is what rows hold: a value that something later has overwritten is not in it.
 #[test]
 fn what_a_history_lost_is_in_every_inbox_when_it_is_issued_again() {
-    let second = "UPDATE item SET a = 'of the second life' WHERE id = 1";
+    let write = "UPDATE item SET a = 'of the second life' WHERE id = 1";
+    let second = |again: &Store| run(again, write);
     let meanwhile = "DELETE FROM item WHERE id = 1";
     let (_a, b, again, _dir) = forked(second, meanwhile);
     let lost = [("a".to_owned(), vec!["of the second life".into()])];
@@ -158,9 +162,23 @@ fn what_a_history_lost_is_in_every_inbox_when_it_is_issued_again() {
     assert_eq!(inbox(&c.store), lost);
 }
 
+/// A DROP that is issued again names what it had not seen: who comes to it drops the table with
+/// that, and records nothing.
+#[test]
+fn what_lost_its_table_is_in_every_inbox_when_the_drop_is_issued_again() {
+    let second = |again: &Store| again.declare("DROP TABLE item").map(drop).unwrap();
+    let meanwhile = "UPDATE item SET a = 'not seen' WHERE id = 1";
+    let (_a, b, again, _dir) = forked(second, meanwhile);
+    again.reissue(1, 2, 77).unwrap();
+    pull(&b.store, &again);
+    assert!(b.store.tables().unwrap().is_empty());
+    let kept = |lost: &(String, Vec<Value>)| lost.1.contains(&"not seen".into());
+    assert!(inbox(&b.store).iter().any(kept), "{:?}", inbox(&b.store));
+}
+
 #[test]
 fn a_value_that_is_too_large_for_memory_is_told_as_well() {
-    let second = "DELETE FROM item WHERE id = 1";
+    let second = |again: &Store| run(again, "DELETE FROM item WHERE id = 1");
     let meanwhile = "UPDATE item SET a = hex(zeroblob(2500000)) WHERE id = 1";
     let (_a, b, again, _dir) = forked(second, meanwhile);
     again.reissue(1, 2, 77).unwrap();
