@@ -34,6 +34,8 @@ pub struct Retention {
     /// What peers held that are not configured any more.
     former: BTreeMap<NodeId, Frontier>,
     marked: BTreeSet<NodeId>,
+    /// Who of those acknowledged something since.
+    back: BTreeSet<NodeId>,
 }
 
 /// Sequence numbers, per origin.
@@ -58,6 +60,7 @@ impl Retention {
         self.former
             .extend(gone.map(|(node, acks)| (node, acks.held)));
         self.marked.retain(|node| known.contains(node));
+        self.back.retain(|node| known.contains(node));
         self.configured = known;
         self.unknown = unknown;
     }
@@ -87,6 +90,9 @@ impl Retention {
     pub fn acknowledged(&mut self, node: NodeId, frontier: &Frontier, own: &Frontier) {
         let acks = self.acks.entry(node).or_default();
         acks.held.advance(frontier);
+        if self.marked.contains(&node) {
+            self.back.insert(node);
+        }
         if acks.waited.is_none() {
             acks.waited = Some(acks.held.clone());
         }
@@ -178,6 +184,7 @@ impl Retention {
             return None;
         }
         self.marked.insert(worst);
+        self.back.remove(&worst);
         Some(worst)
     }
 
@@ -187,19 +194,40 @@ impl Retention {
         self.unknown == 0 && all.all(|node| self.acks.contains_key(node))
     }
 
-    /// Peers never met hold nothing back any more: when they come they take a snapshot.
-    pub fn give_up_unknown(&mut self) {
-        self.unknown = 0;
+    /// Peers never met hold nothing back any more: when they come they take a snapshot. Whether
+    /// there were any; they go before any that was.
+    pub fn give_up_unknown(&mut self) -> bool {
+        std::mem::take(&mut self.unknown) > 0
     }
 
-    /// Whether any configured peer has never been met.
-    pub fn has_unknown(&self) -> bool {
-        self.unknown > 0
+    /// Who has to take a snapshot.
+    pub fn marked(&self) -> &BTreeSet<NodeId> {
+        &self.marked
     }
 
     /// Whether a peer has to take a snapshot.
     pub fn is_marked(&self, node: NodeId) -> bool {
         self.marked.contains(&node)
+    }
+
+    /// Marked peers that acknowledge all the same, and what they hold.
+    pub fn back(&self) -> Vec<(NodeId, Frontier)> {
+        let back = self.marked.intersection(&self.back);
+        let held = back.filter_map(|node| Some((*node, self.held(*node)?.clone())));
+        held.collect()
+    }
+
+    /// Our history of some origins is another one now, or shorter: what a peer said it holds beyond
+    /// `own` counts once it is known to be of this one.
+    pub fn doubt(&mut self, own: &Frontier) {
+        for acks in self.acks.values_mut() {
+            // What a peer sent itself is told without a chain hash, and is nobody else's.
+            let beyond = |(origin, at): &(&Incarnation, &Position)| {
+                at.seq > own.seq(**origin) && at.chain != [0; 32]
+            };
+            let beyond = acks.held.0.iter().filter(beyond);
+            acks.unproven.0.extend(beyond.map(|(id, at)| (*id, *at)));
+        }
     }
 
     /// This node's log is another one now: whom that one gave up is of no concern here, and who
@@ -282,7 +310,7 @@ mod tests {
 
     fn frontier(seqs: &[(u64, u64)]) -> Frontier {
         let at = |&(origin, seq): &(u64, u64)| {
-            let chain = [0; 32];
+            let chain = [1; 32];
             (origin, Position { seq, chain })
         };
         Frontier(seqs.iter().map(at).collect())
@@ -371,6 +399,30 @@ mod tests {
         prove(&mut retention);
         assert_eq!(retention.droppable(&own)[&1], 2);
         assert_eq!(retention.stable(&own)[&1], 2);
+    }
+
+    #[test]
+    fn what_a_peer_held_of_a_history_that_is_here_no_more_counts_no_longer() {
+        let own = frontier(&[(1, 9), (2, 9)]);
+        let mut retention = three();
+        for node in [B, C] {
+            retention.greeted(node, own.clone(), &own);
+        }
+        prove(&mut retention);
+        retention.doubt(&frontier(&[(1, 5), (2, 9)]));
+        let unproven = retention
+            .unproven()
+            .into_iter()
+            .map(|(_, id, at)| (id, at.seq));
+        assert_eq!(unproven.collect::<Vec<_>>(), [(1, 9), (1, 9)]);
+        // Nine of another history are here since.
+        assert_eq!(retention.droppable(&own), Seqs::from([(2, 9)]));
+        assert_eq!(retention.stable(&own), Seqs::from([(2, 9)]));
+        for node in [B, C] {
+            retention.greeted(node, own.clone(), &own);
+        }
+        prove(&mut retention);
+        assert_eq!(retention.droppable(&own)[&1], 9);
     }
 
     #[test]

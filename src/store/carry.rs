@@ -9,7 +9,7 @@ use super::log;
 use super::lost;
 use super::snapshot::random;
 use super::writer::Writer;
-use super::{Store, StoreError, lock, retention, shown};
+use super::{Store, StoreError, retention, shown};
 use crate::replica::Incarnation;
 use crate::replica::change::Logged;
 use crate::replica::frontier::{Frontier, Position};
@@ -66,7 +66,7 @@ impl Store {
             false => {
                 let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
                 let issued = old.reissue(&ends, fresh)?;
-                lock(&self.inner.waiting).give_up();
+                self.history_changed(&frontier(&old));
                 Some(issued)
             }
         };
@@ -143,7 +143,7 @@ impl Store {
                 let fresh = u64::from_be_bytes(random()?).max(1);
                 let before = frontier(old);
                 old.reissue(&ends, fresh)?;
-                lock(&self.inner.waiting).give_up();
+                self.history_changed(&frontier(old));
                 // What went back with that must not have been carried over already.
                 let (after, carried) = (frontier(old), frontier(&new));
                 let again = |(origin, at): (&Incarnation, &Position)| {

@@ -416,7 +416,7 @@ impl Store {
         let opened = self.open_if_closed(&mut writer);
         drop(writer);
         swapped?;
-        lock(&inner.waiting).give_up();
+        self.history_changed(&Frontier::default());
         lock(&inner.kept).retention.unmark_all();
         opened?;
         if swap == Swap::CatchUp {

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::params;
 
+use super::carry::frontier;
 use super::log::{self, Origin, Origins, sqlite};
 use super::lost::WHOLE;
 use super::writer::Writer;
@@ -109,7 +110,7 @@ impl Store {
         let (count, commit) = {
             let mut writer = self.writer()?;
             let issued = writer.reissue(&[(origin, after)], fresh)?;
-            lock(&self.inner.waiting).give_up();
+            self.history_changed(&frontier(&writer));
             issued
         };
         self.outdate_staged();

@@ -212,7 +212,7 @@ impl Store {
         let apart = !reaches && self.may_differ(frontier)?;
         self.heard_all(node, frontier)?;
         let own = self.frontier();
-        let unmarked = {
+        {
             let mut kept = lock(&self.inner.kept);
             if !apart {
                 kept.apart.remove(&node);
@@ -223,15 +223,26 @@ impl Store {
                     u128::from_be_bytes(node)
                 );
             }
-            let retention = &mut kept.retention;
-            retention.greeted(node, frontier.clone(), &own);
-            reaches && retention.unmark(node)
-        };
-        if unmarked {
-            let writer = self.writer()?;
-            let sql = "DELETE FROM _tutti_marked WHERE node = ?";
-            writer.db.execute(sql, [node])?;
+            kept.retention.greeted(node, frontier.clone(), &own);
         }
+        match reaches {
+            true => self.unmark(node),
+            false => Ok(()),
+        }
+    }
+
+    /// A peer holds all that left the log.
+    fn unmark(&self, node: NodeId) -> Result<(), StoreError> {
+        match lock(&self.inner.kept).retention.unmark(node) {
+            true => self.forget_mark(node),
+            false => Ok(()),
+        }
+    }
+
+    fn forget_mark(&self, node: NodeId) -> Result<(), StoreError> {
+        let writer = self.writer()?;
+        let sql = "DELETE FROM _tutti_marked WHERE node = ?";
+        writer.db.execute(sql, [node])?;
         Ok(())
     }
 
@@ -248,6 +259,34 @@ impl Store {
         retention.acknowledged(node, frontier, &own);
     }
 
+    /// Part of our history is another one now, the writer being held: what waits was taken in
+    /// beside the former, and what peers hold beyond `own` is to be proven anew.
+    pub(super) fn history_changed(&self, own: &Frontier) {
+        lock(&self.inner.waiting).give_up();
+        lock(&self.inner.kept).retention.doubt(own);
+    }
+
+    /// Who was marked while its link stood, and lacks nothing of what went, is marked no longer, nor
+    /// is who is not listed any more.
+    fn unmark_who_kept_up(&self) -> Result<(), StoreError> {
+        let noted = self.read(|reader| load_marked(reader.connection))?;
+        let (marked, back) = {
+            let retention = &lock(&self.inner.kept).retention;
+            (retention.marked().clone(), retention.back())
+        };
+        for node in noted.difference(&marked) {
+            self.forget_mark(*node)?;
+        }
+        for (node, held) in back {
+            match self.read(|reader| reachable(reader.connection, &held)) {
+                Ok(()) => self.unmark(node)?,
+                Err(StoreError::NeedsSnapshot { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a peer has to take a snapshot.
     pub fn needs_snapshot(&self, node: NodeId) -> bool {
         lock(&self.inner.kept).retention.is_marked(node)
@@ -257,6 +296,7 @@ impl Store {
     /// beyond its bound after that, the peer that holds back most of it is marked.
     pub fn trim(&self) -> Result<Trimmed, StoreError> {
         let mut trimmed = Trimmed::default();
+        self.unmark_who_kept_up()?;
         loop {
             self.drop_what_may_go(&mut trimmed)?;
             trimmed.log_bytes = self.log_bytes()?;
@@ -264,26 +304,20 @@ impl Store {
                 return Ok(trimmed);
             }
             let own = self.frontier();
-            let given_up = lock(&self.inner.kept).retention.give_up(&own);
-            match given_up {
-                Some(node) => {
-                    let writer = self.writer()?;
-                    let sql = "INSERT OR IGNORE INTO _tutti_marked(node) VALUES (?)";
-                    writer.db.execute(sql, [node])?;
-                    let commit = writer.show(std::iter::empty(), &Changed::Tables(&[]));
-                    drop(writer);
-                    // The mark is on disk before anything goes that the peer still lacks.
-                    self.inner.sync.wait(commit, &self.inner.shown)?;
-                    trimmed.marked.push(node);
-                }
-                None => {
-                    let retention = &mut lock(&self.inner.kept).retention;
-                    if !retention.has_unknown() {
-                        return Ok(trimmed);
-                    }
-                    retention.give_up_unknown();
-                }
+            if lock(&self.inner.kept).retention.give_up_unknown() {
+                continue;
             }
+            let Some(node) = lock(&self.inner.kept).retention.give_up(&own) else {
+                return Ok(trimmed);
+            };
+            let writer = self.writer()?;
+            let sql = "INSERT OR IGNORE INTO _tutti_marked(node) VALUES (?)";
+            writer.db.execute(sql, [node])?;
+            let commit = writer.show(std::iter::empty(), &Changed::Tables(&[]));
+            drop(writer);
+            // The mark is on disk before anything goes that the peer still lacks.
+            self.inner.sync.wait(commit, &self.inner.shown)?;
+            trimmed.marked.push(node);
         }
     }
 

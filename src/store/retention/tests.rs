@@ -9,6 +9,8 @@ use crate::replica::change::{Dep, Head};
 use crate::replica::value::Value::{self, Integer};
 use crate::store::tests::{Peer, peer, pull};
 
+mod given_up;
+
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a)";
 
 fn node(number: u8) -> NodeId {
