@@ -67,6 +67,14 @@ fn deliver(to: &Store, from: &Store) {
     to.apply_partial(partial).unwrap();
 }
 
+/// Gives `to` the small transactions that it lacks.
+fn pull(to: &Store, from: &Store) {
+    let held = to.frontier();
+    let at = from.log_start(&held).unwrap();
+    let (found, _) = from.log_after(&held, at, 1 << 18).unwrap();
+    to.apply(&found).unwrap();
+}
+
 #[test]
 fn a_transaction_of_200_mib_takes_a_fraction_of_it_in_memory_and_a_larger_one_is_refused() {
     let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -100,5 +108,15 @@ fn a_transaction_of_200_mib_takes_a_fraction_of_it_in_memory_and_a_larger_one_is
         "one of two is parked"
     );
     println!("merged: {} MiB", peak());
+    // A table as large is dropped, here and where nobody asks what was unseen of it.
+    let table = "CREATE TABLE gone(id INTEGER PRIMARY KEY, filler TEXT, n INTEGER)";
+    a.declare(table).unwrap();
+    pull(&b, &a);
+    write(&a, "gone", 120, "w").unwrap();
+    deliver(&b, &a);
+    a.declare("DROP TABLE gone").unwrap();
+    pull(&b, &a);
+    assert_eq!(b.tables().unwrap().len(), TABLES.len());
+    println!("dropped: {} MiB", peak());
     assert!(peak() < 100, "{} MiB of memory", peak());
 }

@@ -282,7 +282,7 @@ impl Writer {
     fn enter(&mut self, sql: &str, keys: Keys, stamp: Stamp) -> Result<Option<Body>, StoreError> {
         let read = parsed(sql)?;
         if read.drops {
-            return self.enter_drop(sql, &read, stamp).map(Some);
+            return self.enter_drop(sql, &read).map(Some);
         }
         let keys = match read.kind {
             Kind::Table => keys,
@@ -380,12 +380,7 @@ impl Writer {
         Ok(())
     }
 
-    fn enter_drop(
-        &mut self,
-        sql: &str,
-        read: &Statement,
-        stamp: Stamp,
-    ) -> Result<Body, StoreError> {
+    fn enter_drop(&mut self, sql: &str, read: &Statement) -> Result<Body, StoreError> {
         let name = read.name.to_ascii_lowercase();
         let known = known(&self.db)?;
         let named = known
@@ -414,7 +409,7 @@ impl Writer {
                 child.name, read.name
             ));
         }
-        self.end(&on, stamp, |_| true)?;
+        self.end(&on)?;
         Ok(Body::Schema {
             sql: sql.to_owned(),
             keys: Keys::Natural,
@@ -446,7 +441,8 @@ impl Writer {
                     self.ended(*id, &read)?;
                 }
             }
-            return self.end(on, stamp, covers);
+            self.keep_unseen(on, stamp, covers)?;
+            return self.end(on);
         }
         let there = known.iter().find(|known| known.is.id == *id);
         match there.filter(|known| !known.sql.is_empty()) {

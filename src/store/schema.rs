@@ -8,7 +8,7 @@ use super::StoreError;
 use super::definition::{Definition, joined};
 use super::scratch::Scratch;
 use super::tokens::{fallible, predicate, tokens};
-use super::tx::query;
+use super::tx::row_values;
 use crate::replica::rows::Rows;
 use crate::replica::schema::{DeclarationId, Keys};
 use crate::replica::value::Value;
@@ -452,9 +452,29 @@ fn loose(tables: &[Table], table: &Table) -> Vec<usize> {
 
 /// All its rows.
 pub(super) fn all(db: &Connection, table: &Table) -> Result<Vec<Vec<Value>>, StoreError> {
+    let mut rows = Vec::new();
+    each(db, table, "true", |row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// Hands out the rows that a condition chooses.
+pub(super) fn each(
+    db: &Connection,
+    table: &Table,
+    condition: &str,
+    mut take: impl FnMut(Vec<Value>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let columns: Vec<String> = table.columns.iter().map(|c| quote(&c.name)).collect();
-    let sql = format!("SELECT {} FROM {}", columns.join(", "), quote(&table.name));
-    query(db, &sql, &[])
+    let (columns, name) = (columns.join(", "), quote(&table.name));
+    let mut statement = db.prepare(&format!("SELECT {columns} FROM {name} WHERE {condition}"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take(row_values(row, table.columns.len())?)?;
+    }
+    Ok(())
 }
 
 /// The table that these statements would make, built in memory only.

@@ -17,7 +17,7 @@ use super::capture::Row;
 use super::claim::{self, Claim};
 use super::memory::RowName;
 use super::parents::{Offer, foreign_keys, offered};
-use super::schema::{ForeignKey, Table, Unique};
+use super::schema::{self, ForeignKey, Table, Unique, quote};
 use super::tx::Bind;
 use super::{StoreError, log};
 use crate::replica::clock::{Hlc, RowClock, Stamp};
@@ -147,21 +147,32 @@ impl Settle {
         Ok(())
     }
 
-    /// Looks at a table's parked rows again, and at its visible rows' parents if asked to.
-    pub fn recheck(
-        &mut self,
-        db: &Connection,
-        table: &Arc<Table>,
-        visible: bool,
-    ) -> Result<(), StoreError> {
+    /// Looks at a table's parked rows again.
+    pub fn recheck(&mut self, db: &Connection, table: &Arc<Table>) -> Result<(), StoreError> {
         for row in take_all(db, table.id)? {
             let key = encode_key(&key_of(table, &row));
             self.again(table, key, row)?;
         }
-        if visible {
-            let rows = super::schema::all(db, table)?;
-            let rows = rows.into_iter().map(|row| (Arc::clone(table), row));
-            self.check.extend(rows);
+        Ok(())
+    }
+
+    /// Looks for the parents of a table's visible rows that point at another.
+    pub fn recheck_children(
+        &mut self,
+        db: &Connection,
+        table: &Arc<Table>,
+        parent: &str,
+    ) -> Result<(), StoreError> {
+        let points = |f: &&ForeignKey| f.parent.eq_ignore_ascii_case(parent);
+        for foreign in table.foreign.iter().filter(points) {
+            let columns = foreign.columns.iter().map(|at| &table.columns[*at].name);
+            let set: Vec<_> = columns
+                .map(|name| format!("{} IS NOT NULL", quote(name)))
+                .collect();
+            schema::each(db, table, &set.join(" AND "), |row| {
+                self.check.push((Arc::clone(table), row));
+                Ok(())
+            })?;
         }
         Ok(())
     }
@@ -455,14 +466,38 @@ pub(super) fn unpark(db: &Connection, table: i64, key: &[u8]) -> Result<(), Stor
     }
 }
 
-/// Takes out all parked rows of a table.
-pub(super) fn take_all(db: &Connection, table: i64) -> Result<Vec<Row>, StoreError> {
+/// Hands out the parked rows of a table.
+pub(super) fn each_parked(
+    db: &Connection,
+    table: i64,
+    mut take: impl FnMut(Row) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let mut statement = db.prepare("SELECT row FROM _tutti_hidden WHERE tbl = ?")?;
-    let rows = statement.query_map([table], |row| row.get(0))?;
-    let rows: Vec<Vec<u8>> = rows.collect::<Result<_, _>>()?;
+    let mut rows = statement.query([table])?;
+    while let Some(row) = rows.next()? {
+        if let Some(row) = row.get_ref(0)?.as_blob().ok().and_then(decode) {
+            take(row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Forgets the parked rows of a table, and their claims.
+pub(super) fn forget_all(db: &Connection, table: i64) -> Result<(), StoreError> {
     db.execute("DELETE FROM _tutti_hidden WHERE tbl = ?", [table])?;
     db.execute("DELETE FROM _tutti_claim WHERE tbl = ?", [table])?;
-    Ok(rows.iter().filter_map(|bytes| decode(bytes)).collect())
+    Ok(())
+}
+
+/// Takes out all parked rows of a table.
+pub(super) fn take_all(db: &Connection, table: i64) -> Result<Vec<Row>, StoreError> {
+    let mut rows = Vec::new();
+    each_parked(db, table, |row| {
+        rows.push(row);
+        Ok(())
+    })?;
+    forget_all(db, table)?;
+    Ok(rows)
 }
 
 /// A row's key.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rusqlite::params;
 
 use super::apply::{place, remove};
+use super::capture::Row;
 use super::declare::{Known, OWN, known, present, refuse};
 use super::schema::{self, quote};
 use super::settle::{self, Settle};
@@ -196,37 +197,40 @@ impl Writer {
                 let own = known.is.kind == Kind::Index && Some(table.tid) == known.is.on;
                 let child = |f: &schema::ForeignKey| f.parent.eq_ignore_ascii_case(&known.is.name);
                 if own {
-                    settle.recheck(&self.db, table, false)?;
+                    settle.recheck(&self.db, table)?;
                 } else if known.is.kind == Kind::Table && table.foreign.iter().any(child) {
-                    settle.recheck(&self.db, table, true)?;
+                    settle.recheck(&self.db, table)?;
+                    settle.recheck_children(&self.db, table, &known.is.name)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Ends declarations for good. Rows that the one who dropped their table had not seen go to
-    /// the inbox.
-    pub fn end(
-        &mut self,
+    /// Rows of tables that a peer drops, and had not seen, go to the inbox.
+    pub fn keep_unseen(
+        &self,
         ids: &[DeclarationId],
         stamp: Stamp,
         covers: impl Fn(Stamp) -> bool,
     ) -> Result<(), StoreError> {
-        let known = known(&self.db)?;
-        // What belongs to the appliance no peer can end.
-        let declared = |id: &&DeclarationId| {
-            let mut known = known.iter().filter(|known| known.is.id == **id);
-            known.any(|known| known.is.stamp != OWN)
-        };
-        for id in ids.iter().filter(declared) {
-            if let Some(table) = self.tables.iter().find(|table| table.tid == *id) {
+        for id in self.not_ours(ids)? {
+            let Some(table) = self.tables.iter().find(|table| table.tid == id) else {
+                continue;
+            };
+            let keep = |row: Row| inbox::dropped(&self.db, table, &row, stamp, &covers);
+            schema::each(&self.db, table, "true", keep)?;
+            settle::each_parked(&self.db, table.id, keep)?;
+        }
+        Ok(())
+    }
+
+    /// Ends declarations for good.
+    pub fn end(&mut self, ids: &[DeclarationId]) -> Result<(), StoreError> {
+        for id in self.not_ours(ids)? {
+            if let Some(table) = self.tables.iter().find(|table| table.tid == id) {
                 let table = Arc::clone(table);
-                let mut rows = schema::all(&self.db, &table)?;
-                rows.extend(settle::take_all(&self.db, table.id)?);
-                for row in rows {
-                    inbox::dropped(&self.db, &table, &row, stamp, &covers)?;
-                }
+                settle::forget_all(&self.db, table.id)?;
                 self.db
                     .execute(&format!("DROP TABLE {}", quote(&table.name)), [])?;
                 clocks::forget_all(&self.db, table.id)?;
@@ -234,9 +238,19 @@ impl Writer {
                 self.db.execute(sql, [table.id])?;
             }
             let sql = "UPDATE _tutti_declaration SET dropped = 1 WHERE id = ?";
-            self.db.execute(sql, [*id as i64])?;
+            self.db.execute(sql, [id as i64])?;
         }
         self.load_tables()?;
         self.resolve()
+    }
+
+    /// Those of them that can end: what belongs to the appliance no peer can.
+    fn not_ours(&self, ids: &[DeclarationId]) -> Result<Vec<DeclarationId>, StoreError> {
+        let known = known(&self.db)?;
+        let declared = |id: &DeclarationId| {
+            let mut known = known.iter().filter(|known| known.is.id == *id);
+            known.any(|known| known.is.stamp != OWN)
+        };
+        Ok(ids.iter().copied().filter(declared).collect())
     }
 }
