@@ -286,18 +286,6 @@ impl Link {
         }));
     }
 
-    /// What waited for the clock and is due is applied.
-    fn release(&self) {
-        let store = self.files.store.clone();
-        if store.waits() {
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = store.release() {
-                    tracing::warn!(%error, "what waited for the clock could not be applied");
-                }
-            });
-        }
-    }
-
     /// Tells the node; where it does not keep up, a later event says more than a full queue.
     fn tell(&mut self, event: LinkEvent) {
         if self.last_event.as_ref() != Some(&event) {
@@ -475,7 +463,6 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
                 let now = link.now();
                 link.session.handle_timeout(now)?;
                 link.files.store.expire_staged();
-                link.release();
                 if link.files.store.dropped() != dropped {
                     return Err(LinkError::Dropped);
                 }

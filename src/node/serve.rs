@@ -101,6 +101,7 @@ async fn run_tasks(node: Arc<Node>, dirs: &Dirs, args: Args) -> Result<bool, Fai
     tokio::spawn(links::run(node.clone(), args.replication_port));
     tokio::spawn(renewal::run(node.clone()));
     tokio::spawn(keeping::run(node.clone()));
+    tokio::spawn(keeping::release(node.clone()));
     tokio::spawn(damage::run(node.clone()));
     tokio::spawn(replication::count(node.clone()));
     tokio::spawn(time::run(node.clone()));

@@ -54,14 +54,6 @@ impl Payload {
         }
     }
 
-    /// How many of them are in memory.
-    pub fn held(&self) -> usize {
-        match self {
-            Payload::Held(bytes) => bytes.len(),
-            Payload::Stored(_) => 0,
-        }
-    }
-
     /// They themselves, if they are in memory.
     pub fn into_held(self) -> Option<Vec<u8>> {
         match self {

@@ -7,16 +7,23 @@
 
 use std::collections::BTreeMap;
 
-use super::change::{Dep, Logged, peek};
+use super::change::{Dep, Logged, MAX_TRANSACTION, peek};
 use super::clock::Hlc;
 use super::frontier::Frontier;
+use super::payload::Payload;
 use super::{Incarnation, NodeId};
 
 /// How far ahead of ours a stamp may be, in milliseconds.
 pub const BOUND_MS: u64 = 500;
-/// How many bytes of transactions wait at most; beyond that the link that brings more ends, and
-/// brings them again later.
+/// How many bytes of transactions wait in memory at most. What finds no room is left out, with all
+/// that builds on it; once half of it is free again links bring it anew.
 pub const MAX_WAITING: usize = 16 << 20;
+/// What one takes beside its bytes.
+const OVERHEAD: usize = 128;
+/// What one that waits in a file counts there: no more than 64 do.
+const A_FILE: usize = MAX_WAITING / 64;
+/// How many bytes wait in files at most: the largest transaction may.
+const MAX_STORED: u64 = MAX_TRANSACTION as u64;
 
 /// Whose clock is to yield.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,19 +87,61 @@ pub struct Ahead {
 #[derive(Debug, Default)]
 pub struct Waiting {
     held: BTreeMap<Incarnation, BTreeMap<u64, Logged>>,
-    bytes: usize,
+    used: Room,
+    /// Per origin the first that found no room.
+    beyond: BTreeMap<Incarnation, u64>,
     dropped: u64,
 }
 
-/// More waits than there is room for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more than {MAX_WAITING} bytes of transactions wait for clocks to agree")]
-pub struct Full;
+/// What waiting takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct Room {
+    memory: usize,
+    stored: u64,
+}
+
+impl Room {
+    fn of(logged: &Logged) -> Self {
+        match &logged.bytes {
+            Payload::Held(bytes) => Room {
+                memory: OVERHEAD + bytes.len(),
+                stored: 0,
+            },
+            Payload::Stored(source) => Room {
+                memory: A_FILE,
+                stored: source.size(),
+            },
+        }
+    }
+
+    fn with(self, more: Room) -> Self {
+        Room {
+            memory: self.memory + more.memory,
+            stored: self.stored + more.stored,
+        }
+    }
+
+    fn without(self, less: Room) -> Self {
+        Room {
+            memory: self.memory - less.memory,
+            stored: self.stored - less.stored,
+        }
+    }
+
+    fn is_within(self, part: u32) -> bool {
+        self.memory <= MAX_WAITING / part as usize && self.stored <= MAX_STORED / u64::from(part)
+    }
+}
 
 impl Waiting {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
+    }
+
+    /// Whether there was no room for something.
+    pub fn is_full(&self) -> bool {
+        !self.beyond.is_empty()
     }
 
     /// How often something was dropped because what it builds on no longer comes, or because it
@@ -146,7 +195,7 @@ impl Waiting {
         frontier: &Frontier,
         at: impl Fn(Incarnation) -> Option<Hlc>,
         limit: Hlc,
-    ) -> Result<Vec<Logged>, Full> {
+    ) -> Vec<Logged> {
         let mut round = Round {
             ready: Vec::new(),
             ends: BTreeMap::new(),
@@ -155,8 +204,10 @@ impl Waiting {
             limit,
         };
         self.due(&mut round, false);
-        let released = !round.ready.is_empty();
         for logged in batch {
+            if self.finds_no_room(logged) {
+                continue;
+            }
             // Of two histories the one that waits may be nobody's any more.
             let queue = self.held.get(&logged.origin);
             let waits = queue.and_then(|queue| queue.get(&logged.seq));
@@ -170,30 +221,55 @@ impl Waiting {
             if !holds && round.take(logged, &self.held) != Taken::Waits {
                 continue;
             }
-            if let Err(full) = self.hold(logged, round.frontier) {
-                // What was due is applied by nobody now; of the batch nothing counts as here.
-                self.dropped += u64::from(released);
-                return Err(full);
-            }
+            self.hold(logged, round.frontier);
         }
         self.due(&mut round, true);
-        Ok(round.ready)
+        self.make_room();
+        round.ready
     }
 
-    fn hold(&mut self, logged: &Logged, frontier: &Frontier) -> Result<(), Full> {
-        if frontier.covers(logged.origin, logged.seq) {
-            return Ok(());
+    fn hold(&mut self, logged: &Logged, frontier: &Frontier) {
+        let queue = self.held.get(&logged.origin);
+        let holds = queue.is_some_and(|queue| queue.contains_key(&logged.seq));
+        if holds || frontier.covers(logged.origin, logged.seq) {
+            return;
         }
-        let held = self.held.entry(logged.origin).or_default();
-        if held.contains_key(&logged.seq) {
-            return Ok(());
+        let used = self.used.with(Room::of(logged));
+        if !used.is_within(1) {
+            self.beyond.insert(logged.origin, logged.seq);
+            return;
         }
-        if self.bytes + logged.bytes.held() > MAX_WAITING {
-            return Err(Full);
+        self.used = used;
+        let queue = self.held.entry(logged.origin).or_default();
+        queue.insert(logged.seq, logged.clone());
+    }
+
+    /// Whether it follows on, or builds on, what found no room.
+    fn finds_no_room(&mut self, logged: &Logged) -> bool {
+        if self.beyond.is_empty() {
+            return false;
         }
-        self.bytes += logged.bytes.held();
-        held.insert(logged.seq, logged.clone());
-        Ok(())
+        let beyond = |origin: &Incarnation, seq: u64| {
+            let first = self.beyond.get(origin);
+            first.is_some_and(|first| seq >= *first)
+        };
+        if beyond(&logged.origin, logged.seq) {
+            return true;
+        }
+        let builds = peek(&logged.bytes)
+            .is_some_and(|(_, head)| head.deps.iter().any(|dep| beyond(&dep.origin, dep.seq)));
+        if builds {
+            self.beyond.insert(logged.origin, logged.seq);
+        }
+        builds
+    }
+
+    /// What found no room comes again over links that begin anew, once there is some.
+    fn make_room(&mut self) {
+        if !self.beyond.is_empty() && self.used.is_within(2) {
+            self.beyond.clear();
+            self.dropped += 1;
+        }
     }
 
     /// Releases what is due, and what that releases. After a batch was taken in (`after`), what
@@ -212,14 +288,14 @@ impl Waiting {
                     let lost = gap || round.builds_on_nothing(&logged, &self.held);
                     if lost && (gap || after) {
                         self.dropped += 1;
-                        self.bytes -= logged.bytes.held();
+                        self.used = self.used.without(Room::of(&logged));
                         continue;
                     }
                     if lost || round.take(&logged, &self.held) == Taken::Waits {
                         queue.insert(seq, logged);
                         break;
                     }
-                    self.bytes -= logged.bytes.held();
+                    self.used = self.used.without(Room::of(&logged));
                 }
                 if !queue.is_empty() {
                     self.held.insert(origin, queue);
@@ -247,7 +323,8 @@ impl Waiting {
                 continue;
             }
             self.dropped += 1;
-            self.bytes -= gone.values().map(|l| l.bytes.held()).sum::<usize>();
+            let freed = gone.values().map(Room::of);
+            self.used = freed.fold(self.used, Room::without);
             let names = |dep: &Dep| dep.origin == origin && dep.seq > seq;
             for (other, queue) in &self.held {
                 let builds = |logged: &Logged| {
@@ -257,6 +334,7 @@ impl Waiting {
                 ends.extend(first.map(|(seq, _)| (*other, seq - 1)));
             }
         }
+        self.make_room();
     }
 
     /// What waits was taken in beside a history that is here no more. Links bring again what
@@ -264,7 +342,8 @@ impl Waiting {
     pub fn give_up(&mut self) {
         self.dropped += u64::from(!self.held.is_empty());
         self.held.clear();
-        self.bytes = 0;
+        self.used = Room::default();
+        self.make_room();
     }
 
     /// The node of an origin whose first transaction waits, which tells it.

@@ -49,12 +49,9 @@ impl Store {
             let bound = self.inner.clock_bound.load(Ordering::Relaxed);
             let limit = limit((writer.clock)(), bound);
             let waiting = &mut lock(&self.inner.waiting);
-            let quiet = waiting.is_empty();
+            let (quiet, full) = (waiting.is_empty(), waiting.is_full());
             let passes = waiting.passes(transactions, &held, at, limit);
-            let admitted = match passes {
-                true => Ok(Vec::new()),
-                false => waiting.admit(transactions, &held, at, limit),
-            };
+            let ready = (!passes).then(|| waiting.admit(transactions, &held, at, limit));
             for ahead in waiting.ahead(at).iter().filter(|_| quiet) {
                 let (origin, seq) = (ahead.origin, ahead.seq);
                 let ms = ahead.hlc.millis().saturating_sub((writer.clock)());
@@ -63,8 +60,13 @@ impl Store {
                      system's clock and waits: check the time of both systems"
                 );
             }
-            let ready = admitted.map_err(|full| StoreError::Peer(full.to_string()))?;
-            (!passes).then_some(ready)
+            if !full && waiting.is_full() {
+                tracing::warn!(
+                    "more waits for clocks to agree than there is room for: the rest comes when \
+                     half of it is done"
+                );
+            }
+            ready
         };
         let applied = writer.apply(ready.as_deref().unwrap_or(transactions));
         if applied.is_err() && ready.is_some() {

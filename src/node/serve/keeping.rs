@@ -10,6 +10,8 @@ use crate::sys::disk;
 
 /// How often something may be forgotten.
 const PERIOD: Duration = Duration::from_secs(60);
+/// How often it is looked whether what waits for the clock is due.
+const DUE: Duration = Duration::from_millis(250);
 /// The log takes at most this part of the disk.
 const LOG: u64 = 4;
 /// The database, log included, takes at most so many hundredths: the rest is for its WAL, a
@@ -62,6 +64,25 @@ pub async fn run(node: Arc<Node>) {
             }
             _ = met.changed() => {}
             () = tokio::time::sleep(PERIOD) => {}
+        }
+    }
+}
+
+/// Applies what waited for the clock and is due, whether or not a link stands: who brought it may
+/// be gone for good.
+pub async fn release(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(DUE).await;
+        if !node.store.waits() {
+            continue;
+        }
+        let keeper = Arc::clone(&node);
+        match tokio::task::spawn_blocking(move || keeper.store.release()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what waited for the clock could not be applied")
+            }
+            Err(error) => tracing::error!(%error, "applying what waited for the clock failed"),
         }
     }
 }

@@ -45,7 +45,7 @@ fn stream(list: &[Told<'_>]) -> Vec<Logged> {
 fn admit(waiting: &mut Waiting, batch: &[Logged], wall_ms: u64) -> Vec<(u64, u64)> {
     let none = Frontier::default();
     let ready = waiting.admit(batch, &none, |_| None, limit(wall_ms, BOUND_MS));
-    ready.unwrap().iter().map(|l| (l.origin, l.seq)).collect()
+    ready.iter().map(|l| (l.origin, l.seq)).collect()
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn what_is_ahead_waits_with_all_that_builds_on_it_and_the_rest_goes_on() {
     }
     let at = |origin| (origin == 1).then_some(Hlc(1_000 << 16));
     let due = |waiting: &mut Waiting, ms| {
-        let ready = waiting.admit(&[], &held, at, limit(ms, BOUND_MS)).unwrap();
+        let ready = waiting.admit(&[], &held, at, limit(ms, BOUND_MS));
         ready.iter().map(|l| (l.origin, l.seq)).collect::<Vec<_>>()
     };
     assert!(due(&mut waiting, 8_000).is_empty());
@@ -88,7 +88,7 @@ fn what_its_origin_stamped_anew_is_forgotten() {
     let mut waiting = Waiting::default();
     assert!(admit(&mut waiting, &batch, 0).is_empty());
     waiting.forget(1, 0);
-    assert!(waiting.is_empty() && waiting.bytes == 0);
+    assert!(waiting.is_empty() && waiting.used.memory == 0);
 }
 
 /// Memory was put back while a clock was in 2099, and the history of before went on after all:
@@ -100,7 +100,7 @@ fn what_waits_gives_way_to_another_history_of_its_numbers() {
     assert!(admit(&mut waiting, &other, 0).is_empty());
     let stands = stream(&[(1, 1, 100, &[]), (1, 2, 101, &[])]);
     assert_eq!(admit(&mut waiting, &stands, 0), [(1, 1), (1, 2)]);
-    assert!(waiting.is_empty() && waiting.bytes == 0);
+    assert!(waiting.is_empty() && waiting.used.memory == 0);
     assert_eq!(waiting.dropped(), 1, "links bring again what built on it");
 }
 
@@ -116,7 +116,7 @@ fn what_builds_on_a_history_that_gives_way_goes_with_it() {
     assert!(admit(&mut waiting, &other, 0).is_empty());
     let stands = stream(&[(1, 1, 100, &[])]);
     assert_eq!(admit(&mut waiting, &stands, 0), [(1, 1)]);
-    assert!(waiting.is_empty() && waiting.bytes == 0);
+    assert!(waiting.is_empty() && waiting.used.memory == 0);
     waiting.forget(7, u64::MAX);
 }
 
@@ -150,44 +150,94 @@ fn what_is_stored_and_comes_again_is_no_other_history() {
     assert_eq!(waiting.dropped(), 1, "another history");
 }
 
-/// It was out of the queue, and comes again over links that begin anew.
+/// One that waits as large a file, or as much memory, as may.
+fn large(origin: u64, seq: u64, ms: u64) -> Logged {
+    let mut logged = stream(&[(origin, 1, ms, &[])]).remove(0);
+    let mut bytes = logged.bytes.into_held().unwrap();
+    bytes.resize(MAX_WAITING - OVERHEAD, 0);
+    logged.bytes = bytes.into();
+    logged.seq = seq;
+    logged
+}
+
+/// The link that brought it ended, began anew, and brought all of it again, many times a second;
+/// and what others had written did not get past it.
 #[test]
-fn what_was_due_while_there_is_no_room_for_more_is_told_as_dropped() {
+fn what_finds_no_room_is_left_out_with_what_builds_on_it_and_the_rest_goes_on() {
     let mut waiting = Waiting::default();
-    assert!(admit(&mut waiting, &stream(&[(1, 1, 9_000, &[])]), 0).is_empty());
-    let mut batch = stream(&[(2, 1, 90_000, &[])]);
-    batch[0].bytes = vec![0; MAX_WAITING].into();
-    batch[0].seq = 3;
-    let mut more = stream(&[(2, 1, 90_000, &[])]);
-    more.append(&mut batch);
-    let none = Frontier::default();
-    let result = waiting.admit(&more, &none, |_| None, limit(9_000, BOUND_MS));
-    assert_eq!(result, Err(Full));
+    assert!(admit(&mut waiting, &[large(1, 1, 9_000)], 0).is_empty());
+    let batch = stream(&[
+        (2, 1, 9_000, &[]),
+        (2, 2, 9_001, &[]),
+        (3, 1, 100, &[(2, 1)]),
+        (4, 1, 100, &[]),
+        (3, 2, 101, &[]),
+    ]);
+    assert_eq!(admit(&mut waiting, &batch, 0), [(4, 1)]);
+    assert!(waiting.is_full());
+    assert_eq!(waiting.dropped(), 0, "links go on");
+    // It comes again when there is room.
+    let ready = admit(&mut waiting, &[], 9_000);
+    assert_eq!(ready, [(1, 1)]);
+    assert!(!waiting.is_full());
     assert_eq!(waiting.dropped(), 1);
-    // What only came along with it is told by its own link's end.
-    let mut waiting = Waiting::default();
-    more[0] = stream(&[(2, 1, 1_000, &[])]).remove(0);
-    more[1].origin = 3;
-    more[1].seq = 2;
-    let result = waiting.admit(&more, &none, |_| None, limit(1_000, BOUND_MS));
-    assert!(result.is_ok());
-    let mut waiting = Waiting::default();
-    assert!(admit(&mut waiting, &stream(&[(3, 1, 90_000, &[])]), 0).is_empty());
-    let result = waiting.admit(&more, &none, |_| None, limit(1_000, BOUND_MS));
-    assert_eq!(result, Err(Full));
-    assert_eq!(waiting.dropped(), 0);
+    let ready = admit(&mut waiting, &batch, 9_100);
+    assert_eq!(ready, [(2, 1), (2, 2), (3, 1), (4, 1), (3, 2)]);
 }
 
 #[test]
-fn more_than_the_bound_is_refused() {
-    let mut waiting = Waiting::default();
-    let mut batch = stream(&[(1, 1, 9_000, &[])]);
-    assert!(admit(&mut waiting, &batch, 0).is_empty());
-    batch[0].seq = 2;
-    batch[0].bytes = vec![0; MAX_WAITING].into();
+fn what_found_no_room_comes_again_when_what_waited_is_given_up() {
+    for ends in [
+        |w: &mut Waiting| w.give_up(),
+        |w: &mut Waiting| w.forget(1, 0),
+    ] {
+        let mut waiting = Waiting::default();
+        assert!(admit(&mut waiting, &[large(1, 1, 9_000)], 0).is_empty());
+        let more = stream(&[(2, 1, 9_000, &[])]);
+        assert!(admit(&mut waiting, &more, 0).is_empty());
+        assert!(waiting.is_full());
+        ends(&mut waiting);
+        assert!(!waiting.is_full());
+        assert!(waiting.dropped() > 0);
+    }
+}
+
+/// They were counted as nothing: a thousand files stayed open.
+#[test]
+fn files_that_wait_are_counted_by_number_and_by_size() {
+    let file = |seq: u64, size: u64| Logged {
+        origin: 1,
+        seq,
+        bytes: Payload::Stored(std::sync::Arc::new(Sized(size))),
+        chain: None,
+    };
     let none = Frontier::default();
-    let result = waiting.admit(&batch, &none, |_| None, limit(0, BOUND_MS));
-    assert_eq!(result, Err(Full));
+    let mut waiting = Waiting::default();
+    for seq in 1..=64 {
+        waiting.hold(&file(seq, 300 << 10), &none);
+    }
+    assert!(!waiting.is_full());
+    waiting.hold(&file(65, 300 << 10), &none);
+    assert!(waiting.is_full());
+    let mut waiting = Waiting::default();
+    waiting.hold(&file(1, MAX_TRANSACTION as u64), &none);
+    assert!(!waiting.is_full());
+    waiting.hold(&file(2, 300 << 10), &none);
+    assert!(waiting.is_full());
+}
+
+/// A file of so many bytes that nobody reads.
+#[derive(Debug)]
+struct Sized(u64);
+
+impl crate::replica::payload::Source for Sized {
+    fn size(&self) -> u64 {
+        self.0
+    }
+
+    fn read_at(&self, _: u64, _: &mut [u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
 }
 
 #[test]
@@ -214,13 +264,13 @@ fn what_builds_on_something_forgotten_is_dropped_and_told() {
     let mut waiting = Waiting::default();
     let both = stream(&[(1, 1, 9_000, &[]), (2, 1, 9_001, &[(1, 1)])]);
     let nothing = Frontier::default();
-    let ready = waiting.admit(&both, &nothing, |_| None, early).unwrap();
+    let ready = waiting.admit(&both, &nothing, |_| None, early);
     assert!(ready.is_empty() && waiting.dropped() == 0);
     waiting.forget(1, 0);
     let due = limit(9_000, 500);
-    let ready = waiting.admit(&[], &nothing, |_| None, due).unwrap();
+    let ready = waiting.admit(&[], &nothing, |_| None, due);
     assert!(ready.is_empty(), "{ready:?}");
     assert!(waiting.is_empty() && waiting.dropped() == 2);
-    let ready = waiting.admit(&both, &nothing, |_| None, due).unwrap();
+    let ready = waiting.admit(&both, &nothing, |_| None, due);
     assert_eq!(ready, both, "a new link brings both");
 }
