@@ -11,6 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::frontier::{Frontier, Position};
 use super::{Incarnation, NodeId};
 
+/// Of how many peers that are not configured any more it is known what they held. Whoever comes
+/// under another node id each time is one more.
+const FORMER_MAX: usize = 64;
+
 /// What one peer has acknowledged.
 #[derive(Clone, Debug, Default)]
 struct Acks {
@@ -59,6 +63,9 @@ impl Retention {
         let gone = self.acks.extract_if(.., gone);
         self.former
             .extend(gone.map(|(node, acks)| (node, acks.held)));
+        while self.former.len() > FORMER_MAX {
+            self.former.pop_first();
+        }
         self.marked.retain(|node| known.contains(node));
         self.back.retain(|node| known.contains(node));
         self.configured = known;

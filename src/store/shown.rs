@@ -80,9 +80,21 @@ impl Shown {
             }
         }
         let now = self.latest.commits;
+        let gone = match changed {
+            Changed::All => self.gone(),
+            Changed::Tables(_) => Vec::new(),
+        };
         let changed = self.versions.iter().filter(|(_, at)| **at == now);
-        self.feed.tell(changed.map(|(name, _)| name));
+        self.feed.tell(changed.map(|(name, _)| name).chain(&gone));
         now
+    }
+
+    /// The tables that are here no more.
+    fn gone(&mut self) -> Vec<String> {
+        let tables = &self.tables;
+        let gone = |name: &String, _: &mut u64| !tables.iter().any(|table| table.name == *name);
+        let gone = self.versions.extract_if(gone);
+        gone.map(|(name, _)| name).collect()
     }
 
     /// The last commit, durable or not.

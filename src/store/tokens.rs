@@ -231,14 +231,30 @@ pub(super) fn predicate(sql: &str) -> Option<(String, Vec<Token>)> {
     Some((text, tail.iter().map(|span| span.0.clone()).collect()))
 }
 
-/// What in an expression may fail, depending on the row: the first word that is called like a
-/// function (`IN (...)`, `CAST(...)` and such are none), or an arrow, which reads JSON.
+/// What in an expression may fail, depending on the row: the first name that is called like a
+/// function (`IN (...)`, `CAST(...)` and such are none), an arrow, which reads JSON, or a pattern
+/// that the row may choose.
 pub(super) fn fallible(words: &[Token]) -> Option<String> {
     let arrow = [Token::Sign('-'), Token::Sign('>')];
     if words.windows(2).any(|two| *two == arrow) {
         return Some("->".into());
     }
-    called(words).map(|name| format!("{name}()"))
+    let called = called(words).map(|name| format!("{name}()"));
+    called.or_else(|| patterned(words))
+}
+
+/// `LIKE` and `GLOB`, but for a pattern that is a text of a length that SQLite takes, without ESCAPE.
+fn patterned(words: &[Token]) -> Option<String> {
+    const PATTERN_MAX: usize = 50_000;
+    let fails = |(at, word): (usize, &Token)| match word {
+        word if word.is("escape") => true,
+        word if word.is("like") || word.is("glob") => {
+            !matches!(words.get(at + 1), Some(Token::Literal(text)) if text.len() < PATTERN_MAX)
+        }
+        _ => false,
+    };
+    let at = words.iter().enumerate().position(fails)?;
+    words[at].name().map(str::to_uppercase)
 }
 
 fn called(words: &[Token]) -> Option<&str> {
@@ -249,6 +265,7 @@ fn called(words: &[Token]) -> Option<&str> {
         Token::Word(word) => {
             two[1] == Token::Sign('(') && !NONE.contains(&word.to_ascii_lowercase().as_str())
         }
+        Token::Quoted(_) => two[1] == Token::Sign('('),
         _ => false,
     };
     words[words.windows(2).position(calls)?].name()

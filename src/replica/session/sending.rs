@@ -7,7 +7,7 @@ use super::{Action, BATCH, Large, Now, PACE_MS, RELAY_MS, STALL_MS, SessionError
 use crate::replica::Incarnation;
 use crate::replica::change::Logged;
 use crate::replica::frontier::{Frontier, Position};
-use crate::wire::replication::{Frame, MAX_TRANSACTIONS, Partial, Piece, Run, runs};
+use crate::wire::replication::{Frame, MAX_ORIGINS, MAX_TRANSACTIONS, Partial, Piece, Run, runs};
 
 /// A frame of this cost or less is small: the next one waits for more to go with it.
 const SMALL: usize = 4 << 10;
@@ -279,6 +279,15 @@ impl Sending {
         }
         if news > 0 {
             self.progress_us = now.us;
+        }
+        let new = frontier
+            .0
+            .keys()
+            .filter(|id| !self.acked.0.contains_key(id));
+        if self.acked.0.len() + new.count() > MAX_ORIGINS {
+            return Err(SessionError::Unexpected(
+                "an acknowledgement of more origins than there are",
+            ));
         }
         self.acked.advance(frontier);
         self.sent.advance(frontier);

@@ -3,7 +3,7 @@
 use super::*;
 use crate::replica::change::Logged;
 use crate::replica::frontier::Position;
-use crate::wire::replication::{Partial, Piece, Run, runs};
+use crate::wire::replication::{MAX_ORIGINS, Partial, Piece, Run, runs};
 
 mod acknowledged;
 mod heartbeat;
@@ -360,6 +360,21 @@ fn acknowledgements_of_what_was_not_sent_are_refused() {
     session.handle_frame(at(2), ack(1, &[(1, 1)])).unwrap();
     let back = session.handle_frame(at(3), ack(0, &[]));
     assert_eq!(back, Err(SessionError::Unsent));
+}
+
+#[test]
+fn acknowledgements_that_name_ever_more_origins_are_refused() {
+    let mut session = member();
+    let names = |from: u64| {
+        let origins: Vec<_> = (from..from + MAX_ORIGINS as u64)
+            .map(|id| (id, 1))
+            .collect();
+        ack(0, &origins)
+    };
+    session.handle_frame(at(1), names(10)).unwrap();
+    session.handle_frame(at(1), names(10)).unwrap();
+    let more = session.handle_frame(at(1), names(11));
+    assert!(matches!(more, Err(SessionError::Unexpected(_))), "{more:?}");
 }
 
 /// Lets time pass until the session ends or `until` has come.

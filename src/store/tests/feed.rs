@@ -41,3 +41,24 @@ async fn rows_that_come_back_are_heard_of_too() {
     assert_eq!(rows(&a, "SELECT id FROM u"), vec![vec![Integer(1)]]);
     assert_eq!(feed.next().await, Some(Event::Changed(vec!["u".into()])));
 }
+
+#[tokio::test]
+async fn the_end_of_a_table_is_heard_of_too() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    pull(&b, &a);
+    let (mut here, mut there) = (a.store.subscribe(&["item"]), b.store.subscribe(&["item"]));
+    a.store.declare("DROP TABLE item").unwrap();
+    pull(&b, &a);
+    for feed in [&mut here, &mut there] {
+        assert_eq!(feed.next().await, Some(Event::Changed(vec!["item".into()])));
+    }
+    // Once.
+    a.store.declare(ITEM).unwrap();
+    a.store
+        .declare("CREATE TABLE other(id INTEGER PRIMARY KEY)")
+        .unwrap();
+    assert_eq!(here.next().await, Some(Event::Changed(vec!["item".into()])));
+    drop((a, b));
+    assert_eq!(there.next().await, None);
+}
