@@ -64,7 +64,7 @@ fn deliver(to: &Store, from: &Store) {
         let piece = from.log_piece(large, held, 1 << 20).unwrap();
         partial.write(held, &piece).unwrap();
     }
-    to.apply_partial(partial).unwrap();
+    to.apply_partial(to.incarnation(), partial).unwrap();
 }
 
 /// Gives `to` the small transactions that it lacks.

@@ -393,7 +393,7 @@ pub async fn run<S: AsyncRead + AsyncWrite + Unpin + Send>(
     if let Some(checks) = &mut checks {
         checks.mark_changed();
     }
-    let files = Files::new(store);
+    let files = Files::new(store, incarnation);
     let (reader, writer) = tokio::io::split(stream);
     let mut reading: Pinned<'_, _> = Box::pin(read_frame(reader));
     let mut idle_writer = Some(writer);

@@ -12,6 +12,7 @@ use rusqlite::{MAIN_DB, params};
 use super::snapshot::{named, random, room};
 use super::spill::Spill;
 use super::{Logged, Store, StoreError, lock, retention};
+use crate::replica::Incarnation;
 use crate::replica::frontier::{Frontier, tag};
 use crate::replica::payload::Payload;
 use crate::replica::session::Large;
@@ -148,8 +149,13 @@ impl Store {
         })
     }
 
-    /// Applies a large transaction that is whole, durably; returns the frontier after it.
-    pub fn apply_partial(&self, partial: Partial) -> Result<Frontier, StoreError> {
+    /// Applies a large transaction that is whole, durably, as [`Store::apply_gathering`] does; returns
+    /// the frontier after it.
+    pub fn apply_partial(
+        &self,
+        under: Incarnation,
+        partial: Partial,
+    ) -> Result<Frontier, StoreError> {
         let what = partial.what;
         if what.held != what.total {
             return Err(StoreError::Peer(
@@ -157,12 +163,13 @@ impl Store {
             ));
         }
         let file = named(&partial.path, partial.file.try_clone())?;
-        self.apply(&[Logged {
+        let whole = Logged {
             origin: what.origin,
             seq: what.seq,
             bytes: Payload::Stored(Arc::new(Spill::of(file, what.total))),
             chain: Some(what.chain),
-        }])
+        };
+        Ok(self.take(Some(under), &[whole], true)?.0)
     }
 
     /// Keeps what a link received in part, for the next one.

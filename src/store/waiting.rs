@@ -16,29 +16,48 @@ impl Store {
     /// Applies a peer's transactions in order, durably; those held already are skipped, those
     /// stamped too far ahead wait. Returns the frontier after it, closed incarnations left out.
     pub fn apply(&self, transactions: &[Logged]) -> Result<Frontier, StoreError> {
-        if let Some(commit) = self.commit(transactions)? {
-            self.durable(commit)?;
-            self.bound_inbox()?;
-        }
-        Ok(self.open_frontier())
+        Ok(self.take(None, transactions, true)?.0)
     }
 
-    /// As [`Store::apply`]; of 16 KiB or more it does not wait until they are on disk and
-    /// says so: then [`Store::flush`] is owed, one for several of them.
-    pub fn apply_gathering(&self, transactions: &[Logged]) -> Result<(Frontier, bool), StoreError> {
+    /// As [`Store::apply`], while this system's incarnation is still the one `under` which its link
+    /// began: else another database or history may have taken the place of the one that the peer's
+    /// hello was judged by, and nothing is applied. Of 16 KiB or more it does not wait until they
+    /// are on disk and says so: then [`Store::flush`] is owed, one for several of them.
+    pub fn apply_gathering(
+        &self,
+        under: Incarnation,
+        transactions: &[Logged],
+    ) -> Result<(Frontier, bool), StoreError> {
         let size: u64 = transactions.iter().map(|logged| logged.bytes.size()).sum();
-        if size < BULK {
-            return Ok((self.apply(transactions)?, false));
-        }
-        let commit = self.commit(transactions)?;
-        if commit.is_some() {
-            self.bound_inbox()?;
-        }
-        Ok((self.open_frontier(), commit.is_some()))
+        self.take(Some(under), transactions, size < BULK)
     }
 
-    fn commit(&self, transactions: &[Logged]) -> Result<Option<u64>, StoreError> {
+    /// The frontier afterwards, and whether a flush is owed.
+    pub(super) fn take(
+        &self,
+        under: Option<Incarnation>,
+        transactions: &[Logged],
+        durably: bool,
+    ) -> Result<(Frontier, bool), StoreError> {
+        let commit = self.commit(under, transactions)?;
+        if let Some(commit) = commit {
+            if durably {
+                self.durable(commit)?;
+            }
+            self.bound_inbox()?;
+        }
+        Ok((self.open_frontier(), commit.is_some() && !durably))
+    }
+
+    fn commit(
+        &self,
+        under: Option<Incarnation>,
+        transactions: &[Logged],
+    ) -> Result<Option<u64>, StoreError> {
         let mut writer = self.writer()?;
+        if under.is_some_and(|under| under != writer.incarnation) {
+            return Ok(None);
+        }
         writer.ready()?;
         let ready = {
             let memory = &writer.memory;

@@ -312,7 +312,7 @@ impl End {
                 Done::PieceWritten
             }
             Action::ApplyLarge { .. } => {
-                settled(store.apply_partial(self.partial.take().unwrap()))?
+                settled(store.apply_partial(store.incarnation(), self.partial.take().unwrap()))?
             }
             Action::Read { frontier, position } => match read(store, &frontier, position) {
                 Err(StoreError::NeedsSnapshot { .. }) => {

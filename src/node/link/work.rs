@@ -35,6 +35,8 @@ pub(super) enum Outcome {
 #[derive(Clone)]
 pub(super) struct Files {
     pub store: Store,
+    /// This system's incarnation as the link began.
+    under: Incarnation,
     inner: Arc<Mutex<Inner>>,
     /// Locked for as long as a step of a proof takes; only steps wait for each other.
     proof: Arc<Mutex<Proof>>,
@@ -61,7 +63,7 @@ impl Drop for Inner {
 }
 
 impl Files {
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Store, under: Incarnation) -> Self {
         let partial = store.take_partial();
         let inner = Inner {
             store: store.clone(),
@@ -75,6 +77,7 @@ impl Files {
         let proof = Arc::default();
         Files {
             store,
+            under,
             inner,
             proof,
         }
@@ -121,12 +124,14 @@ impl Files {
                 ..Proven::default()
             })),
             Action::Apply(list) => {
-                let applied = store.apply_gathering(&list).map(|(frontier, owed)| {
-                    if owed {
-                        flush_soon(store);
-                    }
-                    frontier
-                });
+                let applied = store
+                    .apply_gathering(self.under, &list)
+                    .map(|(frontier, owed)| {
+                        if owed {
+                            flush_soon(store);
+                        }
+                        frontier
+                    });
                 settled(applied)?
             }
             Action::WritePiece(piece) => {
@@ -136,7 +141,7 @@ impl Files {
             Action::ApplyLarge { .. } => {
                 let partial = self.lock().partial.take();
                 let partial = partial.ok_or_else(|| missing("large transaction"))?;
-                settled(store.apply_partial(partial))?
+                settled(store.apply_partial(self.under, partial))?
             }
             Action::Read { frontier, position } => match read(store, &frontier, position) {
                 Err(StoreError::NeedsSnapshot { .. }) => {

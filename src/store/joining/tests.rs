@@ -65,6 +65,25 @@ fn disagree(a: &Peer, b: &Peer) {
     assert_eq!(a.store.conflicts(9).unwrap().len(), 1);
 }
 
+/// It waited for the writer while the snapshot took its place, and its peer's hello had been judged
+/// by the former database.
+#[test]
+fn what_a_link_brings_that_began_before_another_database_took_its_place_is_not_applied() {
+    let (a, b) = donor_and_joiner();
+    let under = b.store.incarnation();
+    let c = peer(3);
+    c.store
+        .declare("CREATE TABLE more(id INTEGER PRIMARY KEY)")
+        .unwrap();
+    let (brought, _) = c.store.log_after(&Frontier::default(), 0, 1 << 20).unwrap();
+    let (incoming, digest) = transfer(&a, &b);
+    b.store.swap_in(incoming, digest, 77, Swap::Adopt).unwrap();
+    let (frontier, owed) = b.store.apply_gathering(under, &brought).unwrap();
+    assert_eq!((frontier.seq(3), owed), (0, false));
+    let (frontier, _) = b.store.apply_gathering(77, &brought).unwrap();
+    assert_eq!(frontier.seq(3), 1);
+}
+
 #[test]
 fn an_inbox_comes_with_the_snapshot_and_the_former_one_stays_in_the_backup() {
     let [a, b, c, d] = [1, 2, 3, 4].map(peer);

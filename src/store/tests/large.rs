@@ -38,7 +38,9 @@ fn deliver(to: &Peer, from: &Peer) -> usize {
                 let piece = from.store.log_piece(one, held, 1 << 20).unwrap();
                 partial.write(held, &piece).unwrap();
             }
-            to.store.apply_partial(partial).unwrap();
+            to.store
+                .apply_partial(to.store.incarnation(), partial)
+                .unwrap();
         } else if found.is_empty() {
             return large;
         }
@@ -181,7 +183,7 @@ fn of_a_large_transaction_that_is_damaged_nothing_is_applied() {
         }
         partial.write(held, &piece).unwrap();
     }
-    let result = b.store.apply_partial(partial);
+    let result = b.store.apply_partial(b.store.incarnation(), partial);
     assert!(matches!(result, Err(StoreError::Peer(_))), "{result:?}");
     assert_eq!(rows(&b, "SELECT count(*) FROM item"), [[Integer(0)]]);
     assert_eq!(deliver(&b, &a), 1);
