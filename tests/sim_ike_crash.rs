@@ -140,3 +140,27 @@ fn no_token_is_told_of_an_sa_that_stands() {
         assert!(!world.record.as_ref().unwrap().iter().any(told));
     }
 }
+
+/// Whoever saw the peer's answer asked under the SPIs that we were about to have, and got the token
+/// by which the peer would believe that we lost them.
+#[test]
+fn no_token_is_told_of_an_sa_that_comes_up() {
+    let mut world = World::new(31, Net::perfect());
+    world.net.delay = (100, 100);
+    world.record = Some(Vec::new());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(150);
+    let sent = world.record.replace(Vec::new()).unwrap();
+    let answer = |(to, bytes): &&(usize, Vec<u8>)| *to == 0 && bytes[18] == 34;
+    let (_, answer) = sent.iter().find(answer).unwrap();
+    let mut asks = answer[..16].to_vec();
+    // SK, IKEv2, INFORMATIONAL, a request of the responder, message id 0, 60 octets.
+    asks.extend([46, 0x20, 37, 0, 0, 0, 0, 0, 0, 0, 0, 60]);
+    asks.extend([0, 0, 0, 32]);
+    asks.extend([7; 28]);
+    world.inject(0, &asks);
+    assert!(world.record.take().unwrap().is_empty(), "it was answered");
+    world.run(5_000);
+    world.assert_one_pair();
+}

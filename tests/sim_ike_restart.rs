@@ -84,6 +84,38 @@ fn other_settings_end_what_stood_at_once() {
     assert_eq!(world.sas_installed_now(0), 0);
 }
 
+/// What was kept over the restart stood for half a minute more.
+#[test]
+fn other_settings_after_a_restart_end_what_was_kept_over_it_at_once() {
+    let mut world = World::new(1, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(5_000);
+    world.restart(0);
+    world.restart(1);
+    world.keeps = true;
+    world.start(0, b"key");
+    world.run(100);
+    assert_eq!(world.sas_installed_now(0), 2);
+    world.start(0, b"another key");
+    world.run(100);
+    assert_eq!(world.sas_installed_now(0), 0);
+}
+
+/// It took a request with it: what that was to remove was accepted until the kernel's own limit.
+#[test]
+fn what_a_keyer_that_died_left_in_the_kernel_goes_when_it_is_back() {
+    let mut world = World::new(1, Net::perfect());
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(5_000);
+    world.leave_stray(0);
+    assert_eq!(world.sas_installed_now(0), 3);
+    world.keyer_back(0);
+    world.run(100);
+    world.assert_one_pair();
+}
+
 #[test]
 fn a_peer_that_does_not_list_us_says_so_to_who_has_the_key_and_to_nobody_else() {
     let mut world = World::new(2, Net::perfect());

@@ -22,6 +22,8 @@ pub struct Child {
     pub esn: bool,
     pub(super) born: u64,
     pub(super) rekey_at: u64,
+    /// Nobody has replaced it by then.
+    pub(super) ends_at: u64,
     /// Not for outbound traffic yet: the peer may not have installed it.
     pub(super) held_until: Option<u64>,
     /// Our inbound SPI of the pair it replaces; it may send as soon as that is deleted.
@@ -54,6 +56,7 @@ impl Child {
             esn: ah.esn,
             born: context.now,
             rekey_at: rekey_at(context, context.lifetimes.child_ms, initiator),
+            ends_at: ends_at(context.now, context.lifetimes.child_ms),
             held_until: None,
             replaces: None,
             left: false,
@@ -74,6 +77,12 @@ impl Child {
         shape.word(self.delete);
         shape.nonce(&self.low_nonce);
     }
+}
+
+/// Beyond this an SA is not used, whoever refused to replace it: what it belongs to is closed (RFC
+/// 7296 section 2.8), long before the kernel's own limit.
+pub(super) fn ends_at(now: u64, lifetime_ms: u64) -> u64 {
+    now + lifetime_ms + lifetime_ms / 2
 }
 
 /// The initiator of an SA rekeys it first, so that rekeys seldom cross.

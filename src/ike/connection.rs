@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use subtle::ConstantTimeEq;
 
-use super::child::{Child, rekey_at};
+use super::child::Child;
 use super::crash;
 use super::exchange::announce;
 use super::session::{Incoming, Purpose, Session};
@@ -88,7 +88,7 @@ impl Connection {
         child: Option<Child>,
         origin: Origin,
     ) -> Self {
-        session.rekey_at = rekey_at(context, context.lifetimes.ike_ms, origin.initiator);
+        session.stands(context, origin.initiator);
         let tokens = session.token.is_some();
         Self {
             origin,
@@ -393,6 +393,10 @@ impl Connection {
         }
         self.prune_children(now);
         self.note_sending(now);
+        if self.ends_at().is_some_and(|at| at <= now) {
+            self.failure = Some(Refusal::not_replaced());
+            self.close();
+        }
         self.sessions
             .retain(|s| s.closed.is_none_or(|since| now < since + CLOSED_MS));
         for at in 0..self.sessions.len() {
@@ -423,6 +427,14 @@ impl Connection {
         } else if now >= *self.childless_since.get_or_insert(now) + CHILDLESS_MS {
             self.close();
         }
+    }
+
+    /// When one of its SAs will have lived too long.
+    fn ends_at(&self) -> Option<u64> {
+        let sessions = self.sessions.iter().filter(|s| s.is_current());
+        let children = self.children.iter().filter(|c| !c.delete);
+        let ends = sessions.map(|s| s.ends_at);
+        ends.chain(children.map(|c| c.ends_at)).min()
     }
 
     fn duplicates_at(&self) -> Option<u64> {
@@ -517,6 +529,7 @@ impl Connection {
             times.extend(session.pending.as_ref().map(|pending| pending.until));
         }
         times.extend(self.duplicates_at());
+        times.extend(self.ends_at());
         times.extend(self.children.iter().filter_map(|c| c.held_until));
         if self.children.is_empty() && !self.is_closing() {
             times.extend(self.childless_since.map(|since| since + CHILDLESS_MS));

@@ -178,3 +178,10 @@ pub enum Refusal {
     #[error("{0}")]
     Other(String),
 }
+
+impl Refusal {
+    /// An SA whose time is over stands unreplaced.
+    pub(crate) fn not_replaced() -> Self {
+        Refusal::Other("the peer refused to replace keys whose time is over".into())
+    }
+}

@@ -5,6 +5,7 @@ mod shape;
 
 use zeroize::Zeroizing;
 
+use super::child::{ends_at, rekey_at};
 use super::cipher::{Cipher, OpenError, Opened, Sealed};
 use super::fragment::Assembly;
 use super::group::{Decapsulation, Exchange};
@@ -13,7 +14,7 @@ use super::keys::{SaKeys, Seeds};
 use super::presented::Presented;
 use super::retransmit::Retry;
 use super::suite::Suite;
-use super::{Datagrams, Dropped};
+use super::{Context, Datagrams, Dropped};
 use crate::wire::isakmp::{Header, Message, Payload, WireError, exchange};
 
 /// A request without an answer for this long means that the peer is gone.
@@ -148,6 +149,8 @@ pub(crate) struct Session {
     /// Lowest nonce of the exchange that made it, for collisions (section 2.8.1).
     pub low_nonce: Vec<u8>,
     pub rekey_at: u64,
+    /// Nobody has replaced it by then.
+    pub ends_at: u64,
     /// A newer IKE SA stands in its place since then; the one who made that deletes this one.
     pub replaced: Option<u64>,
     /// The peer is about to replace it.
@@ -187,6 +190,7 @@ impl Session {
             reply: Vec::new(),
             low_nonce: seeds.ni.min(seeds.nr).to_vec(),
             rekey_at: u64::MAX,
+            ends_at: u64::MAX,
             replaced: None,
             pending: None,
             token: None,
@@ -195,6 +199,13 @@ impl Session {
             delete: false,
             closed: None,
         })
+    }
+
+    /// It stands from now on.
+    pub fn stands(&mut self, context: &mut Context<'_>, initiator: bool) {
+        let lifetime_ms = context.lifetimes.ike_ms;
+        self.rekey_at = rekey_at(context, lifetime_ms, initiator);
+        self.ends_at = ends_at(context.now, lifetime_ms);
     }
 
     /// The same after IKE_SA_INIT took message id 0 of the given direction.

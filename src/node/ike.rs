@@ -150,6 +150,8 @@ struct Ike {
     awaited: watch::Sender<takeover::Awaited>,
     /// Where the digest of the last settings is, and its key.
     settings: Option<(PathBuf, Zeroizing<[u8; 32]>)>,
+    /// The digest of these settings, until what was of others is gone.
+    unkept: Option<kept::Digest>,
     key_log: Option<KeyLog>,
 }
 
@@ -179,6 +181,7 @@ impl Ike {
             changes,
             awaited: watch::Sender::default(),
             settings: None,
+            unkept: None,
             key_log: None,
         })
     }
@@ -207,10 +210,21 @@ impl Ike {
         let Some((path, secret)) = &self.settings else {
             return;
         };
-        match kept::is_same(path, secret, desired) {
-            Ok(true) => self.tunnels.keep_standing(),
-            Ok(false) => {}
-            Err(error) => tracing::warn!("cannot write {}: {error}", path.display()),
+        match kept::compare(path, secret, desired) {
+            Ok(None) => self.tunnels.keep_standing(),
+            Ok(other) => self.unkept = other,
+            Err(error) => tracing::warn!("cannot read {}: {error}", path.display()),
+        }
+    }
+
+    /// The kernel holds nothing of other settings any more: SAs may carry on over a restart.
+    fn keep_settings(&mut self) {
+        let settled = self.keyer.is_some() && self.outstanding == 0;
+        if let (Some((path, _)), true) = (&self.settings, settled)
+            && let Some(digest) = self.unkept.take()
+            && let Err(error) = std::fs::write(path, digest)
+        {
+            tracing::warn!("cannot write {}: {error}", path.display());
         }
     }
 
@@ -327,6 +341,7 @@ impl Ike {
             // Nobody connected: whoever connects is told how all tunnels stand.
             let _ = self.changes.send(status);
         }
+        self.keep_settings();
         let awaited = self.tunnels.awaited();
         self.awaited.send_if_modified(|old| {
             let changed = *old != awaited;
@@ -342,7 +357,10 @@ impl Ike {
     async fn find_missing(&mut self) {
         if self.keyer.is_none() {
             match Connection::connect(&self.keyer_path).await {
-                Ok(keyer) => self.keyer = Some(keyer),
+                Ok(keyer) => {
+                    self.keyer = Some(keyer);
+                    self.tunnels.keyer_back();
+                }
                 Err(error) => tracing::debug!("{error}"),
             }
         }

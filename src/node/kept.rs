@@ -36,17 +36,26 @@ pub(super) fn secret(path: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
     Ok(secret)
 }
 
-/// Whether `desired` is what was wanted when this was asked last. The digest is keyed, for the
-/// settings hold the cluster key.
-pub(super) fn is_same(path: &Path, secret: &[u8; 32], desired: &Desired) -> io::Result<bool> {
+/// A digest of settings, keyed, for they hold the cluster key.
+pub(super) type Digest = hmac::Tag;
+
+/// `None` if `desired` is what the digest at `path` is of. Else its digest, to be kept once nothing
+/// of other settings stands; there is none until then.
+pub(super) fn compare(
+    path: &Path,
+    secret: &[u8; 32],
+    desired: &Desired,
+) -> io::Result<Option<Digest>> {
     let encoded = postcard::to_stdvec(desired).map_err(io::Error::other)?;
     let encoded = Zeroizing::new(encoded);
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    let same = fs::read(path).is_ok_and(|kept| hmac::verify(&key, &encoded, &kept).is_ok());
-    if !same {
-        fs::write(path, hmac::sign(&key, &encoded))?;
+    match fs::read(path) {
+        Ok(kept) if hmac::verify(&key, &encoded, &kept).is_ok() => return Ok(None),
+        Ok(_) => fs::remove_file(path)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
-    Ok(same)
+    Ok(Some(hmac::sign(&key, &encoded)))
 }
 
 #[cfg(test)]
@@ -88,14 +97,18 @@ mod tests {
             certificates: None,
             ppk: None,
         };
-        let ask = |desired: &Desired| is_same(&path, &[3; 32], desired).unwrap();
-        assert!(!ask(&desired));
-        assert!(ask(&desired));
+        let ask = |desired: &Desired| compare(&path, &[3; 32], desired).unwrap();
+        let first = ask(&desired).unwrap();
+        assert!(ask(&desired).is_some(), "nothing is kept yet");
+        fs::write(&path, first).unwrap();
+        assert!(ask(&desired).is_none());
         desired.key = Secret(b"another".to_vec());
-        assert!(!ask(&desired));
-        assert!(ask(&desired));
-        assert!(!is_same(&path, &[4; 32], &desired).unwrap());
+        let second = ask(&desired).unwrap();
+        assert!(!path.exists(), "while what was of the first may stand");
+        fs::write(&path, second).unwrap();
+        assert!(ask(&desired).is_none());
         let kept = fs::read(&path).unwrap();
         assert!(!kept.windows(7).any(|w| w == b"another"));
+        assert!(compare(&path, &[4; 32], &desired).unwrap().is_some());
     }
 }

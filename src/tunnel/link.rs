@@ -54,6 +54,8 @@ pub(crate) struct Link {
     yields: bool,
     attempt: Option<Attempt>,
     attempt_at: u64,
+    /// Whether this attempt was put off for somebody who was about to authenticate.
+    put_off: bool,
     failures: usize,
     half_open: Vec<HalfOpen>,
     connections: Vec<Connection>,
@@ -77,6 +79,7 @@ impl Link {
             yields,
             attempt: None,
             attempt_at: now + if yields { YIELD_MS } else { 0 },
+            put_off: false,
             failures: 0,
             half_open: Vec::new(),
             connections: Vec::new(),
@@ -189,7 +192,11 @@ impl Link {
         message: &Message,
     ) {
         context.dropped.no_sa += 1;
-        let early = matches!(self.attempt, None | Some(Attempt::Init(_)));
+        let early = match &self.attempt {
+            None => true,
+            Some(Attempt::Init(initiator)) => !initiator.began_with(message.header.spi_i),
+            Some(_) => false,
+        };
         let nothing = self.connections.is_empty() && self.half_open.is_empty() && early;
         if context.now < self.told_unknown || !nothing {
             return;
@@ -463,9 +470,13 @@ impl Link {
     }
 }
 
-/// Whether `a` gives way to `b`. Crossing initiations: the lowest nonce loses, so that both
+/// Whether `a` gives way to `b`. One without an AH pair carries nothing. Crossing initiations: the lowest nonce loses, so that both
 /// sides decide alike; otherwise the newer one stands for what the peer remembers.
 fn loses(a: &Connection, b: &Connection) -> bool {
+    let empty = |connection: &Connection| connection.children().is_empty();
+    if empty(a) != empty(b) {
+        return empty(a);
+    }
     // One that began when the other was up would have ended it by INITIAL_CONTACT.
     let crossed = a.origin.began <= b.established && b.origin.began <= a.established;
     if crossed {

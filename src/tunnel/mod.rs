@@ -243,6 +243,9 @@ impl Tunnels {
                 let nothing = KeyerRequest::Retain(Vec::new());
                 self.outbox.ask(nothing, Question::Other);
             }
+        } else if !same && self.retain_at.take().is_some() {
+            // What stood before the restart is of the settings of before, too.
+            self.retain();
         }
         if let Some(desired) = &desired {
             self.credentials = Credentials {
@@ -351,9 +354,21 @@ impl Tunnels {
             self.retain_at = self.retain_at.map(|at| at.min(now + REPLACED_MS));
         }
         if self.retain_at.take_if(|at| *at <= now).is_some() {
-            let current = self.links.iter().flat_map(Either::spis).collect();
-            self.outbox
-                .ask(KeyerRequest::Retain(current), Question::Other);
+            self.retain();
+        }
+    }
+
+    /// Whatever else the kernel holds of ours goes.
+    fn retain(&mut self) {
+        let current = self.links.iter().flat_map(Either::spis).collect();
+        self.outbox
+            .ask(KeyerRequest::Retain(current), Question::Other);
+    }
+
+    /// A keyer is there again. What was asked of the one before may not have been done.
+    pub fn keyer_back(&mut self) {
+        if self.started && self.retain_at.is_none() {
+            self.retain();
         }
     }
 

@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use super::Arrival;
+use super::Outbox;
 use crate::ike::Context;
 use crate::ike::exchange::demand::Demand;
 use crate::ike::exchange::half_open::{HalfOpen, HalfOpenStep};
@@ -80,23 +81,36 @@ impl Strangers {
         let soon = self.half_open.iter().find(its);
         let soon = soon.is_some_and(|(_, h)| recent(h.began));
         if soon || self.opened.len() >= MAX_HALF_OPEN {
-            match init::postpone(context, bytes, cookies) {
-                Some(answer) => outbox.send(from, answer),
-                None => context.dropped.not_listed += 1,
-            }
-            return;
+            let answer = init::postpone(context, bytes, cookies);
+            return self.answer(context, outbox, (from, bytes), answer);
         }
         // Cookies are enough for so few.
         let bits = None;
         match init::respond(context, bytes, Some(Demand { cookies, bits })) {
             Answer::Ignore => {}
-            Answer::Refuse(answer, _) => outbox.send(from, answer),
+            Answer::Refuse(answer, _) => {
+                self.answer(context, outbox, (from, bytes), Some(answer));
+            }
             Answer::Open(half_open, answer) => {
                 self.opened.push(context.now);
                 self.make_room(from);
                 self.half_open.push((from, half_open.unlisted()));
                 outbox.send(from, answer);
             }
+        }
+    }
+
+    /// Nobody whose address is not proven yet gets more than was sent.
+    fn answer(
+        &self,
+        context: &mut Context<'_>,
+        outbox: &mut Outbox,
+        (from, bytes): (SocketAddr, &[u8]),
+        answer: Option<Vec<u8>>,
+    ) {
+        match answer.filter(|answer| answer.len() <= bytes.len()) {
+            Some(answer) => outbox.send(from, answer),
+            None => context.dropped.not_listed += 1,
         }
     }
 

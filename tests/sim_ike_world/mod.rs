@@ -190,6 +190,20 @@ impl World {
         self.pump(side);
     }
 
+    /// The kernel holds an SA that nobody knows of.
+    pub fn leave_stray(&mut self, side: usize) {
+        let inbound = &mut self.sides[side].kernel.inbound;
+        let mut stray = inbound.values().next().unwrap().clone();
+        stray.spi ^= 1;
+        inbound.insert(stray.spi, stray);
+    }
+
+    /// The keyer was started again.
+    pub fn keyer_back(&mut self, side: usize) {
+        self.tunnels(side).keyer_back();
+        self.pump(side);
+    }
+
     /// The process dies without a word; start it again with [`World::start`].
     pub fn restart(&mut self, side: usize) {
         self.sides[side].tunnels = None;

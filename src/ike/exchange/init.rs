@@ -179,6 +179,11 @@ impl Initiator {
         Ok(Some(self.request.clone()))
     }
 
+    /// Whether this is the SPI that it offers.
+    pub fn began_with(&self, spi_i: u64) -> bool {
+        self.spi_i == spi_i
+    }
+
     /// Whether `header` answers this request.
     pub fn owns(&self, header: &Header) -> bool {
         header.exchange == exchange::IKE_SA_INIT

@@ -5,7 +5,6 @@ use super::create_child::{AGAIN_MS, NONCE_LEN};
 use super::init::offer;
 use super::{Parts, notify};
 use crate::ike::Context;
-use crate::ike::child::rekey_at;
 use crate::ike::connection::{Connection, MAX_SESSIONS};
 use crate::ike::group::{Decapsulation, Exchange, encapsulate};
 use crate::ike::keys::Seeds;
@@ -150,7 +149,7 @@ impl Connection {
     }
 
     fn replaced_by_peer(&mut self, context: &mut Context<'_>, at: usize, mut new: Session) {
-        new.rekey_at = rekey_at(context, context.lifetimes.ike_ms, false);
+        new.stands(context, false);
         let old = &mut self.sessions[at];
         match old.in_flight.as_mut().map(|waiting| &mut waiting.purpose) {
             Some(Purpose::RekeySa { collision, .. } | Purpose::FollowUp { collision, .. }) => {
@@ -263,7 +262,7 @@ impl Connection {
         mut new: Session,
         collision: Option<u64>,
     ) {
-        new.rekey_at = rekey_at(context, context.lifetimes.ike_ms, true);
+        new.stands(context, true);
         // Its initiator knows both SPIs only now (RFC 6290 section 4.3); the peer tells its own
         // token when it hears ours, never before we have the SA.
         new.owes_token = self.tokens;

@@ -76,3 +76,51 @@ fn payloads_of_ikev1_under_protection_change_nothing() {
         assert_eq!(pair.responder.children().len(), 1);
     }
 }
+
+/// Both ends go on until the connection is over; when that was, and why.
+fn over(pair: &mut Pair, upto: u64) -> (u64, Option<End>) {
+    let mut now = 0;
+    while pair.initiator.ended().is_none() && now < upto {
+        let due = [pair.initiator.due(), pair.responder.due()];
+        now = due.into_iter().flatten().min().unwrap();
+        pair.initiator.advance(&mut pair.a.context(now));
+        pair.responder.advance(&mut pair.b.context(now));
+        loop {
+            if let Some(bytes) = pair.initiator.poll_transmit() {
+                let message = Message::parse(&bytes).unwrap();
+                pair.responder
+                    .handle(&mut pair.b.context(now), &bytes, &message);
+            } else if let Some(bytes) = pair.responder.poll_transmit() {
+                let message = Message::parse(&bytes).unwrap();
+                pair.initiator
+                    .handle(&mut pair.a.context(now), &bytes, &message);
+            } else {
+                break;
+            }
+        }
+    }
+    (now, pair.initiator.ended())
+}
+
+/// It asked again every two seconds, until the kernel ended the pair, and showed the tunnel as up.
+#[test]
+fn what_a_peer_refuses_to_replace_for_good_ends_the_connection_in_time() {
+    use crate::ike::suite::Integrity::{HmacSha2_256_128, HmacSha2_512_256};
+    let lifetimes = Lifetimes::default();
+    let mut pair = established();
+    (pair.a.profile.ah, pair.b.profile.ah) = (vec![HmacSha2_256_128], vec![HmacSha2_512_256]);
+    let (at, end) = over(&mut pair, 3 * lifetimes.child_ms);
+    assert!(at <= lifetimes.child_ms * 3 / 2, "after {at} ms: {end:?}");
+    let words = Some(End::Closed(Some(Refusal::not_replaced())));
+    assert!(end == words || end == Some(End::Closed(None)), "{end:?}");
+    // Nor does an IKE SA go on for ever that nobody replaces.
+    let mut pair = established();
+    pair.initiator.sessions[0].rekey_at = u64::MAX;
+    pair.responder.sessions[0].rekey_at = u64::MAX;
+    let (at, end) = over(&mut pair, 3 * lifetimes.ike_ms);
+    assert!(at <= lifetimes.ike_ms * 3 / 2, "after {at} ms: {end:?}");
+    assert!(
+        pair.initiator.rekeys.1 > 0,
+        "pairs were replaced all the same"
+    );
+}

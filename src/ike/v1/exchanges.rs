@@ -13,6 +13,11 @@ use crate::wire::isakmp::v1::{self, Header, Notify, Payload, exchange, kind};
 
 /// Half-open SAs kept; the oldest whose cookie did not come back goes first.
 const MAX_HALF_OPEN: usize = 8;
+/// Beside these, half-open SAs whose cookie has not come back yet: they cost no key exchange, and
+/// whoever forges many at the peer's address hits the peer's own by chance alone.
+const MAX_UNREACHABLE: usize = 256;
+/// The largest first message; each is kept.
+const MAX_FIRST: usize = 4_096;
 const MAX_PHASE1: usize = 4;
 const MAX_CHILDREN: usize = 6;
 const NONCE_LEN: usize = 32;
@@ -87,13 +92,14 @@ impl Engine {
             return;
         }
         if let Some(at) = self.half_open.iter().position(|h| h.owns(header)) {
-            let began = self.half_open[at].began;
-            let step = self.half_open[at].receive(context, bytes);
-            if self.half_open[at].names_nat() {
+            let mut half_open = self.half_open.remove(at);
+            let began = half_open.began;
+            let step = half_open.receive(context, bytes);
+            if half_open.names_nat() {
                 self.fault.note(context.now, Refusal::Nat);
             }
-            if matches!(step, Step::Done(..)) {
-                self.half_open.swap_remove(at);
+            if !matches!(step, Step::Done(..)) {
+                self.keep(half_open);
             }
             return self.main_step(context.now, step, began);
         }
@@ -110,6 +116,10 @@ impl Engine {
     }
 
     fn first(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
+        if bytes.len() > MAX_FIRST {
+            context.dropped.payloads += 1;
+            return;
+        }
         match Responder::start(context, header, bytes) {
             None => {}
             Some(Err(refusal)) => {
@@ -125,13 +135,30 @@ impl Engine {
                 self.fault.note(context.now, refusal);
             }
             Some(Ok((responder, reply))) => {
-                if self.half_open.len() >= MAX_HALF_OPEN {
-                    let unreachable = self.half_open.iter().position(|h| !h.is_reachable());
-                    self.half_open.remove(unreachable.unwrap_or(0));
+                let unreachable = self.places(false);
+                if unreachable.len() >= MAX_UNREACHABLE {
+                    let nth = u32::from_be_bytes(context.bytes()) as usize % unreachable.len();
+                    self.half_open.remove(unreachable[nth]);
                 }
                 self.half_open.push(responder);
                 self.out.push_back(reply);
             }
+        }
+    }
+
+    /// Where the half-open SAs are whose cookie came back, or did not.
+    fn places(&self, reachable: bool) -> Vec<usize> {
+        let all = self.half_open.iter().enumerate();
+        let those = all.filter(|(_, h)| h.is_reachable() == reachable);
+        those.map(|(at, _)| at).collect()
+    }
+
+    /// Of those whose cookie came back the one goes of which nothing was heard for the longest.
+    fn keep(&mut self, half_open: Responder) {
+        self.half_open.push(half_open);
+        let reachable = self.places(true);
+        if reachable.len() > MAX_HALF_OPEN {
+            self.half_open.remove(reachable[0]);
         }
     }
 

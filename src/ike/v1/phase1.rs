@@ -4,7 +4,7 @@
 use subtle::ConstantTimeEq;
 
 use super::keys::{Iv, Keys, Opened};
-use crate::ike::child::rekey_at;
+use crate::ike::child::{ends_at, rekey_at};
 use crate::ike::group::Exchange;
 use crate::ike::retransmit::Retry;
 use crate::ike::suite::Suite;
@@ -63,6 +63,8 @@ pub struct Phase1 {
     last: Iv,
     pub(super) born: u64,
     pub(super) rekey_at: u64,
+    /// Nobody has replaced it by then.
+    pub(super) ends_at: u64,
     /// Whether the peer does dead peer detection.
     pub(super) dpd: bool,
     /// The fifth message and our sixth, to repeat when it comes again.
@@ -107,6 +109,7 @@ impl Phase1 {
             last,
             born: context.now,
             rekey_at: rekey_at(context, context.lifetimes.ike_ms, initiator),
+            ends_at: ends_at(context.now, context.lifetimes.ike_ms),
             dpd: false,
             last_main: (Vec::new(), Vec::new()),
             asking: None,
@@ -284,6 +287,10 @@ impl Phase1 {
                 }
                 _ => {}
             }
+        }
+        // One that was seen before is a replay.
+        if said.error.is_some() && !self.note_id(header.id) {
+            said.error = None;
         }
         Some(said)
     }

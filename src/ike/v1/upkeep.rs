@@ -59,7 +59,20 @@ impl Engine {
         }
         self.settle_children(context);
         self.settle_phase1(context);
+        if self.ends_at().is_some_and(|at| at <= now) {
+            self.fault.note(now, Refusal::not_replaced());
+            let farewells = self.abandon(context);
+            self.out.extend(farewells);
+            self.closed(context);
+        }
         self.begin(context);
+    }
+
+    /// When an SA or a pair will have lived too long.
+    fn ends_at(&self) -> Option<u64> {
+        let pairs = self.children.iter().map(|owned| owned.child.ends_at);
+        let newest = self.phase1.last().map(|sa| sa.ends_at);
+        pairs.chain(newest).min()
     }
 
     fn drive_attempt(&mut self, context: &mut Context<'_>) {
@@ -284,6 +297,7 @@ impl Engine {
             }
             return times.into_iter().min();
         };
+        times.extend(self.ends_at());
         times.extend(self.settle_phase1_at());
         times.extend(self.settle_children_at());
         times.extend(self.phase1.iter().filter_map(Phase1::lingers));

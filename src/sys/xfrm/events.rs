@@ -49,11 +49,13 @@ impl Events {
     }
 
     /// Waits for a datagram and returns the events in it. Lost ones (a full buffer) are no error:
-    /// IKE does not depend on events, they only make it quicker.
+    /// IKE does not depend on events, they only make it quicker. But a policy may be gone.
     pub fn receive(&self) -> io::Result<Vec<Event>> {
         let mut bytes = Vec::with_capacity(RECEIVE_BYTES);
         match self.0.recv(&mut bytes, 0) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => return Ok(Vec::new()),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                return Ok(vec![Event::PolicyGone]);
+            }
             result => result?,
         };
         Ok(split(&bytes)

@@ -23,6 +23,7 @@ impl Link {
             }
         }
         shape.time(self.attempt_at);
+        shape.word(self.put_off);
         shape.word(self.failures as u64);
         shape.list(self.half_open.iter(), |shape, one| one.shape(shape));
         shape.list(self.connections.iter(), |shape, one| one.shape(shape));

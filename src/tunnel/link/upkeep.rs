@@ -130,12 +130,15 @@ impl Link {
     }
 
     pub(super) fn initiate(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
-        // Somebody at the peer's address is about to authenticate: let that finish.
+        // Somebody at the peer's address is about to authenticate: let that finish. Once: whoever
+        // forges that address must not keep us from it.
         let busy = |h: &HalfOpen| h.is_waiting() && context.now < h.began + YIELD_MS;
-        if self.half_open.iter().any(busy) {
+        if !self.put_off && self.half_open.iter().any(busy) {
+            self.put_off = true;
             self.attempt_at = context.now + YIELD_MS;
             return;
         }
+        self.put_off = false;
         let Some((initiator, bytes)) = Initiator::start(context) else {
             return self.failed(context, Refusal::NoProposal);
         };

@@ -187,3 +187,36 @@ fn an_older_question_whether_we_live_gets_no_answer() {
         "under a new message id"
     );
 }
+
+/// It asked again and again, until the kernel ended the pair, and showed the tunnel as up.
+#[test]
+fn a_pair_that_the_peer_refuses_to_replace_for_good_ends_with_its_sa_in_time() {
+    use crate::ike::suite::Integrity::{HmacSha2_256_128, HmacSha2_512_256};
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    handshake(&mut a, &mut b);
+    (a.profile.ah, b.profile.ah) = (vec![HmacSha2_256_128], vec![HmacSha2_512_256]);
+    let lifetime = Lifetimes::default().child_ms;
+    let mut now = 0;
+    while now < 3 * lifetime && !a.engine.children.is_empty() {
+        now = [a.engine.due(), b.engine.due()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap();
+        a.act(now, |engine, context| engine.advance(context));
+        b.act(now, |engine, context| engine.advance(context));
+        loop {
+            let (mine, theirs) = (a.sent(), b.sent());
+            if mine.is_empty() && theirs.is_empty() {
+                break;
+            }
+            for bytes in mine {
+                b.act(now, |engine, context| engine.handle(context, &bytes));
+            }
+            for bytes in theirs {
+                a.act(now, |engine, context| engine.handle(context, &bytes));
+            }
+        }
+    }
+    assert!(now <= lifetime * 3 / 2, "after {now} ms");
+}
