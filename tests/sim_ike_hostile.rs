@@ -74,18 +74,20 @@ fn forged_requests_with_cookies_cannot_push_out_a_peer_half_way() {
 
 /// Each was about to authenticate, and put ours off once more.
 #[test]
-fn forged_requests_with_cookies_cannot_keep_us_from_initiating() {
+fn forged_requests_that_cost_something_cannot_keep_us_from_initiating() {
     let mut world = World::new(5, Net::perfect());
-    world.start(0, b"key");
+    world.start(1, b"key");
     world.record = Some(Vec::new());
     for _ in 0..60 {
-        world.flood_with_cookies(1, 0, 1);
+        if world.flood_with_cookies(0, 1, 1) == 0 {
+            assert_eq!(world.flood_with_solutions(0, 1, 1).1, 1);
+        }
         world.run(1_000);
     }
     let sent = world.record.take().unwrap();
     let own = sent
         .iter()
-        .filter(|(to, bytes)| *to == 1 && bytes[18] == 34 && bytes[19] == 8);
+        .filter(|(to, bytes)| *to == 0 && bytes[18] == 34 && bytes[19] == 8);
     let mut attempts: Vec<&[u8]> = own.map(|(_, bytes)| &bytes[..8]).collect();
     attempts.dedup();
     assert!(attempts.len() > 2, "{} attempts", attempts.len());
