@@ -442,6 +442,7 @@ fn change(
         }
     };
     let mixed = !memory.mixed.is_empty() && memory.mixed.contains(&table.id);
+    let mut unknown = !existed;
     let before = if mixed || memory.parked {
         let encoded = encode_key(&key);
         let found = memory.generation(db, table.id, &encoded)?;
@@ -454,11 +455,12 @@ fn change(
         }
         // The tombstone of a key that is unknown here may still be held by a peer.
         let floor = memory.floors.get(&table.id).copied().unwrap_or(0);
+        unknown &= found.is_none();
         found.unwrap_or(if existed { 1 } else { floor })
     } else {
         u32::from(existed)
     };
-    if before == 0 {
+    if unknown {
         keys::allowed(keys, &table, &key)?;
     }
     let generation = match &write {

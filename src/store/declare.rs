@@ -10,7 +10,7 @@ use super::inspected::Statements;
 use super::memory::parked;
 use super::schema::{self, Table};
 use super::settle::Settle;
-use super::tokens::{Statement, is_virtual, statement, tokens};
+use super::tokens::{Statement, is_virtual, names_engine, statement, tokens};
 use super::tx::Reviewed;
 use super::writer::Writer;
 use super::{StoreError, inbox, lock};
@@ -41,6 +41,9 @@ pub(super) const OWN: Stamp = Stamp {
     origin: 0,
     seq: 0,
 };
+
+/// The longest declaration, in bytes: whoever reads it has all of it in memory.
+const SQL_MAX: usize = 512 << 10;
 
 /// One row of `_tutti_declaration`.
 #[derive(Clone, Debug)]
@@ -159,6 +162,9 @@ pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, StoreError> {
 
 /// Reads a declaration and refuses what has no place in one.
 fn parsed(sql: &str) -> Result<Statement, StoreError> {
+    if sql.len() > SQL_MAX {
+        return refuse(format!("a declaration has at most {SQL_MAX} bytes"));
+    }
     if tokens(sql).first().is_some_and(|first| first.is("alter")) {
         return refuse(
             "ALTER TABLE does not replicate: peers may have rows of the present columns on their \
@@ -175,10 +181,8 @@ fn parsed(sql: &str) -> Result<Statement, StoreError> {
              one of these is declared at a time",
         );
     };
-    let engine = |name: &str| name.to_ascii_lowercase().starts_with("_tutti_");
-    if read.name.to_ascii_lowercase().starts_with("sqlite_")
-        || tokens(sql).iter().any(|t| t.name().is_some_and(engine))
-    {
+    let name = read.name.to_ascii_lowercase();
+    if name.starts_with("sqlite_") || name.starts_with("_tutti_") || names_engine(&tokens(sql)) {
         return refuse(format!(
             "the declaration of {} uses a reserved name",
             read.name

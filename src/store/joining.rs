@@ -403,6 +403,9 @@ impl Store {
         lock(&inner.readers).clear();
         let backup = format!("backup-{}.db", (writer.clock)());
         let backup = inner.path.with_file_name(backup);
+        // Whoever waits for a sync of what is here has it before that goes.
+        let latest = lock(&inner.shown).latest().commits;
+        inner.sync.wait(latest, &inner.shown)?;
         // SQLite must have let go of the old file, and folded its WAL into it, before its name is
         // used for another.
         writer.close(incarnation)?;

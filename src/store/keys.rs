@@ -41,6 +41,8 @@ pub(super) struct Blocks {
     claimed: usize,
     /// The last number handed out of the present one.
     last: i64,
+    /// The id of a row that was deleted and is being restored.
+    restored: Option<i64>,
 }
 
 /// Shared between the SQL function, capture and the writer.
@@ -67,9 +69,10 @@ impl Blocks {
     fn handed_out(&self, id: i64) -> bool {
         let (block, number) = (id >> BLOCK_BITS, id & LAST);
         let full = self.drawn.len().saturating_sub(1);
-        number > 0
-            && (self.drawn[..full].contains(&block)
-                || (self.drawn.last() == Some(&block) && number <= self.last))
+        self.restored == Some(id)
+            || number > 0
+                && (self.drawn[..full].contains(&block)
+                    || (self.drawn.last() == Some(&block) && number <= self.last))
     }
 }
 
@@ -88,6 +91,14 @@ pub(super) fn start(
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
     db.create_scalar_function("tutti_id", 0, flags, move |_| Ok(lock(&keys).next()))?;
     Ok(())
+}
+
+/// Lets a row that was deleted come back under its id, or no longer.
+pub(super) fn restoring(keys: &Shared, key: Option<&[Value]>) {
+    lock(keys).restored = match key {
+        Some([Value::Integer(id)]) => Some(*id),
+        _ => None,
+    };
 }
 
 /// Claims what this transaction drew, as rows of it. A block that another node is known to have

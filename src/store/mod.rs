@@ -249,8 +249,8 @@ impl Store {
         let pages = lock(&self.inner.size_bound).map_or(u32::MAX - 1, |bytes| {
             u32::try_from(bytes / PAGE).unwrap_or(u32::MAX - 1).max(1)
         });
-        let set = format!("PRAGMA max_page_count = {pages}");
-        Ok(writer.db.query_row(&set, [], |_| Ok(()))?)
+        writer.page_bound(pages)?;
+        Ok(())
     }
 
     /// Folds the log into row clocks, which otherwise follow it in batches.

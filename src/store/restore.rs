@@ -1,7 +1,9 @@
 //! What an operator does with the conflict inbox: look, restore, dismiss.
 
+use std::sync::Arc;
+
 use super::inbox::{ConflictQuery, ConflictRow, list};
-use super::{Store, StoreError, Tx, lock, schema};
+use super::{Store, StoreError, Tx, keys, lock, schema};
 use crate::replica::value::Value;
 
 impl Store {
@@ -74,7 +76,9 @@ impl Store {
             key.join(", ")
         );
         let values: Vec<Value> = entry.value.iter().chain(&entry.key).cloned().collect();
-        self.transact(|tx| {
+        let keys = Arc::clone(&lock(&self.writer()?.capture).keys);
+        keys::restoring(&keys, Some(&entry.key));
+        let restored = self.transact(|tx| {
             let before = tx.query(&select, &entry.key)?.pop();
             if tx.execute(&update, &values)? == 0 {
                 // The row was deleted: it begins again with what is known of it.
@@ -86,7 +90,9 @@ impl Store {
             }
             dismiss(tx, &entry.id)?;
             Ok(before.and_then(|mut row| row.pop()))
-        })
+        });
+        keys::restoring(&keys, None);
+        restored
     }
 
     /// Takes an entry out of the inbox at every peer. Parked rows and declarations are no entries:

@@ -156,7 +156,22 @@ pub(super) fn inspect(db: &Connection, name: &str) -> Result<Table, StoreError> 
     let (table, definition) = read(db, name)?;
     compares_bytes(&definition, &table)?;
     never_fails(db, &table)?;
+    bounded(&table)?;
     Ok(table)
+}
+
+/// SQLite compares so many columns at most in one expression, and looks a row up by its key.
+const KEY_COLUMNS_MAX: usize = 500;
+
+fn bounded(table: &Table) -> Result<(), StoreError> {
+    let uniques = table.uniques.iter().map(|unique| unique.columns.len());
+    let foreign = table.foreign.iter().map(|foreign| foreign.columns.len());
+    let longest = uniques.chain(foreign).chain([table.key.len()]).max();
+    if longest.is_some_and(|columns| columns > KEY_COLUMNS_MAX) {
+        let what = format!("a key has at most {KEY_COLUMNS_MAX} columns");
+        return refuse(&table.name, &what);
+    }
+    Ok(())
 }
 
 /// Reads a table that was declared once: whatever is refused of a new one since, it is replicated.

@@ -32,6 +32,22 @@ impl Token {
     }
 }
 
+/// Whether a table of the engine is named; SQLite takes a text, too, where a name must stand.
+pub(super) fn names_engine(words: &[Token]) -> bool {
+    const BEFORE: [&str; 10] = [
+        "into", "update", "from", "join", "replace", "ignore", "abort", "fail", "rollback", "on",
+    ];
+    let ours = |name: &str| name.to_ascii_lowercase().starts_with("_tutti_");
+    let named = |at: usize| match (&words[at], at.checked_sub(1).map(|at| &words[at])) {
+        (Token::Literal(text), Some(before)) => {
+            let place = *before == Token::Sign('.') || BEFORE.iter().any(|word| before.is(word));
+            place && ours(text.trim_matches('\''))
+        }
+        (word, _) => word.name().is_some_and(ours),
+    };
+    (0..words.len()).any(named)
+}
+
 /// Cuts SQL into tokens, comments dropped.
 pub(super) fn tokens(sql: &str) -> Vec<Token> {
     let chars: Vec<char> = sql.chars().collect();

@@ -7,7 +7,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, Statement, ToSql};
 
 use super::schema::Table;
-use super::tokens::{Token, tokens};
+use super::tokens::{Token, names_engine, tokens};
 use super::{StoreError, keys};
 use crate::replica::value::Value;
 
@@ -210,11 +210,7 @@ fn allowed(sql: &str) -> Result<bool, StoreError> {
     ];
     let lower = first.to_ascii_lowercase();
     let rollback_to = lower == "rollback" && words.iter().any(|word| word.is("to"));
-    let engine = |word: &Token| {
-        let name = word.name().map(str::to_ascii_lowercase);
-        name.is_some_and(|name| name.starts_with("_tutti_"))
-    };
-    if words.iter().any(engine) && lower != "select" {
+    if names_engine(&words) && lower != "select" {
         return Err(StoreError::Statement(
             "the engine's own tables are not written".into(),
         ));

@@ -403,13 +403,25 @@ impl Writer {
         self.fold_rest()
     }
 
+    /// Bounds the file to so many pages, or to what it has; returns the bound before.
+    pub fn page_bound(&self, pages: u32) -> Result<u32, StoreError> {
+        let read = |sql: &str| self.db.query_row(sql, [], |row| row.get(0));
+        let before = read("PRAGMA max_page_count")?;
+        read(&format!("PRAGMA max_page_count = {pages}"))?;
+        Ok(before)
+    }
+
     fn fold_rest(&mut self) -> Result<(), StoreError> {
+        // The clocks of what was committed find room beyond the bound: nothing could be deleted any
+        // more where they did not.
+        let bound = self.page_bound(u32::MAX - 1)?;
         let reached = self.atomically(|writer| {
             let (db, memory) = (&writer.db, &writer.memory);
             let unfolded = &memory.unfolded;
             fold::fold(db, &writer.tables, &memory.origins, unfolded.from, unfolded)
-        })?;
-        self.memory.set_folded(reached);
+        });
+        self.page_bound(bound)?;
+        self.memory.set_folded(reached?);
         Ok(())
     }
 }

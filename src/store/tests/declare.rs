@@ -502,3 +502,57 @@ fn alter_table_is_refused_and_what_is_said_to_do_instead_is_followed_by_a_peer()
     );
     assert_eq!(a.store.digest().unwrap(), b.store.digest().unwrap());
 }
+
+#[test]
+fn what_no_peer_could_read_or_look_up_is_not_declared() {
+    let a = peer(1);
+    let columns = |count: usize| -> String {
+        let names: Vec<String> = (0..count).map(|n| format!("c{n}")).collect();
+        names.join(", ")
+    };
+    let wide = |count: usize| {
+        let declared: Vec<String> = (0..count)
+            .map(|n| format!("c{n} INTEGER NOT NULL"))
+            .collect();
+        let (declared, key) = (declared.join(", "), columns(count));
+        format!("CREATE TABLE wide({declared}, PRIMARY KEY ({key}))")
+    };
+    let long = format!(
+        "CREATE TABLE long(id INTEGER PRIMARY KEY) -- {}",
+        "x".repeat(600 << 10)
+    );
+    for (sql, why) in [(wide(501), "500 columns"), (long, "524288 bytes")] {
+        let refused = a.store.declare(&sql).unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    a.store.declare(&wide(500)).unwrap();
+}
+
+/// SQLite takes a text where a name must stand.
+#[test]
+fn the_engines_tables_are_out_of_reach_under_quotes_too() {
+    let a = peer(1);
+    a.store
+        .declare("CREATE TABLE note(id INTEGER PRIMARY KEY, text)")
+        .unwrap();
+    for sql in [
+        "CREATE TRIGGER x AFTER INSERT ON note BEGIN DELETE FROM '_tutti_log'; END",
+        "CREATE TRIGGER x AFTER INSERT ON note BEGIN DELETE FROM main.'_TUTTI_log'; END",
+        "CREATE TABLE '_tutti_mine'(id INTEGER PRIMARY KEY)",
+        "CREATE INDEX i ON '_tutti_log'(hlc)",
+    ] {
+        assert!(a.store.declare(sql).is_err(), "{sql}");
+    }
+    for sql in [
+        "DELETE FROM '_tutti_log'",
+        "INSERT OR REPLACE INTO '_tutti_block' VALUES (1, x'00')",
+        "UPDATE OR IGNORE '_tutti_log' SET hlc = 0",
+    ] {
+        assert!(
+            a.store.transact(|tx| tx.execute(sql, &[])).is_err(),
+            "{sql}"
+        );
+    }
+    // As a value it may be written.
+    run(&a, "INSERT INTO note VALUES (1, '_tutti_log')");
+}

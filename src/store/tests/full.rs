@@ -68,3 +68,31 @@ fn a_full_database_says_so_refuses_whole_transactions_and_goes_on_with_room() {
     fill(&a, 10_000).unwrap();
     exchange(&a, &b);
 }
+
+/// Its rows' clocks, which follow a large transaction, found no room, and from then on nothing could
+/// be written, rows not deleted either, until the next start.
+#[test]
+fn a_large_transaction_that_just_finds_room_leaves_a_database_that_can_be_emptied() {
+    let filled = |bound: Option<u64>| {
+        let (a, _) = pair(&["CREATE TABLE item(id INTEGER PRIMARY KEY, a)"]);
+        a.store.set_size_bound(bound).unwrap();
+        let write = |tx: &mut Tx<'_>| {
+            (0..20_000).try_for_each(|id: i64| {
+                let row = [Value::from(id * 1_000), Value::Blob(vec![7; 300])];
+                tx.execute("INSERT INTO item VALUES (?, ?)", &row).map(drop)
+            })
+        };
+        a.store.transact(write).unwrap();
+        a
+    };
+    let free = filled(None);
+    let pages = "SELECT page_count FROM pragma_page_count";
+    let Integer(pages) = rows(&free, pages)[0][0] else {
+        panic!("no count of pages");
+    };
+    let a = filled(Some((pages as u64 - 100) * PAGE));
+    run(&a, "DELETE FROM item WHERE id < 15000000");
+    a.store.fold().unwrap();
+    let left = rows(&a, "SELECT count(*) FROM item");
+    assert_eq!(left, [[Integer(5_000)]]);
+}

@@ -159,3 +159,37 @@ fn only_integer_primary_keys_can_be_the_engines() {
         assert!(error.to_string().contains("INTEGER PRIMARY KEY"), "{error}");
     }
 }
+
+/// Where a row had been deleted and its tombstone was gone, any id was taken: two systems chose the
+/// same, or one that the engine handed out next.
+#[test]
+fn an_id_of_ones_own_is_refused_also_where_a_tombstone_went() {
+    let (a, b) = engine_pair();
+    run(&a, "INSERT INTO note(text) VALUES ('first')");
+    run(&a, "UPDATE note SET text = 'of a'");
+    run(&a, "DELETE FROM note");
+    exchange(&a, &b);
+    a.store.set_peers(std::collections::BTreeSet::new(), 0);
+    assert_eq!(a.store.trim().unwrap().tombstones, 1);
+    let refused = a
+        .store
+        .transact(|tx| tx.execute("INSERT INTO note VALUES (7, 'x', 1)", &[]));
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("ids come from the engine"), "{refused}");
+}
+
+/// Its id was handed out once.
+#[test]
+fn a_deleted_row_is_restored_under_its_id_also_where_its_tombstone_went() {
+    let (a, b) = engine_pair();
+    run(&a, "INSERT INTO note(text) VALUES ('first')");
+    exchange(&a, &b);
+    run(&b, "UPDATE note SET text = 'not seen'");
+    run(&a, "DELETE FROM note");
+    exchange(&a, &b);
+    a.store.set_peers(std::collections::BTreeSet::new(), 0);
+    assert_eq!(a.store.trim().unwrap().tombstones, 1);
+    let lost = a.store.conflicts(9).unwrap();
+    a.store.restore_conflict(&lost[0].id).unwrap();
+    assert_eq!(rows(&a, "SELECT text FROM note"), [["not seen".into()]]);
+}
