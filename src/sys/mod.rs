@@ -8,6 +8,9 @@ pub mod disk;
 #[allow(unsafe_code)]
 pub mod echo;
 pub mod efi;
+#[cfg(test)]
+#[allow(unsafe_code)]
+pub(crate) mod freed;
 pub mod name;
 pub mod release;
 #[allow(unsafe_code)]

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use rustls::SignatureScheme;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{
     AlgorithmIdentifier, CertificateDer, CertificateRevocationListDer, PrivateKeyDer,
     PrivatePkcs8KeyDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime, alg_id,
@@ -111,10 +111,9 @@ impl Certificates {
             all.map(|c| Ok(c.map_err(unreadable)?.to_vec())).collect()
         };
         let revoked = CertificateRevocationListDer::pem_slice_iter(revoked);
-        let key = PrivatePkcs8KeyDer::from_pem_slice(key).map_err(unreadable)?;
         Ok(Self {
             chain: certificates(chain)?,
-            key: Secret(key.secret_pkcs8_der().to_vec()),
+            key: private_key_der(key).ok_or(TlsError::Pem)?,
             authorities: certificates(authorities)?,
             revoked: revoked
                 .map(|c| Ok(c.map_err(unreadable)?.to_vec()))
@@ -131,7 +130,8 @@ impl IkeCertificates {
     /// A key that does not belong to the certificate, an unusable authority or list.
     pub fn new(given: &Certificates) -> Result<Self, TlsError> {
         let v1_key = private_key(&given.key.0);
-        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(given.key.0.clone()));
+        // Borrowed: these types do not wipe what is their own.
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(given.key.0.as_slice()));
         let key = rustls::crypto::ring::sign::any_supported_type(&key)?;
         let own = CertificateDer::from(given.chain.first().ok_or(TlsError::Key)?.clone());
         let own = EndEntityCert::try_from(&own).map_err(TlsError::Certificate)?;
@@ -286,6 +286,14 @@ impl Certified for IkeCertificates {
         };
         proven.then_some(()).ok_or(CertificateError::Signature)
     }
+}
+
+/// The first PKCS #8 private key in a PEM text. What else is decoded on the way is wiped.
+fn private_key_der(text: &[u8]) -> Option<Secret> {
+    let sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text).map_while(Result::ok);
+    let mut secrets = sections.map(|(kind, der)| (kind, Secret(der)));
+    let found = secrets.find(|(kind, _)| *kind == SectionKind::PrivateKey);
+    found.map(|(_, key)| key)
 }
 
 /// Whether `data`, an algorithm identifier and a signature, is one over `octets`.

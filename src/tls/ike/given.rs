@@ -4,11 +4,11 @@
 use std::net::IpAddr;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use serde::Serialize;
 use webpki::EndEntityCert;
 
-use super::{IkeCertificates, reason};
+use super::{IkeCertificates, private_key_der, reason};
 use crate::cluster::{Field, Pem, Problem};
 use crate::ike::certificate::CertificateError;
 use crate::tunnel::message::{Certificates, Secret};
@@ -58,8 +58,8 @@ fn revocation_lists(text: &str) -> Result<Vec<Vec<u8>>, Problem> {
 }
 
 fn key(text: &str) -> Result<Secret, Problem> {
-    if let Ok(key) = PrivatePkcs8KeyDer::from_pem_slice(text.as_bytes()) {
-        return Ok(Secret(key.secret_pkcs8_der().to_vec()));
+    if let Some(key) = private_key_der(text.as_bytes()) {
+        return Ok(key);
     }
     let message = if text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") {
         "is encrypted; decrypt it with: openssl pkcs8 -in FILE"

