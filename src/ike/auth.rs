@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq;
 
-use super::certificate::{Claim, MAX_CHAIN, Proof};
+use super::certificate::{Claim, MAX_CHAIN, Proof, Proven};
 use super::exchange::Parts;
 use super::keys::{Key, prf};
 use super::suite::Prf;
@@ -65,8 +65,8 @@ impl Signed<'_> {
         Some(payloads)
     }
 
-    /// Whether `auth` proves that the sender, at `address`, is who it says it is; a code by the
-    /// shared key is compared in constant time.
+    /// Whether `auth` proves that the sender, at `address`, is who it says it is, and by which
+    /// certificate; a code by the shared key is compared in constant time.
     ///
     /// # Errors
     /// Why not.
@@ -75,7 +75,7 @@ impl Signed<'_> {
         credentials: &Credentials,
         address: IpAddr,
         parts: &Parts<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Proven>, Refusal> {
         let auth = parts.auth.ok_or(Refusal::AuthenticationFailed)?;
         match (&credentials.certified, auth.method) {
             (None, SHARED_KEY) => {
@@ -83,7 +83,7 @@ impl Signed<'_> {
                 let expected = self.mic(&credentials.key);
                 let same = bool::from(expected.as_slice().ct_eq(&auth.data));
                 let proven = named && same;
-                proven.then_some(()).ok_or(Refusal::AuthenticationFailed)
+                proven.then_some(None).ok_or(Refusal::AuthenticationFailed)
             }
             (Some(certified), DIGITAL_SIGNATURE) => {
                 let x509 = parts.certs.iter().filter(|c| c.encoding == X509_SIGNATURE);
@@ -97,7 +97,8 @@ impl Signed<'_> {
                         data: &auth.data,
                     },
                 };
-                Ok(certified.verify(&claim)?)
+                certified.verify(&claim)?;
+                Ok(Some(Proven::of(&claim)))
             }
             _ => Err(Refusal::OtherMethod),
         }

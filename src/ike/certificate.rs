@@ -1,6 +1,9 @@
 //! Authentication by certificates, as the protocol core sees it (RFC 7427, RFC 4945): what it
 //! needs of certificates is behind [`Certified`], which `tls` implements.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use std::fmt;
 use std::net::IpAddr;
 
@@ -38,6 +41,10 @@ pub trait Certified: Send + Sync {
 
     /// Whether `claim` holds: chain, purpose, identity and signature.
     fn verify(&self, claim: &Claim<'_>) -> Result<(), CertificateError>;
+
+    /// Whether what a peer at `address` has proved still holds at this moment: chain, purpose and
+    /// identity.
+    fn holds(&self, proven: &Proven, address: IpAddr) -> Result<(), CertificateError>;
 }
 
 /// What a peer says of itself.
@@ -50,6 +57,26 @@ pub struct Claim<'a> {
     pub id: &'a Identification,
     /// What it signed, and how.
     pub proof: Proof<'a>,
+}
+
+/// What is kept of a claim that held, to be judged again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proven {
+    /// Its certificate and intermediate ones, DER; at most [`MAX_CHAIN`].
+    pub chain: Vec<Vec<u8>>,
+    /// Who it said it is.
+    pub id: Identification,
+}
+
+impl Proven {
+    /// Keeps it.
+    pub(super) fn of(claim: &Claim<'_>) -> Self {
+        let chain = claim.chain.iter().take(MAX_CHAIN);
+        Self {
+            chain: chain.map(|der| der.to_vec()).collect(),
+            id: claim.id.clone(),
+        }
+    }
 }
 
 /// A signature and what it is over.

@@ -7,11 +7,13 @@
 
 #[cfg(test)]
 mod shape;
+mod standing;
 
 use std::collections::VecDeque;
 
 use subtle::ConstantTimeEq;
 
+use super::certificate::Proven;
 use super::child::Child;
 use super::crash;
 use super::exchange::announce;
@@ -43,6 +45,8 @@ pub struct Origin {
     pub certificate: Option<Presented>,
     /// Our own, as the peer took them last.
     pub told: Presented,
+    /// The certificate by which the peer proved itself, if by any.
+    pub proven: Option<Proven>,
 }
 
 /// Why a connection is over.
@@ -50,7 +54,7 @@ pub struct Origin {
 pub enum End {
     /// A request stayed without answer.
     Silent,
-    /// One side deleted it, the peer perhaps with a reason.
+    /// One side deleted it, perhaps with a reason.
     Closed(Option<Refusal>),
 }
 
@@ -66,6 +70,8 @@ pub struct Connection {
     pub(super) sessions: Vec<Session>,
     pub(super) children: Vec<Child>,
     pub(super) failure: Option<Refusal>,
+    /// Why we closed it, until that was asked for.
+    pub(super) refused: Option<Refusal>,
     low_nonce: Vec<u8>,
     heard: u64,
     childless_since: Option<u64>,
@@ -98,6 +104,7 @@ impl Connection {
             sessions: vec![session],
             children: child.into_iter().collect(),
             failure: None,
+            refused: None,
             heard: context.now,
             childless_since: None,
             silent: false,
@@ -476,8 +483,8 @@ impl Connection {
             session.delete = true;
         }
         let (exchange, payloads, purpose) = if session.delete {
-            let payloads = vec![Payload::Delete(Delete::ike())];
             session.delete = false;
+            let payloads = self.last_words();
             (exchange::INFORMATIONAL, payloads, Purpose::DeleteSa)
         } else if Some(at) != self.idle() {
             return;
@@ -496,6 +503,10 @@ impl Connection {
             let payloads = announce::name(&says);
             (exchange::INFORMATIONAL, payloads, Purpose::Announce(says))
         } else if self.sessions[at].rekey_at <= now {
+            if !self.is_still_proven(context) {
+                // Its end begins instead.
+                return self.begin(context, at);
+            }
             let (payloads, purpose) = self.rekey_sa(context, at);
             (exchange::CREATE_CHILD_SA, payloads, purpose)
         } else if let Some(old) = self.children.iter().position(|c| c.rekey_at <= now) {

@@ -15,6 +15,7 @@ use crate::wire::isakmp::{Delete, Message, Notify, Payload, TrafficSelector, exc
 
 mod additional;
 mod announced;
+mod certified;
 mod ppk;
 mod refused;
 

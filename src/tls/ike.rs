@@ -28,7 +28,7 @@ use webpki::{
 
 use super::TlsError;
 use super::ike_keys::{private_key, public_key};
-use crate::ike::certificate::{CertificateError, Certified, Claim, Proof};
+use crate::ike::certificate::{CertificateError, Certified, Claim, Proof, Proven};
 use crate::ike::v1::signature::{PrivateKey, Scheme};
 use crate::tunnel::message::{Certificates, Secret};
 use crate::wire::isakmp::Identification;
@@ -172,11 +172,28 @@ impl IkeCertificates {
         })
     }
 
+    /// Whether a chain is, at the time `now`, that of the peer at this address with this identity.
+    fn judge(
+        &self,
+        chain: &[&[u8]],
+        (address, id): (IpAddr, &Identification),
+        now: UnixTime,
+    ) -> Result<(), CertificateError> {
+        let (own, more) = chain.split_first().ok_or(CertificateError::Missing)?;
+        let der = CertificateDer::from(*own);
+        let own = EndEntityCert::try_from(&der).map_err(reason)?;
+        let more: Vec<CertificateDer<'_>> = more.iter().map(|d| CertificateDer::from(*d)).collect();
+        self.check_path(&own, &more, now)?;
+        check_key_usage(&der)?;
+        self.check_name(&own, address, id)
+    }
+
     /// Validates path, usage and revocation.
     fn check_path(
         &self,
         own: &EndEntityCert<'_>,
         more: &[CertificateDer<'_>],
+        now: UnixTime,
     ) -> Result<(), CertificateError> {
         let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
         let revocation = RevocationOptionsBuilder::new(&lists).ok();
@@ -189,7 +206,7 @@ impl IkeCertificates {
             webpki::ALL_VERIFICATION_ALGS,
             &self.anchors,
             more,
-            UnixTime::now(),
+            now,
             KeyUsage::required_if_present(IPSEC_IKE),
             revocation,
             Some(&|path| self.check_issuers(path)),
@@ -268,13 +285,10 @@ impl Certified for IkeCertificates {
     }
 
     fn verify(&self, claim: &Claim<'_>) -> Result<(), CertificateError> {
-        let (own, more) = claim.chain.split_first().ok_or(CertificateError::Missing)?;
+        self.judge(claim.chain, (claim.address, claim.id), UnixTime::now())?;
+        let own = claim.chain.first().ok_or(CertificateError::Missing)?;
         let der = CertificateDer::from(*own);
         let own = EndEntityCert::try_from(&der).map_err(reason)?;
-        let more: Vec<CertificateDer<'_>> = more.iter().map(|d| CertificateDer::from(*d)).collect();
-        self.check_path(&own, &more)?;
-        check_key_usage(&der)?;
-        self.check_name(&own, claim.address, claim.id)?;
         let proven = match claim.proof {
             Proof::Octets { octets, data } => signed_octets(&own, octets, data),
             Proof::Hash {
@@ -285,6 +299,11 @@ impl Certified for IkeCertificates {
                 .is_some_and(|key| key.scheme() == scheme && key.verify(hash, signature)),
         };
         proven.then_some(()).ok_or(CertificateError::Signature)
+    }
+
+    fn holds(&self, proven: &Proven, address: IpAddr) -> Result<(), CertificateError> {
+        let chain: Vec<&[u8]> = proven.chain.iter().map(Vec::as_slice).collect();
+        self.judge(&chain, (address, &proven.id), UnixTime::now())
     }
 }
 

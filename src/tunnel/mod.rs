@@ -14,6 +14,8 @@ mod search;
 mod shown;
 pub mod status;
 mod strangers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};

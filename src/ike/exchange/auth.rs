@@ -4,6 +4,7 @@
 use super::{
     Asked, Handshake, Parts, announce, certificate_request, notify, selectors, selectors_cover,
 };
+use crate::ike::certificate::Proven;
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
 use crate::ike::crash::{self, token};
@@ -133,12 +134,13 @@ impl Authenticating {
         };
         let parts = Parts::of(&payloads);
         match self.check(context, &parts) {
-            Ok(child) => {
+            Ok((child, proven)) => {
                 let origin = Origin {
                     began: self.asked.handshake.began,
                     initiator: true,
                     certificate: announce::named(&parts),
                     told: self.says,
+                    proven,
                 };
                 let mut session = self.asked.session;
                 session.token = crash::given(parts.notifies.iter().copied());
@@ -161,12 +163,13 @@ impl Authenticating {
         }
     }
 
-    /// The child, or why not and whether the peer has an IKE SA that must be deleted.
+    /// The child and the peer's certificate, or why not and whether the peer has an IKE SA that must
+    /// be deleted.
     fn check(
         &self,
         context: &mut Context<'_>,
         parts: &Parts<'_>,
-    ) -> Result<Child, (Refusal, bool)> {
+    ) -> Result<(Child, Option<Proven>), (Refusal, bool)> {
         let (Some(id), Some(_)) = (parts.id_r, parts.auth) else {
             let refusal = refusal(parts, context.credentials);
             let refusal = if self.asked.handshake.nat {
@@ -186,7 +189,7 @@ impl Authenticating {
             .asked
             .handshake
             .signed(&self.asked.session.keys, id, false);
-        signed
+        let proven = signed
             .verify(context.credentials, context.remote, parts)
             .map_err(|refusal| (ppk::doubt(context.credentials, refusal), true))?;
         if parts.error().is_some() || parts.notify(kind::NOT_LISTED).is_some() {
@@ -212,7 +215,7 @@ impl Authenticating {
             &self.asked.handshake.ni,
             &self.asked.handshake.nr,
         );
-        Ok(Child::new(context, self.spi, ah, keys, true))
+        Ok((Child::new(context, self.spi, ah, keys, true), proven))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::auth::{accept_child, accepted, no_signature};
 use super::{Handshake, Parts, announce, complaint, notify};
+use crate::ike::certificate::Proven;
 use crate::ike::child::Child;
 use crate::ike::connection::{Connection, Origin};
 use crate::ike::crash::{self, token};
@@ -189,11 +190,13 @@ impl HalfOpen {
         if exchange == exchange::IKE_INTERMEDIATE {
             return self.intermediate(context, &parts, &content);
         }
-        if let Err(refusal) = self.authenticate(context, &parts) {
-            let say = ppk::complaint(&refusal);
-            return self.refuse_with(exchange, &say, Some(refusal));
+        match self.authenticate(context, &parts) {
+            Ok(proven) => self.establish(context, &parts, proven),
+            Err(refusal) => {
+                let say = ppk::complaint(&refusal);
+                self.refuse_with(exchange, &say, Some(refusal))
+            }
         }
-        self.establish(context, &parts)
     }
 
     /// The further key exchange: nobody is authenticated yet, but all of it will be.
@@ -252,7 +255,11 @@ impl HalfOpen {
         HalfOpenStep::Reply(self, bytes, refusal)
     }
 
-    fn authenticate(&mut self, context: &Context<'_>, parts: &Parts<'_>) -> Result<(), Refusal> {
+    fn authenticate(
+        &mut self,
+        context: &Context<'_>,
+        parts: &Parts<'_>,
+    ) -> Result<Option<Proven>, Refusal> {
         if self.handshake.nat {
             return Err(Refusal::Nat);
         }
@@ -267,7 +274,12 @@ impl HalfOpen {
         }
     }
 
-    fn establish(self: Box<Self>, context: &mut Context<'_>, parts: &Parts<'_>) -> HalfOpenStep {
+    fn establish(
+        self: Box<Self>,
+        context: &mut Context<'_>,
+        parts: &Parts<'_>,
+        proven: Option<Proven>,
+    ) -> HalfOpenStep {
         let id = Identification::address(context.local);
         let proof = self
             .handshake
@@ -309,6 +321,7 @@ impl HalfOpen {
             initiator: false,
             certificate: announce::named(parts),
             told: says,
+            proven,
         };
         let connection = Connection::new(context, session, child, origin);
         let initial = parts.notify(kind::INITIAL_CONTACT).is_some();

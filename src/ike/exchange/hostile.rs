@@ -231,6 +231,7 @@ fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagr
                 initiator: role == 2,
                 certificate: None,
                 told: context.credentials.certificate,
+                proven: None,
             };
             let ours = session(role == 2)?;
             let keys = ours.keys.child(context.profile.ah[0], &[2; 32], &[3; 32]);

@@ -75,6 +75,10 @@ impl Connection {
         if busy || !session.is_current() || self.sessions.len() >= MAX_SESSIONS {
             return Err(notify(kind::TEMPORARY_FAILURE, &[]));
         }
+        if !self.is_still_proven(context) {
+            return Err(notify(kind::AUTHENTICATION_FAILED, &[]));
+        }
+        let session = &self.sessions[at];
         let refused = || notify(kind::NO_PROPOSAL_CHOSEN, &[]);
         let suites = successors(context, session.suite);
         let choice = parts
@@ -278,6 +282,8 @@ impl Connection {
             }
             None => self.sessions[at].delete = true,
         }
+        // The peer has it, and hears of its end.
+        new.delete |= self.is_refused();
         self.sessions.push(new);
     }
 }

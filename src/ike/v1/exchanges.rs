@@ -101,7 +101,7 @@ impl Engine {
             if !matches!(step, Step::Done(..)) {
                 self.keep(half_open);
             }
-            return self.main_step(context.now, step, began);
+            return self.main_step(context, step, began);
         }
         if let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) {
             let began = attempt.began;
@@ -109,7 +109,7 @@ impl Engine {
             if matches!(step, Step::Done(..)) {
                 self.attempt = None;
             }
-            self.main_step(context.now, step, began);
+            self.main_step(context, step, began);
         } else {
             context.dropped.no_sa += 1;
         }
@@ -162,10 +162,13 @@ impl Engine {
         }
     }
 
-    fn main_step(&mut self, now: u64, step: Step, began: u64) {
+    fn main_step(&mut self, context: &mut Context<'_>, step: Step, began: u64) {
         match step {
             Step::Nothing => {}
-            Step::Hint(refusal) => self.fault.note(now, refusal),
+            Step::Hint(refusal) => {
+                self.fault.note(context.now, refusal);
+                self.judge_again(context);
+            }
             Step::Send(bytes) => self.out.push_back(bytes),
             Step::Done(phase1, reply, initial) => {
                 self.out.extend(reply);

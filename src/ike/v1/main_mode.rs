@@ -18,7 +18,7 @@ use super::nat;
 use super::phase1::Phase1;
 use super::proposal::Mismatch;
 use super::signature::Scheme;
-use crate::ike::certificate::{Claim, MAX_CHAIN, Proof};
+use crate::ike::certificate::{Claim, MAX_CHAIN, Proof, Proven};
 use crate::ike::suite::{Prf, Suite};
 use crate::ike::{Context, Refusal};
 use crate::wire::isakmp::v1::{self, Header, Id, Payload, exchange, kind};
@@ -145,6 +145,16 @@ struct Agreed {
     publics: (Vec<u8>, Vec<u8>),
 }
 
+/// What the fifth or sixth message proves.
+struct Convinced {
+    /// The IV that comes next.
+    iv: Iv,
+    /// It says that this is its first contact.
+    initial: bool,
+    /// The certificate by which it proves that, if by any.
+    proven: Option<Proven>,
+}
+
 /// Why the fifth or sixth message proves nothing.
 enum Unproven {
     /// It does not open, or lacks something.
@@ -205,32 +215,36 @@ impl Agreed {
         Some(payloads)
     }
 
-    /// Opens the fifth or sixth message and checks who sent it; the IV that comes next, and
-    /// whether it says that this is its first contact.
+    /// Opens the fifth or sixth message and checks who sent it.
     fn verify(
         &self,
         context: &Context<'_>,
         datagram: &[u8],
         whose: Whose<'_>,
-    ) -> Result<(Iv, bool), Unproven> {
+    ) -> Result<Convinced, Unproven> {
         let opened = self.keys.open(datagram, &self.iv);
         let opened = opened.map_err(|_| Unproven::Unreadable)?;
-        self.convince(context, &opened, whose)
+        let proven = self
+            .convince(context, &opened, whose)
             .ok_or(Unproven::Unreadable)?
             .map_err(|refusal| Unproven::Refused(refusal, opened.next_iv))?;
         let notifies = opened.payloads.iter().filter(|p| p.kind == kind::NOTIFY);
         let parsed = notifies.filter_map(|p| v1::Notify::parse(&p.body).ok());
         let initial = parsed.into_iter().any(|n| n.kind == INITIAL_CONTACT);
-        Ok((opened.next_iv, initial))
+        Ok(Convinced {
+            iv: opened.next_iv,
+            initial,
+            proven,
+        })
     }
 
-    /// Whether identity and proof convince; `None` if there is none.
+    /// Whether identity and proof convince, and by which certificate; `None` if there is none.
     fn convince(
         &self,
         context: &Context<'_>,
         opened: &Opened,
         whose: Whose<'_>,
-    ) -> Option<Result<(), Refusal>> {
+    ) -> Option<Result<Option<Proven>, Refusal>> {
         let id = opened.one(kind::ID)?;
         let parsed = Id::parse(id).ok()?;
         // Some say "UDP port 500" (RFC 2407 section 4.6.2).
@@ -242,7 +256,7 @@ impl Agreed {
             let named = (parsed.kind, &parsed.data) == (own.kind, &own.data);
             let same = bool::from(hash.as_slice().ct_eq(opened.one(kind::HASH)?));
             return Some(if same && whole && named {
-                Ok(())
+                Ok(None)
             } else {
                 failed
             });
@@ -268,6 +282,7 @@ impl Agreed {
                 signature,
             },
         };
-        Some(certified.verify(&claim).map_err(Refusal::from))
+        let verified = certified.verify(&claim).map_err(Refusal::from);
+        Some(verified.map(|()| Some(Proven::of(&claim))))
     }
 }

@@ -4,6 +4,7 @@
 use subtle::ConstantTimeEq;
 
 use super::keys::{Iv, Keys, Opened};
+use crate::ike::certificate::Proven;
 use crate::ike::child::{ends_at, rekey_at};
 use crate::ike::group::Exchange;
 use crate::ike::retransmit::Retry;
@@ -67,6 +68,8 @@ pub struct Phase1 {
     pub(super) ends_at: u64,
     /// Whether the peer does dead peer detection.
     pub(super) dpd: bool,
+    /// The certificate by which the peer proved itself, if by any.
+    pub(super) proven: Option<Proven>,
     /// The fifth message and our sixth, to repeat when it comes again.
     pub(super) last_main: (Vec<u8>, Vec<u8>),
     pub(super) asking: Option<Asking>,
@@ -111,6 +114,7 @@ impl Phase1 {
             rekey_at: rekey_at(context, context.lifetimes.ike_ms, initiator),
             ends_at: ends_at(context.now, context.lifetimes.ike_ms),
             dpd: false,
+            proven: None,
             last_main: (Vec::new(), Vec::new()),
             asking: None,
             answering: Vec::new(),

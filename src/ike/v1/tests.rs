@@ -2,6 +2,7 @@
 //! ones.
 
 mod beside_charon;
+mod certified;
 mod refused;
 
 use std::net::IpAddr;
@@ -484,6 +485,13 @@ fn certificates_never_fall_back_to_the_key() {
         fn verify(
             &self,
             _: &crate::ike::certificate::Claim<'_>,
+        ) -> Result<(), crate::ike::certificate::CertificateError> {
+            Err(crate::ike::certificate::CertificateError::Missing)
+        }
+        fn holds(
+            &self,
+            _: &crate::ike::certificate::Proven,
+            _: IpAddr,
         ) -> Result<(), crate::ike::certificate::CertificateError> {
             Err(crate::ike::certificate::CertificateError::Missing)
         }

@@ -92,11 +92,36 @@ impl Engine {
                     self.fault.note(now, refusal);
                 }
                 self.put_off(context);
+                self.judge_again(context);
             }
         }
         if late && self.fault.reason().is_none() && self.phase1.is_empty() {
             self.fault.note(now, Refusal::NoAnswer);
         }
+    }
+
+    /// A main mode came to nothing. Where it was to replace what stands, all of it ends if the
+    /// certificate by which the peer proved itself there holds no longer. What came now may be
+    /// forged, and alone ends nothing.
+    pub(super) fn judge_again(&mut self, context: &mut Context<'_>) {
+        let proven = self.phase1.last().and_then(|sa| sa.proven.as_ref());
+        let certified = context.credentials.certified.as_ref();
+        let judged = certified
+            .zip(proven)
+            .map(|(c, p)| c.holds(p, context.remote));
+        let Some(Err(why)) = judged else {
+            return;
+        };
+        // Also under what the peer takes for an SA already.
+        if let Some(attempt) = self.attempt.take() {
+            self.out.extend(attempt.farewell(context));
+            self.put_off(context);
+        }
+        for sa in std::mem::take(&mut self.phase1) {
+            self.out.push_back(sa.refuse(context));
+        }
+        self.fault.note(context.now, Refusal::Certificate(why));
+        self.closed(context);
     }
 
     fn put_off(&mut self, context: &mut Context<'_>) {

@@ -133,7 +133,7 @@ fn judge(vector: &Vector) {
             (&keys.pr, &keys.pi)
         };
         assert_eq!(id, Some(&Identification::address(address)));
-        assert_eq!(verify(own), Ok(()));
+        assert_eq!(verify(own), Ok(None));
         assert_eq!(verify(other), Err(Refusal::AuthenticationFailed));
         // Who says which SPI receives under it.
         assert_eq!(parts.sa.expect("AH")[0].spi, kernel[1 - side].0);

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use serde::Serialize;
 use webpki::EndEntityCert;
 
@@ -113,7 +113,8 @@ fn judge(made: &IkeCertificates, local: Option<IpAddr>) -> Result<(), Problem> {
         .map(|der| CertificateDer::from(der.as_slice()))
         .collect();
     let parsed = EndEntityCert::try_from(&own).map_err(|error| wrong(reason(error)))?;
-    made.check_path(&parsed, &more).map_err(wrong)?;
+    made.check_path(&parsed, &more, UnixTime::now())
+        .map_err(wrong)?;
     super::check_key_usage(&own).map_err(wrong)?;
     if let Some(local) = local {
         let id = Identification::address(local);

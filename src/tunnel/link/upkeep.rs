@@ -31,8 +31,13 @@ impl Link {
         }
         self.drive_attempt(context, outbox);
         self.settle(now);
+        let mut refused = None;
         for connection in &mut self.connections {
             connection.advance(context);
+            refused = connection.take_refusal().or(refused);
+        }
+        if let Some(refusal) = refused {
+            self.failed(context, refusal);
         }
         self.bury(context);
         self.reconcile(context, outbox);

@@ -201,8 +201,8 @@ impl Initiator {
             return Step::Nothing;
         };
         let whose = (self.cookies, false, &self.sa[..]);
-        let (iv, initial) = match agreed.verify(context, bytes, whose) {
-            Ok(proven) => proven,
+        let convinced = match agreed.verify(context, bytes, whose) {
+            Ok(convinced) => convinced,
             Err(Unproven::Refused(refusal, iv)) if agreed.scheme.is_some() => {
                 self.refused = Some(iv);
                 self.hint = Some(refusal.clone());
@@ -216,9 +216,10 @@ impl Initiator {
         let Stage::Auth(agreed) = std::mem::replace(&mut self.stage, Stage::Sa) else {
             return Step::Nothing;
         };
-        let main = (agreed.suite, agreed.keys, iv);
+        let main = (agreed.suite, agreed.keys, convinced.iv);
         let mut phase1 = Phase1::new(context, self.cookies, true, main);
         phase1.dpd = self.knows.dpd;
-        Step::Done(Box::new(phase1), None, initial)
+        phase1.proven = convinced.proven;
+        Step::Done(Box::new(phase1), None, convinced.initial)
     }
 }

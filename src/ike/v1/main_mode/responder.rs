@@ -106,8 +106,8 @@ impl Responder {
             return Step::Hint(Refusal::Nat);
         }
         let whose = (self.cookies, true, &self.sa[..]);
-        let (mut iv, initial) = match agreed.verify(context, bytes, whose) {
-            Ok(proven) => proven,
+        let mut convinced = match agreed.verify(context, bytes, whose) {
+            Ok(convinced) => convinced,
             Err(Unproven::Refused(refusal, _)) => {
                 // With a key the proof is what makes the message authentic.
                 context.dropped.not_authentic += u64::from(agreed.scheme.is_none());
@@ -127,15 +127,16 @@ impl Responder {
             return Step::Nothing;
         };
         let header = Header::new(self.cookies, exchange::MAIN, true, 0);
-        let reply = agreed.keys.seal(&header, &payloads, &mut iv);
+        let reply = agreed.keys.seal(&header, &payloads, &mut convinced.iv);
         let Some(agreed) = self.agreed.take() else {
             return Step::Nothing;
         };
-        let main = (agreed.suite, agreed.keys, iv);
+        let main = (agreed.suite, agreed.keys, convinced.iv);
         let mut phase1 = Phase1::new(context, self.cookies, false, main);
         phase1.dpd = self.knows.dpd;
+        phase1.proven = convinced.proven;
         phase1.last_main = (bytes.to_vec(), reply.clone());
-        Step::Done(Box::new(phase1), Some(reply), initial)
+        Step::Done(Box::new(phase1), Some(reply), convinced.initial)
     }
 
     fn key_exchange(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Vec<u8>> {

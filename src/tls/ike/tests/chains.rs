@@ -11,7 +11,7 @@ use super::*;
 use crate::ike::certificate::HASHES;
 
 /// The peer, as it is named by its certificate.
-const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 11));
+pub(super) const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 11));
 
 /// The serial number of every authority.
 const SERIAL: u64 = 9;
@@ -47,7 +47,11 @@ pub(super) fn root(change: impl FnOnce(&mut CertificateParams)) -> Authority {
 
 impl Authority {
     /// An authority under this one, changed by `change`.
-    fn intermediate(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Authority {
+    pub(super) fn intermediate(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = params(name);
         change(&mut params);

@@ -1,0 +1,91 @@
+//! A peer's certificate that stops to hold while ISAKMP SA and AH pair stand.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::ike::certificate::CertificateError;
+use crate::ike::certificate::fake::Fake;
+
+/// Two sides with a pair, which authenticated by certificates, and what each thinks of the other's.
+fn certified() -> ([Side; 2], [Arc<Fake>; 2]) {
+    let fakes = [Arc::new(Fake::new()), Arc::new(Fake::new())];
+    let [mut a, mut b] = [1, 2].map(Side::new);
+    a.credentials.certified = Some(fakes[0].clone());
+    b.credentials.certified = Some(fakes[1].clone());
+    handshake(&mut a, &mut b);
+    assert_eq!((a.engine.children.len(), b.engine.children.len()), (1, 1));
+    ([a, b], fakes)
+}
+
+fn expired() -> CertificateError {
+    CertificateError::Expired("2026-11-25".into())
+}
+
+/// `beginner` begins a main mode to replace what stands; all that follows is delivered.
+fn replace(sides: &mut [Side; 2], beginner: usize, now: u64) {
+    sides[beginner].act(now, |engine, context| {
+        engine.rekey_sa_alone(now);
+        engine.advance(context);
+    });
+    let mut quiet = false;
+    while !quiet {
+        quiet = true;
+        for from in 0..2 {
+            for bytes in sides[from].sent() {
+                quiet = false;
+                sides[1 - from].act(now, |engine, context| engine.handle(context, &bytes));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_certificate_that_ended_ends_all_when_the_isakmp_sa_is_replaced_by_whomever() {
+    for beginner in 0..2 {
+        for judge in 0..2 {
+            let (mut sides, fakes) = certified();
+            replace(&mut sides, beginner, 5_000);
+            assert_eq!([0, 1].map(|n| sides[n].engine.rekeys().0), [1, 1]);
+            fakes[judge].says(Err(expired()));
+            replace(&mut sides, beginner, 20_000);
+            let why = Some(Refusal::Certificate(expired()));
+            assert_eq!(sides[judge].engine.fault().cloned(), why);
+            // As at first contact the other one hears whose fault it is.
+            let refused = Some(Refusal::Certificate(CertificateError::ByPeer));
+            assert_eq!(sides[1 - judge].engine.fault().cloned(), refused);
+            for side in &sides {
+                assert!(side.engine.phase1.is_empty() && side.engine.children.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_answers_no_main_mode_is_judged_by_what_it_proved_before() {
+    for (verdict, stands) in [(Ok(()), true), (Err(expired()), false)] {
+        let (mut sides, fakes) = certified();
+        let side = &mut sides[0];
+        fakes[0].says_later(verdict);
+        side.act(1_000, |engine, context| {
+            engine.rekey_sa_alone(1_000);
+            engine.advance(context);
+        });
+        while let Some(now) = side.engine.due().filter(|now| *now < 14_000) {
+            side.act(now, |engine, context| engine.advance(context));
+        }
+        assert_eq!(side.engine.phase1.len(), usize::from(stands));
+        assert_eq!(side.engine.children.len(), usize::from(stands));
+    }
+}
+
+#[test]
+fn a_main_mode_by_another_certificate_that_is_refused_ends_nothing() {
+    for judge in 0..2 {
+        let (mut sides, fakes) = certified();
+        // Nothing proves that the peer sent it.
+        fakes[judge].says_first(Err(expired()));
+        replace(&mut sides, 0, 1_000);
+        let engine = &sides[judge].engine;
+        assert!(!engine.phase1.is_empty() && !engine.children.is_empty());
+    }
+}

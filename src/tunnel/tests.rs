@@ -1,0 +1,139 @@
+//! Two managers with certificates, from which one wants to hear no more of the other's.
+
+use super::message::{Peer, PeerList, Profile, TunnelState, reqid};
+use super::*;
+use crate::ike::certificate::CertificateError;
+use crate::ike::certificate::fake::Fake;
+
+struct Stream(u64);
+
+impl Random for Stream {
+    fn fill(&mut self, out: &mut [u8]) {
+        for byte in out {
+            let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
+            self.0 = next.wrapping_add(1);
+            *byte = (self.0 >> 56) as u8;
+        }
+    }
+}
+
+fn address(side: usize) -> IpAddr {
+    [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])][side]
+}
+
+/// Both, a network that loses nothing, and keyers that do all at once.
+struct World {
+    now: u64,
+    sides: [Tunnels; 2],
+    fakes: [Arc<Fake>; 2],
+}
+
+impl World {
+    fn up(profile: &Profile) -> Self {
+        let fakes = [Arc::new(Fake::new()), Arc::new(Fake::new())];
+        let sides = [0, 1].map(|side| {
+            let mut tunnels = Tunnels::new(Box::new(Stream(side as u64)));
+            let peer = Peer {
+                address: address(1 - side),
+                reqid: reqid(1),
+            };
+            let desired = Desired {
+                list: PeerList {
+                    local: address(side),
+                    peers: vec![peer],
+                },
+                key: Secret(b"key".to_vec()),
+                certificate: [side as u8; 32].into(),
+                profile: profile.clone(),
+                certificates: None,
+                ppk: None,
+            };
+            tunnels.configure(0, Some(desired), Some(fakes[side].clone()));
+            tunnels
+        });
+        let mut world = Self {
+            now: 0,
+            sides,
+            fakes,
+        };
+        world.run(5_000);
+        for side in 0..2 {
+            assert!(world.state(side).is_up(), "{:?}", world.state(side));
+        }
+        world
+    }
+
+    /// Delivers all that is to be sent, and what follows from it.
+    fn deliver(&mut self) {
+        let mut quiet = false;
+        while !quiet {
+            quiet = true;
+            for side in 0..2 {
+                while self.sides[side].poll_keyer().is_some() {
+                    self.sides[side].handle_keyer(self.now, KeyerReply::Done);
+                }
+                while let Some(transmit) = self.sides[side].poll_transmit() {
+                    quiet = false;
+                    let from = SocketAddr::new(address(side), PORT);
+                    self.sides[1 - side].handle_datagram(self.now, from, &transmit.bytes);
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, ms: u64) {
+        let end = self.now + ms;
+        loop {
+            self.deliver();
+            let due = self.sides.iter().filter_map(Tunnels::poll_timeout).min();
+            let Some(due) = due.filter(|due| *due <= end) else {
+                break;
+            };
+            self.now = self.now.max(due);
+            for side in &mut self.sides {
+                side.handle_timeout(self.now);
+            }
+        }
+        self.now = end;
+    }
+
+    fn state(&self, side: usize) -> TunnelState {
+        self.sides[side].status(self.now)[0].state.clone()
+    }
+}
+
+fn profiles() -> [Profile; 2] {
+    let older = Profile {
+        ike: vec!["aes256-sha256-ecp256".parse().unwrap()],
+        ..Profile::guide_era()
+    };
+    [Profile::default(), older]
+}
+
+#[test]
+fn a_tunnel_whose_peers_certificate_ended_shows_so_and_comes_back_when_there_is_a_good_one() {
+    let refused = |words: &str| TunnelState::CertificateRefused(words.to_owned());
+    for profile in profiles() {
+        for beginner in 0..2 {
+            for judge in 0..2 {
+                let mut world = World::up(&profile);
+                let expired = CertificateError::Expired("2026-11-25".into());
+                world.fakes[judge].says(Err(expired));
+                world.sides[beginner].rekey(world.now, address(1 - beginner));
+                world.run(1);
+                let words = refused("certificate expired on 2026-11-25");
+                assert_eq!(world.state(judge), words);
+                // It is dialled again, and goes on to be refused.
+                world.run(6_000);
+                assert_eq!(world.state(judge), words);
+                let other = refused("the peer refused our certificate");
+                assert_eq!(world.state(1 - judge), other);
+                world.fakes[judge].says(Ok(()));
+                world.run(60_000);
+                for side in 0..2 {
+                    assert!(world.state(side).is_up(), "{:?}", world.state(side));
+                }
+            }
+        }
+    }
+}
