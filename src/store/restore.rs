@@ -3,8 +3,14 @@
 use std::sync::Arc;
 
 use super::inbox::{ConflictQuery, ConflictRow, list};
-use super::{Store, StoreError, Tx, keys, lock, schema};
-use crate::replica::value::Value;
+use super::{Store, StoreError, Tx, lock, schema};
+use crate::replica::value::{Value, encode_key};
+
+/// What an operator does about a row that lost a UNIQUE value.
+const COMES_BACK_UNIQUE: &str = "this row comes back by itself when the row that has its UNIQUE \
+                                 value is changed or deleted";
+/// What an operator does about a row without its parent.
+const COMES_BACK_FOREIGN: &str = "this row comes back by itself when the row it points at exists";
 
 impl Store {
     /// The first entries of the conflict inbox.
@@ -46,11 +52,8 @@ impl Store {
                 let before = self.write_back(&row)?;
                 return Ok((row, before));
             }
-            "UNIQUE" => {
-                "this row comes back by itself when the row that has its UNIQUE value is \
-                 changed or deleted"
-            }
-            "FOREIGN KEY" => "this row comes back by itself when the row it points at exists",
+            "UNIQUE" => COMES_BACK_UNIQUE,
+            "FOREIGN KEY" => COMES_BACK_FOREIGN,
             "declared differently" => {
                 "the name is taken by an earlier declaration; declare the table under another \
                  name and insert its rows there"
@@ -76,9 +79,20 @@ impl Store {
             key.join(", ")
         );
         let values: Vec<Value> = entry.value.iter().chain(&entry.key).cloned().collect();
+        let hidden = [table.id.into(), Value::Blob(encode_key(&entry.key))];
         let keys = Arc::clone(&lock(&self.writer()?.capture).keys);
         keys::restoring(&keys, Some(&entry.key));
         let restored = self.transact(|tx| {
+            // A parked row lives, though the table does not have it.
+            let select_hidden = "SELECT reason FROM _tutti_hidden WHERE tbl = ? AND key = ?";
+            if let Some(Value::Text(reason)) = tx.query(select_hidden, &hidden)?.concat().pop() {
+                let why = match reason == "UNIQUE" {
+                    true => COMES_BACK_UNIQUE,
+                    false => COMES_BACK_FOREIGN,
+                };
+                let why = format!("{reason}: {why}; restore the value then");
+                return Err(StoreError::Refused(why));
+            }
             let before = tx.query(&select, &entry.key)?.pop();
             if tx.execute(&update, &values)? == 0 {
                 // The row was deleted: it begins again with what is known of it.

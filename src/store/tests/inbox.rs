@@ -62,6 +62,60 @@ fn a_value_of_a_deleted_row_is_restored_as_a_row() {
 }
 
 #[test]
+fn a_value_of_a_parked_row_is_not_written_over_it() {
+    let (a, b) = pair(&[
+        "CREATE TABLE p(id INTEGER PRIMARY KEY)",
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, u UNIQUE, p REFERENCES p, a)",
+    ]);
+    run(&a, "INSERT INTO p VALUES (1)");
+    run(
+        &a,
+        "INSERT INTO t VALUES (1, 'u', NULL, 0), (2, 'v', NULL, 0)",
+    );
+    exchange(&a, &b);
+    run(&a, "UPDATE t SET a = 'lost'");
+    run(&b, "UPDATE t SET a = 'won'");
+    exchange(&a, &b);
+    let entries = a.store.conflicts(10).unwrap();
+    assert_eq!(entries.len(), 2);
+    // Row 1 loses its value of `u` to a row that was written later, row 2 its parent.
+    run(&b, "UPDATE t SET u = 'w' WHERE id = 1");
+    run(&b, "UPDATE t SET p = 1 WHERE id = 2");
+    for n in 0..8 {
+        run(&a, &format!("INSERT INTO p VALUES ({})", 10 + n));
+    }
+    run(&a, "INSERT INTO t VALUES (3, 'w', NULL, 'new')");
+    run(&a, "DELETE FROM p WHERE id = 1");
+    exchange(&a, &b);
+    let hidden = "SELECT reason, row FROM _tutti_hidden ORDER BY key";
+    let parked = rows(&a, hidden);
+    let reasons: Vec<&Value> = parked.iter().map(|row| &row[0]).collect();
+    assert_eq!(reasons, [&"UNIQUE".into(), &"FOREIGN KEY".into()]);
+    for entry in &entries {
+        let reason = if entry.key == [Integer(1)] {
+            "UNIQUE"
+        } else {
+            "FOREIGN KEY"
+        };
+        let error = a.store.restore_conflict(&entry.id).unwrap_err().to_string();
+        assert!(error.contains(reason) && error.contains("then"), "{error}");
+        assert_eq!(rows(&a, hidden), parked);
+    }
+    // Once they are back the values are restored.
+    run(&a, "DELETE FROM t WHERE id = 3");
+    run(&a, "INSERT INTO p VALUES (1)");
+    for entry in &entries {
+        a.store.restore_conflict(&entry.id).unwrap();
+    }
+    exchange(&a, &b);
+    let expected = [
+        [1.into(), "w".into(), Null, "lost".into()],
+        [2.into(), "v".into(), 1.into(), "lost".into()],
+    ];
+    assert_eq!(rows(&b, "SELECT * FROM t ORDER BY id"), expected);
+}
+
+#[test]
 fn a_dismissed_entry_is_gone_at_every_peer_and_a_parked_row_cannot_be_dismissed() {
     let (a, b) = conflicting(2);
     let entries = a.store.conflicts(10).unwrap();
