@@ -82,6 +82,7 @@ mod foreign;
 mod full;
 mod generated;
 mod hostile;
+mod imported;
 mod inbox;
 mod keys;
 mod large;

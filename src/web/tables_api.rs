@@ -238,7 +238,7 @@ struct Imported {
 #[derive(Serialize, ToSchema)]
 struct Loaded {
     name: String,
-    /// How many rows came from the file.
+    /// How many rows came from the file; those that were there already are not counted.
     rows: u64,
 }
 
