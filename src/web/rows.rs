@@ -132,6 +132,52 @@ fn write(store: &Store, table: &TableInfo, row: &Map<String, Json>) -> Result<()
             "a row needs at least one column".into(),
         ));
     }
+    let change = changing(table, &columns);
+    let insert = inserting(table, &columns);
+    store.transact(|tx| {
+        // A change need not give what only a new row needs.
+        let there = match &change {
+            Some(Change::Update(sql)) => tx.execute(sql, &values)? > 0,
+            Some(Change::Nothing(sql)) => !tx.query(sql, &values)?.is_empty(),
+            None => false,
+        };
+        match there {
+            true => Ok(()),
+            false => tx.execute(&insert, &values).map(drop),
+        }
+    })
+}
+
+/// How a row that is there is changed.
+enum Change {
+    /// By this UPDATE.
+    Update(String),
+    /// Only its key was given; this finds it.
+    Nothing(String),
+}
+
+/// How the row of a key is changed in the given columns; none where they do not name a row.
+fn changing(table: &TableInfo, columns: &[String]) -> Option<Change> {
+    let place = |column: &String| {
+        let at = columns.iter().position(|given| given == column)?;
+        Some(format!("{} = ?{}", quote(column), at + 1))
+    };
+    let key: Option<Vec<String>> = table.key.iter().map(place).collect();
+    let terms = key.filter(|key| !key.is_empty())?.join(" AND ");
+    let others = columns.iter().filter(|column| !table.key.contains(column));
+    let set: Vec<String> = others.filter_map(place).collect();
+    let name = quote(&table.name);
+    Some(match set.is_empty() {
+        true => Change::Nothing(format!("SELECT 1 FROM {name} WHERE {terms}")),
+        false => Change::Update(format!(
+            "UPDATE {name} SET {} WHERE {terms}",
+            set.join(", ")
+        )),
+    })
+}
+
+/// Inserts a row. A column of its key that was not given may have a default, so its key may exist.
+fn inserting(table: &TableInfo, columns: &[String]) -> String {
     let places: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
     let updates: Vec<String> = columns
         .iter()
@@ -142,14 +188,13 @@ fn write(store: &Store, table: &TableInfo, row: &Map<String, Json>) -> Result<()
         true => "NOTHING".to_owned(),
         false => format!("UPDATE SET {}", updates.join(", ")),
     };
-    let sql = format!(
+    format!(
         "INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO {action}",
         quote(&table.name),
-        list(&columns),
+        list(columns),
         places.join(", "),
         list(&table.key),
-    );
-    store.transact(|tx| tx.execute(&sql, &values).map(drop))
+    )
 }
 
 /// Deletes the row of a key; says whether there was one.

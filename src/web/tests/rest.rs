@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::replica::value::Value;
 use crate::web::{openapi, tokens};
 
 /// Documented paths with their methods.
@@ -176,4 +177,45 @@ async fn a_source_that_asks_too_often_is_told_to_wait() {
     assert_eq!(last, StatusCode::TOO_MANY_REQUESTS);
     let local = Request::get("/healthz").body(Body::empty()).unwrap();
     assert_eq!(site.send(Origin::Local(0), local).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn some_columns_of_a_row_are_written_whatever_the_others_need_in_a_new_one() {
+    let site = site("administrator", false);
+    let store = &site.node.store;
+    let sql = "CREATE TABLE part(id INTEGER PRIMARY KEY, a, b TEXT NOT NULL, UNIQUE (a))";
+    store.declare(sql).unwrap();
+    let post = |row: &'static str| {
+        let request = Request::post("/api/v1/tables/part/rows")
+            .header(header::CONTENT_TYPE, "application/json");
+        site.send(Origin::Local(0), request.body(Body::from(row)).unwrap())
+    };
+    let all = || {
+        let found = store.read(|reader| reader.query("SELECT id, a, b FROM part", &[]));
+        found.unwrap()
+    };
+    assert_eq!(post(r#"{"id":1,"b":"x"}"#).await.0, StatusCode::OK);
+    for (row, a) in [
+        (r#"{"id":1,"a":5}"#, 5.into()),
+        (r#"{"ID":"1","A":6}"#, 6.into()),
+        (r#"{"id":1}"#, 6.into()),
+        (r#"{"a":null,"id":1}"#, Value::Null),
+    ] {
+        let (status, _, text) = post(row).await;
+        assert_eq!(status, StatusCode::OK, "{row}: {text}");
+        assert_eq!(all(), [[1.into(), a, "x".into()]], "{row}");
+    }
+    // A row that is not there needs all of it, and another row's value is not taken over.
+    for row in [r#"{"id":2,"a":7}"#, r#"{"a":7}"#, r#"{"id":2}"#] {
+        let (status, _, text) = post(row).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{row}: {text}");
+    }
+    assert_eq!(post(r#"{"a":6,"b":"y"}"#).await.0, StatusCode::OK);
+    let taken = post(r#"{"id":1,"a":6}"#).await;
+    assert_eq!(taken.0, StatusCode::UNPROCESSABLE_ENTITY, "{}", taken.2);
+    let expected = [
+        [1.into(), Value::Null, "x".into()],
+        [2.into(), 6.into(), "y".into()],
+    ];
+    assert_eq!(all(), expected);
 }
