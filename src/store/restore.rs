@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::inbox::{ConflictQuery, ConflictRow, list};
-use super::{Store, StoreError, Tx, lock, schema};
+use super::{Store, StoreError, Tx, keys, lock, schema};
 use crate::replica::value::{Value, encode_key};
 
 /// What an operator does about a row that lost a UNIQUE value.
