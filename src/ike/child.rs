@@ -79,10 +79,10 @@ impl Child {
     }
 }
 
-/// Beyond this an SA is not used, whoever refused to replace it: what it belongs to is closed (RFC
-/// 7296 section 2.8), long before the kernel's own limit.
+/// Beyond this an SA that has no successor is not used, whoever refused to replace it: what it
+/// belongs to is closed (RFC 7296 section 2.8), long before the kernel's own limit.
 pub(super) fn ends_at(now: u64, lifetime_ms: u64) -> u64 {
-    now + lifetime_ms + lifetime_ms / 2
+    now + 2 * lifetime_ms
 }
 
 /// The initiator of an SA rekeys it first, so that rekeys seldom cross.

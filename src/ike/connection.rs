@@ -439,7 +439,8 @@ impl Connection {
     /// When one of its SAs will have lived too long.
     fn ends_at(&self) -> Option<u64> {
         let sessions = self.sessions.iter().filter(|s| s.is_current());
-        let children = self.children.iter().filter(|c| !c.delete);
+        let replaced = |c: &Child| self.children.iter().any(|o| o.replaces == Some(c.spi_in));
+        let children = self.children.iter().filter(|c| !c.delete && !replaced(c));
         let ends = sessions.map(|s| s.ends_at);
         ends.chain(children.map(|c| c.ends_at)).min()
     }

@@ -116,8 +116,8 @@ pub fn decode(bytes: &Payload) -> Option<(u64, Head, Body)> {
         Payload::Stored(source) if source.size() >= LARGE as u64 => {
             let mut window = Window::new(bytes, 0);
             let (later, head) = window.take().ok()??;
-            // The number of the body's kind: rows are 0, and of others nothing is that large but one
-            // value that lost.
+            // The number of the body's kind: rows are 0, and of others nothing is that large but
+            // one value that lost.
             let count = match window.take::<(u32, u64)>().ok()?? {
                 (0, count) => count,
                 (2, 1) => return whole(bytes),

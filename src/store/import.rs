@@ -305,8 +305,8 @@ fn at_once(
     Ok(())
 }
 
-/// Hands out the rows of a query in transactions of a bounded size; `counted` grows by those for which `each`
-/// is true, once they are there for good.
+/// Hands out the rows of a query in transactions of a bounded size; `counted` grows by those for
+/// which `each` is true, once they are there for good.
 fn in_steps(
     store: &Store,
     file: &Connection,

@@ -149,8 +149,8 @@ impl Store {
         })
     }
 
-    /// Applies a large transaction that is whole, durably, as [`Store::apply_gathering`] does; returns
-    /// the frontier after it.
+    /// Applies a large transaction that is whole, durably, as [`Store::apply_gathering`] does;
+    /// returns the frontier after it.
     pub fn apply_partial(
         &self,
         under: Incarnation,

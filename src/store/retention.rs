@@ -266,8 +266,8 @@ impl Store {
         lock(&self.inner.kept).retention.doubt(own);
     }
 
-    /// Who was marked while its link stood, and lacks nothing of what went, is marked no longer, nor
-    /// is who is not listed any more.
+    /// Who was marked while its link stood, and lacks nothing of what went, is marked no longer,
+    /// nor is who is not listed any more.
     fn unmark_who_kept_up(&self) -> Result<(), StoreError> {
         let noted = self.read(|reader| load_marked(reader.connection))?;
         let (marked, back) = {

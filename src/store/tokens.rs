@@ -259,7 +259,8 @@ pub(super) fn fallible(words: &[Token]) -> Option<String> {
     called.or_else(|| patterned(words))
 }
 
-/// `LIKE` and `GLOB`, but for a pattern that is a text of a length that SQLite takes, without ESCAPE.
+/// `LIKE` and `GLOB`, but for a pattern that is a text of a length that SQLite takes, without
+/// ESCAPE.
 fn patterned(words: &[Token]) -> Option<String> {
     const PATTERN_MAX: usize = 50_000;
     let fails = |(at, word): (usize, &Token)| match word {

@@ -470,8 +470,9 @@ impl Link {
     }
 }
 
-/// Whether `a` gives way to `b`. One without an AH pair carries nothing. Crossing initiations: the lowest nonce loses, so that both
-/// sides decide alike; otherwise the newer one stands for what the peer remembers.
+/// Whether `a` gives way to `b`. One without an AH pair carries nothing. Crossing initiations: the
+/// lowest nonce loses, so that both sides decide alike; otherwise the newer one stands for what the
+/// peer remembers.
 fn loses(a: &Connection, b: &Connection) -> bool {
     let empty = |connection: &Connection| connection.children().is_empty();
     if empty(a) != empty(b) {

@@ -163,8 +163,8 @@ impl Authenticating {
         }
     }
 
-    /// The child and the peer's certificate, or why not and whether the peer has an IKE SA that must
-    /// be deleted.
+    /// The child and the peer's certificate, or why not and whether the peer has an IKE SA that
+    /// must be deleted.
     fn check(
         &self,
         context: &mut Context<'_>,

@@ -110,7 +110,7 @@ fn what_a_peer_refuses_to_replace_for_good_ends_the_connection_in_time() {
     let mut pair = established();
     (pair.a.profile.ah, pair.b.profile.ah) = (vec![HmacSha2_256_128], vec![HmacSha2_512_256]);
     let (at, end) = over(&mut pair, 3 * lifetimes.child_ms);
-    assert!(at <= lifetimes.child_ms * 3 / 2, "after {at} ms: {end:?}");
+    assert!(at <= lifetimes.child_ms * 2, "after {at} ms: {end:?}");
     let words = Some(End::Closed(Some(Refusal::not_replaced())));
     assert!(end == words || end == Some(End::Closed(None)), "{end:?}");
     // Nor does an IKE SA go on for ever that nobody replaces.
@@ -118,7 +118,7 @@ fn what_a_peer_refuses_to_replace_for_good_ends_the_connection_in_time() {
     pair.initiator.sessions[0].rekey_at = u64::MAX;
     pair.responder.sessions[0].rekey_at = u64::MAX;
     let (at, end) = over(&mut pair, 3 * lifetimes.ike_ms);
-    assert!(at <= lifetimes.ike_ms * 3 / 2, "after {at} ms: {end:?}");
+    assert!(at <= lifetimes.ike_ms * 2, "after {at} ms: {end:?}");
     assert!(
         pair.initiator.rekeys.1 > 0,
         "pairs were replaced all the same"

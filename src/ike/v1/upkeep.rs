@@ -70,9 +70,9 @@ impl Engine {
 
     /// When an SA or a pair will have lived too long.
     fn ends_at(&self) -> Option<u64> {
-        let pairs = self.children.iter().map(|owned| owned.child.ends_at);
+        let pair = self.children.last().map(|owned| owned.child.ends_at);
         let newest = self.phase1.last().map(|sa| sa.ends_at);
-        pairs.chain(newest).min()
+        pair.into_iter().chain(newest).min()
     }
 
     fn drive_attempt(&mut self, context: &mut Context<'_>) {

@@ -69,8 +69,8 @@ fn a_full_database_says_so_refuses_whole_transactions_and_goes_on_with_room() {
     exchange(&a, &b);
 }
 
-/// Its rows' clocks, which follow a large transaction, found no room, and from then on nothing could
-/// be written, rows not deleted either, until the next start.
+/// Its rows' clocks, which follow a large transaction, found no room, and from then on nothing
+/// could be written, rows not deleted either, until the next start.
 #[test]
 fn a_large_transaction_that_just_finds_room_leaves_a_database_that_can_be_emptied() {
     let filled = |bound: Option<u64>| {

@@ -218,5 +218,5 @@ fn a_pair_that_the_peer_refuses_to_replace_for_good_ends_with_its_sa_in_time() {
             }
         }
     }
-    assert!(now <= lifetime * 3 / 2, "after {now} ms");
+    assert!(now <= lifetime * 2, "after {now} ms");
 }
