@@ -58,7 +58,7 @@ impl Authority {
         let der = params.signed_by(&key, &self.issuer).unwrap().der().to_vec();
         Authority {
             issuer: Issuer::new(params, key),
-            above: [&[der.clone()], &self.above[..]].concat(),
+            above: [std::slice::from_ref(&der), &self.above[..]].concat(),
             der,
         }
     }
