@@ -108,6 +108,9 @@ fn a_transaction_of_200_mib_takes_a_fraction_of_it_in_memory_and_a_larger_one_is
         "one of two is parked"
     );
     println!("merged: {} MiB", peak());
+    // Beside the parked row, which waits for none of what is written but its own.
+    write(&b, "tied", 120, "y").unwrap();
+    println!("written beside a parked row: {} MiB", peak());
     // A table as large is dropped, here and where nobody asks what was unseen of it.
     let table = "CREATE TABLE gone(id INTEGER PRIMARY KEY, filler TEXT, n INTEGER)";
     a.declare(table).unwrap();

@@ -295,7 +295,7 @@ pub(super) fn collect(
     let mut last = None;
     let mut add = |collected: &mut Collected, touched: Touched| {
         let table = Arc::clone(&touched.table);
-        let Some(row) = change(db, memory, collected, touched, stamp, &keys)? else {
+        let Some(row) = change(db, tables, memory, collected, touched, stamp, &keys)? else {
             return Ok::<_, StoreError>(());
         };
         let size = if away.is_some() { weight(&row) } else { 0 };
@@ -409,6 +409,7 @@ fn check_loose(table: &Table, old: Option<&Row>, new: Option<&Row>) -> Result<()
 
 fn change(
     db: &Connection,
+    tables: &[Arc<Table>],
     memory: &Memory,
     collected: &mut Collected,
     touched: Touched,
@@ -423,7 +424,8 @@ fn change(
     } = touched;
     if memory.parked && table.is_constrained() && before != after {
         let rows = (before.as_ref(), after.as_ref());
-        collected.settle.wrote(&table, rows.0, rows.1)?;
+        let settle = &mut collected.settle;
+        settle.wrote(db, tables, &table, rows.0, rows.1)?;
     }
     check_loose(&table, before.as_ref(), after.as_ref())?;
     let existed = before.is_some();

@@ -131,19 +131,33 @@ impl Settle {
         Ok(())
     }
 
-    /// Notes what a local transaction made of a row, whose constraints SQLite has checked.
+    /// Notes of what a local transaction made of a row, whose constraints SQLite has checked, what
+    /// parked rows wait for.
     pub fn wrote(
         &mut self,
+        db: &Connection,
+        tables: &[Arc<Table>],
         table: &Arc<Table>,
         before: Option<&Row>,
         now: Option<&Row>,
     ) -> Result<(), StoreError> {
-        for row in before.into_iter().chain(now) {
-            self.touch(table, row)?;
+        for (row, rows) in [(before, &mut self.removed), (now, &mut self.written)] {
+            let Some(row) = row else { continue };
+            for offer in offered(tables, table, row) {
+                if claim::any(db, &offer.claim)? {
+                    rows.push((Arc::clone(table), row.clone()));
+                    break;
+                }
+            }
+            for (number, unique) in table.uniques.iter().enumerate() {
+                if let Some(values) = claim::claimed(table, unique, row)? {
+                    let claim = claim::unique(table, unique, &values);
+                    if claim::any(db, &claim)? {
+                        note(&mut self.claims, claim, table, number, values);
+                    }
+                }
+            }
         }
-        let entry = |row: &Row| (Arc::clone(table), row.clone());
-        self.removed.extend(before.map(entry));
-        self.written.extend(now.map(entry));
         Ok(())
     }
 
@@ -206,13 +220,8 @@ impl Settle {
     pub fn touch(&mut self, table: &Arc<Table>, row: &Row) -> Result<(), StoreError> {
         for (number, unique) in table.uniques.iter().enumerate() {
             if let Some(values) = claim::claimed(table, unique, row)? {
-                let touched = || Touched {
-                    table: Arc::clone(table),
-                    unique: number,
-                    values: values.clone(),
-                };
                 let claim = claim::unique(table, unique, &values);
-                self.claims.entry(claim).or_insert_with(touched);
+                note(&mut self.claims, claim, table, number, values);
             }
         }
         Ok(())
@@ -228,24 +237,13 @@ impl Settle {
     }
 
     /// Whether any parked row waits for what a local transaction touched.
-    pub fn concerns_parked(
-        &self,
-        db: &Connection,
-        tables: &[Arc<Table>],
-    ) -> Result<bool, StoreError> {
+    pub fn concerns_parked(&self, db: &Connection) -> Result<bool, StoreError> {
         for claim in self.claims.keys() {
             if claim::any(db, claim)? {
                 return Ok(true);
             }
         }
-        for (table, row) in &self.written {
-            for offer in offered(tables, table, row) {
-                if claim::any(db, &offer.claim)? {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
+        Ok(!self.written.is_empty())
     }
 
     /// Decides who is visible and places those rows.
@@ -340,6 +338,21 @@ impl Settle {
         }
         Ok(ranks)
     }
+}
+
+/// Notes that a claim on a unique key came or went.
+fn note(
+    claims: &mut BTreeMap<Claim, Touched>,
+    claim: Claim,
+    table: &Arc<Table>,
+    unique: usize,
+    values: Row,
+) {
+    claims.entry(claim).or_insert_with(|| Touched {
+        table: Arc::clone(table),
+        unique,
+        values,
+    });
 }
 
 /// A row's unique claims with its rank in each.

@@ -372,7 +372,7 @@ impl Writer {
     ) -> Result<(Own, Vec<String>), StoreError> {
         let changes = std::mem::take(&mut collected.changes);
         let settle = std::mem::take(&mut collected.settle);
-        if settle.concerns_parked(&self.db, &self.tables)? {
+        if settle.concerns_parked(&self.db)? {
             // In the same transaction: what waits for these rows is back with them.
             fold::ahead(&self.db, &self.tables, &changes, stamp)?;
             settle.run_local(&self.db, &self.tables)?;
