@@ -118,23 +118,28 @@ fn what_a_keyer_that_died_left_in_the_kernel_goes_when_it_is_back() {
 
 #[test]
 fn a_peer_that_does_not_list_us_says_so_to_who_has_the_key_and_to_nobody_else() {
-    let mut world = World::new(2, Net::perfect());
-    world.unlisted = Some(1);
-    world.start(0, b"key");
-    world.start(1, b"key");
-    world.run(30_000);
-    assert_eq!(world.state(0), TunnelState::NotListed);
-    assert_eq!((world.installs(0), world.installs(1)), (0, 0));
-    world.start(0, b"another key");
-    world.run(30_000);
-    assert_ne!(world.state(0), TunnelState::NotListed);
-    assert_eq!((world.installs(0), world.installs(1)), (0, 0));
-    // Listed at last.
-    world.unlisted = None;
-    world.start(0, b"key");
-    world.start(1, b"key");
-    world.run(60_000);
-    world.assert_one_pair();
+    for main_mode in [false, true] {
+        let mut world = World::new(2, Net::perfect());
+        if main_mode {
+            world.profiles = [main_mode_profile(), main_mode_profile()];
+        }
+        world.unlisted = Some(1);
+        world.start(0, b"key");
+        world.start(1, b"key");
+        world.run(30_000);
+        assert_eq!(world.state(0), TunnelState::NotListed, "{main_mode}");
+        assert_eq!((world.installs(0), world.installs(1)), (0, 0));
+        world.start(0, b"another key");
+        world.run(30_000);
+        assert_ne!(world.state(0), TunnelState::NotListed, "{main_mode}");
+        assert_eq!((world.installs(0), world.installs(1)), (0, 0));
+        // Listed at last.
+        world.unlisted = None;
+        world.start(0, b"key");
+        world.start(1, b"key");
+        world.run(60_000);
+        world.assert_one_pair();
+    }
 }
 
 #[test]

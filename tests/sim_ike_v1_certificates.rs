@@ -147,6 +147,26 @@ fn a_revoked_certificate_is_refused() {
 }
 
 #[test]
+fn an_address_that_is_not_listed_is_told_so_if_its_certificate_convinces() {
+    let (ours, strangers) = (Authority::new("ours"), Authority::new("strangers"));
+    let own = key(&PKCS_ECDSA_P256_SHA256);
+    let trusted = pair(&ours, &own);
+    let mut untrusted = trusted.clone();
+    untrusted[0] = Some(strangers.issue(0, &own, |_| {}));
+    for (certificates, told) in [(trusted, true), (untrusted, false)] {
+        let mut world = World::new(7, Net::perfect());
+        world.profiles = [profile(SUITE), profile(SUITE)];
+        world.certificates = certificates;
+        world.unlisted = Some(1);
+        world.start(0, b"");
+        world.start(1, b"");
+        world.run(30_000);
+        assert_eq!(world.state(0) == TunnelState::NotListed, told);
+        assert_eq!((world.installs(0), world.installs(1)), (0, 0));
+    }
+}
+
+#[test]
 fn the_key_is_no_way_around_certificates_and_other_kinds_of_key_are_named() {
     let authority = Authority::new("authority");
     let certified = |algorithm| Some(authority.issue(0, &key(algorithm), |_| {}));

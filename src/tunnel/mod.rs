@@ -138,6 +138,7 @@ pub struct Tunnels {
     outbox: Outbox,
     started: bool,
     strangers: Strangers,
+    strangers_v1: strangers::v1::Strangers,
     /// Whether SAs of before a restart stay until new ones stand.
     keep: bool,
     /// When those go at the latest.
@@ -174,6 +175,7 @@ impl Tunnels {
             outbox: Outbox::default(),
             started: false,
             strangers: Strangers::default(),
+            strangers_v1: strangers::v1::Strangers::default(),
             keep: false,
             retain_at: None,
             dropped: Dropped::default(),
@@ -324,8 +326,7 @@ impl Tunnels {
             self.dropped.not_listed += 1;
             return;
         };
-        let same_family = desired.list.local.is_ipv4() == from.is_ipv4();
-        if desired.profile.version != Version::V2 || !same_family {
+        if desired.list.local.is_ipv4() != from.is_ipv4() {
             self.dropped.not_listed += 1;
             return;
         }
@@ -339,13 +340,22 @@ impl Tunnels {
             lifetimes: self.lifetimes,
             dropped: Dropped::default(),
         };
-        let arrival = Arrival {
-            outbox: &mut self.outbox,
-            cookies,
-            from,
-            bytes,
-        };
-        self.strangers.handle(&mut context, arrival);
+        let outbox = &mut self.outbox;
+        match desired.profile.version {
+            Version::V1 => {
+                let (strangers, datagram) = (&mut self.strangers_v1, (from, bytes));
+                strangers.handle(&mut context, outbox, datagram);
+            }
+            Version::V2 => {
+                let arrival = Arrival {
+                    outbox,
+                    cookies,
+                    from,
+                    bytes,
+                };
+                self.strangers.handle(&mut context, arrival);
+            }
+        }
         self.dropped.add(&context.dropped);
     }
 

@@ -4,6 +4,8 @@
 //! address, none without a cookie. Who is at another address than it claims never gets so far, so
 //! it takes nobody's place.
 
+pub(super) mod v1;
+
 use std::net::SocketAddr;
 
 use super::Arrival;
@@ -129,7 +131,7 @@ impl Strangers {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::net::IpAddr;
 
     use super::*;
@@ -138,7 +140,7 @@ mod tests {
     use crate::ike::{Credentials, Dropped, Lifetimes, Profile, Random};
     use crate::tunnel::{Outbox, PORT};
 
-    struct Counting(u64);
+    pub(super) struct Counting(u64);
 
     impl Random for Counting {
         fn fill(&mut self, bytes: &mut [u8]) {
@@ -152,31 +154,28 @@ mod tests {
         }
     }
 
-    /// A system and those that it does not list.
-    struct World {
+    /// A system that lists nobody.
+    pub(super) struct System {
         random: Counting,
-        cookies: Cookies,
-        strangers: Strangers,
-        dropped: Dropped,
-        now: u64,
+        profile: Profile,
+        pub dropped: Dropped,
+        pub now: u64,
     }
 
-    impl World {
-        fn new() -> Self {
-            let mut random = Counting(1);
+    impl System {
+        pub fn new(profile: Profile) -> Self {
             Self {
-                cookies: Cookies::new(0, &mut random),
-                random,
-                strangers: Strangers::default(),
+                random: Counting(1),
+                profile,
                 dropped: Dropped::default(),
                 now: 0,
             }
         }
 
-        fn with<T>(
+        pub fn with<T>(
             &mut self,
-            (local, remote): (IpAddr, IpAddr),
-            act: impl FnOnce(&mut Strangers, &Cookies, &mut Context<'_>) -> T,
+            Ends(local, remote): Ends,
+            act: impl FnOnce(&mut Context<'_>) -> T,
         ) -> T {
             let credentials = Credentials {
                 key: zeroize::Zeroizing::new(b"key".to_vec()),
@@ -191,19 +190,38 @@ mod tests {
                 local,
                 remote,
                 credentials: &credentials,
-                profile: &Profile::default(),
+                profile: &self.profile,
                 lifetimes: Lifetimes::default(),
                 dropped: Dropped::default(),
             };
-            let result = act(&mut self.strangers, &self.cookies, &mut context);
+            let result = act(&mut context);
             self.dropped.add(&context.dropped);
             result
+        }
+    }
+
+    /// One with IKEv2, and those that it does not list.
+    struct World {
+        system: System,
+        cookies: Cookies,
+        strangers: Strangers,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut system = System::new(Profile::default());
+            Self {
+                cookies: Cookies::new(0, &mut system.random),
+                system,
+                strangers: Strangers::default(),
+            }
         }
 
         /// What comes back for a datagram of that stranger.
         fn give(&mut self, from: IpAddr, bytes: &[u8]) -> Option<Vec<u8>> {
             let mut outbox = Outbox::default();
-            self.with((us(), from), |strangers, cookies, context| {
+            let (strangers, cookies) = (&mut self.strangers, &self.cookies);
+            self.system.with(Ends(us(), from), |context| {
                 let arrival = Arrival {
                     outbox: &mut outbox,
                     cookies,
@@ -217,13 +235,11 @@ mod tests {
 
         /// A first request of that stranger that returns its cookie.
         fn with_cookie(&mut self, from: IpAddr) -> Vec<u8> {
-            let ends = (from, us());
-            let (initiator, first) = self
-                .with(ends, |_, _, context| Initiator::start(context))
-                .unwrap();
+            let ends = || Ends(from, us());
+            let (initiator, first) = self.system.with(ends(), Initiator::start).unwrap();
             let demand = self.give(from, &first).expect("a cookie whenever it asks");
             let message = Message::parse(&demand).unwrap();
-            let step = self.with(ends, |_, _, context| {
+            let step = self.system.with(ends(), |context| {
                 Box::new(initiator).receive(context, &demand, &message)
             });
             match step {
@@ -241,11 +257,26 @@ mod tests {
         }
     }
 
+    /// Own address, and that of the other side.
+    pub(super) struct Ends(IpAddr, IpAddr);
+
+    impl Ends {
+        /// As we see a stranger.
+        pub fn ours(number: u8) -> Self {
+            Self(us(), stranger(number))
+        }
+
+        /// As that stranger sees us.
+        pub fn theirs(number: u8) -> Self {
+            Self(stranger(number), us())
+        }
+    }
+
     fn us() -> IpAddr {
         IpAddr::from([10, 0, 0, 2])
     }
 
-    fn stranger(number: u8) -> IpAddr {
+    pub(super) fn stranger(number: u8) -> IpAddr {
         IpAddr::from([10, 0, 1, number])
     }
 
@@ -256,9 +287,9 @@ mod tests {
         for _ in 0..20 {
             assert!(!world.is_heard(1), "one of an address in a second");
         }
-        assert_eq!(world.dropped.not_listed, 20);
+        assert_eq!(world.system.dropped.not_listed, 20);
         assert!(world.is_heard(2), "the other does not pay for it");
-        world.now += PAUSE_MS;
+        world.system.now += PAUSE_MS;
         assert!(world.is_heard(1));
         assert_eq!(world.strangers.half_open.len(), 2, "one of each address");
     }
@@ -267,10 +298,8 @@ mod tests {
     fn without_a_cookie_nothing_is_kept_and_nobodys_place_is_taken() {
         let mut world = World::new();
         for number in 1..=200 {
-            let ends = (stranger(number), us());
-            let (_, first) = world
-                .with(ends, |_, _, context| Initiator::start(context))
-                .unwrap();
+            let ends = Ends::theirs(number);
+            let (_, first) = world.system.with(ends, Initiator::start).unwrap();
             let answer = world.give(stranger(number), &first).unwrap();
             assert_eq!(answer[8..16], [0; 8], "a cookie, no more");
             assert!(answer.len() < first.len());
@@ -286,8 +315,8 @@ mod tests {
             let all = (1..=20).filter(|number| world.is_heard(20 * second + number));
             assert_eq!(all.count(), MAX_HALF_OPEN);
             assert_eq!(world.strangers.half_open.len(), MAX_HALF_OPEN);
-            world.now += PAUSE_MS;
+            world.system.now += PAUSE_MS;
         }
-        assert_eq!(world.dropped.not_listed, 5 * 16);
+        assert_eq!(world.system.dropped.not_listed, 5 * 16);
     }
 }

@@ -1,7 +1,7 @@
 //! Messages of the peer: main mode, quick mode as either side, Informational.
 
 use super::main_mode::{Responder, Step};
-use super::phase1::{AUTHENTICATION_FAILED, Answering, Asking, PATIENCE_MS, Phase1};
+use super::phase1::{AUTHENTICATION_FAILED, Answering, Asking, NOT_LISTED, PATIENCE_MS, Phase1};
 use super::quick_mode::{self, Ah};
 use super::{Engine, Owned};
 use crate::ike::child::Child;
@@ -50,7 +50,7 @@ impl Engine {
             }
         } else if header.exchange == exchange::MAIN && header.id == 0 {
             self.main(context, &header, bytes);
-        } else if header.exchange == exchange::INFORMATIONAL && !header.is_encrypted() {
+        } else if header.exchange == exchange::INFORMATIONAL {
             self.refused(context, &header, bytes);
         } else {
             context.dropped.no_sa += 1;
@@ -58,21 +58,23 @@ impl Engine {
         self.advance(context);
     }
 
-    /// A notification that nothing protects: worth showing, no reason to stop waiting.
+    /// An error notification in the middle of main mode: worth showing, no reason to stop waiting.
+    /// Before the fifth message nothing protects it, and others are not authenticated yet.
     fn refused(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
         let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) else {
             context.dropped.no_sa += 1;
             return;
         };
-        let Some((_, payloads)) = context.parse_v1(bytes) else {
-            return;
+        let payloads = if header.is_encrypted() {
+            context.authentic(attempt.informed(header, bytes))
+        } else {
+            context.parse_v1(bytes).map(|(_, payloads)| payloads)
         };
-        let notifies = payloads.iter().filter(|p| p.kind == kind::NOTIFY);
-        let mut kinds = notifies.filter_map(|p| Notify::parse(&p.body).ok());
-        if let Some(notify) = kinds.find(|n| n.kind < 16_384) {
-            let refusal = match notify.kind {
+        if let Some(error) = payloads.and_then(|payloads| Notify::first_error(&payloads)) {
+            let refusal = match error {
                 NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
                 AUTHENTICATION_FAILED => context.credentials.refused(),
+                NOT_LISTED if header.is_encrypted() => Refusal::NotListed,
                 other => Refusal::Other(format!("the peer refused main mode (notify {other})")),
             };
             attempt.hint(refusal.clone());

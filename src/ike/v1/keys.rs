@@ -4,6 +4,7 @@
 use aes::Aes256;
 use aes::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
 use ring::digest;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::ike::keys::{Key, prf};
@@ -168,6 +169,16 @@ impl Keys {
             plain,
             next_iv,
         })
+    }
+
+    /// Opens a message that begins with a HASH over `prefix` and all behind it, if that is right.
+    pub fn open_hashed(&self, datagram: &[u8], prefix: &[&[u8]], iv: &Iv) -> Option<Opened> {
+        let opened = self.open(datagram, iv).ok()?;
+        let (hash, rest) = opened.hashed()?;
+        let mut parts = prefix.to_vec();
+        parts.push(rest);
+        let expected = self.hash(&parts);
+        bool::from(expected.as_slice().ct_eq(hash)).then_some(opened)
     }
 }
 

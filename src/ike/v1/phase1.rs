@@ -1,8 +1,6 @@
 //! An established ISAKMP SA and the exchanges it protects: quick mode (RFC 2409 section 5.5),
 //! Informational with its HASH always checked (section 5.7), dead peer detection (RFC 3706).
 
-use subtle::ConstantTimeEq;
-
 use super::keys::{Iv, Keys, Opened};
 use crate::ike::certificate::Proven;
 use crate::ike::child::{ends_at, rekey_at};
@@ -20,6 +18,8 @@ const PROTO_ISAKMP: u8 = 1;
 const PROTO_AH: u8 = 2;
 /// AUTHENTICATION-FAILED (RFC 2408 section 3.14.1).
 pub(super) const AUTHENTICATION_FAILED: u16 = 24;
+/// Private, of the errors (RFC 2408 section 3.14.1): the peer proved itself, but is not listed.
+pub(super) const NOT_LISTED: u16 = 8_381;
 const R_U_THERE: u16 = 36_136;
 const R_U_THERE_ACK: u16 = 36_137;
 
@@ -185,12 +185,7 @@ impl Phase1 {
 
     /// Opens a protected message whose HASH covers `prefix` and all behind it.
     pub(super) fn open(&self, bytes: &[u8], prefix: &[&[u8]], iv: &Iv) -> Option<Opened> {
-        let opened = self.keys.open(bytes, iv).ok()?;
-        let (hash, rest) = opened.hashed()?;
-        let mut parts = prefix.to_vec();
-        parts.push(rest);
-        let expected = self.keys.hash(&parts);
-        bool::from(expected.as_slice().ct_eq(hash)).then_some(opened)
+        self.keys.open_hashed(bytes, prefix, iv)
     }
 
     pub(super) fn exchange_iv(&self, id: u32) -> Iv {
@@ -224,10 +219,9 @@ impl Phase1 {
         self.inform(context, vec![self.deletion()])
     }
 
-    /// Tells the peer that it did not prove itself, so that there is no SA.
-    pub(super) fn refuse(&self, context: &mut Context<'_>) -> Vec<u8> {
-        let failed = error(PROTO_ISAKMP, AUTHENTICATION_FAILED);
-        self.inform(context, vec![failed, self.deletion()])
+    /// Tells the peer why there is no SA although main mode may look complete to it.
+    pub(super) fn refuse(&self, context: &mut Context<'_>, why: u16) -> Vec<u8> {
+        self.inform(context, vec![error(PROTO_ISAKMP, why), self.deletion()])
     }
 
     fn deletion(&self) -> Payload {
@@ -325,7 +319,7 @@ impl Phase1 {
                 let taken = self.question.take_if(|(asked, _)| *asked == number);
                 said.fresh |= taken.is_some();
             }
-            (kind, _) if kind < 16_384 => said.error = said.error.or(Some(kind)),
+            (kind, _) if kind < v1::FIRST_STATUS => said.error = said.error.or(Some(kind)),
             _ => {}
         }
     }

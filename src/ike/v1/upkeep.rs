@@ -4,7 +4,7 @@
 use super::Engine;
 use super::homes::replaced_after;
 use super::main_mode::Initiator;
-use super::phase1::Phase1;
+use super::phase1::{AUTHENTICATION_FAILED, Phase1};
 use crate::ike::fault::RECENT_MS;
 use crate::ike::{Context, Refusal};
 
@@ -118,7 +118,8 @@ impl Engine {
             self.put_off(context);
         }
         for sa in std::mem::take(&mut self.phase1) {
-            self.out.push_back(sa.refuse(context));
+            self.out
+                .push_back(sa.refuse(context, AUTHENTICATION_FAILED));
         }
         self.fault.note(context.now, Refusal::Certificate(why));
         self.closed(context);

@@ -377,6 +377,9 @@ impl Id {
     }
 }
 
+/// Notifications of smaller types are errors (RFC 2408 section 3.14.1).
+pub const FIRST_STATUS: u16 = 16_384;
+
 /// A notification (RFC 2408 section 3.14).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notify {
@@ -403,6 +406,13 @@ impl Notify {
             kind,
             data: r.rest().to_vec(),
         })
+    }
+
+    /// The type of the first error that these payloads tell.
+    pub fn first_error(payloads: &[Payload]) -> Option<u16> {
+        let notifies = payloads.iter().filter(|p| p.kind == kind::NOTIFY);
+        let mut kinds = notifies.filter_map(|p| Self::parse(&p.body).ok().map(|n| n.kind));
+        kinds.find(|kind| *kind < FIRST_STATUS)
     }
 
     /// The payload.

@@ -8,11 +8,11 @@ use crate::ike::retransmit::Retry;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::{Iv, one};
 use crate::ike::v1::nat;
-use crate::ike::v1::phase1::Phase1;
+use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, Phase1};
 use crate::ike::v1::proposal::{choose, offer, suites};
 use crate::ike::v1::signature::Scheme;
 use crate::ike::{Context, Refusal};
-use crate::wire::isakmp::v1::{self, Header, Proposal, exchange, kind};
+use crate::wire::isakmp::v1::{self, Header, Payload, Proposal, exchange, kind};
 
 /// How long one attempt waits for any answer.
 const PATIENCE_MS: u64 = 12_000;
@@ -109,12 +109,24 @@ impl Initiator {
             return None;
         };
         let main = (agreed.suite, agreed.keys, iv);
-        Some(Phase1::new(context, self.cookies, true, main).refuse(context))
+        Some(Phase1::new(context, self.cookies, true, main).refuse(context, AUTHENTICATION_FAILED))
     }
 
     /// An unauthenticated notification for it.
     pub fn hint(&mut self, refusal: Refusal) {
         self.hint = Some(refusal);
+    }
+
+    /// What an Informational message says that comes in place of the last message. Its sender has
+    /// our keys; with signatures anybody on the path may have these.
+    pub fn informed(&self, header: &Header, bytes: &[u8]) -> Option<Vec<Payload>> {
+        let Stage::Auth(agreed) = &self.stage else {
+            return None;
+        };
+        let iv = agreed.keys.exchange_iv(&agreed.iv, header.id);
+        let id = header.id.to_be_bytes();
+        let opened = agreed.keys.open_hashed(bytes, &[&id], &iv)?;
+        Some(opened.payloads)
     }
 
     /// Handles a message of main mode for which [`Initiator::owns`] holds.

@@ -5,7 +5,7 @@ use crate::ike::group::Exchange;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::one;
 use crate::ike::v1::nat;
-use crate::ike::v1::phase1::Phase1;
+use crate::ike::v1::phase1::{NOT_LISTED, Phase1};
 use crate::ike::v1::proposal::{choose, suites};
 use crate::ike::v1::signature::Scheme;
 use crate::ike::{Context, Refusal};
@@ -13,6 +13,14 @@ use crate::wire::isakmp::v1::{self, Header, exchange, kind};
 
 /// How long an answered first message is remembered.
 const HALF_OPEN_MS: u64 = 30_000;
+
+#[cfg_attr(test, derive(Clone))]
+enum Stage {
+    Sa,
+    Auth(Agreed),
+    /// The peer proved itself, and was told that it is not listed.
+    Told,
+}
 
 /// Our side of a main mode that the peer began.
 #[cfg_attr(test, derive(Clone))]
@@ -24,7 +32,9 @@ pub struct Responder {
     knows: Knows,
     /// It sees other addresses than we do.
     nat: bool,
-    agreed: Option<Agreed>,
+    stage: Stage,
+    /// Whether the peer gets an SA if it proves itself.
+    listed: bool,
     request: Vec<u8>,
     reply: Vec<u8>,
     /// When it began.
@@ -57,12 +67,19 @@ impl Responder {
             sa: one(&payloads, kind::SA)?.to_vec(),
             knows: Knows::of(&payloads),
             nat: false,
-            agreed: None,
+            stage: Stage::Sa,
+            listed: true,
             request: bytes.to_vec(),
             reply: reply.clone(),
             began: context.now,
         };
         Some(Ok((responder, reply)))
+    }
+
+    /// The same for an address that is not listed: if it proves itself, it is told so, no more.
+    pub fn unlisted(mut self) -> Self {
+        self.listed = false;
+        self
     }
 
     /// When it is forgotten.
@@ -72,7 +89,7 @@ impl Responder {
 
     /// Whether its cookie came back.
     pub fn is_reachable(&self) -> bool {
-        self.agreed.is_some()
+        !matches!(self.stage, Stage::Sa)
     }
 
     /// Whether what it says of addresses differs from what we see.
@@ -92,15 +109,13 @@ impl Responder {
 
     /// Handles a message for which [`Responder::owns`] holds.
     pub fn receive(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Step {
-        let Some(agreed) = &self.agreed else {
-            return match self.key_exchange(context, bytes) {
-                Some(reply) => {
-                    self.request = bytes.to_vec();
-                    self.reply = reply.clone();
-                    Step::Send(reply)
-                }
-                None => Step::Nothing,
-            };
+        let agreed = match &self.stage {
+            Stage::Sa => {
+                let reply = self.key_exchange(context, bytes);
+                return reply.map_or(Step::Nothing, |reply| self.send(bytes, reply));
+            }
+            Stage::Auth(agreed) => agreed,
+            Stage::Told => return Step::Nothing,
         };
         if self.nat {
             return Step::Hint(Refusal::Nat);
@@ -122,21 +137,35 @@ impl Responder {
                 };
             }
         };
-        let whose = (self.cookies, false, &self.sa[..]);
-        let Some(payloads) = agreed.prove(context, whose) else {
-            return Step::Nothing;
-        };
         let header = Header::new(self.cookies, exchange::MAIN, true, 0);
-        let reply = agreed.keys.seal(&header, &payloads, &mut convinced.iv);
-        let Some(agreed) = self.agreed.take() else {
+        let mut reply = None;
+        if self.listed {
+            let whose = (self.cookies, false, &self.sa[..]);
+            let Some(payloads) = agreed.prove(context, whose) else {
+                return Step::Nothing;
+            };
+            reply = Some(agreed.keys.seal(&header, &payloads, &mut convinced.iv));
+        }
+        let Stage::Auth(agreed) = std::mem::replace(&mut self.stage, Stage::Told) else {
             return Step::Nothing;
         };
         let main = (agreed.suite, agreed.keys, convinced.iv);
         let mut phase1 = Phase1::new(context, self.cookies, false, main);
+        let Some(reply) = reply else {
+            let told = phase1.refuse(context, NOT_LISTED);
+            return self.send(bytes, told);
+        };
         phase1.dpd = self.knows.dpd;
         phase1.proven = convinced.proven;
         phase1.last_main = (bytes.to_vec(), reply.clone());
         Step::Done(Box::new(phase1), Some(reply), convinced.initial)
+    }
+
+    /// Answers a message, again should it come again.
+    fn send(&mut self, bytes: &[u8], reply: Vec<u8>) -> Step {
+        self.request = bytes.to_vec();
+        self.reply = reply.clone();
+        Step::Send(reply)
     }
 
     fn key_exchange(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Option<Vec<u8>> {
@@ -149,7 +178,7 @@ impl Responder {
         let publics = (public.to_vec(), ours.public.clone());
         let how = (self.suite, self.scheme);
         let agreed = Agreed::new(context, how, &shared, self.cookies, nonces, publics)?;
-        self.agreed = Some(agreed);
+        self.stage = Stage::Auth(agreed);
         let hash = self.suite.prf;
         self.nat = nat::is_between(context, hash, self.cookies, &payloads);
         let ends = self.knows.ends.then_some(hash);
