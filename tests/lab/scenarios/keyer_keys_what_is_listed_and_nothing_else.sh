@@ -1,6 +1,7 @@
 # keyer installs AH between two listed peers, a TCP stream crosses as protocol 51 alone, and a
 # request for anybody else is refused. SAs and policies outlive keyer; leaving the list ends them.
-# What waits for a key in vain is forgotten when keyer starts, which keyed SAs do not hinder.
+# What waits for a key in vain is forgotten when keyer starts, which keyed SAs do not hinder. Policies
+# that go are put back, also where the kernel has no room to tell keyer of it.
 hosts a b c
 one=$(printf '11%.0s' $(seq 32)) two=$(printf '22%.0s' $(seq 32))
 for host in a b; do
@@ -44,6 +45,18 @@ start_keyer a
 [ "$(larval)" = 0 ] || fail "traffic to c could not ask again"
 ip -n a xfrm state | grep -q 0x00002001 || fail "a keyed SA went with it"
 [ "$(ip -n a xfrm state | grep -c '^src')" = 2 ] || fail "not the two keyed SAs of b"
+
+policies() { [ "$(ip -n a xfrm policy | grep -c '^src')" = "$1" ]; }
+held=$(ip -n a xfrm policy | grep -c '^src')
+kill -STOP "$(role_pid a keyer)"
+for n in $(seq 4000); do
+  echo "xfrm policy add src 10.9.$((n / 250)).$((n % 250)) dst 10.8.0.1 dir out action allow"
+done > /tmp/policies
+ip -n a -batch /tmp/policies || fail "no other policies"
+on a awk '$2 == 6 && $9 > 0' /proc/net/netlink | grep -q . || fail "the kernel had room for all"
+ip -n a xfrm policy flush
+kill -CONT "$(role_pid a keyer)"
+until_true 20 policies "$held" || fail "policies stay lost: $(ip -n a xfrm policy)"
 
 rm /tmp/n/a/run/peers.json
 ask a reload || fail "reload"
