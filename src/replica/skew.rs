@@ -88,8 +88,8 @@ pub struct Ahead {
 pub struct Waiting {
     held: BTreeMap<Incarnation, BTreeMap<u64, Logged>>,
     used: Room,
-    /// Per origin the first that found no room.
-    beyond: BTreeMap<Incarnation, u64>,
+    /// Per origin the first that found no room, and what it takes.
+    beyond: BTreeMap<Incarnation, (u64, Room)>,
     dropped: u64,
 }
 
@@ -234,9 +234,10 @@ impl Waiting {
         if holds || frontier.covers(logged.origin, logged.seq) {
             return;
         }
-        let used = self.used.with(Room::of(logged));
+        let room = Room::of(logged);
+        let used = self.used.with(room);
         if !used.is_within(1) {
-            self.beyond.insert(logged.origin, logged.seq);
+            self.beyond.insert(logged.origin, (logged.seq, room));
             return;
         }
         self.used = used;
@@ -251,7 +252,7 @@ impl Waiting {
         }
         let beyond = |origin: &Incarnation, seq: u64| {
             let first = self.beyond.get(origin);
-            first.is_some_and(|first| seq >= *first)
+            first.is_some_and(|(first, _)| seq >= *first)
         };
         if beyond(&logged.origin, logged.seq) {
             return true;
@@ -259,14 +260,17 @@ impl Waiting {
         let builds = peek(&logged.bytes)
             .is_some_and(|(_, head)| head.deps.iter().any(|dep| beyond(&dep.origin, dep.seq)));
         if builds {
-            self.beyond.insert(logged.origin, logged.seq);
+            let first = (logged.seq, Room::of(logged));
+            self.beyond.insert(logged.origin, first);
         }
         builds
     }
 
     /// What found no room comes again over links that begin anew, once there is some.
     fn make_room(&mut self) {
-        if !self.beyond.is_empty() && self.used.is_within(2) {
+        let mut first = self.beyond.values();
+        let fits = first.any(|(_, room)| self.used.with(*room).is_within(1));
+        if fits && self.used.is_within(2) {
             self.beyond.clear();
             self.dropped += 1;
         }

@@ -26,6 +26,7 @@ use crate::replica::frontier::tag;
 use crate::replica::merge::{self, Decision, Outcome, Side};
 use crate::replica::rows::Rows;
 use crate::replica::value::{Value, encode_key};
+use crate::wire::replication::MAX_ORIGINS;
 
 /// A batch while it is applied: what memory becomes when it commits.
 struct Applying {
@@ -79,6 +80,9 @@ impl Writer {
             if logged.seq <= end.1 {
                 continue;
             }
+            if logged.origin == 0 {
+                return Err(StoreError::Peer("a transaction of origin 0".into()));
+            }
             if logged.seq != end.1 + 1 {
                 return Err(StoreError::Peer(format!(
                     "transaction {} of origin {:016x} after {}",
@@ -109,8 +113,16 @@ impl Writer {
             let closed = &self.memory.closed;
             check_order(&state.origins, closed, transaction)?;
             self.check_histories(&state.origins, transaction)?;
+            let known = state.origins.len() + closed.len();
+            let new = !state.origins.contains_key(&transaction.origin);
             let origin = state.origins.entry(transaction.origin).or_default();
             origin.learn(transaction.seq, &transaction.head, closed);
+            if (new && known >= MAX_ORIGINS) || origin.deps.len() > MAX_ORIGINS {
+                // A hello has to name them all.
+                return Err(StoreError::Peer(format!(
+                    "a transaction beyond {MAX_ORIGINS} incarnations"
+                )));
+            }
             let covers_all = Seen::new(&state.origins, closed, transaction).covers_all();
             if state.settle.is_open() && covers_all {
                 self.settle(&mut state)?;

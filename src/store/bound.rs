@@ -1,4 +1,5 @@
-//! The bound of the conflict inbox: past it the oldest entries move to a file beside the database.
+//! The bound of the conflict inbox: past it the oldest entries move to a file beside the database,
+//! of which so much is kept.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,6 +7,7 @@ use std::io::Write;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::inbox::spoken;
+use super::joining::sync_directory;
 use super::snapshot::named;
 use super::{Store, StoreError, lock};
 use crate::replica::value::{Value, decode, decode_key};
@@ -16,6 +18,8 @@ pub const ENTRIES_MAX: u64 = 10_000;
 pub const BYTES_MAX: u64 = 16 << 20;
 /// How many entries of the overflow leave at a time, so that this is rare.
 const STEP: u64 = 1_000;
+/// How large the file gets before it is set aside and takes the place of the one set aside before.
+const FILE_MAX: u64 = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
 /// The inbox's size as of its last counted entry.
 #[derive(Debug, Default)]
@@ -89,8 +93,15 @@ impl Store {
     }
 
     /// Moves the oldest entries out where the inbox is too large: first to the file, durably, then
-    /// out of the database. A crash between leaves some in both.
-    pub(super) fn bound_inbox(&self) -> Result<(), StoreError> {
+    /// out of the database. A crash between leaves some in both. Where it cannot be done they stay
+    /// for now: what brought them is committed.
+    pub(super) fn bound_inbox(&self) {
+        if let Err(error) = self.export_overflow() {
+            tracing::warn!(%error, "the oldest conflicts could not leave the full inbox yet");
+        }
+    }
+
+    fn export_overflow(&self) -> Result<(), StoreError> {
         let mut size = lock(&self.inner.inbox);
         let mut writer = self.writer()?;
         size.follow(&writer.db)?;
@@ -123,9 +134,17 @@ impl Store {
     /// Appends the oldest entries to the file; their row numbers, bytes and number.
     fn export(&self, db: &Connection) -> Result<(Vec<i64>, u64, u64), StoreError> {
         let path = self.exported_path();
-        let mut options = File::options();
-        let opened = options.append(true).create(true).open(&path);
+        let held = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+        if held >= FILE_MAX {
+            let aside = path.with_extension("1.jsonl");
+            named(&path, std::fs::rename(&path, aside))?;
+        }
+        let opened = File::options().append(true).create(true).open(&path);
         let mut file = named(&path, opened)?;
+        let held = named(&path, file.metadata())?.len();
+        if held == 0 {
+            sync_directory(&path)?;
+        }
         let mut statement = db.prepare_cached(
             "SELECT rowid, id, tbl, key, col, value, hlc FROM _tutti_conflict \
              ORDER BY rowid LIMIT ?",
@@ -152,8 +171,11 @@ impl Store {
             lines.push(b'\n');
             numbers.push(row.get(0)?);
         }
-        named(&path, file.write_all(&lines))?;
-        named(&path, file.sync_data())?;
+        if let Err(error) = file.write_all(&lines).and_then(|()| file.sync_data()) {
+            // They come again, whole.
+            named(&path, file.set_len(held))?;
+            return named(&path, Err(error));
+        }
         let gone = numbers.len() as u64;
         Ok((numbers, bytes, gone))
     }

@@ -146,7 +146,7 @@ fn is_whole(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     named(directory, synced)
@@ -418,6 +418,8 @@ impl Store {
         // too, whoever uses it next does it.
         let opened = self.open_if_closed(&mut writer);
         drop(writer);
+        // Another inbox is in its place.
+        *lock(&inner.inbox) = Default::default();
         swapped?;
         self.history_changed(&Frontier::default());
         lock(&inner.kept).retention.unmark_all();

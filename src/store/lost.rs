@@ -11,6 +11,8 @@ use crate::replica::conflict::Conflict;
 
 /// About how many bytes of entries go into one transaction.
 const CHUNK: usize = 2 << 20;
+/// What one takes beside its texts and values at most: two stamps and four lengths.
+const EACH: usize = 96;
 
 /// The column of an entry that is a whole row, or a declaration.
 pub(super) const WHOLE: &str = "*";
@@ -80,7 +82,8 @@ pub(super) fn bodies(lost: Vec<Conflict>) -> Vec<Body> {
     let mut bodies = Vec::new();
     let (mut some, mut size) = (Vec::new(), 0);
     for lost in lost {
-        let more = lost.table.len() + lost.key.len() + lost.column.len() + lost.value.len();
+        let texts = lost.table.len() + lost.column.len();
+        let more = EACH + texts + lost.key.len() + lost.value.len();
         // What is too large to be read in memory goes alone.
         if size + more > CHUNK && !some.is_empty() {
             bodies.push(Body::Lost(std::mem::take(&mut some)));
@@ -93,4 +96,34 @@ pub(super) fn bodies(lost: Vec<Conflict>) -> Vec<Body> {
         bodies.push(Body::Lost(some));
     }
     bodies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::clock::Hlc;
+
+    /// A body of 4 MiB or more is read only where it tells of one.
+    #[test]
+    fn many_small_entries_are_told_in_transactions_that_can_be_read() {
+        let stamp = Stamp {
+            hlc: Hlc(u64::MAX),
+            origin: u64::MAX,
+            seq: u64::MAX,
+        };
+        let small = Conflict {
+            table: String::new(),
+            key: Vec::new(),
+            column: String::new(),
+            winner: stamp,
+            loser: stamp,
+            value: Vec::new(),
+        };
+        let bodies = bodies(vec![small; 100_000]);
+        let sizes = bodies
+            .iter()
+            .map(|body| postcard::to_stdvec(body).unwrap().len());
+        assert!(sizes.max().unwrap() <= CHUNK);
+        assert!(bodies.len() < 10);
+    }
 }

@@ -481,7 +481,7 @@ fn wall_ms() -> u64 {
     since.map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
-/// A poisoned lock is taken over: SQLite rolled back whatever the panic interrupted.
+/// A poisoned lock is taken over: the writer rolls back whatever a panic interrupted.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

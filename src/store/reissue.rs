@@ -7,7 +7,7 @@
 //! are free again afterwards, and whoever has another history of them tells it as that
 //! incarnation's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::params;
 
@@ -226,6 +226,8 @@ impl Writer {
             }
             Ok(())
         })?;
+        let mut told = HashSet::new();
+        suffix.lost.retain(|lost| told.insert(lost.id()));
         Ok(suffix)
     }
 

@@ -8,7 +8,7 @@ use super::apply::{place, remove};
 use super::memory::parked;
 use super::ranges::copy;
 use super::schema::Table;
-use super::settle::Settle;
+use super::settle::{Settle, key_of};
 use super::shown::Changed;
 use super::writer::Writer;
 use super::{Store, StoreError, inbox, log};
@@ -16,7 +16,7 @@ use crate::replica::NodeId;
 use crate::replica::clock::{MAX_GENERATION, RowClock, Stamp};
 use crate::replica::digest::Difference;
 use crate::replica::repair::{Copy, Reason, Unclear, Verdict, decide};
-use crate::replica::value::{Value, decode_key};
+use crate::replica::value::{Value, decode_key, encode_key};
 use rusqlite::Connection;
 
 /// What became of one row that differed.
@@ -87,10 +87,10 @@ impl Writer {
         let Some(key) = decode_key(&row.key).filter(|key| key.len() == table.key.len()) else {
             return Err(StoreError::Peer("a row key that cannot be read".into()));
         };
-        let known = |copy: &Copy| self.holds(copy) && fits(&table, copy);
+        let known = |copy: &Copy| self.holds(copy) && fits(&table, &row.key, copy);
         let others: Vec<(NodeId, Copy)> = others.iter().filter(|o| known(&o.1)).cloned().collect();
         let mut ours = copy(&self.db, &table, &row.key)?;
-        if !fits(&table, &ours) {
+        if !fits(&table, &row.key, &ours) {
             ours.content = None;
         }
         let verdict = decide(us, &ours, &others, |origin| self.node_of(origin));
@@ -120,11 +120,12 @@ impl Writer {
 
     /// Whether every stamp of a copy is one that we hold: what is beyond arrives by itself.
     fn holds(&self, copy: &Copy) -> bool {
-        let frontier = log::frontier(&self.memory.origins);
+        let (open, closed) = (&self.memory.origins, &self.memory.closed);
         let held = |stamp: &Stamp| {
-            let closed = self.memory.closed.get(&stamp.origin);
-            frontier.covers(stamp.origin, stamp.seq)
-                || closed.is_some_and(|closed| closed.position.seq >= stamp.seq)
+            let known = [open.get(&stamp.origin), closed.get(&stamp.origin)];
+            // Nor is one that is later than all that its origin had issued by then.
+            let issued = |of: &log::Origin| of.position.seq >= stamp.seq && of.hlc >= stamp.hlc;
+            known.into_iter().flatten().any(issued)
         };
         let clock = copy.clock.as_ref();
         clock.is_none_or(|clock| held(&clock.row) && clock.columns.iter().all(|c| held(&c.1)))
@@ -202,7 +203,7 @@ fn record_deleted(
 }
 
 /// Whether a copy has the table's shape, and a generation that rows can have.
-fn fits(table: &Table, copy: &Copy) -> bool {
+fn fits(table: &Table, key: &[u8], copy: &Copy) -> bool {
     let width = table.columns.len();
     let content = copy.content.as_ref();
     let fine = |clock: &RowClock| {
@@ -212,7 +213,8 @@ fn fits(table: &Table, copy: &Copy) -> bool {
                 .iter()
                 .all(|column| usize::from(column.0) < width)
     };
-    content.is_none_or(|row| row.len() == width) && copy.clock.as_ref().is_none_or(fine)
+    let own = |row: &Vec<Value>| row.len() == width && encode_key(&key_of(table, row)) == key;
+    content.is_none_or(own) && copy.clock.as_ref().is_none_or(fine)
 }
 
 #[cfg(test)]

@@ -233,7 +233,9 @@ impl Store {
 
     /// A peer holds all that left the log.
     fn unmark(&self, node: NodeId) -> Result<(), StoreError> {
-        match lock(&self.inner.kept).retention.unmark(node) {
+        // Whoever has the writer may wait for what is kept; not the other way round.
+        let marked = lock(&self.inner.kept).retention.unmark(node);
+        match marked {
             true => self.forget_mark(node),
             false => Ok(()),
         }

@@ -44,7 +44,7 @@ impl Store {
             if durably {
                 self.durable(commit)?;
             }
-            self.bound_inbox()?;
+            self.bound_inbox();
         }
         Ok((self.open_frontier(), commit.is_some() && !durably))
     }
@@ -88,7 +88,12 @@ impl Store {
             ready
         };
         let applied = writer.apply(ready.as_deref().unwrap_or(transactions));
-        if applied.is_err() && ready.is_some() {
+        // Of what had waited other links believe that it is here; the batch comes again.
+        let brought = |logged: &Logged| {
+            let named = |of: &Logged| (of.origin, of.seq);
+            transactions.iter().any(|own| named(own) == named(logged))
+        };
+        if applied.is_err() && ready.is_some_and(|ready| !ready.iter().all(brought)) {
             lock(&self.inner.waiting).failed();
         }
         applied

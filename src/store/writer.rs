@@ -206,6 +206,10 @@ impl Writer {
         if self.mode == mode {
             return Ok(());
         }
+        self.put_mode(mode)
+    }
+
+    fn put_mode(&mut self, mode: Mode) -> Result<(), StoreError> {
         // Set before BEGIN: inside a transaction the foreign key setting is a silent no-op.
         let local = mode == Mode::Local;
         let db = &self.db;
@@ -240,6 +244,13 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        if !self.db.is_autocommit() {
+            // A panic left it open.
+            self.db.execute_batch("ROLLBACK")?;
+            self.put_mode(self.mode)?;
+            self.set_stale();
+            self.ready()?;
+        }
         let begin = |db: &Connection| db.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
         self.damage
             .note(begin(&self.db).map_err(StoreError::from))?;

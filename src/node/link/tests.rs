@@ -150,6 +150,22 @@ async fn a_joiner_adopts_the_cluster_by_snapshot_and_then_streams() {
     converge(&[&a, &b], 30_001).await;
 }
 
+/// Of a link that was cut the last job may look at its copy yet: another one took its file away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_joiner_takes_no_second_copy_while_one_is_looked_at() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    fill(&a, 0, 10);
+    let place = b.store.claim_arrival().unwrap();
+    let (_left, right, _events) = connect((&a, Some(CLUSTER)), (&b, None));
+    let error = right.await.unwrap().unwrap_err().to_string();
+    assert!(error.contains("still looked at"), "{error}");
+    drop(place);
+    let (_left, right, _events) = connect((&a, Some(CLUSTER)), (&b, None));
+    right.await.unwrap().unwrap();
+    converge(&[&a, &b], 10).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_named_and_refused() {
     let (a, b) = (peer(1), peer(2));

@@ -46,7 +46,7 @@ struct Inner {
     store: Store,
     partial: Option<Partial>,
     incoming: Option<Incoming>,
-    /// Held while a snapshot arrives for a member.
+    /// Held while a snapshot arrives.
     place: Option<Place>,
     staged: Option<Arc<Staged>>,
     /// The peer's node, once it has said hello.
@@ -181,6 +181,11 @@ impl Files {
                 Done::ChunkWritten { end }
             }
             Action::Accept { id, size, offset } => {
+                // A member has claimed it already. Of a link that was cut the last job may go on.
+                if self.lock().place.is_none() {
+                    let place = store.claim_arrival().ok_or_else(arriving)?;
+                    self.lock().place = Some(place);
+                }
                 let incoming = store.accept_snapshot(id, size, offset, self.free()?)?;
                 self.lock().incoming = Some(incoming);
                 return Ok(Outcome::Nothing);
@@ -276,6 +281,11 @@ fn read(store: &Store, frontier: &Frontier, position: Option<i64>) -> Result<Don
 /// A session asks for these in order, so this is a fault of ours and ends the link.
 fn missing(what: &str) -> StoreError {
     StoreError::Refused(format!("there is no {what} to go on with"))
+}
+
+fn arriving() -> StoreError {
+    let why = "the copy of a link that was cut is still looked at; the next link gets another";
+    StoreError::Refused(why.into())
 }
 
 /// A fresh incarnation.

@@ -16,6 +16,7 @@ use crate::settings::message::{HostRequest, Shown};
 use crate::store::administrators;
 use crate::store::events::{Alarm, Event, Kind, Level};
 use crate::sys::disk;
+use crate::wire::replication::MAX_ORIGINS;
 
 /// How often.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -137,9 +138,10 @@ fn look(node: &Node, seen: &mut Seen) {
     names(node, &mut alarms);
     disk(node, &mut alarms);
     // Slow ones keep what they said the last time.
-    let slow = ["default-password", "conflicts"];
+    let slow = ["default-password", "conflicts", "incarnations"];
     if seen.round.is_multiple_of(SLOW) {
         accounts(node, &mut alarms);
+        incarnations(node.store.frontier_summary().0, &mut alarms);
     } else {
         let kept = seen.raised.iter().filter(|id| slow.contains(&id.as_str()));
         let kept: Vec<String> = kept.cloned().collect();
@@ -284,6 +286,23 @@ fn disk(node: &Node, alarms: &mut Vec<Alarm>) {
             "Less than 5 % of the data partition is free: soon nothing more can be changed",
             "Bring back peers that are away, for which changes are kept, or remove them; delete \
              backup files in /var/lib/tutti/serve; move to a larger disk.",
+        ));
+    }
+}
+
+/// Few incarnations are left when so many of [`MAX_ORIGINS`] are taken: one for each start that
+/// wrote something.
+const MANY_ORIGINS: usize = MAX_ORIGINS / 4 * 3;
+
+fn incarnations(count: usize, alarms: &mut Vec<Alarm>) {
+    if count >= MANY_ORIGINS {
+        alarms.push(alarm(
+            "incarnations",
+            Level::Warning,
+            &format!("{count} of {MAX_ORIGINS} incarnations have written to this cluster"),
+            "Each start of a system that writes is one; beyond the last, peers take nothing new. \
+             See whether a system restarts all the time. Where it is many years of starts, set up \
+             a new cluster from an export of the tables.",
         ));
     }
 }

@@ -274,3 +274,24 @@ fn what_builds_on_something_forgotten_is_dropped_and_told() {
     let ready = waiting.admit(&both, &nothing, |_| None, due);
     assert_eq!(ready, both, "a new link brings both");
 }
+
+/// Links ended and began for ever: what had to wait for room was asked for again at once.
+#[test]
+fn what_finds_no_room_beside_what_waits_does_not_come_again_before_there_is_some() {
+    let file = |seq: u64, size: u64| Logged {
+        origin: 1,
+        seq,
+        bytes: Payload::Stored(std::sync::Arc::new(Sized(size))),
+        chain: None,
+    };
+    let none = Frontier::default();
+    let mut waiting = Waiting::default();
+    waiting.hold(&file(1, 10 << 20), &none);
+    waiting.hold(&file(2, MAX_TRANSACTION as u64 - (6 << 20)), &none);
+    waiting.make_room();
+    assert!(waiting.is_full());
+    assert_eq!(waiting.dropped(), 0);
+    waiting.forget(1, 0);
+    assert!(!waiting.is_full());
+    assert_eq!(waiting.dropped(), 2);
+}

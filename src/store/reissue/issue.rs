@@ -85,6 +85,9 @@ impl Writer {
             log::save_clock(&self.db, table.id, encoded, &clock)?;
             if clock.is_alive() && table.is_constrained() {
                 rank(self, &mut settle, &table, encoded, key)?;
+                if settle.is_full() {
+                    std::mem::take(&mut settle).run(&self.db, &self.tables)?;
+                }
             }
             match changes.last_mut().filter(|last| last.table == *tid) {
                 Some(last) => last.rows.push(row),

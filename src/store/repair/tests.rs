@@ -281,3 +281,39 @@ fn rows_of_a_table_that_was_dropped_are_not_put_into_the_one_that_took_its_name(
     exchange(&a, &b);
     assert!(compare(&a, &b).is_identical());
 }
+
+/// Rows were overwritten by proofs with stamps that no origin had issued, past log and inbox.
+#[test]
+fn a_copy_with_a_stamp_that_its_origin_never_issued_is_not_taken() {
+    let (a, b) = filled(3);
+    behind(&b, "UPDATE item SET a = 'damaged' WHERE id = 1");
+    let row = compare(&a, &b).differences.remove(0);
+    let theirs = |change: fn(&mut Copy)| {
+        let mut copy = b
+            .store
+            .copies(std::slice::from_ref(&row))
+            .unwrap()
+            .remove(0);
+        change(&mut copy);
+        a.store.repair(&row, &[(b.store.node(), copy)]).unwrap();
+        rows(&a, "SELECT a FROM item WHERE id = 1")
+    };
+    let changes: [fn(&mut Copy); 4] = [
+        |copy| copy.clock.as_mut().unwrap().row.hlc.0 = u64::MAX,
+        |copy| {
+            let row = &mut copy.clock.as_mut().unwrap().row;
+            (row.hlc.0, row.seq) = (u64::MAX, 0);
+        },
+        |copy| {
+            let row = &mut copy.clock.as_mut().unwrap().row;
+            (row.hlc.0, row.origin, row.seq) = (u64::MAX, 77, 0);
+        },
+        |copy| {
+            copy.content.as_mut().unwrap()[0] = 2.into();
+            copy.clock.as_mut().unwrap().row.hlc.0 += 1;
+        },
+    ];
+    for change in changes {
+        assert_eq!(theirs(change), [["row 1".into()]]);
+    }
+}

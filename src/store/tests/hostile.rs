@@ -5,6 +5,7 @@ use crate::replica::change::{Body, Head, RowChange, RowWrite, TableChange, Trans
 use crate::replica::clock::{Hlc, MAX_GENERATION, Stamp};
 use crate::replica::conflict::Conflict;
 use crate::replica::rows::Rows;
+use crate::wire::replication::MAX_ORIGINS;
 
 /// The first transaction of incarnation 9, which nobody here has seen: `rows` of the table `item`.
 fn forged(at: &Peer, rows: Vec<RowChange>) -> Logged {
@@ -134,4 +135,60 @@ fn a_row_that_has_had_all_its_lives_is_neither_deleted_nor_inserted_again() {
     assert!(said.contains("under another key"), "{said}");
     let count = "SELECT count(*) FROM item WHERE a = 7";
     assert_eq!(super::rows(&a, count), [[Integer(2)]]);
+}
+
+/// It went on to others as one of whoever sent it, and ended their links for ever.
+#[test]
+fn a_transaction_of_origin_0_is_refused() {
+    let a = peer(1);
+    let nobodys = Logged {
+        origin: 0,
+        ..told(Body::Rows(Rows::Held(Vec::new())))
+    };
+    let error = a.store.apply(&[nobodys]).unwrap_err().to_string();
+    assert!(error.contains("origin 0"), "{error}");
+}
+
+/// One frame of as many ended all later links of everybody: no hello could name them.
+#[test]
+fn more_incarnations_than_a_hello_can_name_are_refused() {
+    let a = peer(1);
+    let first = |origin: u64| Logged {
+        origin,
+        ..told(Body::Rows(Rows::Held(Vec::new())))
+    };
+    let many: Vec<Logged> = (1..=MAX_ORIGINS as u64).map(first).collect();
+    a.store.apply(&many).unwrap();
+    let error = a.store.apply(&[first(u64::MAX)]).unwrap_err().to_string();
+    assert!(error.contains("8192 incarnations"), "{error}");
+    assert!(a.store.frontier().0.len() <= MAX_ORIGINS);
+}
+
+/// All links of this system ended, those of other peers too, as often as somebody sent it.
+#[test]
+fn what_cannot_be_read_ends_no_link_but_its_own() {
+    let a = peer(1);
+    let unreadable = Logged {
+        origin: 9,
+        seq: 1,
+        bytes: vec![0xff].into(),
+        chain: None,
+    };
+    a.store.apply(&[unreadable]).unwrap_err();
+    assert_eq!(a.store.dropped(), 0);
+}
+
+#[test]
+fn a_panic_in_a_transaction_rolls_it_back_and_stops_no_later_one() {
+    let a = peer(1);
+    a.store.declare(ITEM).unwrap();
+    let panics = || {
+        let _ = a.store.transact(|tx| -> Result<(), StoreError> {
+            tx.execute("INSERT INTO item VALUES (1, 1, 1)", &[])?;
+            panic!("a fault of ours");
+        });
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).unwrap_err();
+    run(&a, "INSERT INTO item VALUES (2, 2, 2)");
+    assert_eq!(super::rows(&a, "SELECT id FROM item"), [[Integer(2)]]);
 }

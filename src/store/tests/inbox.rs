@@ -227,7 +227,12 @@ fn past_its_bound_the_inbox_exports_the_oldest_entries_to_a_file() {
     };
     fill(&a, "from a");
     fill(&b, "from b");
+    // A file that is full is set aside.
+    let full = vec![b' '; 1 << 20];
+    std::fs::write(a.store.exported_path(), &full).unwrap();
     exchange(&a, &b);
+    let aside = a.store.exported_path().with_extension("1.jsonl");
+    assert_eq!(std::fs::read(aside).unwrap(), full);
     for peer in [&a, &b] {
         let exported = peer.store.exported_conflicts().unwrap();
         let kept = peer.store.conflicts(usize::MAX).unwrap();

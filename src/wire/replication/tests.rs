@@ -234,6 +234,20 @@ fn each_limit_of_a_frame_has_its_error() {
         refused(Frame::Hello(nobody)),
         FrameError::Order("a hello of incarnation 0")
     ));
+    let piece = |origin| {
+        Frame::Piece(Piece {
+            origin,
+            seq: 1,
+            total: 1,
+            chain: [0; 8],
+            offset: 0,
+            bytes: vec![1],
+        })
+    };
+    assert!(matches!(
+        refused(piece(0)),
+        FrameError::Order("a piece of a transaction")
+    ));
     let one: &[u8] = &[1];
     let error = refused(Frame::Transactions(vec![run(
         1,

@@ -96,7 +96,9 @@ impl Piece {
             .offset
             .checked_add(self.bytes.len() as u64)
             .is_some_and(|end| end <= self.total);
-        if self.seq == 0 || self.bytes.is_empty() || !fits {
+        // Origin 0 says "the sender" in runs, and in these nothing.
+        let named = self.origin != 0 && self.seq != 0;
+        if !named || self.bytes.is_empty() || !fits {
             return Err(FrameError::Order("a piece of a transaction"));
         }
         Ok(())

@@ -53,3 +53,26 @@ fn a_peer_that_left_the_list_is_remembered_as_given_up_no_longer() {
     let marked = a.store.read(|reader| reader.query(marked, &[])).unwrap();
     assert!(marked.is_empty(), "{marked:?}");
 }
+
+/// Both waited for ever where a link settled two histories meanwhile.
+#[test]
+fn who_is_given_up_no_longer_holds_nobody_up_while_somebody_writes() {
+    let (a, b) = pair();
+    tell(&a.store, &b.store);
+    run(&a, "INSERT INTO item VALUES (1, 'on its way')");
+    a.store.set_log_bound(0);
+    assert_eq!(a.store.trim().unwrap().marked, [node(2)]);
+    let writer = a.store.writer().unwrap();
+    let free = std::thread::scope(|scope| {
+        scope.spawn(|| a.store.unmark(node(2)));
+        let kept = &a.store.inner.kept;
+        let free = (0..1_000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            let kept = kept.try_lock();
+            kept.is_ok_and(|kept| !kept.retention.is_marked(node(2)))
+        });
+        drop(writer);
+        free
+    });
+    assert!(free);
+}
