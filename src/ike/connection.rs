@@ -420,12 +420,19 @@ impl Connection {
     /// The side that made a superseded child deletes it; this is for when it does not.
     fn prune_children(&mut self, now: u64) {
         if self.duplicates_at().is_some_and(|at| at <= now) {
-            // Both sides must choose alike, whatever order they came in.
+            // Both sides must choose alike, whatever order they came in: one that was replaced goes
+            // before its successor, of others the lowest nonce.
+            let live = || self.children.iter().filter(|c| !c.delete);
+            let replaced: Vec<u32> = live().filter_map(|c| c.replaces).collect();
             let live = self.children.iter_mut().filter(|c| !c.delete);
-            let mut lowest_first: Vec<_> = live.collect();
-            lowest_first.sort_by(|a, b| a.low_nonce.cmp(&b.low_nonce));
-            lowest_first.pop();
-            for child in lowest_first {
+            let mut first_to_go: Vec<_> = live.collect();
+            let stays = |c: &Child| !replaced.contains(&c.spi_in);
+            first_to_go.sort_by(|a, b| {
+                let order = stays(a).cmp(&stays(b));
+                order.then_with(|| a.low_nonce.cmp(&b.low_nonce))
+            });
+            first_to_go.pop();
+            for child in first_to_go {
                 child.delete = true;
             }
         }
@@ -438,6 +445,9 @@ impl Connection {
 
     /// When one of its SAs will have lived too long.
     fn ends_at(&self) -> Option<u64> {
+        if self.is_closing() {
+            return None;
+        }
         let sessions = self.sessions.iter().filter(|s| s.is_current());
         let replaced = |c: &Child| self.children.iter().any(|o| o.replaces == Some(c.spi_in));
         let children = self.children.iter().filter(|c| !c.delete && !replaced(c));

@@ -155,7 +155,7 @@ impl IkeCertificates {
             names_of_authorities.push(parsed.subject().as_raw().to_vec());
             may_issue.push(may_issue_certificates(&der));
         }
-        let revoked = given.revoked.iter().map(|der| {
+        let revoked = newest_first(&given.revoked).into_iter().map(|der| {
             let list = OwnedCertRevocationList::from_der(der).map_err(TlsError::Certificate)?;
             Ok(CertRevocationList::from(list))
         });
@@ -313,6 +313,17 @@ fn private_key_der(text: &[u8]) -> Option<Secret> {
     let mut secrets = sections.map(|(kind, der)| (kind, Secret(der)));
     let found = secrets.find(|(kind, _)| *kind == SectionKind::PrivateKey);
     found.map(|(_, key)| key)
+}
+
+/// Of several lists of one issuer webpki asks the first: that is the one issued last.
+fn newest_first(lists: &[Vec<u8>]) -> Vec<&Vec<u8>> {
+    let issued = |der: &&Vec<u8>| {
+        let parsed = x509_parser::parse_x509_crl(der).ok();
+        parsed.map(|(_, list)| list.last_update().timestamp())
+    };
+    let mut lists: Vec<&Vec<u8>> = lists.iter().collect();
+    lists.sort_by_key(|der| std::cmp::Reverse(issued(der)));
+    lists
 }
 
 /// Whether `data`, an algorithm identifier and a signature, is one over `octets`.

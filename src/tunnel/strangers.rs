@@ -74,7 +74,11 @@ impl Strangers {
             from,
             bytes,
         } = arrival;
-        if let Some(answer) = self.half_open.iter().find_map(|(_, h)| h.repeat(bytes)) {
+        let mut own = self
+            .half_open
+            .iter()
+            .filter(|(address, _)| *address == from);
+        if let Some(answer) = own.find_map(|(_, h)| h.repeat(bytes)) {
             return outbox.send(from, answer);
         }
         let recent = |began: u64| context.now < began + PAUSE_MS;
@@ -292,6 +296,20 @@ pub(super) mod tests {
         world.system.now += PAUSE_MS;
         assert!(world.is_heard(1));
         assert_eq!(world.strangers.half_open.len(), 2, "one of each address");
+    }
+
+    /// Whoever had a cookie of its own could have the answer sent to anybody.
+    #[test]
+    fn a_request_with_a_cookie_that_comes_from_another_address_is_not_answered_in_full() {
+        let mut world = World::new();
+        let request = world.with_cookie(stranger(1));
+        assert!(world.give(stranger(1), &request).is_some());
+        assert!(
+            world.give(stranger(1), &request).is_some(),
+            "it was repeated"
+        );
+        let elsewhere = world.give(stranger(2), &request);
+        assert!(elsewhere.is_none_or(|answer| answer[8..16] == [0; 8]));
     }
 
     #[test]

@@ -231,13 +231,17 @@ impl Initiator {
             }
             None => {}
         }
+        if self.ppk && !ppk::is_used(&parts) {
+            // Or somebody took the word away: that answer is not gone on with (RFC 8784 section 3),
+            // and our private key is not used on it.
+            return match parts.sa {
+                Some(_) => self.hinted(Refusal::Ppk(Mismatch::PeerHasNone)),
+                None => InitStep::Ignored(self),
+            };
+        }
         let Some(mut session) = self.agree(message, &parts) else {
             return InitStep::Ignored(self);
         };
-        if self.ppk && !ppk::is_used(&parts) {
-            // Or somebody took the word away: that answer is not gone on with (RFC 8784 section 3).
-            return self.hinted(Refusal::Ppk(Mismatch::PeerHasNone));
-        }
         session.fragmentation = parts.notify(kind::IKEV2_FRAGMENTATION_SUPPORTED).is_some();
         let handshake = Handshake {
             began: self.began,

@@ -99,7 +99,23 @@ fn over(pair: &mut Pair, upto: u64) -> (u64, Option<End>) {
             }
         }
     }
-    (now, pair.initiator.ended())
+    let end = pair.initiator.ended();
+    // From then on it waits for what the peer may send yet, and for nothing that is past.
+    for side in 0..2 {
+        let (connection, world) = match side {
+            0 => (&mut pair.initiator, &mut pair.a),
+            _ => (&mut pair.responder, &mut pair.b),
+        };
+        let (mut now, mut looks) = (now, 0);
+        while let Some(due) = connection.due().filter(|_| !connection.is_spent()) {
+            now = now.max(due);
+            looks += 1;
+            assert!(looks < 100, "its timer stands still");
+            connection.advance(&mut world.context(now));
+            while connection.poll_transmit().is_some() {}
+        }
+    }
+    (now, end)
 }
 
 /// It asked again every two seconds, until the kernel ended the pair, and showed the tunnel as up.
@@ -123,4 +139,21 @@ fn what_a_peer_refuses_to_replace_for_good_ends_the_connection_in_time() {
         pair.initiator.rekeys.1 > 0,
         "pairs were replaced all the same"
     );
+}
+
+/// Each side could delete another one of the two, and none was left.
+#[test]
+fn of_a_pair_and_its_successor_the_successor_stays_whatever_their_nonces() {
+    for (older, newer) in [(1, 9), (9, 1)] {
+        let mut pair = established();
+        let mut successor = pair.responder.children[0].clone();
+        pair.responder.children[0].low_nonce = vec![older];
+        successor.replaces = Some(successor.spi_in);
+        successor.spi_in += 1;
+        successor.low_nonce = vec![newer];
+        pair.responder.children.push(successor);
+        pair.responder.advance(&mut pair.b.context(60_000));
+        let gone: Vec<bool> = pair.responder.children.iter().map(|c| c.delete).collect();
+        assert_eq!(gone, [true, false]);
+    }
 }

@@ -171,6 +171,11 @@ impl Engine {
                 self.fault.note(context.now, refusal);
                 self.judge_again(context);
             }
+            Step::Refuse(refusal, told) => {
+                self.out.push_back(told);
+                self.fault.note(context.now, refusal);
+                self.judge_again(context);
+            }
             Step::Send(bytes) => self.out.push_back(bytes),
             Step::Done(phase1, reply, initial) => {
                 self.out.extend(reply);

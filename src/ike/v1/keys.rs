@@ -171,6 +171,24 @@ impl Keys {
         })
     }
 
+    /// The datagram of a message that begins with a HASH over `prefix` and all behind it.
+    pub fn seal_hashed(
+        &self,
+        header: &Header,
+        prefix: &[&[u8]],
+        payloads: Vec<Payload>,
+        iv: &mut Iv,
+    ) -> Vec<u8> {
+        let mut rest = Vec::new();
+        v1::encode_chain(&payloads, &mut rest);
+        let mut parts = prefix.to_vec();
+        parts.push(&rest);
+        let hash = self.hash(&parts);
+        let mut all = vec![Payload::new(v1::kind::HASH, hash.to_vec())];
+        all.extend(payloads);
+        self.seal(header, &all, iv)
+    }
+
     /// Opens a message that begins with a HASH over `prefix` and all behind it, if that is right.
     pub fn open_hashed(&self, datagram: &[u8], prefix: &[&[u8]], iv: &Iv) -> Option<Opened> {
         let opened = self.open(datagram, iv).ok()?;

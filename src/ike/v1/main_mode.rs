@@ -39,6 +39,8 @@ pub enum Step {
     Nothing,
     /// A reason for failure that nothing protects.
     Hint(Refusal),
+    /// Likewise, and send what tells it.
+    Refuse(Refusal, Vec<u8>),
     /// Send this.
     Send(Vec<u8>),
     /// Both sides proved themselves; send this, if any. The flag is INITIAL-CONTACT.

@@ -53,6 +53,8 @@ pub struct Engine {
     yields: bool,
     attempt: Option<Initiator>,
     attempt_at: u64,
+    /// It was put off for a main mode of the peer.
+    deferred: bool,
     quick_at: u64,
     failures: usize,
     half_open: Vec<Responder>,
@@ -98,6 +100,7 @@ impl Engine {
             yields,
             attempt: None,
             attempt_at: now + if yields { upkeep::YIELD_MS } else { 0 },
+            deferred: false,
             quick_at: 0,
             failures: 0,
             half_open: Vec::new(),

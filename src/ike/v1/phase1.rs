@@ -78,6 +78,8 @@ pub struct Phase1 {
     /// Our question under way: its number and schedule.
     pub(super) question: Option<(u32, Retry)>,
     next_question: u32,
+    /// The number of our first.
+    first_question: u32,
     last_question: Option<u32>,
 }
 
@@ -104,6 +106,8 @@ impl Phase1 {
         (suite, keys, last): (Suite, Keys, Iv),
     ) -> Self {
         let first: [u8; 4] = context.bytes();
+        // The highest bit clear, so that it does not wrap soon (RFC 3706 section 6.2).
+        let first = u32::from_be_bytes(first) >> 1;
         Self {
             cookies,
             initiator,
@@ -120,8 +124,8 @@ impl Phase1 {
             answering: Vec::new(),
             seen: Vec::new(),
             question: None,
-            // The highest bit clear, so that it does not wrap soon (RFC 3706 section 6.2).
-            next_question: u32::from_be_bytes(first) >> 1,
+            next_question: first,
+            first_question: first,
             last_question: None,
         }
     }
@@ -172,15 +176,8 @@ impl Phase1 {
         payloads: Vec<Payload>,
         iv: &mut Iv,
     ) -> Vec<u8> {
-        let mut rest = Vec::new();
-        v1::encode_chain(&payloads, &mut rest);
-        let mut parts = prefix.to_vec();
-        parts.push(&rest);
-        let hash = self.keys.hash(&parts);
-        let mut all = vec![Payload::new(kind::HASH, hash.to_vec())];
-        all.extend(payloads);
         let header = Header::new(self.cookies, exchange, true, id);
-        self.keys.seal(&header, &all, iv)
+        self.keys.seal_hashed(&header, prefix, payloads, iv)
     }
 
     /// Opens a protected message whose HASH covers `prefix` and all behind it.
@@ -201,8 +198,7 @@ impl Phase1 {
     }
 
     fn spi(&self) -> Vec<u8> {
-        let (i, r) = self.cookies;
-        [i.to_be_bytes(), r.to_be_bytes()].concat()
+        spi(self.cookies)
     }
 
     /// Tells the peer that we delete an AH pair.
@@ -216,20 +212,13 @@ impl Phase1 {
 
     /// Tells the peer that we delete this ISAKMP SA.
     pub(super) fn delete(&self, context: &mut Context<'_>) -> Vec<u8> {
-        self.inform(context, vec![self.deletion()])
+        self.inform(context, vec![deletion(self.cookies)])
     }
 
-    /// Tells the peer why there is no SA although main mode may look complete to it.
-    pub(super) fn refuse(&self, context: &mut Context<'_>, why: u16) -> Vec<u8> {
-        self.inform(context, vec![error(PROTO_ISAKMP, why), self.deletion()])
-    }
-
-    fn deletion(&self) -> Payload {
-        let delete = Delete {
-            protocol: PROTO_ISAKMP,
-            spis: vec![self.spi()],
-        };
-        delete.payload()
+    /// Tells the peer that it did not prove itself, so that there is no SA any more.
+    pub(super) fn refuse(&self, context: &mut Context<'_>) -> Vec<u8> {
+        let failed = error(PROTO_ISAKMP, AUTHENTICATION_FAILED);
+        self.inform(context, vec![failed, deletion(self.cookies)])
     }
 
     /// Reports an error about a quick mode.
@@ -306,6 +295,8 @@ impl Phase1 {
     fn note(&mut self, context: &mut Context<'_>, notify: &Notify, said: &mut Said) {
         let number = notify.data.as_slice().try_into().map(u32::from_be_bytes);
         match (notify.kind, number) {
+            // Nothing in a message tells whose it is: our own may be sent back to us.
+            (R_U_THERE, Ok(number)) if self.is_ours(number) => {}
             (R_U_THERE, Ok(number)) if notify.spi == self.spi() => {
                 // A replayed question is older than the last (RFC 3706 section 6.2).
                 let new = |last: u32| number.wrapping_sub(last) < u32::MAX / 2;
@@ -324,6 +315,12 @@ impl Phase1 {
         }
     }
 
+    /// Whether a question of ours has this number.
+    fn is_ours(&self, number: u32) -> bool {
+        let asked = self.next_question.wrapping_sub(self.first_question);
+        number.wrapping_sub(self.first_question) < asked
+    }
+
     /// When a finished quick mode need not be remembered any more.
     pub(super) fn lingers(&self) -> Option<u64> {
         let done = self.asking.as_ref().filter(|a| a.done.is_some());
@@ -338,6 +335,35 @@ impl Phase1 {
         let question = self.question.as_ref().map(|(_, retry)| retry.due());
         answering.chain(asking).chain(question).min()
     }
+}
+
+/// Tells the peer, under the keys of a main mode, why there is no SA although main mode may look
+/// complete to it; `last` is the last block that was encrypted.
+pub(super) fn refusal(
+    context: &mut Context<'_>,
+    cookies: (u64, u64),
+    (keys, last): (&Keys, &Iv),
+    why: u16,
+) -> Vec<u8> {
+    let id = u32::from_be_bytes(context.bytes()).max(1);
+    let payloads = vec![error(PROTO_ISAKMP, why), deletion(cookies)];
+    let header = Header::new(cookies, exchange::INFORMATIONAL, true, id);
+    let mut iv = keys.exchange_iv(last, id);
+    keys.seal_hashed(&header, &[&id.to_be_bytes()], payloads, &mut iv)
+}
+
+/// Both cookies.
+fn spi((i, r): (u64, u64)) -> Vec<u8> {
+    [i.to_be_bytes(), r.to_be_bytes()].concat()
+}
+
+/// The delete of an ISAKMP SA.
+fn deletion(cookies: (u64, u64)) -> Payload {
+    let delete = Delete {
+        protocol: PROTO_ISAKMP,
+        spis: vec![spi(cookies)],
+    };
+    delete.payload()
 }
 
 fn error(protocol: u8, kind: u16) -> Payload {

@@ -3,8 +3,8 @@
 
 use super::Engine;
 use super::homes::replaced_after;
-use super::main_mode::Initiator;
-use super::phase1::{AUTHENTICATION_FAILED, Phase1};
+use super::main_mode::{Initiator, Responder};
+use super::phase1::Phase1;
 use crate::ike::fault::RECENT_MS;
 use crate::ike::{Context, Refusal};
 
@@ -118,8 +118,7 @@ impl Engine {
             self.put_off(context);
         }
         for sa in std::mem::take(&mut self.phase1) {
-            self.out
-                .push_back(sa.refuse(context, AUTHENTICATION_FAILED));
+            self.out.push_back(sa.refuse(context));
         }
         self.fault.note(context.now, Refusal::Certificate(why));
         self.closed(context);
@@ -245,9 +244,15 @@ impl Engine {
     fn begin(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         let Some(at) = self.phase1.len().checked_sub(1) else {
-            let busy = self.half_open.iter().any(|h| h.is_reachable());
-            if self.attempt.is_none() && now >= self.attempt_at && !busy {
-                self.begin_main(context);
+            if self.attempt.is_none() && now >= self.attempt_at {
+                // Let the peer's go on. Once: whoever forges its address must not keep us from it.
+                let busy = |h: &Responder| h.is_reachable() && now < h.began + YIELD_MS;
+                self.deferred = !self.deferred && self.half_open.iter().any(busy);
+                if self.deferred {
+                    self.attempt_at = now + YIELD_MS;
+                } else {
+                    self.begin_main(context);
+                }
             }
             return;
         };
@@ -318,7 +323,7 @@ impl Engine {
         times.extend(self.left.first().map(|_| self.left_until));
         times.extend(self.phase1.iter().filter_map(Phase1::due));
         let Some(best) = self.phase1.last() else {
-            if self.attempt.is_none() && !self.half_open.iter().any(|h| h.is_reachable()) {
+            if self.attempt.is_none() {
                 times.push(self.attempt_at);
             }
             return times.into_iter().min();

@@ -91,13 +91,20 @@ fn wanted(list: &PeerList) -> Result<Vec<(Policy, Option<UserTemplate>)>, XfrmEr
                 };
                 all.push((policy, None));
             };
-            bypass(Selector {
-                proto: IPPROTO_UDP,
-                sport: ISAKMP,
-                sport_mask: u16::MAX,
-                dport: ISAKMP,
-                dport_mask: u16::MAX,
-                ..everything
+            // Our port alone: of a peer behind a NAT that changes ports the other is any.
+            bypass(match direction {
+                XFRM_POLICY_OUT => Selector {
+                    proto: IPPROTO_UDP,
+                    sport: ISAKMP,
+                    sport_mask: u16::MAX,
+                    ..everything
+                },
+                _ => Selector {
+                    proto: IPPROTO_UDP,
+                    dport: ISAKMP,
+                    dport_mask: u16::MAX,
+                    ..everything
+                },
             });
             let proto = match source.is_ipv4() {
                 true => IPPROTO_ICMP,
@@ -209,6 +216,14 @@ mod tests {
             assert_eq!(policy.selector.proto, 0);
         }
         assert!(all.iter().any(|(p, _)| p.selector.proto == IPPROTO_ICMPV6));
+        // ISAKMP: our port, whatever the other is behind a NAT.
+        let isakmp = all.iter().filter(|(p, _)| p.selector.proto == IPPROTO_UDP);
+        let ports = isakmp.map(|(p, _)| {
+            let Selector { sport, dport, .. } = p.selector;
+            (p.direction, sport, dport)
+        });
+        let expected = [(XFRM_POLICY_OUT, ISAKMP, 0), (XFRM_POLICY_IN, 0, ISAKMP)];
+        assert_eq!(ports.collect::<Vec<_>>(), expected);
     }
 
     #[test]

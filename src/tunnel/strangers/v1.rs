@@ -113,7 +113,7 @@ fn sent(step: Step) -> Option<Vec<u8>> {
     match step {
         Step::Send(bytes) => Some(bytes),
         // Never done: it was opened as one of an unlisted address.
-        Step::Nothing | Step::Hint(_) | Step::Done(..) => None,
+        Step::Nothing | Step::Hint(_) | Step::Refuse(..) | Step::Done(..) => None,
     }
 }
 

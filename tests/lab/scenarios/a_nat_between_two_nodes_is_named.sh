@@ -21,11 +21,25 @@ at() { if [ "$1" = a ]; then echo $A; else echo $B; fi; }
 for host in a b; do start_node $host at; done
 KEY=$(tutti_on a cluster generate-key) || fail "no key"
 says() { until_true 120 peers_say "$1" "$2" || fail "$1 does not say '$2': $(tutti_on "$1" peers)"; }
-for profile in ikev2 main-mode; do
-  CLUSTER=(--profile $profile)
-  cluster_set a "$KEY" $A $R
-  cluster_set b "$KEY" $A $B
-  for host in a b; do says $host "NAT between us"; done
-  mark "named with $profile"
-  for host in a b; do tutti_on $host cluster clear || fail "clear"; done
-done
+named() {
+  for profile in ikev2 main-mode; do
+    CLUSTER=(--profile $profile)
+    cluster_set a "$KEY" $A $R
+    cluster_set b "$KEY" $A $B
+    for host in a b; do says $host "NAT between us"; done
+    mark "named with $profile, $1"
+    for host in a b; do tutti_on $host cluster clear || fail "clear"; done
+  done
+}
+named "which keeps ports"
+# One that changes ports, and forwards none: b's requests come from any port.
+on r nft -f - << X || fail "no translation of ports"
+flush ruleset
+table ip nat {
+  chain out { type nat hook postrouting priority srcnat; oifname "eth0" udp sport 500 masquerade to :40000-40100; }
+}
+X
+# The router goes on with what it translates already: b has another address.
+B=192.168.5.3
+ip -n b addr add $B/24 dev eth0
+named "which changes them"

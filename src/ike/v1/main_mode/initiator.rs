@@ -8,7 +8,7 @@ use crate::ike::retransmit::Retry;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::{Iv, one};
 use crate::ike::v1::nat;
-use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, Phase1};
+use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, Phase1, refusal};
 use crate::ike::v1::proposal::{choose, offer, suites};
 use crate::ike::v1::signature::Scheme;
 use crate::ike::{Context, Refusal};
@@ -16,6 +16,10 @@ use crate::wire::isakmp::v1::{self, Header, Payload, Proposal, exchange, kind};
 
 /// How long one attempt waits for any answer.
 const PATIENCE_MS: u64 = 12_000;
+
+/// How silence after our certificate is told.
+const UNANSWERED: &str = "no answer to our certificate: the peer refused it, or its fragments do \
+                          not arrive";
 
 #[cfg_attr(test, derive(Clone))]
 enum Stage {
@@ -93,8 +97,10 @@ impl Initiator {
     pub fn timeout(&mut self, context: &Context<'_>) -> Result<Option<Vec<u8>>, Refusal> {
         if self.retry.exhausted(context.now) {
             let silent = match self.stage {
+                // Whoever refuses a certificate may say nothing; one of ours does.
+                Stage::Auth(_) if self.scheme.is_some() => Refusal::Other(UNANSWERED.into()),
                 // Differing keys make it unreadable, and others then say nothing.
-                Stage::Auth(_) => context.credentials.refused(),
+                Stage::Auth(_) => Refusal::AuthenticationFailed,
                 _ => Refusal::NoAnswer,
             };
             return Err(self.hint.take().unwrap_or(silent));
@@ -105,11 +111,11 @@ impl Initiator {
     /// After giving up: what tells a peer whose proof did not convince that there is no SA.
     pub fn farewell(self, context: &mut Context<'_>) -> Option<Vec<u8>> {
         let iv = self.refused?;
-        let Stage::Auth(agreed) = self.stage else {
+        let Stage::Auth(agreed) = &self.stage else {
             return None;
         };
-        let main = (agreed.suite, agreed.keys, iv);
-        Some(Phase1::new(context, self.cookies, true, main).refuse(context, AUTHENTICATION_FAILED))
+        let under = (&agreed.keys, &iv);
+        Some(refusal(context, self.cookies, under, AUTHENTICATION_FAILED))
     }
 
     /// An unauthenticated notification for it.

@@ -5,7 +5,7 @@ use crate::ike::group::Exchange;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::one;
 use crate::ike::v1::nat;
-use crate::ike::v1::phase1::{NOT_LISTED, Phase1};
+use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, NOT_LISTED, Phase1, refusal};
 use crate::ike::v1::proposal::{choose, suites};
 use crate::ike::v1::signature::Scheme;
 use crate::ike::{Context, Refusal};
@@ -18,7 +18,7 @@ const HALF_OPEN_MS: u64 = 30_000;
 enum Stage {
     Sa,
     Auth(Agreed),
-    /// The peer proved itself, and was told that it is not listed.
+    /// The peer proved itself: it has an SA, or was told that it is not listed.
     Told,
 }
 
@@ -123,10 +123,15 @@ impl Responder {
         let whose = (self.cookies, true, &self.sa[..]);
         let mut convinced = match agreed.verify(context, bytes, whose) {
             Ok(convinced) => convinced,
-            Err(Unproven::Refused(refusal, _)) => {
+            Err(Unproven::Refused(why, iv)) => {
                 // With a key the proof is what makes the message authentic.
                 context.dropped.not_authentic += u64::from(agreed.scheme.is_none());
-                return Step::Hint(refusal);
+                if agreed.scheme.is_none() || !self.listed {
+                    return Step::Hint(why);
+                }
+                let under = (&agreed.keys, &iv);
+                let told = refusal(context, self.cookies, under, AUTHENTICATION_FAILED);
+                return Step::Refuse(why, told);
             }
             Err(_) => {
                 context.dropped.not_authentic += 1;
@@ -137,24 +142,23 @@ impl Responder {
                 };
             }
         };
-        let header = Header::new(self.cookies, exchange::MAIN, true, 0);
-        let mut reply = None;
-        if self.listed {
-            let whose = (self.cookies, false, &self.sa[..]);
-            let Some(payloads) = agreed.prove(context, whose) else {
-                return Step::Nothing;
-            };
-            reply = Some(agreed.keys.seal(&header, &payloads, &mut convinced.iv));
+        if !self.listed {
+            let under = (&agreed.keys, &convinced.iv);
+            let told = refusal(context, self.cookies, under, NOT_LISTED);
+            self.stage = Stage::Told;
+            return self.send(bytes, told);
         }
+        let whose = (self.cookies, false, &self.sa[..]);
+        let Some(payloads) = agreed.prove(context, whose) else {
+            return Step::Nothing;
+        };
+        let header = Header::new(self.cookies, exchange::MAIN, true, 0);
+        let reply = agreed.keys.seal(&header, &payloads, &mut convinced.iv);
         let Stage::Auth(agreed) = std::mem::replace(&mut self.stage, Stage::Told) else {
             return Step::Nothing;
         };
         let main = (agreed.suite, agreed.keys, convinced.iv);
         let mut phase1 = Phase1::new(context, self.cookies, false, main);
-        let Some(reply) = reply else {
-            let told = phase1.refuse(context, NOT_LISTED);
-            return self.send(bytes, told);
-        };
         phase1.dpd = self.knows.dpd;
         phase1.proven = convinced.proven;
         phase1.last_main = (bytes.to_vec(), reply.clone());

@@ -89,3 +89,24 @@ fn a_main_mode_by_another_certificate_that_is_refused_ends_nothing() {
         assert!(!engine.phase1.is_empty() && !engine.children.is_empty());
     }
 }
+
+/// It was told as a refusal of the peer, whatever a firewall on the way did.
+#[test]
+fn silence_after_our_certificate_is_told_as_silence() {
+    let [mut a, mut b] = [1, 2].map(Side::new);
+    for side in [&mut a, &mut b] {
+        side.credentials.certified = Some(Arc::new(Fake::new()));
+    }
+    a.act(0, |engine, context| engine.advance(context));
+    let second = b.handle(&a.sent()[0]);
+    let third = a.handle(&second[0]);
+    let fourth = b.handle(&third[0]);
+    assert_eq!(a.handle(&fourth[0]).len(), 1);
+    a.act(13_000, |engine, context| engine.advance(context));
+    let said = a.engine.fault().map(ToString::to_string);
+    assert!(
+        said.as_ref()
+            .is_some_and(|said| said.contains("no answer to our certificate")),
+        "{said:?}"
+    );
+}

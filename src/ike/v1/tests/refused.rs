@@ -220,3 +220,56 @@ fn a_pair_that_the_peer_refuses_to_replace_for_good_ends_with_its_sa_in_time() {
     }
     assert!(now <= lifetime * 2, "after {now} ms");
 }
+
+/// It was answered, and moved the number that the peer's next question must exceed: whoever sees
+/// our messages could end every SA, or keep up a dead one.
+#[test]
+fn a_question_of_ours_that_is_sent_back_to_us_is_nobodys() {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    handshake(&mut a, &mut b);
+    let own = a.act(0, |engine, context| engine.phase1[0].ask(context));
+    let heard = a.engine.heard;
+    a.act(100, |engine, context| engine.handle(context, &own));
+    assert!(a.sent().is_empty());
+    assert_eq!(a.engine.heard, heard, "no sign of life");
+    for side in [&mut a, &mut b] {
+        side.engine.phase1[0].question = None;
+    }
+    // One of them has the larger numbers.
+    let own = b.act(0, |engine, context| engine.phase1[0].ask(context));
+    assert!(b.handle(&own).is_empty());
+    let asked = b.act(0, |engine, context| engine.phase1[0].ask(context));
+    assert_eq!(a.handle(&asked).len(), 1);
+    let asked = a.act(0, |engine, context| engine.phase1[0].ask(context));
+    assert_eq!(b.handle(&asked).len(), 1);
+}
+
+/// Whoever repeats two messages in the peer's name held back our own attempts for good.
+#[test]
+fn a_main_mode_that_comes_to_nothing_puts_our_own_off_once() {
+    let (mut a, mut b) = (Side::new(1), Side::new(2));
+    let mut began = false;
+    let mut now = 0;
+    // The peer's main modes end after its third message, and the next begins at once.
+    while now < 20_000 && !began {
+        b.act(now, |engine, context| {
+            engine.abandon(context);
+            engine.attempt_at = 0;
+            engine.advance(context);
+        });
+        for first in b.sent() {
+            a.act(now, |engine, context| engine.handle(context, &first));
+            for second in a.sent() {
+                b.act(now, |engine, context| engine.handle(context, &second));
+                for third in b.sent() {
+                    a.act(now, |engine, context| engine.handle(context, &third));
+                }
+            }
+        }
+        a.sent();
+        now += 500;
+        a.act(now, |engine, context| engine.advance(context));
+        began = a.engine.attempt.is_some();
+    }
+    assert!(began);
+}

@@ -85,6 +85,11 @@ impl Authority {
 
     /// A revocation list that is good until the year `until`.
     pub(super) fn list(&self, serials: &[u64], until: i32) -> Vec<u8> {
+        self.list_of(2024, serials, until)
+    }
+
+    /// The same, issued at the beginning of that year.
+    pub(super) fn list_of(&self, year: i32, serials: &[u64], until: i32) -> Vec<u8> {
         let revoked = serials.iter().map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(*serial),
             revocation_time: date_time_ymd(2024, 1, 1),
@@ -92,7 +97,7 @@ impl Authority {
             invalidity_date: None,
         });
         let params = CertificateRevocationListParams {
-            this_update: date_time_ymd(2024, 1, 1),
+            this_update: date_time_ymd(year, 1, 1),
             next_update: date_time_ymd(until, 1, 1),
             crl_number: SerialNumber::from(1u64),
             issuing_distribution_point: None,
@@ -223,4 +228,22 @@ fn a_list_of_the_root_that_revokes_the_intermediate_authority_is_obeyed() {
     given.revoked = vec![own];
     let unknown = refused("no current revocation list covers the certificate");
     assert_eq!(judged(&given), unknown);
+}
+
+/// The first in the text counted: whom only the newer one revokes was taken, and an older one that
+/// ran out ended all.
+#[test]
+fn of_two_lists_of_one_issuer_the_one_issued_last_counts() {
+    let root = root(|_| {});
+    let mut given = root.leaf(&root, |p| p.serial_number = Some(SerialNumber::from(1u64)));
+    let newer = root.list_of(2025, &[1], 2049);
+    for older in [root.list(&[], 2049), root.list_of(2023, &[], 2024)] {
+        for lists in [[&older, &newer], [&newer, &older]] {
+            given.revoked = lists.map(Clone::clone).to_vec();
+            assert_eq!(judged(&given), refused("certificate revoked"));
+        }
+    }
+    let older = root.list_of(2023, &[1], 2024);
+    given.revoked = vec![older, root.list_of(2025, &[], 2049)];
+    assert_eq!(judged(&given), Ok(()));
 }
