@@ -40,6 +40,8 @@ table ip nat {
 }
 X
 # The router goes on with what it translates already: b has another address.
+kill_node b
 B=192.168.5.3
 ip -n b addr add $B/24 dev eth0
+start_roles b at
 named "which changes them"
