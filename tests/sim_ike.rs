@@ -274,6 +274,8 @@ fn a_deletion_is_answered_before_anything_begins_anew() {
     world.start(0, b"key");
     world.start(1, b"key");
     world.run_until_up(10_000);
+    // One that hardly stood would be a failure.
+    world.run(6_000);
     world.record = Some(Vec::new());
     world.standalone(1);
     world.run(10);
@@ -326,4 +328,31 @@ fn a_failing_keyer_is_named_and_tried_again() {
     world.keyer_fails(0, false);
     world.run(40_000);
     world.assert_one_pair();
+}
+
+/// Both shook hands on and on, as fast as they could.
+#[test]
+fn a_keyer_that_refuses_makes_nobody_hurry() {
+    let older = Profile {
+        ike: vec!["aes256-sha256-ecp256".parse().unwrap()],
+        ..Profile::guide_era()
+    };
+    for profile in [Profile::default(), older] {
+        for side in 0..2 {
+            let mut world = World::new(11, Net::perfect());
+            world.profiles = [profile.clone(), profile.clone()];
+            world.record = Some(Vec::new());
+            world.keyer_fails(side, true);
+            world.start(0, b"key");
+            world.start(1, b"key");
+            world.run(60_000);
+            let recorded = world.record.take().unwrap();
+            let first = recorded.iter().filter(|(_, bytes)| bytes[8..16] == [0; 8]);
+            let count = first.count();
+            assert!(
+                (3..=30).contains(&count),
+                "{count} in a minute, side {side}"
+            );
+        }
+    }
 }

@@ -139,6 +139,7 @@ impl<Out: Serialize, In: DeserializeOwned> Connection<Out, In> {
         let before = self.received.len();
         loop {
             let mut ready = self.stream.readable().await?;
+            grow(&mut self.received, READ_BYTES);
             self.received.resize(before + READ_BYTES, 0);
             let read = stream.read(&mut self.received[before..]);
             self.received
@@ -157,8 +158,27 @@ impl<Out: Serialize, In: DeserializeOwned> Connection<Out, In> {
     }
 }
 
+/// A message's bytes behind `before` zeroes, in a buffer that never grew: no copy of what it holds
+/// is left behind.
+pub(super) fn encoded<T: Serialize>(before: usize, message: &T) -> postcard::Result<Vec<u8>> {
+    let size = postcard::experimental::serialized_size(message)?;
+    let mut bytes = Vec::with_capacity(before + size);
+    bytes.resize(before, 0);
+    postcard::to_extend(message, bytes)
+}
+
+/// Makes room for more; the buffer that was too small is wiped.
+fn grow(bytes: &mut Zeroizing<Vec<u8>>, more: usize) {
+    let needed = bytes.len() + more;
+    if needed > bytes.capacity() {
+        let mut larger = Vec::with_capacity(needed.max(2 * bytes.capacity()));
+        larger.extend_from_slice(bytes);
+        *bytes = Zeroizing::new(larger);
+    }
+}
+
 fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, IpcError> {
-    let mut bytes = postcard::to_extend(message, vec![0; LENGTH_BYTES])?;
+    let mut bytes = encoded(LENGTH_BYTES, message)?;
     let length = bytes.len() - LENGTH_BYTES;
     if length > MAX_BYTES {
         return Err(IpcError::TooLong(length));
@@ -168,7 +188,7 @@ fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, IpcError> {
 }
 
 /// Takes one whole message off the front, if it is all there.
-fn decode<T: DeserializeOwned>(received: &mut Vec<u8>) -> Result<Option<T>, IpcError> {
+fn decode<T: DeserializeOwned>(received: &mut Zeroizing<Vec<u8>>) -> Result<Option<T>, IpcError> {
     let Some(length) = received.first_chunk::<LENGTH_BYTES>() else {
         return Ok(None);
     };
@@ -178,7 +198,8 @@ fn decode<T: DeserializeOwned>(received: &mut Vec<u8>) -> Result<Option<T>, IpcE
     }
     let end = LENGTH_BYTES + length;
     if received.len() < end {
-        received.reserve(end - received.len());
+        let more = end - received.len();
+        grow(received, more);
         return Ok(None);
     }
     let message = postcard::from_bytes(&received[LENGTH_BYTES..end])?;
@@ -242,7 +263,8 @@ pub async fn accept<Out: Serialize, In: DeserializeOwned>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tunnel::message::{KeyerReply, KeyerRequest};
+    use crate::sys::freed;
+    use crate::tunnel::message::{AhSa, Integrity, KeyerReply, KeyerRequest, Secret};
 
     #[tokio::test]
     async fn messages_pass_in_both_directions() {
@@ -288,6 +310,36 @@ mod tests {
         assert_eq!(theirs.recv().await.unwrap(), None);
     }
 
+    /// Buffers that grew left what was in them behind.
+    #[test]
+    fn no_copy_of_a_key_stays_in_the_heap_on_either_side() {
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        let secret = *b"a key of 32 octets, as AH has it";
+        let left = freed::with(secret, || {
+            runtime.block_on(async {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                let mut ours = Connection::<KeyerRequest, KeyerReply>::new(ours).unwrap();
+                let mut theirs = Connection::<KeyerReply, KeyerRequest>::new(theirs).unwrap();
+                let install = KeyerRequest::Install(AhSa {
+                    peer: std::net::IpAddr::from([10, 0, 0, 2]),
+                    spi: 300,
+                    inbound: true,
+                    integrity: Integrity::HmacSha2_256_128,
+                    key: Secret(secret.to_vec()),
+                    esn: true,
+                });
+                // Behind it so much that the buffer is too small.
+                let long = KeyerRequest::Retain((0..10_000).collect());
+                ours.send_all(&[install, long]).await.unwrap();
+                for _ in 0..2 {
+                    theirs.recv().await.unwrap().unwrap();
+                }
+            });
+        });
+        assert_eq!(left, 0);
+    }
+
     #[test]
     fn users_that_a_namespace_does_not_map_are_strangers() {
         let allowed = Allowed::new("tutti-ike", &[]).unwrap();
@@ -297,13 +349,14 @@ mod tests {
 
     #[test]
     fn a_partial_message_waits_and_a_huge_one_is_refused() {
-        let mut bytes = encode(&KeyerRequest::Retain(vec![1, 2, 3])).unwrap();
+        let bytes = encode(&KeyerRequest::Retain(vec![1, 2, 3])).unwrap();
+        let mut bytes = Zeroizing::new(bytes);
         let last = bytes.pop().unwrap();
         assert!(decode::<KeyerRequest>(&mut bytes).unwrap().is_none());
         bytes.push(last);
         assert!(decode::<KeyerRequest>(&mut bytes).unwrap().is_some());
         assert!(bytes.is_empty());
-        let mut bytes = vec![0xff; 4];
+        let mut bytes = Zeroizing::new(vec![0xff; 4]);
         let result = decode::<KeyerRequest>(&mut bytes);
         assert!(matches!(result, Err(IpcError::TooLong(_))));
     }

@@ -9,6 +9,7 @@ use std::path::Path;
 use ring::hmac;
 use zeroize::Zeroizing;
 
+use super::ipc;
 use crate::tunnel::message::Desired;
 
 /// The secret from which a restarted `ike` makes the tokens of before again (RFC 6290 section
@@ -46,7 +47,7 @@ pub(super) fn compare(
     secret: &[u8; 32],
     desired: &Desired,
 ) -> io::Result<Option<Digest>> {
-    let encoded = postcard::to_stdvec(desired).map_err(io::Error::other)?;
+    let encoded = ipc::encoded(0, desired).map_err(io::Error::other)?;
     let encoded = Zeroizing::new(encoded);
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
     match fs::read(path) {

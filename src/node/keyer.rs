@@ -45,9 +45,10 @@ pub fn run(dirs: &Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
 async fn serve(dirs: Dirs, args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let allowed = Allowed::new("tutti-ike", &args.allow_users)?;
     let mut keyer = Keyer::new(dirs.run.join("peers.json"))?;
+    // First: a policy that goes from now on is put back.
+    let events = Events::open()?;
     keyer.reload()?;
     let keyer = Arc::new(Mutex::new(keyer));
-    let events = Events::open()?;
     let (unasked, _) = broadcast::channel(EVENTS);
     let (to, whose) = (unasked.clone(), keyer.clone());
     std::thread::Builder::new()

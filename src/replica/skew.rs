@@ -91,6 +91,7 @@ pub struct Waiting {
     /// Per origin the first that found no room, and what it takes.
     beyond: BTreeMap<Incarnation, (u64, Room)>,
     dropped: u64,
+    released: u64,
 }
 
 /// What waiting takes.
@@ -150,6 +151,11 @@ impl Waiting {
     /// that counts.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// How many waited and were handed out.
+    pub fn released(&self) -> u64 {
+        self.released
     }
 
     /// What was admitted could not be applied: it waits no more, and links that brought it have to
@@ -250,20 +256,22 @@ impl Waiting {
         if self.beyond.is_empty() {
             return false;
         }
+        // The room that one wants which found none.
         let beyond = |origin: &Incarnation, seq: u64| {
-            let first = self.beyond.get(origin);
-            first.is_some_and(|(first, _)| seq >= *first)
+            let first = self.beyond.get(origin).filter(|(first, _)| seq >= *first);
+            first.map(|(_, room)| *room)
         };
-        if beyond(&logged.origin, logged.seq) {
+        if beyond(&logged.origin, logged.seq).is_some() {
             return true;
         }
-        let builds = peek(&logged.bytes)
-            .is_some_and(|(_, head)| head.deps.iter().any(|dep| beyond(&dep.origin, dep.seq)));
-        if builds {
-            let first = (logged.seq, Room::of(logged));
-            self.beyond.insert(logged.origin, first);
+        let head = peek(&logged.bytes).map(|(_, head)| head);
+        let mut deps = head.iter().flat_map(|head| &head.deps);
+        let builds = deps.find_map(|dep| beyond(&dep.origin, dep.seq));
+        if let Some(room) = builds {
+            // There may be room for it alone, and it helps nobody.
+            self.beyond.insert(logged.origin, (logged.seq, room));
         }
-        builds
+        builds.is_some()
     }
 
     /// What found no room comes again over links that begin anew, once there is some.
@@ -299,6 +307,7 @@ impl Waiting {
                         queue.insert(seq, logged);
                         break;
                     }
+                    self.released += 1;
                     self.used = self.used.without(Room::of(&logged));
                 }
                 if !queue.is_empty() {

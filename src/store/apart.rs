@@ -148,7 +148,7 @@ pub(super) struct Apart {
     /// Both hold that many, of whatever history.
     last: u64,
     /// The first transaction that they are known not to share.
-    differs: Option<u64>,
+    pub differs: Option<u64>,
     /// Up to where our log was trimmed.
     trimmed: u64,
 }
@@ -210,6 +210,7 @@ fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), St
         let Some(told) = told.0.get(&apart.origin) else {
             continue;
         };
+        apart.differs = told.differs;
         let before = told
             .differs
             .map_or(apart.last, |first| first.saturating_sub(1));

@@ -137,6 +137,12 @@ impl Store {
         let held = std::fs::metadata(&path).map_or(0, |meta| meta.len());
         if held >= FILE_MAX {
             let aside = path.with_extension("1.jsonl");
+            tracing::warn!(
+                alarm = "conflict inbox full",
+                "{} is full and becomes {}; what that held is gone",
+                path.display(),
+                aside.display()
+            );
             named(&path, std::fs::rename(&path, aside))?;
         }
         let opened = File::options().append(true).create(true).open(&path);

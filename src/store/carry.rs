@@ -8,6 +8,7 @@ use super::apart::{self, Apart, apart};
 use super::log;
 use super::lost;
 use super::snapshot::random;
+use super::superseded::Other;
 use super::writer::Writer;
 use super::{Store, StoreError, retention, shown};
 use crate::replica::Incarnation;
@@ -65,7 +66,8 @@ impl Store {
             true => None,
             false => {
                 let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
-                let issued = old.reissue(&ends, fresh)?;
+                let other = Other::new(new, &apart);
+                let issued = old.reissue(&ends, Some(&other), fresh)?;
                 self.history_changed(&frontier(&old));
                 Some(issued)
             }
@@ -137,12 +139,15 @@ impl Store {
             return Err(StoreError::Fork { origin, seq });
         }
         let fresh = match apart.is_empty() {
-            true => fresh,
+            true if incarnation != fresh => fresh,
+            // Under that one something was issued again here already: links and blocks of ids that
+            // began under it must not go on with another file.
+            true => u64::from_be_bytes(random()?).max(1),
             false => {
                 let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
                 let fresh = u64::from_be_bytes(random()?).max(1);
                 let before = frontier(old);
-                old.reissue(&ends, fresh)?;
+                old.reissue(&ends, Some(&Other::new(&new, &apart)), fresh)?;
                 self.history_changed(&frontier(old));
                 // What went back with that must not have been carried over already.
                 let (after, carried) = (frontier(old), frontier(&new));

@@ -417,12 +417,16 @@ impl Store {
         // Whether or not it worked, what is there now is opened again. Where the disk refuses that,
         // too, whoever uses it next does it.
         let opened = self.open_if_closed(&mut writer);
+        // Before anybody applies what was judged beside the old one, even where only the last sync
+        // of the swap failed.
+        self.history_changed(&Frontier::default());
+        if swapped.is_ok() {
+            lock(&inner.kept).retention.unmark_all();
+        }
         drop(writer);
         // Another inbox is in its place.
         *lock(&inner.inbox) = Default::default();
         swapped?;
-        self.history_changed(&Frontier::default());
-        lock(&inner.kept).retention.unmark_all();
         opened?;
         if swap == Swap::CatchUp {
             named(&backup, fs::remove_file(&backup))?;

@@ -47,6 +47,8 @@ pub(super) struct Memory {
     pub mixed: HashSet<i64>,
     /// Whether any row is parked.
     pub parked: bool,
+    /// How many bytes the log has up to a position, once that was counted.
+    pub log_bytes: Option<(i64, u64)>,
 }
 
 impl Memory {
@@ -65,6 +67,7 @@ impl Memory {
             },
             mixed: mixed(db)?,
             parked: parked(db)?,
+            log_bytes: None,
         };
         log::walk(db, folded, |entry| {
             let transaction = &entry.transaction;

@@ -62,6 +62,7 @@ mod shown;
 mod snapshot;
 mod spill;
 mod stand;
+mod superseded;
 mod sync;
 mod tokens;
 mod trim;
@@ -455,6 +456,7 @@ impl Store {
         self.inner.sync.check()?;
         let mut writer = lock(&self.inner.writer);
         self.open_if_closed(&mut writer)?;
+        writer.recover()?;
         Ok(writer)
     }
 

@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::apart::apart;
+use super::apart::{Apart, apart};
 use super::carry::frontier;
 use super::clocks;
 use super::declare::known;
 use super::reissue::{CHUNK, again, size_of};
+use super::schema::Table;
+use super::superseded::Other;
 use super::writer::Writer;
-use super::{Store, StoreError, lost, shown};
+use super::{Store, StoreError, lost, shown, superseded};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Dep, Head, Logged, RowChange, TableChange, Transaction};
 use crate::replica::clock::{Hlc, Stamp};
@@ -117,9 +119,9 @@ impl Store {
             hlc,
             previous: Hlc::default(),
         };
-        inbox(old, &mut over)?;
+        inbox(old, &mut over, &apart, beyond)?;
         declarations(old, &mut over, beyond)?;
-        rows(old, &mut over, beyond)?;
+        rows(old, &mut over, &apart, beyond)?;
         let count = over.seq;
         tracing::warn!(
             "neither log went back to what the peer holds: its database is here now, over which \
@@ -131,7 +133,12 @@ impl Store {
 
 /// Tells what lost here and perhaps was never compared at the donor. Who takes what is written over
 /// the snapshot does not compare with it what both hold.
-fn inbox(old: &Writer, over: &mut Over<'_>) -> Result<(), StoreError> {
+fn inbox(
+    old: &Writer,
+    over: &mut Over<'_>,
+    apart: &[Apart],
+    beyond: impl Fn(&Stamp) -> bool,
+) -> Result<(), StoreError> {
     let mut news = Vec::new();
     lost::each(&old.db, |lost| {
         if !lost::is_kept(&over.new.db, &lost)? {
@@ -139,6 +146,13 @@ fn inbox(old: &Writer, over: &mut Over<'_>) -> Result<(), StoreError> {
         }
         Ok(())
     })?;
+    let other = Other::new(over.new, apart);
+    for table in &old.tables {
+        for key in later(old, table, &beyond)? {
+            let lost = superseded::lost((&old.db, &other), table, &key, &beyond)?;
+            news.extend(lost);
+        }
+    }
     lost::bodies(news)
         .into_iter()
         .try_for_each(|body| over.write(body))
@@ -190,20 +204,31 @@ fn declarations(
     Ok(())
 }
 
+/// The keys of the rows of which something is beyond the snapshot.
+fn later(
+    old: &Writer,
+    table: &Table,
+    beyond: impl Fn(&Stamp) -> bool,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut keys = Vec::new();
+    clocks::each(&old.db, table.id, &[], None, |key, clock| {
+        if beyond(&clock.row) || clock.columns.iter().any(|column| beyond(&column.1)) {
+            keys.push(key);
+        }
+        Ok(true)
+    })?;
+    Ok(keys)
+}
+
 /// Writes what rows hold, and what was deleted.
 fn rows(
     old: &Writer,
     over: &mut Over<'_>,
+    apart: &[Apart],
     beyond: impl Fn(&Stamp) -> bool,
 ) -> Result<(), StoreError> {
     for table in &old.tables {
-        let mut keys = Vec::new();
-        clocks::each(&old.db, table.id, &[], None, |key, clock| {
-            if beyond(&clock.row) || clock.columns.iter().any(|column| beyond(&column.1)) {
-                keys.push(key);
-            }
-            Ok(true)
-        })?;
+        let keys = later(old, table, &beyond)?;
         let (mut rows, mut size): (Vec<RowChange>, usize) = (Vec::new(), 0);
         let write = |over: &mut Over<'_>, rows: &mut Vec<RowChange>| {
             let rows = std::mem::take(rows);
@@ -214,7 +239,9 @@ fn rows(
             let Some(key) = decode_key(&encoded) else {
                 return Err(StoreError::Damaged("a row's key".into()));
             };
-            let found = again(&old.db, &beyond, table, &encoded, &key, over.stamp())?;
+            let other = Other::new(over.new, apart);
+            let from = (&old.db, Some(&other));
+            let found = again(from, &beyond, table, &encoded, &key, over.stamp())?;
             let Some((_, row)) = found else {
                 continue;
             };

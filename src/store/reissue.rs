@@ -14,8 +14,9 @@ use rusqlite::params;
 use super::carry::frontier;
 use super::log::{self, Origin, Origins, sqlite};
 use super::lost::WHOLE;
+use super::superseded::Other;
 use super::writer::Writer;
-use super::{Store, StoreError, apart, keys, lock, lost, retention};
+use super::{Store, StoreError, apart, keys, lock, lost, retention, superseded};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Dep, Head};
 use crate::replica::clock::{Hlc, Stamp};
@@ -109,7 +110,7 @@ impl Store {
     ) -> Result<usize, StoreError> {
         let (count, commit) = {
             let mut writer = self.writer()?;
-            let issued = writer.reissue(&[(origin, after)], fresh)?;
+            let issued = writer.reissue(&[(origin, after)], None, fresh)?;
             self.history_changed(&frontier(&writer));
             issued
         };
@@ -121,17 +122,20 @@ impl Store {
 }
 
 impl Writer {
+    /// `over` is the database that is about to take this one's place.
     pub(super) fn reissue(
         &mut self,
         ends: &[(Incarnation, u64)],
+        over: Option<&Other<'_>>,
         fresh: Incarnation,
     ) -> Result<(usize, u64), StoreError> {
-        self.renew_ends(ends, Unread::default(), fresh)
+        self.renew_ends(ends, over, Unread::default(), fresh)
     }
 
     fn renew_ends(
         &mut self,
         ends: &[(Incarnation, u64)],
+        over: Option<&Other<'_>>,
         unread: Unread,
         fresh: Incarnation,
     ) -> Result<(usize, u64), StoreError> {
@@ -139,8 +143,11 @@ impl Writer {
         let result = self.applying(|writer| {
             let mut suffix = writer.suffix(ends, unread)?;
             writer.lower_unread(&mut suffix)?;
+            if let Some(over) = over {
+                writer.superseded(&mut suffix, over)?;
+            }
             let hlc = writer.take_back(&suffix)?;
-            let told = writer.issue(&mut suffix, hlc, fresh)?;
+            let told = writer.issue(&mut suffix, over, (hlc, fresh))?;
             Ok((suffix.positions.len(), hlc, told))
         });
         // Memory is read anew from what is there now, whether it worked or not.
@@ -229,6 +236,19 @@ impl Writer {
         let mut told = HashSet::new();
         suffix.lost.retain(|lost| told.insert(lost.id()));
         Ok(suffix)
+    }
+
+    /// What the database that takes this one's place is later than is not issued again: it lost.
+    fn superseded(&self, suffix: &mut Suffix, over: &Other<'_>) -> Result<(), StoreError> {
+        let mut all = Vec::new();
+        for (tid, key) in suffix.keys.keys() {
+            if let Some(table) = self.tables.iter().find(|table| table.tid == *tid) {
+                let holds = |stamp: &Stamp| suffix.renews(stamp);
+                all.extend(superseded::lost((&self.db, over), table, key, holds)?);
+            }
+        }
+        suffix.lost.extend(all);
+        Ok(())
     }
 
     /// Removes the suffix from the log; returns the stamp of what is issued in its place.

@@ -123,8 +123,10 @@ impl Writer {
         let (open, closed) = (&self.memory.origins, &self.memory.closed);
         let held = |stamp: &Stamp| {
             let known = [open.get(&stamp.origin), closed.get(&stamp.origin)];
-            // Nor is one that is later than all that its origin had issued by then.
-            let issued = |of: &log::Origin| of.position.seq >= stamp.seq && of.hlc >= stamp.hlc;
+            // None is later than the last that its origin issued.
+            let issued = |of: &log::Origin| {
+                (1..=of.position.seq).contains(&stamp.seq) && stamp.hlc <= of.hlc
+            };
             known.into_iter().flatten().any(issued)
         };
         let clock = copy.clock.as_ref();

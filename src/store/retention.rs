@@ -324,11 +324,26 @@ impl Store {
     }
 
     fn log_bytes(&self) -> Result<u64, StoreError> {
-        self.read(|reader| {
-            let sql = "SELECT coalesce(sum(length(bytes)), 0) FROM _tutti_log";
-            let bytes: i64 = reader.connection.query_row(sql, [], |row| row.get(0))?;
+        // What was counted before is counted on from.
+        let (under, known, end) = {
+            let writer = self.writer()?;
+            let memory = &writer.memory;
+            (writer.incarnation, memory.log_bytes, memory.position)
+        };
+        let (from, counted) = known.unwrap_or_default();
+        let more = self.read(|reader| {
+            let sql = "SELECT coalesce(sum(length(bytes)), 0) FROM _tutti_log \
+                       WHERE position > ? AND position <= ?";
+            let bytes: i64 = reader
+                .connection
+                .query_row(sql, [from, end], |row| row.get(0))?;
             Ok(bytes as u64)
-        })
+        })?;
+        let mut writer = self.writer()?;
+        if writer.incarnation == under && writer.memory.log_bytes == known {
+            writer.memory.log_bytes = Some((end, counted + more));
+        }
+        Ok(counted + more)
     }
 
     /// What peers hold counts only of the history that is here: where their chain hashes are ours.

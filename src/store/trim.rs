@@ -113,6 +113,9 @@ impl Writer {
         if tombstones > 0 {
             self.memory.floors = load_floors(&self.db)?;
         }
+        if dropped > 0 {
+            self.memory.log_bytes = None;
+        }
         trimmed.transactions += dropped;
         trimmed.tombstones += tombstones;
         Ok(reached)

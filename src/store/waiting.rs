@@ -59,7 +59,7 @@ impl Store {
             return Ok(None);
         }
         writer.ready()?;
-        let ready = {
+        let (ready, waited) = {
             let memory = &writer.memory;
             let mut held = log::frontier(&memory.origins);
             held.advance(&log::frontier(&memory.closed));
@@ -69,8 +69,10 @@ impl Store {
             let limit = limit((writer.clock)(), bound);
             let waiting = &mut lock(&self.inner.waiting);
             let (quiet, full) = (waiting.is_empty(), waiting.is_full());
+            let released = waiting.released();
             let passes = waiting.passes(transactions, &held, at, limit);
             let ready = (!passes).then(|| waiting.admit(transactions, &held, at, limit));
+            let waited = waiting.released() != released;
             for ahead in waiting.ahead(at).iter().filter(|_| quiet) {
                 let (origin, seq) = (ahead.origin, ahead.seq);
                 let ms = ahead.hlc.millis().saturating_sub((writer.clock)());
@@ -85,15 +87,11 @@ impl Store {
                      half of it is done"
                 );
             }
-            ready
+            (ready, waited)
         };
         let applied = writer.apply(ready.as_deref().unwrap_or(transactions));
         // Of what had waited other links believe that it is here; the batch comes again.
-        let brought = |logged: &Logged| {
-            let named = |of: &Logged| (of.origin, of.seq);
-            transactions.iter().any(|own| named(own) == named(logged))
-        };
-        if applied.is_err() && ready.is_some_and(|ready| !ready.iter().all(brought)) {
+        if applied.is_err() && waited {
             lock(&self.inner.waiting).failed();
         }
         applied

@@ -220,6 +220,17 @@ impl Writer {
         Ok(())
     }
 
+    /// Puts right what a panic left in the middle of a transaction, if one did.
+    pub fn recover(&mut self) -> Result<(), StoreError> {
+        if !self.db.is_autocommit() {
+            self.db.execute_batch("ROLLBACK")?;
+            lock(&self.capture).end();
+            self.put_mode(self.mode)?;
+            self.set_stale();
+        }
+        Ok(())
+    }
+
     /// Runs `work` with the settings of applying.
     pub fn applying<T>(
         &mut self,
@@ -244,13 +255,6 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Self) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        if !self.db.is_autocommit() {
-            // A panic left it open.
-            self.db.execute_batch("ROLLBACK")?;
-            self.put_mode(self.mode)?;
-            self.set_stale();
-            self.ready()?;
-        }
         let begin = |db: &Connection| db.prepare_cached("BEGIN IMMEDIATE")?.execute([]);
         self.damage
             .note(begin(&self.db).map_err(StoreError::from))?;

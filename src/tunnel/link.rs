@@ -24,6 +24,8 @@ use crate::wire::isakmp::{Header, Message, exchange};
 
 /// The higher address lets the lower one initiate.
 const YIELD_MS: u64 = 1_500;
+/// A connection that stood for so long was no failure.
+const STOOD_MS: u64 = 5_000;
 /// Pauses between attempts; the last repeats.
 const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
 /// Half-open SAs before cookies are asked for, before puzzles are, and at most, per listed address.
@@ -56,6 +58,8 @@ pub(crate) struct Link {
     attempt_at: u64,
     /// Whether this attempt was put off for somebody who was about to authenticate.
     put_off: bool,
+    /// A connection stood when it was looked at last.
+    stood: bool,
     failures: usize,
     half_open: Vec<HalfOpen>,
     connections: Vec<Connection>,
@@ -80,6 +84,7 @@ impl Link {
             attempt: None,
             attempt_at: now + if yields { YIELD_MS } else { 0 },
             put_off: false,
+            stood: false,
             failures: 0,
             half_open: Vec::new(),
             connections: Vec::new(),
@@ -225,7 +230,7 @@ impl Link {
         let bits = puzzle_bits(load);
         let demand = (load >= COOKIES_FROM).then_some(Demand { cookies, bits });
         match init::respond(context, bytes, demand) {
-            Answer::Ignore => {}
+            Answer::Ignore | Answer::Wasted => {}
             Answer::Refuse(answer, refusal) => {
                 outbox.send(from, answer);
                 if let Some(refusal) = refusal {

@@ -19,8 +19,8 @@ pub(crate) struct LinkV1 {
     pub(super) kernel: Kernel,
     /// What the keyer could not do.
     failure: Option<TunnelState>,
-    /// Where answers go.
-    reply_to: SocketAddr,
+    /// Answers, and where they go.
+    answers: Vec<(SocketAddr, Vec<u8>)>,
     shown: Shown,
 }
 
@@ -31,7 +31,7 @@ impl LinkV1 {
             engine: Engine::new(now, local > peer.address),
             kernel: Kernel::new(peer.address),
             failure: None,
-            reply_to: SocketAddr::new(peer.address, PORT),
+            answers: Vec::new(),
             shown: Shown::new(now),
         }
     }
@@ -62,8 +62,9 @@ impl LinkV1 {
     }
 
     pub fn handle(&mut self, context: &mut Context<'_>, from: SocketAddr, bytes: &[u8]) {
-        self.reply_to = from;
         self.engine.handle(context, bytes);
+        let answers = std::iter::from_fn(|| self.engine.poll_answer());
+        self.answers.extend(answers.map(|bytes| (from, bytes)));
     }
 
     /// Performs what is due and brings kernel and state into line.
@@ -74,10 +75,12 @@ impl LinkV1 {
         self.kernel
             .reconcile(context.now, outbox, &children, outbound);
         // Only now: these datagrams may make the peer use a new SA.
-        let usual = SocketAddr::new(self.peer.address, PORT);
-        let to = std::mem::replace(&mut self.reply_to, usual);
+        for (from, bytes) in self.answers.drain(..) {
+            outbox.send(from, bytes);
+        }
+        // Whoever forges the peer's address from another port gets nothing else.
         while let Some(bytes) = self.engine.poll_transmit() {
-            outbox.send(to, bytes);
+            outbox.send(SocketAddr::new(self.peer.address, PORT), bytes);
         }
         self.judge(context.now);
     }
@@ -169,7 +172,9 @@ impl LinkV1 {
             self.failure = Some(TunnelState::Failed(format!("keyer: {text}")));
         }
         if wanted {
-            self.say_farewell(context, outbox);
+            for bytes in self.engine.fail(context) {
+                outbox.send(SocketAddr::new(self.peer.address, PORT), bytes);
+            }
         }
     }
 

@@ -39,6 +39,8 @@ pub const PORT: u16 = 500;
 const MAX_DATAGRAM: usize = 8_192;
 /// How long SAs of before a restart carry on without new ones.
 const KEEP_MS: u64 = 30_000;
+/// A list that could not be put in force is tried again after this.
+const RELOAD_MS: u64 = 5_000;
 /// How long they still receive when new ones stand.
 const REPLACED_MS: u64 = 3_000;
 /// How long after a tunnel came up the kernel's word that traffic finds no SA may be of before.
@@ -143,6 +145,8 @@ pub struct Tunnels {
     keep: bool,
     /// When those go at the latest.
     retain_at: Option<u64>,
+    /// When the list is to be read again, which failed.
+    reload_at: Option<u64>,
     dropped: Dropped,
     /// Tunnels whose state changed, each time it did.
     changes: VecDeque<PeerStatus>,
@@ -178,6 +182,7 @@ impl Tunnels {
             strangers_v1: strangers::v1::Strangers::default(),
             keep: false,
             retain_at: None,
+            reload_at: None,
             dropped: Dropped::default(),
             changes: VecDeque::new(),
             blocked: Vec::new(),
@@ -394,6 +399,10 @@ impl Tunnels {
             Some(_) => None,
             None => self.outbox.answer(),
         };
+        if question == Some(Question::Reload) {
+            let failed = matches!(event, KeyerReply::Failed(_));
+            self.reload_at = failed.then_some(now + RELOAD_MS);
+        }
         self.each_link(now, |link, context, outbox| match (&event, &question) {
             (KeyerReply::Acquire { peer }, _) if *peer == link.address() => {
                 let status = link.status(context.now);
@@ -451,6 +460,9 @@ impl Tunnels {
 
     /// Performs what is due; see [`Tunnels::poll_timeout`].
     pub fn handle_timeout(&mut self, now: u64) {
+        if self.reload_at.take_if(|at| *at <= now).is_some() {
+            self.outbox.ask(KeyerRequest::Reload, Question::Reload);
+        }
         self.each_link(now, |_, _, _| {});
     }
 
@@ -467,7 +479,7 @@ impl Tunnels {
     /// When [`Tunnels::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<u64> {
         let links = self.links.iter().filter_map(Either::due);
-        links.chain(self.retain_at).min()
+        links.chain(self.retain_at).chain(self.reload_at).min()
     }
 
     /// Every listed peer's tunnel.

@@ -94,6 +94,7 @@ impl Strangers {
         let bits = None;
         match init::respond(context, bytes, Some(Demand { cookies, bits })) {
             Answer::Ignore => {}
+            Answer::Wasted => self.opened.push(context.now),
             Answer::Refuse(answer, _) => {
                 self.answer(context, outbox, (from, bytes), Some(answer));
             }

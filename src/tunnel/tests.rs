@@ -124,10 +124,14 @@ fn a_tunnel_whose_peers_certificate_ended_shows_so_and_comes_back_when_there_is_
                 let words = refused("certificate expired on 2026-11-25");
                 assert_eq!(world.state(judge), words);
                 // It is dialled again, and goes on to be refused.
-                world.run(6_000);
+                world.run(20_000);
                 assert_eq!(world.state(judge), words);
                 let other = refused("the peer refused our certificate");
-                assert_eq!(world.state(1 - judge), other);
+                let which = format!(
+                    "{:?}, begun by {beginner}, judged by {judge}",
+                    profile.version
+                );
+                assert_eq!(world.state(1 - judge), other, "{which}");
                 world.fakes[judge].says(Ok(()));
                 world.run(60_000);
                 for side in 0..2 {
@@ -136,4 +140,50 @@ fn a_tunnel_whose_peers_certificate_ended_shows_so_and_comes_back_when_there_is_
             }
         }
     }
+}
+
+/// Questions and whole new handshakes went where a forged datagram came from.
+#[test]
+fn what_comes_from_another_port_takes_none_of_our_requests_with_it() {
+    for profile in profiles() {
+        let mut world = World::up(&profile);
+        world.sides[1].rekey(world.now, address(0));
+        let mut forged = match profile.version {
+            Version::V1 => {
+                let mut bytes = vec![7; 28];
+                bytes[16..].copy_from_slice(&[0, 0x10, 2, 0, 0, 0, 0, 0, 0, 0, 0, 28]);
+                bytes
+            }
+            Version::V2 => world.sides[1].poll_transmit().unwrap().bytes,
+        };
+        let last = forged.len() - 1;
+        forged[last] ^= u8::from(profile.version == Version::V2);
+        // By then a sign of life is asked for.
+        let now = world.now + 7_000;
+        let from = SocketAddr::new(address(1), 1_234);
+        world.sides[0].handle_datagram(now, from, &forged);
+        let asked: Vec<_> = std::iter::from_fn(|| world.sides[0].poll_transmit()).collect();
+        assert!(!asked.is_empty());
+        assert!(asked.iter().all(|sent| sent.to.port() == PORT), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_list_that_could_not_be_put_in_force_is_tried_again() {
+    let mut world = World::up(&Profile::default());
+    let desired = world.sides[0].desired.clone();
+    let fake = world.fakes[0].clone();
+    world.sides[0].configure(world.now, desired, Some(fake));
+    let reload = |world: &mut World| {
+        let mut asked = std::iter::from_fn(|| world.sides[0].poll_keyer());
+        asked.any(|request| request == KeyerRequest::Reload)
+    };
+    assert!(reload(&mut world));
+    world.sides[0].handle_keyer(world.now, KeyerReply::Failed("busy".into()));
+    let due = world.sides[0].poll_timeout().unwrap();
+    world.sides[0].handle_timeout(due.max(world.now + 5_000));
+    assert!(reload(&mut world));
+    world.sides[0].handle_keyer(world.now, KeyerReply::Done);
+    world.run(60_000);
+    assert!(!reload(&mut world));
 }

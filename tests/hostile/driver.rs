@@ -265,7 +265,9 @@ impl Driver {
                 Step::Answer(_) => Ok(Message::Answer(Vec::new())),
                 Step::Take(_) if source.byte() < 128 => Ok(Message::Wanted(Vec::new())),
                 Step::Copies(_) => Ok(Message::Copies(Vec::new())),
-                Step::Take(_) | Step::Repair(_) | Step::GiveUp => Err(Proven::default()),
+                Step::Take(_) | Step::Repair(_) | Step::GiveUp | Step::Smaller => {
+                    Err(Proven::default())
+                }
             }),
             Action::Stage { .. } => Done::Staged {
                 id: [5; 16],

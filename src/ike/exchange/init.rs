@@ -362,6 +362,8 @@ pub(crate) fn offer(
 pub enum Answer {
     /// Nothing.
     Ignore,
+    /// Nothing: a key exchange came to nothing.
+    Wasted,
     /// Send this and remember nothing.
     Refuse(Vec<u8>, Option<Refusal>),
     /// Send this and wait for IKE_AUTH.
@@ -443,7 +445,7 @@ pub fn respond(context: &mut Context<'_>, datagram: &[u8], demand: Option<Demand
         return Answer::Refuse(reply(&header, 0, vec![wanted]), None);
     }
     let first = (datagram, &header, effort);
-    open(context, first, choice, &parts).unwrap_or(Answer::Ignore)
+    open(context, first, choice, &parts).unwrap_or(Answer::Wasted)
 }
 
 fn open(

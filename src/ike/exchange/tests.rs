@@ -149,7 +149,7 @@ fn worthless_public_values_are_ignored() {
             Payload::Ke(ke) => ke.data = data,
             other => panic!("{other:?}"),
         });
-        assert!(matches!(answer(&bytes), Answer::Ignore));
+        assert!(matches!(answer(&bytes), Answer::Wasted));
     }
 }
 

@@ -55,6 +55,7 @@ impl Engine {
         } else {
             context.dropped.no_sa += 1;
         }
+        self.answers.append(&mut self.out);
         self.advance(context);
     }
 
@@ -476,7 +477,6 @@ impl Engine {
             older.child.rekey_at = u64::MAX;
         }
         self.heard = context.now;
-        self.failures = 0;
         self.fault.clear();
         self.children.push(Owned {
             child,

@@ -76,6 +76,8 @@ pub struct Engine {
     rekeys: (u32, u32),
     fault: Fault,
     out: VecDeque<Vec<u8>>,
+    /// Of these the answers to what came last.
+    answers: VecDeque<Vec<u8>>,
 }
 
 impl Context<'_> {
@@ -115,6 +117,7 @@ impl Engine {
             rekeys: (0, 0),
             fault: Fault::default(),
             out: VecDeque::new(),
+            answers: VecDeque::new(),
         }
     }
 
@@ -209,9 +212,23 @@ impl Engine {
         self.phase1.iter().map(key)
     }
 
+    /// The next answer to the datagram that came last.
+    pub fn poll_answer(&mut self) -> Option<Vec<u8>> {
+        self.answers.pop_front()
+    }
+
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.out.pop_front()
+        self.poll_answer().or_else(|| self.out.pop_front())
+    }
+
+    /// What it agreed to cannot be used here: all ends, with the farewells that nobody waits for,
+    /// and is tried again later.
+    pub fn fail(&mut self, context: &mut Context<'_>) -> Vec<Vec<u8>> {
+        let farewells = self.abandon(context);
+        self.closed(context);
+        self.put_off(context);
+        farewells
     }
 
     /// Ends all at once; the farewells that nobody waits for.

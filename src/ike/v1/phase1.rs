@@ -217,8 +217,12 @@ impl Phase1 {
 
     /// Tells the peer that it did not prove itself, so that there is no SA any more.
     pub(super) fn refuse(&self, context: &mut Context<'_>) -> Vec<u8> {
-        let failed = error(PROTO_ISAKMP, AUTHENTICATION_FAILED);
-        self.inform(context, vec![failed, deletion(self.cookies)])
+        tell_why(
+            context,
+            self.cookies,
+            (&self.keys, &self.last),
+            AUTHENTICATION_FAILED,
+        )
     }
 
     /// Reports an error about a quick mode.
@@ -339,7 +343,7 @@ impl Phase1 {
 
 /// Tells the peer, under the keys of a main mode, why there is no SA although main mode may look
 /// complete to it; `last` is the last block that was encrypted.
-pub(super) fn refusal(
+pub(super) fn tell_why(
     context: &mut Context<'_>,
     cookies: (u64, u64),
     (keys, last): (&Keys, &Iv),

@@ -14,6 +14,8 @@ pub(super) const YIELD_MS: u64 = 1_500;
 pub(super) const QUICK_WAIT_MS: u64 = 5_000;
 /// Pauses between attempts; the last repeats.
 const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
+/// A tunnel that stood for so long was no failure.
+const STOOD_MS: u64 = 5_000;
 /// An attempt without answer this old shows as no answer.
 const NO_ANSWER_MS: u64 = 4_000;
 /// The peer is asked for a sign of life after this silence.
@@ -38,6 +40,10 @@ impl Engine {
         }
         if now >= self.left_until || self.children.iter().any(|owned| owned.confirmed) {
             self.left.clear();
+        }
+        let stood = |owned: &super::Owned| owned.confirmed && now >= owned.child.born + STOOD_MS;
+        if self.children.iter().any(stood) {
+            self.failures = 0;
         }
         self.drive_attempt(context);
         for at in 0..self.phase1.len() {
@@ -124,7 +130,7 @@ impl Engine {
         self.closed(context);
     }
 
-    fn put_off(&mut self, context: &mut Context<'_>) {
+    pub(super) fn put_off(&mut self, context: &mut Context<'_>) {
         let pause = BACKOFF_MS[self.failures.min(BACKOFF_MS.len() - 1)];
         self.failures += 1;
         self.attempt_at = context.now + context.jitter(pause);
@@ -140,9 +146,14 @@ impl Engine {
         }
     }
 
-    /// An ISAKMP SA went away. AH pairs without any cannot be kept up.
+    /// An ISAKMP SA went away. AH pairs without any cannot be kept up. A pair that hardly stood was
+    /// a failure, whoever ended it.
     pub(super) fn closed(&mut self, context: &mut Context<'_>) {
         if self.phase1.is_empty() {
+            let brief = |owned: &super::Owned| context.now < owned.child.born + STOOD_MS;
+            if self.children.last().is_some_and(brief) {
+                self.put_off(context);
+            }
             self.children.clear();
             self.left.clear();
             self.certificate = None;

@@ -14,6 +14,8 @@ pub struct Proof {
     left: Vec<Difference>,
     /// What the peer is asked for.
     wanted: Vec<Difference>,
+    /// How many it is asked for at once.
+    at_once: usize,
     proven: Proven,
 }
 
@@ -38,7 +40,11 @@ impl Proof {
                     store.compared(comparison, answer)?;
                 }
             }
-            Step::Repair(copies) => self.repair(store, peer, copies)?,
+            Step::Repair(copies) => {
+                self.repair(store, peer, copies)?;
+                self.at_once = (2 * self.at_once).min(COPIES);
+            }
+            Step::Smaller => self.smaller(),
             Step::GiveUp => {
                 self.proven.stopped = true;
                 self.comparison = None;
@@ -60,7 +66,7 @@ impl Proof {
             }
         }
         if !self.left.is_empty() {
-            let from = self.left.len().saturating_sub(COPIES);
+            let from = self.left.len().saturating_sub(self.at_once.max(1));
             self.wanted = self.left.split_off(from);
             return Ok(Message::Wanted(self.wanted.clone()));
         }
@@ -72,6 +78,27 @@ impl Proof {
         self.proven.stopped = outcome.stopped || !outcome.no_table.is_empty();
         self.proven.exchanges = outcome.exchanges;
         self.left = outcome.differences;
+        self.at_once = COPIES;
+    }
+
+    /// What was asked for is more than one message takes: less of it, and one row that is too large
+    /// by itself is a person's to look at.
+    fn smaller(&mut self) {
+        let mut wanted = std::mem::take(&mut self.wanted);
+        if wanted.len() > 1 {
+            self.at_once = wanted.len() / 2;
+            return self.left.append(&mut wanted);
+        }
+        for row in wanted {
+            self.proven.unclear += 1;
+            let key = row.key.iter().map(|byte| format!("{byte:02x}"));
+            tracing::warn!(
+                "not repaired: a row of table {:016x} with key {} differs from the peer's and is \
+                 too large to be compared; write it anew",
+                row.table,
+                key.collect::<String>()
+            );
+        }
     }
 
     fn repair(&mut self, store: &Store, peer: NodeId, copies: Vec<Copy>) -> Result<(), StoreError> {

@@ -205,10 +205,11 @@ impl Files {
                 Done::Proved(proof.step(store, self.peer(), step)?)
             }
             Action::Claim => {
-                let place = store.claim_arrival();
-                let ours = place.is_some();
-                self.lock().place = place;
-                Done::Claimed(ours)
+                let mut inner = self.lock();
+                if inner.place.is_none() {
+                    inner.place = store.claim_arrival();
+                }
+                Done::Claimed(inner.place.is_some())
             }
             Action::Chains { origin } => {
                 let chains = store.chains(origin)?;

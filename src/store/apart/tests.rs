@@ -228,6 +228,51 @@ fn what_is_left_of_an_origin_that_both_share_is_not_taken_for_another_history() 
     assert_eq!(rows(&member, "SELECT id FROM item").len(), 2);
 }
 
+/// A member on an old file, of which nothing tells that it is one history: what it was the last to
+/// see came back as the newest version everywhere, and deleted rows with it.
+#[test]
+fn what_was_changed_or_deleted_since_an_old_file_does_not_come_back() {
+    for trims in [false, true] {
+        let (a, old, donor) = (peer(1), clocked(2, 1_400), peer(3));
+        a.store.declare(ITEM).unwrap();
+        run(&a, "INSERT INTO item VALUES (1, 'first'), (2, 'first')");
+        run(&a, "UPDATE item SET a = 'second' WHERE id = 1");
+        run(&a, "INSERT INTO item VALUES (3, 'to be deleted')");
+        pull(&old, &a);
+        run(&old, "INSERT INTO item VALUES (4, 'its own')");
+        run(&a, "UPDATE item SET a = 'third' WHERE id = 1");
+        run(&a, "DELETE FROM item WHERE id = 3");
+        pull(&donor, &a);
+        donor.store.set_peers([[1; 16]].into(), 0);
+        tell(&donor, &a);
+        assert!(donor.store.trim().unwrap().transactions > 4);
+        if trims {
+            old.store.set_peers([[1; 16]].into(), 0);
+            old.store.set_log_bound(0);
+            old.store.trim().unwrap();
+        }
+        take(&old, &donor);
+        exchange(&old, &donor);
+        let texts = rows(&old, "SELECT id, a FROM item ORDER BY id");
+        let row = |id: i64, text: &str| vec![Value::from(id), text.into()];
+        assert_eq!(
+            texts,
+            [row(1, "third"), row(2, "first"), row(4, "its own")],
+            "{trims}"
+        );
+        assert_eq!(rows(&donor, "SELECT id, a FROM item ORDER BY id"), texts);
+    }
+}
+
+/// A peer with a clock of its own.
+fn clocked(number: u8, ms: u64) -> Peer {
+    let dir = tempfile::tempdir().unwrap();
+    let clock: crate::store::Clock = Arc::new(move || ms);
+    let (node, incarnation) = ([number; 16], u64::from(number));
+    let store = Store::open_with_clock(dir.path(), node, incarnation, clock).unwrap();
+    Peer { store, dir }
+}
+
 /// Two histories that parted with one stamp, as where a clock stood still: what each system's rows
 /// hold of it, and the longer one's log nothing.
 fn one_stamp(first: &str, second: &str, longer: bool) -> (Peer, Peer) {

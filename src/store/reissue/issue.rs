@@ -20,6 +20,7 @@ use crate::store::log::{self, Origin, sqlite};
 use crate::store::ranges::copy;
 use crate::store::schema::Table;
 use crate::store::settle::Settle;
+use crate::store::superseded::{Other, There};
 use crate::store::writer::Writer;
 use crate::store::{StoreError, declare, lost};
 
@@ -31,8 +32,8 @@ impl Writer {
     pub(super) fn issue(
         &mut self,
         suffix: &mut Suffix,
-        hlc: Hlc,
-        fresh: Incarnation,
+        over: Option<&Other<'_>>,
+        (hlc, fresh): (Hlc, Incarnation),
     ) -> Result<Frontier, StoreError> {
         let told = frontier(self);
         let mut issue = Issue {
@@ -70,13 +71,14 @@ impl Writer {
             };
             let table = Arc::clone(table);
             let holds = |stamp: &Stamp| suffix.renews(stamp);
-            let mut found = again(&self.db, holds, &table, encoded, key, issue.stamp())?;
+            let from = (&self.db, over);
+            let mut found = again(from, holds, &table, encoded, key, issue.stamp())?;
             let more = found.as_ref().map_or(0, |found| size_of(encoded, &found.1));
             if size + more > CHUNK && !changes.is_empty() {
                 issue.log(self, Body::Rows(std::mem::take(&mut changes).into()))?;
                 size = 0;
                 // It is a version of the next transaction.
-                found = again(&self.db, holds, &table, encoded, key, issue.stamp())?;
+                found = again((&self.db, over), holds, &table, encoded, key, issue.stamp())?;
             }
             let Some((clock, row)) = found else {
                 continue;
@@ -201,9 +203,10 @@ pub(in crate::store) fn size_of(encoded: &[u8], row: &RowChange) -> usize {
     encoded.len() + postcard::to_stdvec(row).unwrap_or_default().len()
 }
 
-/// What a row holds of some stamps, as one change, with the row's clock after it.
+/// What a row holds of some stamps, as one change, with the row's clock after it; where it goes
+/// over another database, no more than that has nothing later of.
 pub(in crate::store) fn again(
-    db: &Connection,
+    (db, other): (&Connection, Option<&Other<'_>>),
     holds: impl Fn(&Stamp) -> bool,
     table: &Table,
     encoded: &[u8],
@@ -214,7 +217,21 @@ pub(in crate::store) fn again(
     let Some(mut clock) = copy.clock else {
         return Ok(None);
     };
+    let there = match other {
+        Some(other) => There::of(other, table, encoded, &clock)?,
+        None => None,
+    };
+    if there.as_ref().is_some_and(|there| there.is_later(&clock)) {
+        return Ok(None);
+    }
+    let shared = there.filter(|there| there.is_same_life(&clock));
     let write = match copy.content {
+        Some(row) if let Some(there) = &shared => {
+            let lacks = |at: &u16| holds(&clock.column(*at)) && there.lacks(&clock, *at);
+            let columns = (0..row.len() as u16).filter(|at| !table.key.contains(&usize::from(*at)));
+            let cells = columns.filter(lacks);
+            RowWrite::Update(cells.map(|at| (at, row[usize::from(at)].clone())).collect())
+        }
         _ if !clock.is_alive() && holds(&clock.row) => RowWrite::Delete,
         Some(row) if holds(&clock.row) => RowWrite::Insert(row),
         Some(row) if clock.is_alive() => {

@@ -76,7 +76,7 @@ impl Store {
             return Ok(0);
         }
         let gone = unread.count as usize;
-        let (count, commit) = writer.renew_ends(&ends, unread, fresh())?;
+        let (count, commit) = writer.renew_ends(&ends, None, unread, fresh())?;
         let count = count + gone;
         drop(writer);
         self.outdate_staged();

@@ -14,6 +14,7 @@ use netlink_packet_xfrm::{
     Selector, UserPolicyId, UserPolicyInfo, UserTemplate, XfrmAttrs, XfrmMessage,
 };
 
+use super::sa::is_gone;
 use super::{Xfrm, XfrmError, host_prefix};
 use crate::tunnel::message::PeerList;
 
@@ -63,7 +64,11 @@ pub fn sync_policies(xfrm: &mut Xfrm, list: Option<&PeerList>) -> Result<usize, 
                 },
                 nlas: Vec::new(),
             };
-            xfrm.change("remove a policy", XfrmMessage::DeletePolicy(message))?;
+            match xfrm.change("remove a policy", XfrmMessage::DeletePolicy(message)) {
+                // Somebody was quicker.
+                Err(XfrmError::Refused { source, .. }) if is_gone(&source) => {}
+                result => result?,
+            }
             changed += 1;
         }
     }

@@ -137,8 +137,11 @@ fn algorithm(sa: &AhSa) -> AlgAuth {
 pub(super) fn wipe(message: &mut XfrmMessage) {
     if let XfrmMessage::AddSa(message) = message {
         for attribute in &mut message.nlas {
-            if let XfrmAttrs::AuthenticationAlgTrunc(algorithm) = attribute {
-                algorithm.alg_key.zeroize();
+            // A dump has the key twice.
+            match attribute {
+                XfrmAttrs::AuthenticationAlgTrunc(algorithm) => algorithm.alg_key.zeroize(),
+                XfrmAttrs::AuthenticationAlg(algorithm) => algorithm.alg_key.zeroize(),
+                _ => {}
             }
         }
     }
@@ -263,7 +266,7 @@ fn allocate(xfrm: &mut Xfrm, larval: &InstalledSa) -> Result<Option<u32>, XfrmEr
     }
 }
 
-fn is_gone(error: &std::io::Error) -> bool {
+pub(super) fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT))
 }
 

@@ -3,10 +3,11 @@
 
 use super::super::Outbox;
 use super::super::message::TunnelState;
-use super::{Attempt, BACKOFF_MS, Link, YIELD_MS, loses, state_of};
+use super::{Attempt, BACKOFF_MS, Link, STOOD_MS, YIELD_MS, loses, state_of};
 use crate::ike::exchange::half_open::HalfOpen;
 use crate::ike::exchange::init::Initiator;
 use crate::ike::{Child, Connection, Context, End, Refusal};
+use crate::wire::isakmp::Header;
 
 /// An attempt without answer this old shows as no answer.
 const NO_ANSWER_MS: u64 = 4_000;
@@ -16,9 +17,14 @@ const SURPLUS_MS: u64 = 10_000;
 impl Link {
     pub(super) fn failed(&mut self, context: &mut Context<'_>, refusal: Refusal) {
         self.fault.note(context.now, refusal);
+        self.attempt_at = context.now + self.pause(context);
+    }
+
+    /// Longer with each failure.
+    fn pause(&mut self, context: &mut Context<'_>) -> u64 {
         let pause = BACKOFF_MS[self.failures.min(BACKOFF_MS.len() - 1)];
         self.failures += 1;
-        self.attempt_at = context.now + context.jitter(pause);
+        context.jitter(pause)
     }
 
     /// Performs what is due and brings kernel and state into line.
@@ -40,6 +46,7 @@ impl Link {
             self.failed(context, refusal);
         }
         self.bury(context);
+        self.fall(context);
         self.reconcile(context, outbox);
         self.speak(outbox);
         // Only now: a peer that deleted the last IKE SA has its answer first.
@@ -56,7 +63,9 @@ impl Link {
         outbox.send_all(to, std::mem::take(&mut self.accepted));
         for connection in &mut self.connections {
             while let Some(bytes) = connection.poll_transmit() {
-                outbox.send(to, bytes);
+                // Whoever forges the peer's address from another port gets none of our requests.
+                let answers = Header::parse(&bytes).is_ok_and(|(header, _)| header.response);
+                outbox.send(if answers { to } else { target }, bytes);
             }
         }
     }
@@ -116,7 +125,6 @@ impl Link {
             }
             !spent
         });
-        let ended = !ends.is_empty();
         for end in ends.into_iter().filter(|_| !live) {
             match end {
                 End::Silent => self.fault.note(context.now, Refusal::NoAnswer),
@@ -124,14 +132,31 @@ impl Link {
                 End::Closed(None) => {}
             }
         }
-        if ended && self.chosen().is_none() && self.attempt.is_none() {
-            let wait = if self.yields {
-                YIELD_MS
-            } else {
-                BACKOFF_MS[0] / 2
-            };
-            self.attempt_at = self.attempt_at.max(context.now + wait);
+    }
+
+    /// The last connection is ending: the lower address begins the next at once, the other waits.
+    /// One that hardly stood was a failure, whoever ended it.
+    fn fall(&mut self, context: &mut Context<'_>) {
+        let stands = self.chosen().is_some();
+        if self.stood && !stands {
+            let ends: Vec<End> = self
+                .connections
+                .iter()
+                .filter_map(Connection::ended)
+                .collect();
+            for end in ends {
+                if let End::Closed(Some(refusal)) = end {
+                    self.fault.note(context.now, refusal);
+                }
+            }
+            let latest = self.connections.iter().map(|c| c.established).max();
+            let brief = latest.is_some_and(|latest| context.now < latest + STOOD_MS);
+            let wait = if self.yields { YIELD_MS } else { 0 };
+            let pause = if brief { self.pause(context) } else { 0 };
+            let at = context.now + wait.max(pause);
+            self.attempt_at = self.attempt_at.max(at);
         }
+        self.stood = stands;
     }
 
     pub(super) fn initiate(&mut self, context: &mut Context<'_>, outbox: &mut Outbox) {
@@ -182,10 +207,13 @@ impl Link {
                 reason.unwrap_or(TunnelState::Connecting)
             }
         };
+        let lasts = chosen.is_some_and(|c| now >= c.established + STOOD_MS);
         self.rekeys = chosen.map_or((0, 0), |c| c.rekeys);
         if state.is_up() {
             self.fault.clear();
-            self.failures = 0;
+            if lasts {
+                self.failures = 0;
+            }
         }
         self.shown.set(now, state);
     }

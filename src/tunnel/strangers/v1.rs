@@ -1,7 +1,7 @@
 //! The same by IKEv1 (RFC 2409): main mode, whose third message returns our cookie. Until then an
 //! address costs no key exchange, and forged ones push out another by chance alone.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{MAX_HALF_OPEN, PAUSE_MS};
 use crate::ike::Context;
@@ -18,8 +18,9 @@ const MAX_FIRST: usize = 4_096;
 #[derive(Default)]
 pub(crate) struct Strangers {
     unreachable: Vec<(SocketAddr, Responder)>,
-    /// With the time of their key exchange, the oldest first.
-    reachable: Vec<(SocketAddr, Responder, u64)>,
+    reachable: Vec<(SocketAddr, Responder)>,
+    /// The latest key exchanges, also those that came to nothing: when, and whose.
+    exchanged: Vec<(u64, IpAddr)>,
 }
 
 impl Strangers {
@@ -32,7 +33,7 @@ impl Strangers {
     ) {
         let now = context.now;
         self.unreachable.retain(|(_, h)| now < h.expires());
-        self.reachable.retain(|(_, h, _)| now < h.expires());
+        self.reachable.retain(|(_, h)| now < h.expires());
         let header = match Header::parse(bytes) {
             Ok((header, _)) => header,
             Err(error) => return context.dropped.note(&error),
@@ -41,9 +42,8 @@ impl Strangers {
             context.dropped.not_listed += 1;
             return;
         }
-        let reachable = self.reachable.iter().map(|(address, h, _)| (address, h));
-        let unreachable = self.unreachable.iter().map(|(address, h)| (address, h));
-        let mut own = reachable.chain(unreachable).filter(|(a, _)| **a == from);
+        let all = self.reachable.iter().chain(&self.unreachable);
+        let mut own = all.filter(|(address, _)| *address == from);
         let answer = match own.find_map(|(_, h)| h.repeat(bytes)) {
             Some(again) => Some(again),
             None if header.cky_r == 0 => self.first(context, &header, (from, bytes)),
@@ -84,27 +84,26 @@ impl Strangers {
         header: &Header,
         (from, bytes): (SocketAddr, &[u8]),
     ) -> Option<Vec<u8>> {
-        let mut known = self.reachable.iter_mut();
-        let known = known.find(|(address, h, _)| *address == from && h.owns(header));
-        if let Some((_, half_open, _)) = known {
-            return sent(half_open.receive(context, bytes));
+        let own = |(address, h): &(SocketAddr, Responder)| *address == from && h.owns(header);
+        if let Some(at) = self.reachable.iter().position(own) {
+            return sent(self.reachable[at].1.receive(context, bytes));
         }
-        let new = |(address, h): &(SocketAddr, Responder)| *address == from && h.owns(header);
-        let at = self.unreachable.iter().position(new)?;
-        let recent = |exchanged: u64| context.now < exchanged + PAUSE_MS;
-        let soon = self.reachable.iter().filter(|(_, _, at)| recent(*at));
-        let its = soon.clone().any(|(address, ..)| address.ip() == from.ip());
-        if its || soon.count() >= MAX_HALF_OPEN {
+        let at = self.unreachable.iter().position(own)?;
+        let recent = |(when, _): &(u64, IpAddr)| context.now < when + PAUSE_MS;
+        self.exchanged.retain(recent);
+        let its = self.exchanged.iter().any(|(_, whose)| *whose == from.ip());
+        if its || self.exchanged.len() >= MAX_HALF_OPEN {
             return None;
         }
+        self.exchanged.push((context.now, from.ip()));
         let (_, mut half_open) = self.unreachable.swap_remove(at);
         let answer = sent(half_open.receive(context, bytes))?;
         // For a new one of this address goes its earlier one, or the oldest.
-        self.reachable.retain(|(a, ..)| a.ip() != from.ip());
+        self.reachable.retain(|(a, _)| a.ip() != from.ip());
         if self.reachable.len() >= MAX_HALF_OPEN {
             self.reachable.remove(0);
         }
-        self.reachable.push((from, half_open, context.now));
+        self.reachable.push((from, half_open));
         Some(answer)
     }
 }
@@ -184,6 +183,29 @@ mod tests {
         assert!(is_heard(&mut world, &mut strangers, 5));
         assert!(is_heard(&mut world, &mut strangers, 1));
         assert_eq!(strangers.reachable.len(), MAX_HALF_OPEN);
+    }
+
+    /// A key exchange with a useless value costs as much, and was not counted.
+    #[test]
+    fn what_comes_to_nothing_counts_too() {
+        let (mut system, mut strangers) = (of_v1(), Strangers::default());
+        for _ in 0..2 {
+            let (mut initiator, first) = begin(&mut system, 1);
+            let answer = give(&mut system, &mut strangers, 1, &first).unwrap();
+            let (header, _) = Header::parse(&answer).unwrap();
+            let step = system.with(Ends::theirs(1), |context| {
+                initiator.receive(context, &header, &answer)
+            });
+            let mut third = sent(step).unwrap();
+            third[32..96].fill(0);
+            assert_eq!(give(&mut system, &mut strangers, 1, &third), None);
+        }
+        assert_eq!(strangers.exchanged.len(), 1);
+        assert_eq!(
+            strangers.unreachable.len(),
+            1,
+            "the other one was not tried"
+        );
     }
 
     #[test]

@@ -133,6 +133,9 @@ pub(super) fn check(runs: &[Run]) -> Result<(), FrameError> {
             limit: MAX_TRANSACTIONS,
         });
     }
+    if runs.is_empty() {
+        return Err(FrameError::Order("no transactions"));
+    }
     for run in runs {
         let more = (run.transactions.len() as u64).checked_sub(1);
         let counts = more.is_some_and(|more| run.first.checked_add(more).is_some());

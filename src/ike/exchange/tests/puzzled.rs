@@ -56,7 +56,7 @@ fn effort(cookies: &Cookies, bits: Option<u8>, request: &Message) -> Option<Effo
     match ask(cookies, bits, &request.encode()) {
         Answer::Open(half_open, _) => Some(half_open.effort()),
         Answer::Refuse(..) => None,
-        Answer::Ignore => panic!("ignored"),
+        Answer::Ignore | Answer::Wasted => panic!("ignored"),
     }
 }
 

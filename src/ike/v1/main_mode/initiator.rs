@@ -8,7 +8,7 @@ use crate::ike::retransmit::Retry;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::{Iv, one};
 use crate::ike::v1::nat;
-use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, Phase1, refusal};
+use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, Phase1, tell_why};
 use crate::ike::v1::proposal::{choose, offer, suites};
 use crate::ike::v1::signature::Scheme;
 use crate::ike::{Context, Refusal};
@@ -115,7 +115,12 @@ impl Initiator {
             return None;
         };
         let under = (&agreed.keys, &iv);
-        Some(refusal(context, self.cookies, under, AUTHENTICATION_FAILED))
+        Some(tell_why(
+            context,
+            self.cookies,
+            under,
+            AUTHENTICATION_FAILED,
+        ))
     }
 
     /// An unauthenticated notification for it.

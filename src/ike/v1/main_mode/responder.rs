@@ -5,7 +5,7 @@ use crate::ike::group::Exchange;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::one;
 use crate::ike::v1::nat;
-use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, NOT_LISTED, Phase1, refusal};
+use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, NOT_LISTED, Phase1, tell_why};
 use crate::ike::v1::proposal::{choose, suites};
 use crate::ike::v1::signature::Scheme;
 use crate::ike::{Context, Refusal};
@@ -18,7 +18,7 @@ const HALF_OPEN_MS: u64 = 30_000;
 enum Stage {
     Sa,
     Auth(Agreed),
-    /// The peer proved itself: it has an SA, or was told that it is not listed.
+    /// The peer proved itself, and has an SA; one that is not listed was told so, or did not.
     Told,
 }
 
@@ -126,11 +126,16 @@ impl Responder {
             Err(Unproven::Refused(why, iv)) => {
                 // With a key the proof is what makes the message authentic.
                 context.dropped.not_authentic += u64::from(agreed.scheme.is_none());
-                if agreed.scheme.is_none() || !self.listed {
+                if !self.listed {
+                    // Its keys are the peer's alone: it had its one look.
+                    self.stage = Stage::Told;
+                    return Step::Hint(why);
+                }
+                if agreed.scheme.is_none() {
                     return Step::Hint(why);
                 }
                 let under = (&agreed.keys, &iv);
-                let told = refusal(context, self.cookies, under, AUTHENTICATION_FAILED);
+                let told = tell_why(context, self.cookies, under, AUTHENTICATION_FAILED);
                 return Step::Refuse(why, told);
             }
             Err(_) => {
@@ -144,7 +149,7 @@ impl Responder {
         };
         if !self.listed {
             let under = (&agreed.keys, &convinced.iv);
-            let told = refusal(context, self.cookies, under, NOT_LISTED);
+            let told = tell_why(context, self.cookies, under, NOT_LISTED);
             self.stage = Stage::Told;
             return self.send(bytes, told);
         }

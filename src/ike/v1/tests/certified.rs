@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::ike::certificate::CertificateError;
 use crate::ike::certificate::fake::Fake;
+use crate::ike::v1::main_mode::{Initiator, Responder, Step};
 
 /// Two sides with a pair, which authenticated by certificates, and what each thinks of the other's.
 fn certified() -> ([Side; 2], [Arc<Fake>; 2]) {
@@ -109,4 +110,40 @@ fn silence_after_our_certificate_is_told_as_silence() {
             .is_some_and(|said| said.contains("no answer to our certificate")),
         "{said:?}"
     );
+}
+
+/// Each of many proofs that do not convince cost signatures, under one key exchange.
+#[test]
+fn of_an_address_that_is_not_listed_one_proof_is_looked_at() {
+    let [mut a, mut b] = [1, 2].map(Side::new);
+    let judge = Arc::new(Fake::new());
+    a.credentials.certified = Some(Arc::new(Fake::new()));
+    b.credentials.certified = Some(judge.clone());
+    let (mut initiator, first) = a
+        .act(0, |_, context| Initiator::start(context, true))
+        .unwrap();
+    let header = Header::parse(&first).unwrap().0;
+    let begun = b.act(0, |_, context| Responder::start(context, &header, &first));
+    let (responder, second) = begun.unwrap().unwrap();
+    let mut responder = responder.unlisted();
+    let mut receive = |bytes: &[u8]| {
+        let header = Header::parse(bytes).unwrap().0;
+        let step = a.act(0, |_, context| initiator.receive(context, &header, bytes));
+        let Step::Send(next) = step else {
+            panic!("the initiator does not go on");
+        };
+        next
+    };
+    let third = receive(&second);
+    let step = b.act(0, |_, context| responder.receive(context, &third));
+    let Step::Send(fourth) = step else {
+        panic!("no key exchange");
+    };
+    let fifth = receive(&fourth);
+    judge.says(Err(expired()));
+    let step = b.act(0, |_, context| responder.receive(context, &fifth));
+    assert!(matches!(step, Step::Hint(_)));
+    judge.says(Ok(()));
+    let step = b.act(0, |_, context| responder.receive(context, &fifth));
+    assert!(matches!(step, Step::Nothing));
 }
