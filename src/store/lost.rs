@@ -77,24 +77,44 @@ pub(super) fn each(
     Ok(())
 }
 
-/// The bodies of the transactions that tell of them.
-pub(super) fn bodies(lost: Vec<Conflict>) -> Vec<Body> {
-    let mut bodies = Vec::new();
-    let (mut some, mut size) = (Vec::new(), 0);
-    for lost in lost {
+/// Entries on their way into transactions that tell of them.
+#[derive(Default)]
+pub(super) struct Gathered {
+    some: Vec<Conflict>,
+    size: usize,
+}
+
+impl Gathered {
+    /// Takes one more; the body of a transaction, if there is enough for one.
+    pub fn add(&mut self, lost: Conflict) -> Option<Body> {
         let texts = lost.table.len() + lost.column.len();
         let more = EACH + texts + lost.key.len() + lost.value.len();
         // What is too large to be read in memory goes alone.
-        if size + more > CHUNK && !some.is_empty() {
-            bodies.push(Body::Lost(std::mem::take(&mut some)));
-            size = 0;
-        }
-        size += more;
-        some.push(lost);
+        let full = match self.size + more > CHUNK {
+            true => self.rest(),
+            false => None,
+        };
+        self.size += more;
+        self.some.push(lost);
+        full
     }
-    if !some.is_empty() {
-        bodies.push(Body::Lost(some));
+
+    /// The body of the last transaction, if anything is left.
+    pub fn rest(&mut self) -> Option<Body> {
+        self.size = 0;
+        let some = std::mem::take(&mut self.some);
+        (!some.is_empty()).then_some(Body::Lost(some))
     }
+}
+
+/// The bodies of the transactions that tell of them.
+pub(super) fn bodies(lost: Vec<Conflict>) -> Vec<Body> {
+    let mut gathered = Gathered::default();
+    let mut bodies: Vec<Body> = Vec::new();
+    for lost in lost {
+        bodies.extend(gathered.add(lost));
+    }
+    bodies.extend(gathered.rest());
     bodies
 }
 

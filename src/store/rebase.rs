@@ -146,16 +146,21 @@ fn inbox(
         }
         Ok(())
     })?;
-    let other = Other::new(over.new, apart);
+    for body in lost::bodies(news) {
+        over.write(body)?;
+    }
+    let mut told = lost::Gathered::default();
     for table in &old.tables {
         for key in later(old, table, &beyond)? {
-            let lost = superseded::lost((&old.db, &other), table, &key, &beyond)?;
-            news.extend(lost);
+            let other = Other::new(over.new, apart);
+            for lost in superseded::lost((&old.db, &other), table, &key, &beyond)? {
+                if let Some(body) = told.add(lost) {
+                    over.write(body)?;
+                }
+            }
         }
     }
-    lost::bodies(news)
-        .into_iter()
-        .try_for_each(|body| over.write(body))
+    told.rest().map_or(Ok(()), |body| over.write(body))
 }
 
 /// Declares, and drops, what the snapshot does not know of.

@@ -16,7 +16,7 @@ use super::log::{self, Origin, Origins, sqlite};
 use super::lost::WHOLE;
 use super::superseded::Other;
 use super::writer::Writer;
-use super::{Store, StoreError, apart, keys, lock, lost, retention, superseded};
+use super::{Store, StoreError, apart, keys, lock, lost, retention};
 use crate::replica::Incarnation;
 use crate::replica::change::{Body, Dep, Head};
 use crate::replica::clock::{Hlc, Stamp};
@@ -143,9 +143,6 @@ impl Writer {
         let result = self.applying(|writer| {
             let mut suffix = writer.suffix(ends, unread)?;
             writer.lower_unread(&mut suffix)?;
-            if let Some(over) = over {
-                writer.superseded(&mut suffix, over)?;
-            }
             let hlc = writer.take_back(&suffix)?;
             let told = writer.issue(&mut suffix, over, (hlc, fresh))?;
             Ok((suffix.positions.len(), hlc, told))
@@ -236,19 +233,6 @@ impl Writer {
         let mut told = HashSet::new();
         suffix.lost.retain(|lost| told.insert(lost.id()));
         Ok(suffix)
-    }
-
-    /// What the database that takes this one's place is later than is not issued again: it lost.
-    fn superseded(&self, suffix: &mut Suffix, over: &Other<'_>) -> Result<(), StoreError> {
-        let mut all = Vec::new();
-        for (tid, key) in suffix.keys.keys() {
-            if let Some(table) = self.tables.iter().find(|table| table.tid == *tid) {
-                let holds = |stamp: &Stamp| suffix.renews(stamp);
-                all.extend(superseded::lost((&self.db, over), table, key, holds)?);
-            }
-        }
-        suffix.lost.extend(all);
-        Ok(())
     }
 
     /// Removes the suffix from the log; returns the stamp of what is issued in its place.

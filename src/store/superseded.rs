@@ -17,7 +17,7 @@ use super::writer::Writer;
 use crate::replica::Incarnation;
 use crate::replica::clock::{Hlc, RowClock, Stamp};
 use crate::replica::conflict::Conflict;
-use crate::replica::value::encode;
+use crate::replica::value::{Value, encode};
 
 /// The other database.
 pub(super) struct Other<'a> {
@@ -90,7 +90,7 @@ impl There {
             Some(there) if there.generation == clock.generation => {
                 !clock.is_alive() && there.row >= clock.row
             }
-            Some(there) => there.generation > clock.generation || clock.generation <= self.ended,
+            Some(there) => there.generation > clock.generation,
         }
     }
 
@@ -98,6 +98,11 @@ impl There {
     pub fn lacks(&self, clock: &RowClock, column: u16) -> bool {
         let there = self.clock.as_ref();
         there.is_none_or(|there| clock.column(column) > there.column(column))
+    }
+
+    /// What it has of a column.
+    pub fn value(&self, column: usize) -> Option<&Value> {
+        self.content.as_ref().and_then(|row| row.get(column))
     }
 
     /// Its version of a column, or of the whole row where that had another life.
@@ -132,13 +137,15 @@ pub(super) fn lost(
     let (same, later) = (there.is_same_life(&clock), there.is_later(&clock));
     let mut lost = Vec::new();
     let row = copy(db, table, key)?.content.unwrap_or_default();
-    for (at, value) in row
+    // A row that is a key and no more is told by that.
+    let all = table.key.len() == row.len();
+    let told = row
         .iter()
         .enumerate()
-        .filter(|(at, _)| !table.key.contains(at))
-    {
+        .filter(|(at, _)| all || !table.key.contains(at));
+    for (at, value) in told {
         let stamp = clock.column(at as u16);
-        let theirs = there.content.as_ref().and_then(|row| row.get(at));
+        let theirs = there.value(at);
         let loses = later || (same && !there.lacks(&clock, at as u16));
         if loses && holds(&stamp) && theirs != Some(value) {
             lost.push(Conflict {

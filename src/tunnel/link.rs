@@ -455,6 +455,7 @@ impl Link {
             for connection in &mut self.connections {
                 connection.close();
             }
+            self.stood = false;
             self.failed(context, Refusal::Other(format!("keyer: {text}")));
         } else if *question == Question::Reload {
             let refusal = Refusal::Other(format!("keyer: {text}"));

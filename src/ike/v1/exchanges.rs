@@ -483,6 +483,7 @@ impl Engine {
             ours,
             confirmed: ours && !waits,
             home: self.phase1[at].cookies,
+            stood: false,
         });
         self.move_house();
     }

@@ -44,6 +44,8 @@ struct Owned {
     confirmed: bool,
     /// Cookies of the ISAKMP SA whose quick mode made it.
     home: (u64, u64),
+    /// It has stood for a while.
+    stood: bool,
 }
 
 /// All that stands with one peer.

@@ -41,9 +41,12 @@ impl Engine {
         if now >= self.left_until || self.children.iter().any(|owned| owned.confirmed) {
             self.left.clear();
         }
-        let stood = |owned: &super::Owned| owned.confirmed && now >= owned.child.born + STOOD_MS;
-        if self.children.iter().any(stood) {
-            self.failures = 0;
+        for owned in &mut self.children {
+            // Once: what is refused later is put off longer and longer.
+            if !owned.stood && owned.confirmed && now >= owned.child.born + STOOD_MS {
+                owned.stood = true;
+                self.failures = 0;
+            }
         }
         self.drive_attempt(context);
         for at in 0..self.phase1.len() {

@@ -264,6 +264,69 @@ fn what_was_changed_or_deleted_since_an_old_file_does_not_come_back() {
     }
 }
 
+/// In a table of which tombstones are forgotten, an acknowledged deletion was in no log and no
+/// inbox.
+#[test]
+fn a_deletion_in_the_history_that_yields_is_issued_again() {
+    let (a, member, donor) = (peer(1), clocked(2, 1_400), peer(3));
+    a.store.declare(ITEM).unwrap();
+    run(
+        &a,
+        "INSERT INTO item VALUES (1, 'to be deleted'), (2, 'of both'), (3, 'gone')",
+    );
+    run(&a, "DELETE FROM item WHERE id = 3");
+    for other in [&member, &donor] {
+        pull(other, &a);
+    }
+    let (one, two) = (copy(&a), copy(&a));
+    run(&one, "DELETE FROM item WHERE id = 1");
+    run(&one, "UPDATE item SET a = 'of the member' WHERE id = 2");
+    pull(&member, &one);
+    for n in 0..4 {
+        run(
+            &two,
+            &format!("INSERT INTO item VALUES ({}, 'of the donor')", 10 + n),
+        );
+    }
+    pull(&donor, &two);
+    donor.store.set_peers([[1; 16]].into(), 0);
+    tell(&donor, &two);
+    assert!(donor.store.trim().unwrap().transactions > 4);
+    take(&member, &donor);
+    exchange(&member, &donor);
+    assert!(rows(&donor, "SELECT a FROM item WHERE id = 1").is_empty());
+    assert_eq!(
+        rows(&donor, "SELECT a FROM item WHERE id = 2"),
+        [["of the member".into()]]
+    );
+}
+
+/// A row that is a key and no more, which the snapshot ended later.
+#[test]
+fn a_row_without_other_columns_that_lost_is_told() {
+    let (a, member, donor) = (peer(1), clocked(2, 1_400), peer(3));
+    a.store
+        .declare("CREATE TABLE item(a TEXT PRIMARY KEY NOT NULL)")
+        .unwrap();
+    run(&a, "INSERT INTO item VALUES ('first')");
+    for other in [&member, &donor] {
+        pull(other, &a);
+    }
+    let (one, two) = (copy(&a), copy(&a));
+    run(&one, "INSERT INTO item VALUES ('key')");
+    pull(&member, &one);
+    run(&two, "INSERT INTO item VALUES ('key')");
+    run(&two, "DELETE FROM item WHERE a = 'key'");
+    run(&two, "INSERT INTO item VALUES ('more')");
+    pull(&donor, &two);
+    donor.store.set_peers([[1; 16]].into(), 0);
+    tell(&donor, &two);
+    donor.store.trim().unwrap();
+    take(&member, &donor);
+    exchange(&member, &donor);
+    assert!(is_kept(&member, "key"));
+}
+
 /// A peer with a clock of its own.
 fn clocked(number: u8, ms: u64) -> Peer {
     let dir = tempfile::tempdir().unwrap();

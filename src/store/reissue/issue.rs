@@ -14,7 +14,7 @@ use crate::replica::clock::{Hlc, RowClock, Stamp};
 use crate::replica::frontier::Frontier;
 use crate::replica::value::Value;
 use crate::store::apply::remove;
-use crate::store::capture::current;
+use crate::store::capture::{Row, current};
 use crate::store::carry::frontier;
 use crate::store::log::{self, Origin, sqlite};
 use crate::store::ranges::copy;
@@ -22,7 +22,7 @@ use crate::store::schema::Table;
 use crate::store::settle::Settle;
 use crate::store::superseded::{Other, There};
 use crate::store::writer::Writer;
-use crate::store::{StoreError, declare, lost};
+use crate::store::{StoreError, declare, lost, superseded};
 
 /// About how many bytes of rows go into one transaction that is issued again.
 pub(in crate::store) const CHUNK: usize = 4 << 20;
@@ -44,6 +44,9 @@ impl Writer {
         };
         for body in lost::bodies(std::mem::take(&mut suffix.lost)) {
             issue.log(self, body)?;
+        }
+        if let Some(over) = over {
+            self.superseded(suffix, over, &mut issue)?;
         }
         for (old, body) in &suffix.schemas {
             let new = issue.stamp();
@@ -114,6 +117,30 @@ impl Writer {
         log::save_origins(&self.db, &self.memory.origins)?;
         log::set_folded(&self.db, self.memory.position)?;
         Ok(told)
+    }
+}
+
+impl Writer {
+    /// What the database that takes this one's place is later than is not issued again: it lost.
+    fn superseded(
+        &mut self,
+        suffix: &Suffix,
+        over: &Other<'_>,
+        issue: &mut Issue,
+    ) -> Result<(), StoreError> {
+        let mut told = lost::Gathered::default();
+        for (tid, key) in suffix.keys.keys() {
+            let Some(table) = self.tables.iter().find(|table| table.tid == *tid) else {
+                continue;
+            };
+            let holds = |stamp: &Stamp| suffix.renews(stamp);
+            for lost in superseded::lost((&self.db, over), table, key, holds)? {
+                if let Some(body) = told.add(lost) {
+                    issue.log(self, body)?;
+                }
+            }
+        }
+        told.rest().map_or(Ok(()), |body| issue.log(self, body))
     }
 }
 
@@ -203,6 +230,34 @@ pub(in crate::store) fn size_of(encoded: &[u8], row: &RowChange) -> usize {
     encoded.len() + postcard::to_stdvec(row).unwrap_or_default().len()
 }
 
+/// What a row that lives in both databases is to hold of this one's.
+fn over(
+    there: &There,
+    holds: impl Fn(&Stamp) -> bool,
+    table: &Table,
+    clock: &RowClock,
+    mut row: Row,
+) -> RowWrite {
+    let columns = (0..row.len()).filter(|at| !table.key.contains(at));
+    let later: Vec<usize> = columns
+        .filter(|at| there.lacks(clock, *at as u16) && holds(&clock.column(*at as u16)))
+        .collect();
+    if later.is_empty() || !holds(&clock.row) {
+        let cells = later.into_iter();
+        let cells = cells.map(|at| (at as u16, std::mem::replace(&mut row[at], Value::Null)));
+        return RowWrite::Update(cells.collect());
+    }
+    // It came twice, and whoever has neither takes it whole.
+    for (at, value) in row.iter_mut().enumerate() {
+        if !there.lacks(clock, at as u16)
+            && let Some(theirs) = there.value(at)
+        {
+            *value = theirs.clone();
+        }
+    }
+    RowWrite::Insert(row)
+}
+
 /// What a row holds of some stamps, as one change, with the row's clock after it; where it goes
 /// over another database, no more than that has nothing later of.
 pub(in crate::store) fn again(
@@ -226,12 +281,7 @@ pub(in crate::store) fn again(
     }
     let shared = there.filter(|there| there.is_same_life(&clock));
     let write = match copy.content {
-        Some(row) if let Some(there) = &shared => {
-            let lacks = |at: &u16| holds(&clock.column(*at)) && there.lacks(&clock, *at);
-            let columns = (0..row.len() as u16).filter(|at| !table.key.contains(&usize::from(*at)));
-            let cells = columns.filter(lacks);
-            RowWrite::Update(cells.map(|at| (at, row[usize::from(at)].clone())).collect())
-        }
+        Some(row) if let Some(there) = &shared => over(there, &holds, table, &clock, row),
         _ if !clock.is_alive() && holds(&clock.row) => RowWrite::Delete,
         Some(row) if holds(&clock.row) => RowWrite::Insert(row),
         Some(row) if clock.is_alive() => {
