@@ -230,10 +230,37 @@ fn prove(ours: &Store, theirs: &Store) -> Proven {
         };
         step = match answerer.step(theirs, us, asked).unwrap() {
             Ok(Message::Answer(answer)) => Step::Take(answer),
-            Ok(Message::Copies(copies)) => Step::Repair(copies),
-            other => panic!("{other:?}"),
+            Ok(copies) => match Message::decode(&copies.encode()) {
+                Some(Message::Copies(copies)) => Step::Repair(copies),
+                Some(Message::NoAnswer) => Step::Smaller,
+                other => panic!("{other:?}"),
+            },
+            Err(other) => panic!("{other:?}"),
         };
     }
+}
+
+/// Sixteen at a time they were too large for a message, so that none was ever repaired.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_rows_are_repaired_a_few_at_a_time_and_one_that_fits_no_message_is_counted() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    let work = |tx: &mut crate::store::Tx<'_>| {
+        for id in 0..21 {
+            let text = "x".repeat(if id == 7 { 600 << 10 } else { 40 << 10 });
+            let row = [Value::from(id), text.into(), Value::Null];
+            tx.execute("INSERT INTO item VALUES (?, ?, ?)", &row)?;
+        }
+        Ok(())
+    };
+    a.store.transact(work).unwrap();
+    let _link = connect((&a, Some(CLUSTER)), (&b, Some(CLUSTER)));
+    converge(&[&a, &b], 21).await;
+    b.store.flush().unwrap();
+    b.store.corrupt("DELETE FROM item");
+    let proven = prove(&b.store, &a.store);
+    let found = (proven.differing, proven.repaired, proven.unclear);
+    assert_eq!(found, (21, 20, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

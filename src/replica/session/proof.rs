@@ -47,7 +47,8 @@ pub enum Message {
     Wanted(Vec<Difference>),
     /// Here they are, in that order.
     Copies(Vec<Copy>),
-    /// It would be larger than [`MAX_MESSAGE`], or one of the two needs a snapshot: the proof ends
+    /// It would be larger than [`MAX_MESSAGE`] (then fewer copies may be asked for), or one of the
+    /// two needs a snapshot: the proof ends
     /// undecided.
     NoAnswer,
 }

@@ -205,12 +205,6 @@ fn what_found_no_room_comes_again_when_what_waited_is_given_up() {
 /// They were counted as nothing: a thousand files stayed open.
 #[test]
 fn files_that_wait_are_counted_by_number_and_by_size() {
-    let file = |seq: u64, size: u64| Logged {
-        origin: 1,
-        seq,
-        bytes: Payload::Stored(std::sync::Arc::new(Sized(size))),
-        chain: None,
-    };
     let none = Frontier::default();
     let mut waiting = Waiting::default();
     for seq in 1..=64 {
@@ -224,6 +218,16 @@ fn files_that_wait_are_counted_by_number_and_by_size() {
     assert!(!waiting.is_full());
     waiting.hold(&file(2, 300 << 10), &none);
     assert!(waiting.is_full());
+}
+
+/// One of the first origin that waits in a file.
+fn file(seq: u64, size: u64) -> Logged {
+    Logged {
+        origin: 1,
+        seq,
+        bytes: Payload::Stored(std::sync::Arc::new(Sized(size))),
+        chain: None,
+    }
 }
 
 /// A file of so many bytes that nobody reads.
@@ -278,12 +282,6 @@ fn what_builds_on_something_forgotten_is_dropped_and_told() {
 /// Links ended and began for ever: what had to wait for room was asked for again at once.
 #[test]
 fn what_finds_no_room_beside_what_waits_does_not_come_again_before_there_is_some() {
-    let file = |seq: u64, size: u64| Logged {
-        origin: 1,
-        seq,
-        bytes: Payload::Stored(std::sync::Arc::new(Sized(size))),
-        chain: None,
-    };
     let none = Frontier::default();
     let mut waiting = Waiting::default();
     waiting.hold(&file(1, 10 << 20), &none);
