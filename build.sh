@@ -141,18 +141,36 @@ matrix_tools() {
     PATH="$CACHE/bin:$PATH"
 }
 
+# How long a check may take before it counts as hung: several times what it needs.
+LIMIT=40m
+
 # check NAME CMD...: one PASS or FAIL line in out/logs/results.
 check() {
-    local name=$1 log="$LOGS/$1.log" start=$SECONDS
+    local name=$1 log="$LOGS/$1.log" start=$SECONDS ended=0
     shift
     say "$name"
-    if "$@" >"$log" 2>&1; then
+    timeout --kill-after=30s "$LIMIT" "$@" >"$log" 2>&1 || ended=$?
+    if [ "$ended" = 0 ]; then
         echo "PASS $name ($((SECONDS - start)) s)" | tee -a "$LOGS/results"
     else
         tail -n 60 "$log"
+        case $ended in
+            124 | 137)
+                echo "$name was ended after $LIMIT. Tests that did not end, if any:"
+                unended "$log"
+                ;;
+        esac
         echo "FAIL $name ($((SECONDS - start)) s), log: $log" | tee -a "$LOGS/results"
     fi
     grep -hE '^test result:|^(PASS|FAIL) ' "$log" >>"$LOGS/counted" || true
+}
+
+# unended LOG: the tests of LOG that were told to run long and of which no result came.
+unended() {
+    local test
+    sed -n 's/^test \(.*\) has been running for over.*/\1/p' "$1" | while read -r test; do
+        grep -qF "test $test ... " "$1" || echo "  $test"
+    done
 }
 
 # The public databases of tests/real come as Python packages.
@@ -263,6 +281,7 @@ fuzz() {
 suite_image_all() {
     image
     matrix_tools
+    LIMIT=12h
     check image-all python3 tests/image/matrix.py --jobs 2 "$(find out -maxdepth 1 \
         -name 'tutti-*-amd64.img' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)" \
         out/matrix

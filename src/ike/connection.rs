@@ -493,12 +493,18 @@ impl Connection {
         {
             session.delete = true;
         }
+        let silent = now >= self.heard + LIVENESS_MS;
         let (exchange, payloads, purpose) = if session.delete {
             session.delete = false;
             let payloads = self.last_words();
             (exchange::INFORMATIONAL, payloads, Purpose::DeleteSa)
         } else if Some(at) != self.idle() {
             return;
+        } else if self.is_rekeying() {
+            if !silent {
+                return;
+            }
+            (exchange::INFORMATIONAL, Vec::new(), Purpose::Liveness)
         } else if let Some(child) = self.children.iter().find(|c| c.delete) {
             let payloads = vec![Payload::Delete(Delete::ah(child.spi_in))];
             let purpose = Purpose::DeleteChild(child.spi_in);
@@ -523,7 +529,7 @@ impl Connection {
         } else if let Some(old) = self.children.iter().position(|c| c.rekey_at <= now) {
             let (payloads, purpose) = self.rekey_child(context, old);
             (exchange::CREATE_CHILD_SA, payloads, purpose)
-        } else if now >= self.heard + LIVENESS_MS {
+        } else if silent {
             (exchange::INFORMATIONAL, Vec::new(), Purpose::Liveness)
         } else {
             return;
@@ -532,11 +538,18 @@ impl Connection {
         self.out.extend(bytes);
     }
 
-    /// The IKE SA that may start an exchange now.
+    /// The IKE SA that may start an exchange now; while one is replaced, nothing but to ask for a
+    /// sign of life, for the peer may die meanwhile.
     fn idle(&self) -> Option<usize> {
-        let rekeying = self.sessions.iter().any(is_rekeying);
         let current = self.sessions.iter().rposition(Session::is_current)?;
-        (!rekeying && self.sessions[current].in_flight.is_none()).then_some(current)
+        self.sessions[current]
+            .in_flight
+            .is_none()
+            .then_some(current)
+    }
+
+    fn is_rekeying(&self) -> bool {
+        self.sessions.iter().any(is_rekeying)
     }
 
     /// When [`Connection::advance`] wants to be called.
@@ -558,8 +571,10 @@ impl Connection {
         }
         if let Some(at) = self.idle() {
             times.push(self.heard + LIVENESS_MS);
-            times.push(self.sessions[at].rekey_at);
-            times.extend(self.children.iter().map(|c| c.rekey_at));
+            if !self.is_rekeying() {
+                times.push(self.sessions[at].rekey_at);
+                times.extend(self.children.iter().map(|c| c.rekey_at));
+            }
         }
         times.into_iter().min()
     }

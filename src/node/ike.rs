@@ -10,6 +10,7 @@ mod counters;
 mod desired;
 mod keylog;
 mod takeover;
+mod unanswered;
 
 use std::future;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -33,6 +34,7 @@ use crate::tunnel::message::{Desired, KeyerReply, KeyerRequest, PeerStatus};
 use crate::tunnel::{Transmit, Tunnels};
 use converse::{Asked, Words, converse};
 use keylog::KeyLog;
+use unanswered::Unanswered;
 
 /// The ISAKMP port (RFC 7296 section 2).
 const ISAKMP_PORT: u16 = 500;
@@ -42,6 +44,9 @@ const CHANGES: usize = 256;
 
 /// How long to wait before looking for `keyer`, or for our address, again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long what `keyer` has not answered waits for the next one. A peer waits longer for us.
+const KEYER_AWAY: Duration = Duration::from_secs(5);
 
 /// Longest datagram; ISAKMP may fill UDP.
 const DATAGRAM_BYTES: usize = 65_535;
@@ -142,8 +147,7 @@ struct Ike {
     inherited: bool,
     keyer_path: PathBuf,
     keyer: Option<Keyer>,
-    /// Requests sent to `keyer` and not yet answered.
-    outstanding: usize,
+    unanswered: Unanswered,
     publish: watch::Sender<Vec<PeerStatus>>,
     changes: broadcast::Sender<PeerStatus>,
     /// Inbound SAs by which traffic is waited for.
@@ -176,7 +180,7 @@ impl Ike {
             socket,
             keyer_path,
             keyer: None,
-            outstanding: 0,
+            unanswered: Unanswered::default(),
             publish,
             changes,
             awaited: watch::Sender::default(),
@@ -219,7 +223,7 @@ impl Ike {
 
     /// The kernel holds nothing of other settings any more: SAs may carry on over a restart.
     fn keep_settings(&mut self) {
-        let settled = self.keyer.is_some() && self.outstanding == 0;
+        let settled = self.keyer.is_some() && self.unanswered.is_empty();
         if let (Some((path, _)), true) = (&self.settings, settled)
             && let Some(digest) = self.unkept.take()
             && let Err(error) = std::fs::write(path, digest)
@@ -315,22 +319,25 @@ impl Ike {
     /// Does all that the core wants done, and finds again what is missing.
     async fn act(&mut self) {
         self.find_missing().await;
+        self.give_up_keyer();
         if let Some(log) = &mut self.key_log {
             log.note(self.tunnels.key_log());
         }
         // Without a keyer its requests wait in the core.
         if let Some(keyer) = &mut self.keyer {
             let requests: Vec<_> = std::iter::from_fn(|| self.tunnels.poll_keyer()).collect();
-            self.outstanding += requests.len();
-            if !requests.is_empty()
-                && let Err(error) = keyer.send_all(&requests).await
-            {
-                self.lose_keyer(&error.to_string());
+            if !requests.is_empty() {
+                let sent = keyer.send_all(&requests).await;
+                // It may have done them all the same.
+                self.unanswered.add(requests);
+                if let Err(error) = sent {
+                    self.lose_keyer(&error.to_string());
+                }
             }
         }
         // What a datagram promises must stand first: a peer that hears of an SA before our kernel
         // has it, or of a deletion before our kernel stopped sending, loses packets.
-        while self.outstanding == 0 {
+        while self.unanswered.is_empty() {
             let Some(transmit) = self.tunnels.poll_transmit() else {
                 break;
             };
@@ -349,7 +356,7 @@ impl Ike {
             changed
         });
         // It tells of what stands, so not between a request to the keyer and its answer.
-        if self.outstanding == 0 && self.tunnels.status_changed() {
+        if self.unanswered.is_empty() && self.tunnels.status_changed() {
             self.publish_status();
         }
     }
@@ -357,10 +364,13 @@ impl Ike {
     async fn find_missing(&mut self) {
         if self.keyer.is_none() {
             match Connection::connect(&self.keyer_path).await {
-                Ok(keyer) => {
-                    self.keyer = Some(keyer);
-                    self.tunnels.keyer_back();
-                }
+                Ok(mut keyer) => match keyer.send_all(&self.unanswered.again()).await {
+                    Ok(()) => {
+                        self.keyer = Some(keyer);
+                        self.tunnels.keyer_back();
+                    }
+                    Err(error) => tracing::debug!("{error}"),
+                },
                 Err(error) => tracing::debug!("{error}"),
             }
         }
@@ -388,7 +398,7 @@ impl Ike {
         match reply {
             Ok(Some(reply)) => {
                 if is_answer(&reply) {
-                    self.outstanding = self.outstanding.saturating_sub(1);
+                    self.unanswered.pop();
                 }
                 let now = self.now();
                 self.tunnels.handle_keyer(now, reply);
@@ -398,14 +408,21 @@ impl Ike {
         }
     }
 
-    /// Answers what `keyer` no longer will; its SAs and policies stay in the kernel.
+    /// Its SAs and policies stay in the kernel; the next one is asked what it has not answered.
     fn lose_keyer(&mut self, why: &str) {
         tracing::warn!("lost keyer: {why}");
         self.keyer = None;
-        for _ in 0..std::mem::take(&mut self.outstanding) {
-            let now = self.now();
+        self.unanswered.wait_until(Instant::now() + KEYER_AWAY);
+    }
+
+    /// No other `keyer` came: what it was asked counts as refused.
+    fn give_up_keyer(&mut self) {
+        if self.keyer.is_some() || !self.unanswered.is_over(Instant::now()) {
+            return;
+        }
+        while self.unanswered.pop() {
             let reply = KeyerReply::Failed("keyer went away".into());
-            self.tunnels.handle_keyer(now, reply);
+            self.tunnels.handle_keyer(self.now(), reply);
         }
     }
 
@@ -508,5 +525,48 @@ mod tests {
             .await;
         ike.asked(Asked::Refresh).await;
         assert_eq!(status.borrow().len(), 1);
+    }
+
+    /// An `ike` and the `keyer` it knows, which has read what it was asked.
+    async fn asked(ike: &mut Ike, keyers: &tokio::net::UnixListener) -> (Vec<KeyerRequest>, Conn) {
+        let allowed = Allowed::new("tutti-ike", &[]).unwrap();
+        let (mut keyer, ()) = tokio::join!(
+            async { ipc::accept(keyers, &allowed).await.unwrap() },
+            ike.act()
+        );
+        let mut requests: Vec<_> = keyer.recv().await.unwrap().into_iter().collect();
+        while let Some(request) = keyer.buffered().unwrap() {
+            requests.push(request);
+        }
+        (requests, keyer)
+    }
+
+    type Conn = Connection<KeyerReply, KeyerRequest>;
+
+    /// What it had not answered counted as refused, which ended IKE SAs that worked.
+    #[tokio::test]
+    async fn a_keyer_that_begins_again_is_asked_what_the_one_before_has_not_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyer.sock");
+        let keyers = ipc::listen(&path, 0o600).unwrap();
+        let (publish, status) = watch::channel(Vec::new());
+        let news = (publish, broadcast::channel(1).0);
+        let mut ike = Ike::new(path, news).unwrap();
+        ike.asked(Asked::Configure(1, desired(&["127.78.8.2"])))
+            .await;
+        let (first, keyer) = asked(&mut ike, &keyers).await;
+        assert!(first.contains(&KeyerRequest::Reload), "{first:?}");
+        drop(keyer);
+        let reply = hear(ike.keyer.as_mut()).await;
+        ike.heard(reply);
+        let (again, mut keyer) = asked(&mut ike, &keyers).await;
+        assert_eq!(again[..first.len()], first);
+        for _ in &again {
+            keyer.send(&KeyerReply::Done).await.unwrap();
+            let reply = hear(ike.keyer.as_mut()).await;
+            ike.heard(reply);
+        }
+        ike.act().await;
+        assert!(status.borrow()[0].last_error.is_none());
     }
 }

@@ -9,6 +9,7 @@ mod kernel;
 mod link;
 mod link_v1;
 pub mod message;
+mod outbox;
 #[cfg(test)]
 mod search;
 mod shown;
@@ -25,12 +26,11 @@ use zeroize::Zeroizing;
 
 use crate::ike::cookie::Cookies;
 use crate::ike::suite::Version;
-use crate::ike::{
-    Certified, Context, Credentials, Datagrams, Dropped, Lifetimes, Ppk, Random, keylog,
-};
+use crate::ike::{Certified, Context, Credentials, Dropped, Lifetimes, Ppk, Random, keylog};
 use either::Either;
 use kernel::Question;
 use message::{Desired, KeyerReply, KeyerRequest, PeerStatus, Secret};
+use outbox::Outbox;
 use strangers::Strangers;
 
 /// UDP port of ISAKMP.
@@ -68,66 +68,6 @@ pub(crate) struct Arrival<'a> {
 /// Changes of state that may wait to be fetched; they are after each step.
 const MAX_CHANGES: usize = 64;
 
-/// Datagrams that may wait for the keyer; retransmission makes good what is dropped.
-const MAX_WAITING: usize = 256;
-
-/// Datagrams and keyer requests that wait to be fetched.
-///
-/// A datagram leaves only after the inbound SAs asked for before it are in the kernel: it may be
-/// what makes the peer send on them.
-#[derive(Default)]
-#[cfg_attr(test, derive(Clone))]
-pub(crate) struct Outbox {
-    /// With the number of answers each waits for.
-    transmits: VecDeque<(u64, Transmit)>,
-    requests: VecDeque<KeyerRequest>,
-    questions: VecDeque<Question>,
-    answered: u64,
-    barriers: BTreeMap<IpAddr, u64>,
-}
-
-impl Outbox {
-    fn send(&mut self, to: SocketAddr, bytes: Vec<u8>) {
-        if self.transmits.len() >= MAX_WAITING {
-            self.transmits.pop_front();
-        }
-        let barrier = self.barriers.get(&to.ip()).copied().unwrap_or(0);
-        self.transmits.push_back((barrier, Transmit { to, bytes }));
-    }
-
-    fn send_all(&mut self, to: SocketAddr, datagrams: Datagrams) {
-        for bytes in datagrams {
-            self.send(to, bytes);
-        }
-    }
-
-    fn ask(&mut self, request: KeyerRequest, question: Question) {
-        self.requests.push_back(request);
-        self.questions.push_back(question);
-        if let Question::Install {
-            peer,
-            inbound: true,
-            ..
-        } = question
-        {
-            let asked = self.answered + self.questions.len() as u64;
-            self.barriers.insert(peer, asked);
-        }
-    }
-
-    fn answer(&mut self) -> Option<Question> {
-        let question = self.questions.pop_front()?;
-        self.answered += 1;
-        Some(question)
-    }
-
-    fn transmit(&mut self) -> Option<Transmit> {
-        let ready = |(barrier, _): &(u64, Transmit)| *barrier <= self.answered;
-        let at = self.transmits.iter().position(ready)?;
-        self.transmits.remove(at).map(|(_, transmit)| transmit)
-    }
-}
-
 /// All tunnels of this system. Times are milliseconds of one monotonic clock, which begins at 0
 /// when it is made.
 pub struct Tunnels {
@@ -150,6 +90,8 @@ pub struct Tunnels {
     dropped: Dropped,
     /// Tunnels whose state changed, each time it did.
     changes: VecDeque<PeerStatus>,
+    /// Peers to which traffic found no SA just after one stood, and when that counts.
+    missed: BTreeMap<IpAddr, u64>,
     /// Peers from which no AH arrives.
     blocked: Vec<IpAddr>,
     /// What was told last, without its ages.
@@ -185,6 +127,7 @@ impl Tunnels {
             reload_at: None,
             dropped: Dropped::default(),
             changes: VecDeque::new(),
+            missed: BTreeMap::new(),
             blocked: Vec::new(),
             reported: Vec::new(),
             changed: false,
@@ -391,31 +334,16 @@ impl Tunnels {
 
     /// Handles an answer of the keyer, in the order of the requests, or an event.
     pub fn handle_keyer(&mut self, now: u64, event: KeyerReply) {
-        let address = match &event {
-            KeyerReply::Acquire { peer } | KeyerReply::Expired { peer, .. } => Some(*peer),
-            _ => None,
-        };
-        let question = match address {
-            Some(_) => None,
-            None => self.outbox.answer(),
+        let question = match event {
+            KeyerReply::Acquire { peer } => return self.acquired(now, peer),
+            KeyerReply::Expired { .. } => None,
+            _ => self.outbox.answer(),
         };
         if question == Some(Question::Reload) {
             let failed = matches!(event, KeyerReply::Failed(_));
             self.reload_at = failed.then_some(now + RELOAD_MS);
         }
         self.each_link(now, |link, context, outbox| match (&event, &question) {
-            (KeyerReply::Acquire { peer }, _) if *peer == link.address() => {
-                let status = link.status(context.now);
-                // Traffic finds no SA where one should stand: the kernel has lost it. What waited
-                // before the tunnel was up may be told a moment later.
-                if status.state.is_up() && status.for_ms >= SETTLED_MS {
-                    for spi in link.spis() {
-                        link.expire(context.now, spi);
-                    }
-                } else {
-                    link.acquire(context.now);
-                }
-            }
             (KeyerReply::Expired { peer, spi }, _) if *peer == link.address() => {
                 link.expire(context.now, *spi);
             }
@@ -425,6 +353,30 @@ impl Tunnels {
             (_, Some(question)) => link.keyer_done(question),
             _ => {}
         });
+    }
+
+    /// Traffic to a peer finds no SA.
+    fn acquired(&mut self, now: u64, peer: IpAddr) {
+        let mut missed = None;
+        self.each_link(now, |link, context, _| {
+            if link.address() != peer {
+                return;
+            }
+            let status = link.status(context.now);
+            if !status.state.is_up() {
+                link.acquire(context.now);
+            } else if status.for_ms < SETTLED_MS {
+                // What waited before the tunnel was up may be told a moment later. But the kernel
+                // tells it once in 30 s: a pair too many costs less.
+                missed = Some(context.now + SETTLED_MS);
+            } else {
+                // One should stand: the kernel has lost it.
+                for spi in link.spis() {
+                    link.expire(context.now, spi);
+                }
+            }
+        });
+        self.missed.extend(missed.map(|at| (peer, at)));
     }
 
     /// Rekeys the IKE SA and the AH pair with one peer now, whatever their age.
@@ -463,6 +415,11 @@ impl Tunnels {
         if self.reload_at.take_if(|at| *at <= now).is_some() {
             self.outbox.ask(KeyerRequest::Reload, Question::Reload);
         }
+        let missed = self.missed.iter().find(|(_, at)| **at <= now);
+        if let Some(peer) = missed.map(|(peer, _)| *peer) {
+            self.missed.remove(&peer);
+            self.acquired(now, peer);
+        }
         self.each_link(now, |_, _, _| {});
     }
 
@@ -473,13 +430,15 @@ impl Tunnels {
 
     /// The next request to the keyer.
     pub fn poll_keyer(&mut self) -> Option<KeyerRequest> {
-        self.outbox.requests.pop_front()
+        self.outbox.request()
     }
 
     /// When [`Tunnels::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<u64> {
         let links = self.links.iter().filter_map(Either::due);
-        links.chain(self.retain_at).chain(self.reload_at).min()
+        let missed = self.missed.values().copied();
+        let own = self.retain_at.into_iter().chain(self.reload_at);
+        links.chain(own).chain(missed).min()
     }
 
     /// Every listed peer's tunnel.

@@ -29,7 +29,7 @@ struct World {
 }
 
 impl World {
-    fn up(profile: &Profile) -> Self {
+    fn new(profile: &Profile) -> Self {
         let fakes = [Arc::new(Fake::new()), Arc::new(Fake::new())];
         let sides = [0, 1].map(|side| {
             let mut tunnels = Tunnels::new(Box::new(Stream(side as u64)));
@@ -51,11 +51,15 @@ impl World {
             tunnels.configure(0, Some(desired), Some(fakes[side].clone()));
             tunnels
         });
-        let mut world = Self {
+        Self {
             now: 0,
             sides,
             fakes,
-        };
+        }
+    }
+
+    fn up(profile: &Profile) -> Self {
+        let mut world = Self::new(profile);
         world.run(5_000);
         for side in 0..2 {
             assert!(world.state(side).is_up(), "{:?}", world.state(side));
@@ -186,4 +190,23 @@ fn a_list_that_could_not_be_put_in_force_is_tried_again() {
     world.sides[0].handle_keyer(world.now, KeyerReply::Done);
     world.run(60_000);
     assert!(!reload(&mut world));
+}
+
+/// That word of the kernel's was taken for one of before, and it says it once in 30 s.
+#[test]
+fn an_sa_that_is_lost_at_once_is_replaced_soon() {
+    for profile in profiles() {
+        let mut world = World::new(&profile);
+        while !world.state(0).is_up() {
+            world.run(1);
+        }
+        // The outbound one is the last.
+        let sends_by = |world: &World| world.sides[0].links[0].spis().pop().unwrap();
+        let before = sends_by(&world);
+        let peer = address(1);
+        world.sides[0].handle_keyer(world.now, KeyerReply::Acquire { peer });
+        world.run(10_000);
+        assert!(world.state(0).is_up());
+        assert_ne!(sends_by(&world), before, "{:?}", profile.version);
+    }
 }

@@ -154,3 +154,19 @@ fn a_follow_up_needs_its_link_and_comes_in_time() {
     assert_eq!(ask(None, 5_000), (None, 2));
     assert_eq!(ask(None, 21_000), (Some(kind::STATE_NOT_FOUND), 1));
 }
+
+#[test]
+fn a_peer_that_dies_in_the_middle_of_a_replacement_is_noticed_as_soon_as_any_other() {
+    let mut pair = established();
+    let (payloads, _) = pair.initiator.rekey_sa(&mut pair.a.context(0), 0);
+    pair.ask(exchange::CREATE_CHILD_SA, &payloads);
+    for _ in 0..20 {
+        let due = pair.responder.due().unwrap();
+        pair.responder.advance(&mut pair.b.context(due));
+        if pair.responder.ended().is_some() {
+            assert!(due <= 20_000, "after {due} ms");
+            return;
+        }
+    }
+    panic!("it is not noticed");
+}

@@ -8,6 +8,7 @@ use netlink_packet_xfrm::state::{AllocSpiMessage, DelGetMessage, GetDumpMessage,
 use netlink_packet_xfrm::{
     AlgAuth, ReplayEsn, UserSaId, UserSaInfo, UserSpiInfo, XfrmAttrs, XfrmMessage,
 };
+use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::{AH, Xfrm, XfrmError, address, host_prefix};
@@ -62,10 +63,37 @@ impl InstalledSa {
     }
 }
 
-/// Installs one SA between `local` and its peer. An existing SA of the same SPI is an error.
+/// Installs one SA between `local` and its peer. Another SA of the same SPI is an error; this very
+/// one is not, and stays as it is.
 pub fn install(xfrm: &mut Xfrm, local: IpAddr, reqid: u32, sa: &AhSa) -> Result<(), XfrmError> {
     let message = message(local, reqid, sa)?;
-    xfrm.change("install an SA", XfrmMessage::AddSa(message))
+    let exists = |source: &std::io::Error| source.kind() == std::io::ErrorKind::AlreadyExists;
+    match xfrm.change("install an SA", XfrmMessage::AddSa(message)) {
+        Err(XfrmError::Refused { source, .. })
+            if exists(&source) && stands(xfrm, local, reqid, sa)? =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// Whether it stands already, key and all.
+fn stands(xfrm: &mut Xfrm, local: IpAddr, reqid: u32, sa: &AhSa) -> Result<bool, XfrmError> {
+    let destination = if sa.inbound { local } else { sa.peer };
+    let mut same = false;
+    let message = XfrmMessage::GetSa(named(destination, sa.spi));
+    xfrm.ask("look for an SA", message, |mut found| {
+        if let XfrmMessage::AddSa(found) = &found {
+            let keyed = |attribute: &XfrmAttrs| match attribute {
+                XfrmAttrs::AuthenticationAlgTrunc(has) => has.alg_key.ct_eq(&sa.key.0).into(),
+                _ => false,
+            };
+            same |= found.user_sa_info.reqid == reqid && found.nlas.iter().any(keyed);
+        }
+        wipe(&mut found);
+    })?;
+    Ok(same)
 }
 
 fn message(local: IpAddr, reqid: u32, sa: &AhSa) -> Result<ModifyMessage, XfrmError> {

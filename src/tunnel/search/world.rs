@@ -151,7 +151,7 @@ impl Side {
             while let Some(transmit) = self.outbox.transmit() {
                 sent.push(transmit.bytes);
             }
-            let Some(request) = self.outbox.requests.pop_front() else {
+            let Some(request) = self.outbox.request() else {
                 break;
             };
             self.kernel.keep(request);

@@ -33,6 +33,9 @@ kill_role a keyer KILL
 [ "$(ip -n a xfrm policy | grep -c '^src')" = 6 ] || fail "policies went with keyer"
 ip -n a xfrm state | grep -q 0x00002001 || fail "SAs went with keyer"
 start_keyer a
+# ike asks again what the keyer before did not answer.
+ask a install 10.0.0.2 0x2001 out "$one" || fail "an SA that stands already is refused"
+ask a install 10.0.0.2 0x2001 out "$two" && fail "an SA that stands got another key"
 
 larval() { ip -n a xfrm state | grep -c 'spi 0x00000000'; }
 peers_json a v4 a b c
