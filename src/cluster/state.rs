@@ -32,6 +32,8 @@ pub struct PeerState {
 /// What the replication link to a peer reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LinkState {
+    /// Which attempt at a link this is of.
+    pub attempt: u64,
     /// The peer's system name, once greeted.
     pub name: Option<String>,
     /// The peer's software version.

@@ -24,6 +24,8 @@ pub const DIR: &str = "TUTTI_MESH_DIR";
 pub const ADDRESS: &str = "TUTTI_MESH_ADDRESS";
 
 const PORT: u16 = 24_373;
+/// Longest that links take to stand and to stream.
+const LIMIT: Duration = Duration::from_secs(300);
 const TABLE: &str =
     "CREATE TABLE item(id INTEGER PRIMARY KEY, name TEXT, amount INTEGER, remark TEXT)";
 const INSERT: &str = "INSERT INTO item(id, name, amount, remark) VALUES (?, ?, ?, ?)";
@@ -105,7 +107,11 @@ fn obey(
             node.tunnels.send_replace(Some(standing.collect()));
             node.touch();
         }
-        Order::Active(count) => runtime.block_on(active(node, count))?,
+        Order::Active(count) => {
+            let active = async { tokio::time::timeout(LIMIT, active(node, count)).await };
+            let states = |_| format!("not active: {:?}", node.view().peers);
+            runtime.block_on(active).map_err(states)??;
+        }
         Order::Fill { from, to, size } => fill(store, from, to, size, row)?,
         Order::Reach { origin, seq } => {
             let mut changes = store.changes();

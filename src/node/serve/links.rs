@@ -22,7 +22,7 @@ use super::pins::{pins, wait_down, wait_up};
 use super::replication;
 use super::silence::{self, Heard, Silence};
 use super::traffic::Counted;
-use crate::cluster::Roster;
+use crate::cluster::{LinkState, Roster};
 use crate::node::link::{self, LinkConfig, LinkError, LinkEvent};
 use crate::replica::session::schema_version;
 use crate::replica::skew::{BOUND_MS, Skew, judge};
@@ -87,10 +87,11 @@ async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
     loop {
         let held = wait_up(&node, peer).await;
         let began = tokio::time::Instant::now();
+        let attempt = Attempt::begin(&node, peer);
         tokio::select! {
-            result = dial_once(&node, local, peer, port, held) => {
+            result = dial_once(&attempt, local, port, held) => {
                 let lived = began.elapsed();
-                ended(&node, peer, result);
+                attempt.ended(result);
                 // A tunnel that went down has a new one follow, which is dialled at once.
                 tokio::select! {
                     () = tokio::time::sleep_until(began + pause) => pause = after(pause, lived),
@@ -98,7 +99,7 @@ async fn dial(node: Arc<Node>, local: IpAddr, peer: IpAddr, port: u16) {
                 }
             }
             () = wait_down(&node, peer, held) => {
-                ended(&node, peer, Err("the tunnel went down".into()));
+                attempt.ended(Err("the tunnel went down".into()));
                 pause = SOON;
             }
         }
@@ -136,13 +137,13 @@ async fn connect(local: IpAddr, peer: IpAddr, port: u16) -> std::io::Result<TcpS
 }
 
 async fn dial_once(
-    node: &Arc<Node>,
+    attempt: &Attempt,
     local: IpAddr,
-    peer: IpAddr,
     port: u16,
     held: Presented,
 ) -> Result<(), Failure> {
-    let config = tls::dial_config(&node.identity(), held)?;
+    let peer = attempt.peer;
+    let config = tls::dial_config(&attempt.node.identity(), held)?;
     let stream = tokio::time::timeout(OPEN, async {
         let stream = connect(local, peer, port).await?;
         stream.set_nodelay(true)?;
@@ -153,7 +154,7 @@ async fn dial_once(
     })
     .await
     .map_err(|_| "no answer on the replication port")??;
-    replicate(node, peer, stream).await
+    replicate(attempt, stream).await
 }
 
 async fn accept(node: Arc<Node>, list: PeerList, port: u16) {
@@ -190,7 +191,8 @@ async fn accept(node: Arc<Node>, list: PeerList, port: u16) {
         };
         // A peer that dials again has lost its old link, whether we noticed or not.
         current.remove(&from);
-        let task = tokio::spawn(accept_one(node.clone(), stream, from, held));
+        let attempt = Attempt::begin(&node, from);
+        let task = tokio::spawn(accept_one(attempt, stream, held));
         current.insert(from, Running(task));
     }
 }
@@ -203,41 +205,65 @@ impl Drop for Running {
     }
 }
 
-async fn accept_one(node: Arc<Node>, stream: TcpStream, peer: IpAddr, held: Presented) {
+async fn accept_one(attempt: Attempt, stream: TcpStream, held: Presented) {
+    let (node, peer) = (&attempt.node, attempt.peer);
     let work = async {
         stream.set_nodelay(true)?;
         let config = tls::accept_config(&node.identity(), held)?;
         let stream = tokio::time::timeout(OPEN, TlsAcceptor::from(config).accept(stream))
             .await
             .map_err(|_| "the TLS handshake took too long")??;
-        replicate(&node, peer, stream).await
+        replicate(&attempt, stream).await
     };
     let result = tokio::select! {
         result = work => result,
-        () = wait_down(&node, peer, held) => Err("the tunnel went down".into()),
+        () = wait_down(node, peer, held) => Err("the tunnel went down".into()),
     };
-    ended(&node, peer, result);
+    attempt.ended(result);
 }
 
-fn ended(node: &Node, peer: IpAddr, result: Result<(), Failure>) {
-    let why = match result {
-        Ok(()) => "the peer closed the link".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    tracing::info!("link with {peer} ended: {why}");
-    node.link(peer, |link| {
-        link.live = false;
-        link.behind = 0;
-        link.joining_percent = None;
-        link.error = Some(why);
-    });
+/// An attempt at a link with a peer. What it says counts until the next one begins: the peer may
+/// dial again before the last words of the one before are said.
+struct Attempt {
+    node: Arc<Node>,
+    peer: IpAddr,
+    number: u64,
+}
+
+impl Attempt {
+    fn begin(node: &Arc<Node>, peer: IpAddr) -> Self {
+        Self {
+            node: node.clone(),
+            peer,
+            number: node.begin_link(peer),
+        }
+    }
+
+    fn note(&self, change: impl FnOnce(&mut LinkState)) {
+        self.node.note_link((self.peer, self.number), change);
+    }
+
+    fn ended(&self, result: Result<(), Failure>) {
+        let why = match result {
+            Ok(()) => "the peer closed the link".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        tracing::info!("link with {} ended: {why}", self.peer);
+        self.note(|link| {
+            link.live = false;
+            link.behind = 0;
+            link.joining_percent = None;
+            link.error = Some(why);
+        });
+    }
 }
 
 /// Runs one established link, and notes what it reports.
-async fn replicate<S>(node: &Arc<Node>, peer: IpAddr, stream: S) -> Result<(), Failure>
+async fn replicate<S>(attempt: &Attempt, stream: S) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (node, peer) = (&attempt.node, attempt.peer);
     let mut cluster = node.cluster.subscribe();
     // One joining link at a time: two snapshots at once would replace each other.
     let mut joining = None;
@@ -283,11 +309,11 @@ where
                 {
                     return Err("that peer has no cluster yet either".into());
                 }
-                note(node, peer, event).await?;
+                note(attempt, event).await?;
             }
             result = &mut link => {
                 while let Ok(event) = events.try_recv() {
-                    note(node, peer, event).await?;
+                    note(attempt, event).await?;
                 }
                 if let Err(LinkError::Reissued { origin, count }) = result {
                     let keeper = Arc::clone(node);
@@ -302,7 +328,7 @@ where
             _ = look.tick() => {
                 let now = silence.look(received(), std::time::Instant::now());
                 if now != std::mem::replace(&mut heard, now) {
-                    node.link(peer, |link| link.silent = now != Heard::Lately);
+                    attempt.note(|link| link.silent = now != Heard::Lately);
                 }
                 if now == Heard::Lost {
                     return Err("nothing was heard any more".into());
@@ -329,7 +355,8 @@ async fn other_cluster(
     }
 }
 
-async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Failure> {
+async fn note(attempt: &Attempt, event: LinkEvent) -> Result<(), Failure> {
+    let (node, peer) = (&attempt.node, attempt.peer);
     match event {
         LinkEvent::Hello {
             name,
@@ -339,7 +366,7 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
             peers,
             unmet,
         } => {
-            node.link(peer, |link| {
+            attempt.note(|link| {
                 link.error = None;
                 link.silent = false;
                 link.name = Some(name);
@@ -350,21 +377,21 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
             let greet = move |met: &mut Roster| met.greeted(peer, id, &peers, unmet);
             tokio::task::spawn_blocking(move || keeper.change_met(greet)).await??;
         }
-        LinkEvent::Joining { percent } => node.link(peer, |link| {
+        LinkEvent::Joining { percent } => attempt.note(|link| {
             link.joining_percent = Some(percent);
         }),
         LinkEvent::Adopted { cluster } => {
             tracing::info!("adopted the cluster of {peer}");
             let keeper = node.clone();
             tokio::task::spawn_blocking(move || keeper.adopted(cluster)).await??;
-            node.link(peer, |link| link.joining_percent = None);
+            attempt.note(|link| link.joining_percent = None);
         }
-        LinkEvent::CatchingUp { changes } => node.link(peer, |link| {
+        LinkEvent::CatchingUp { changes } => attempt.note(|link| {
             link.joining_percent = None;
             link.live = false;
             link.behind = changes;
         }),
-        LinkEvent::Live { behind } => node.link(peer, |link| {
+        LinkEvent::Live { behind } => attempt.note(|link| {
             link.joining_percent = None;
             link.live = true;
             link.behind = behind;
@@ -386,7 +413,7 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
         } => {
             let ours = node.synchronized.load(Ordering::Relaxed);
             let skew = judge(ours, synchronized, clock_offset_ms, BOUND_MS);
-            node.link(peer, |link| {
+            attempt.note(|link| {
                 link.round_trip_us = Some(us);
                 link.clock_offset_ms = clock_offset_ms;
                 link.synchronized = Some(synchronized);
@@ -396,7 +423,7 @@ async fn note(node: &Arc<Node>, peer: IpAddr, event: LinkEvent) -> Result<(), Fa
                 link.skew = Some(skew);
             });
         }
-        LinkEvent::Checks(told) => node.link(peer, |link| link.told = told),
+        LinkEvent::Checks(told) => attempt.note(|link| link.told = told),
     }
     Ok(())
 }
@@ -446,12 +473,36 @@ mod tests {
         let node = listing(own, peer, dir.path());
         node.save(&Change::clear()).unwrap();
         let (ours, mut theirs) = tokio::io::duplex(1 << 16);
-        let linked = tokio::time::timeout(Duration::from_secs(60), replicate(&node, peer, ours));
+        let attempt = Attempt::begin(&node, peer);
+        let linked = tokio::time::timeout(Duration::from_secs(60), replicate(&attempt, ours));
         let refused = linked.await.expect("no link").unwrap_err().to_string();
         assert_eq!(refused, "that peer is on the list no more");
         let mut heard = Vec::new();
         theirs.read_to_end(&mut heard).await.unwrap();
         assert!(heard.is_empty());
+    }
+
+    /// A peer dials again at once; whichever thread came first, the new link was shown as ended
+    /// until something was written.
+    #[test]
+    fn the_last_words_of_a_link_say_nothing_of_the_one_that_took_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let [own, peer] = ["127.78.9.16", "127.78.9.15"].map(|ip| ip.parse().unwrap());
+        let node = listing(own, peer, dir.path());
+        let known = || node.links().get(&peer).cloned();
+        let former = Attempt::begin(&node, peer);
+        former.note(|link| link.live = true);
+        let attempt = Attempt::begin(&node, peer);
+        attempt.note(|link| link.live = true);
+        former.ended(Ok(()));
+        let link = known().unwrap();
+        assert!(link.live && link.error.is_none());
+        attempt.ended(Ok(()));
+        assert!(!known().unwrap().live);
+        // Nor of a peer that is on the list no more.
+        node.save(&Change::clear()).unwrap();
+        attempt.note(|link| link.live = true);
+        assert_eq!(known(), None);
     }
 
     #[tokio::test]

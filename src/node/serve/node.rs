@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -121,6 +121,8 @@ pub struct Node {
     /// Held by the one link on which this node adopts a cluster.
     pub joining: tokio::sync::Mutex<()>,
     links: Mutex<HashMap<IpAddr, LinkState>>,
+    /// How many attempts at links there were.
+    attempts: AtomicU64,
     /// The states of peers that the event log has.
     pub(super) noted: Mutex<Noted>,
     /// Held while the cluster is read, changed and kept: a save and the end of a join may meet.
@@ -185,6 +187,7 @@ impl Node {
             trial: Mutex::default(),
             stop: watch::Sender::new(false),
             joining: tokio::sync::Mutex::default(),
+            attempts: AtomicU64::new(0),
             links: Mutex::default(),
             noted: Mutex::default(),
             saving: Mutex::default(),
@@ -375,9 +378,25 @@ impl Node {
         }
     }
 
-    /// Changes what is known about a link.
-    pub fn link(&self, peer: IpAddr, change: impl FnOnce(&mut LinkState)) {
-        change(self.links().entry(peer).or_default());
+    /// Begins an attempt at a link with `peer`. What earlier ones still say counts no more.
+    pub(super) fn begin_link(&self, peer: IpAddr) -> u64 {
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        self.links().entry(peer).or_default().attempt = attempt;
+        attempt
+    }
+
+    /// Changes what is known about a link, unless another attempt has begun since this one, or the
+    /// peer left the list.
+    pub(super) fn note_link(
+        &self,
+        (peer, attempt): (IpAddr, u64),
+        change: impl FnOnce(&mut LinkState),
+    ) {
+        if let Some(link) = self.links().get_mut(&peer)
+            && link.attempt == attempt
+        {
+            change(link);
+        }
         self.touch();
     }
 

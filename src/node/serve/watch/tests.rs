@@ -52,7 +52,9 @@ fn system(dir: &Path) -> Node {
     node.save(&change).unwrap();
     node.change_met(|met| met.greeted(other(), OTHER, &[], 0))
         .unwrap();
-    node.link(other(), |link| link.name = Some("system-b".into()));
+    node.note_link((other(), node.begin_link(other())), |link| {
+        link.name = Some("system-b".into())
+    });
     node
 }
 
@@ -252,7 +254,7 @@ fn where_both_clocks_are_synchronized_and_differ_both_systems_raise_the_alarm() 
         let up = TunnelState::Up { certificate };
         node.tunnels
             .send_replace(Some(vec![PeerStatus::of(other(), up)]));
-        node.link(other(), |link| {
+        node.note_link((other(), node.begin_link(other())), |link| {
             link.live = true;
             link.clock_offset_ms = clock_offset_ms;
             link.synchronized = Some(true);
@@ -266,7 +268,9 @@ fn where_both_clocks_are_synchronized_and_differ_both_systems_raise_the_alarm() 
         assert!(text.ends_with("Clock off by 3.2 s"), "{text}");
         assert!(action.contains("which one is right"), "{action}");
         // The clocks agree again.
-        node.link(other(), |link| link.clock_offset_ms = 3);
+        node.note_link((other(), node.begin_link(other())), |link| {
+            link.clock_offset_ms = 3
+        });
         for _ in 0..PATIENCE {
             looked(&node, &mut seen, &id);
         }
