@@ -5,6 +5,7 @@
 //! inherits them. What the kernel shall hold follows from [`Connection::children`] and
 //! [`Connection::outbound`]; the tunnel manager brings it into line.
 
+mod pairs;
 #[cfg(test)]
 mod shape;
 mod standing;
@@ -16,10 +17,11 @@ use subtle::ConstantTimeEq;
 use super::certificate::Proven;
 use super::child::Child;
 use super::crash;
-use super::exchange::announce;
+use super::exchange::{Parts, announce};
 use super::session::{Incoming, Purpose, Session};
 use super::suite::Suite;
 use super::{Context, Presented, Refusal, keylog};
+use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Header, Message, Payload, exchange};
 
 /// The peer is asked for a sign of life after this silence.
@@ -70,12 +72,16 @@ pub struct Connection {
     pub(super) sessions: Vec<Session>,
     pub(super) children: Vec<Child>,
     pub(super) failure: Option<Refusal>,
+    /// Why its first exchange made no AH pair.
+    pub unpaired: Option<Refusal>,
     /// Why we closed it, until that was asked for.
     pub(super) refused: Option<Refusal>,
     low_nonce: Vec<u8>,
     heard: u64,
     childless_since: Option<u64>,
     silent: bool,
+    /// It is to end: an IKE SA that comes yet ends with it.
+    pub(super) closing: bool,
     /// Our inbound SPI of the child that carries our traffic.
     sending: Option<u32>,
     /// The peer has proved that it knows nothing of it.
@@ -104,10 +110,12 @@ impl Connection {
             sessions: vec![session],
             children: child.into_iter().collect(),
             failure: None,
+            unpaired: None,
             refused: None,
             heard: context.now,
             childless_since: None,
             silent: false,
+            closing: false,
             lost: false,
             tokens,
             untaken: None,
@@ -139,59 +147,6 @@ impl Connection {
     fn newest(&self) -> Option<&Session> {
         let current = self.sessions.iter().rfind(|s| s.is_current());
         current.or(self.sessions.last())
-    }
-
-    /// All AH pairs; each must be able to receive.
-    pub fn children(&self) -> &[Child] {
-        &self.children
-    }
-
-    /// The AH pair that carries our traffic.
-    pub fn outbound(&self) -> Option<&Child> {
-        let newest = |wanted: fn(&&Child) -> bool| self.children.iter().rev().find(wanted);
-        newest(|c| !c.left && !c.delete && c.held_until.is_none())
-            .or_else(|| newest(|c| !c.left))
-            .or_else(|| newest(|_| true))
-    }
-
-    /// Remembers which children have sent. If one must send again that has been left, it is
-    /// replaced at once.
-    fn note_sending(&mut self, now: u64) {
-        let sending = self.outbound().map(|c| c.spi_in);
-        if sending == self.sending {
-            return;
-        }
-        for child in &mut self.children {
-            if Some(child.spi_in) != sending {
-                child.left |= Some(child.spi_in) == self.sending;
-            } else if child.left {
-                child.rekey_at = child.rekey_at.min(now);
-            }
-        }
-        self.sending = sending;
-    }
-
-    /// The traffic went over from one outbound SA to another, perhaps of another connection. The
-    /// same holds then: what is left never sends again, or is replaced at once.
-    pub fn note_traffic(&mut self, now: u64, before: u32, after: Option<u32>) {
-        for child in &mut self.children {
-            if child.spi_out == before {
-                child.left = true;
-            } else if child.left && Some(child.spi_out) == after {
-                child.rekey_at = child.rekey_at.min(now);
-            }
-        }
-    }
-
-    /// Asks for a successor of the children that `wanted` names, unless they have one or are so new
-    /// that the peer may not know them.
-    fn renew(&mut self, now: u64, wanted: impl Fn(&Child) -> bool) {
-        let replaced: Vec<u32> = self.children.iter().filter_map(|c| c.replaces).collect();
-        let alone =
-            |c: &&mut Child| wanted(c) && c.held_until.is_none() && !replaced.contains(&c.spi_in);
-        for child in self.children.iter_mut().filter(alone) {
-            child.rekey_at = child.rekey_at.min(now);
-        }
     }
 
     /// If nothing is under way, with one IKE SA and one AH pair that carries traffic: whether we
@@ -248,6 +203,7 @@ impl Connection {
 
     /// Deletes it politely.
     pub fn close(&mut self) {
+        self.closing = true;
         for session in &mut self.sessions {
             session.delete |= session.closed.is_none() && !session.is_deleting();
         }
@@ -275,25 +231,6 @@ impl Connection {
         self.sessions
             .iter()
             .any(|s| !s.initiator && s.spi_i == spi_i)
-    }
-
-    /// Rekeys the child with this inbound or outbound SPI as soon as possible.
-    pub fn expire(&mut self, now: u64, spi: u32) {
-        self.renew(now, |c| c.spi_in == spi || c.spi_out == spi);
-    }
-
-    /// Traffic came by the child with this inbound SPI: the peer has it and sends on it, so it
-    /// takes ours too.
-    pub fn arrived(&mut self, spi_in: u32) {
-        for child in self.children.iter_mut().filter(|c| c.spi_in == spi_in) {
-            child.held_until = None;
-        }
-    }
-
-    /// Inbound SPIs of children that wait for the peer to be known to receive on them.
-    pub fn held(&self) -> impl Iterator<Item = u32> {
-        let held = self.children.iter().filter(|c| c.held_until.is_some());
-        held.map(|c| c.spi_in)
     }
 
     /// Rekeys IKE SA and children as soon as possible.
@@ -337,6 +274,10 @@ impl Connection {
                     };
                     let bytes = self.sessions[at].respond(header.exchange, &answer);
                     self.out.extend(bytes);
+                    // Fatal to both (section 2.21.3).
+                    if Parts::of(&answer).error() == Some(kind::INVALID_SYNTAX) {
+                        self.sessions[at].delete |= self.sessions[at].closed.is_none();
+                    }
                 }
             }
         }
@@ -360,10 +301,14 @@ impl Connection {
         purpose: Purpose,
         payloads: &[Payload],
     ) {
+        if Parts::of(payloads).error() == Some(kind::INVALID_SYNTAX) {
+            self.failure = Some(Refusal::unread());
+            self.close();
+        }
         match purpose {
             Purpose::Authenticate | Purpose::Liveness => {}
             Purpose::Announce(says) => self.announced(says, payloads),
-            Purpose::DeleteChild(spi) => self.forget_child(spi),
+            Purpose::DeleteChild(spi) => self.forget_child(context.now, spi),
             Purpose::DeleteSa => self.sessions[at].close(context.now),
             Purpose::RekeyChild {
                 old,
@@ -379,16 +324,6 @@ impl Connection {
                 agreed,
                 collision,
             } => self.followed_up(context, at, (&decapsulation, &agreed), collision, payloads),
-        }
-    }
-
-    /// Removes a child; what was held back for its sake may now send. Nothing else: a child of a
-    /// crossing rekey may lose yet, and the one that sent before must not send again, for its
-    /// numbers would begin anew.
-    pub(super) fn forget_child(&mut self, spi_in: u32) {
-        self.children.retain(|c| c.spi_in != spi_in);
-        for child in &mut self.children {
-            child.held_until.take_if(|_| child.replaces == Some(spi_in));
         }
     }
 
@@ -417,32 +352,6 @@ impl Connection {
         }
     }
 
-    /// The side that made a superseded child deletes it; this is for when it does not.
-    fn prune_children(&mut self, now: u64) {
-        if self.duplicates_at().is_some_and(|at| at <= now) {
-            // Both sides must choose alike, whatever order they came in: one that was replaced goes
-            // before its successor, of others the lowest nonce.
-            let live = || self.children.iter().filter(|c| !c.delete);
-            let replaced: Vec<u32> = live().filter_map(|c| c.replaces).collect();
-            let live = self.children.iter_mut().filter(|c| !c.delete);
-            let mut first_to_go: Vec<_> = live.collect();
-            let stays = |c: &Child| !replaced.contains(&c.spi_in);
-            first_to_go.sort_by(|a, b| {
-                let order = stays(a).cmp(&stays(b));
-                order.then_with(|| a.low_nonce.cmp(&b.low_nonce))
-            });
-            first_to_go.pop();
-            for child in first_to_go {
-                child.delete = true;
-            }
-        }
-        if !self.children.is_empty() {
-            self.childless_since = None;
-        } else if now >= *self.childless_since.get_or_insert(now) + CHILDLESS_MS {
-            self.close();
-        }
-    }
-
     /// When one of its SAs will have lived too long.
     fn ends_at(&self) -> Option<u64> {
         if self.is_closing() {
@@ -453,14 +362,6 @@ impl Connection {
         let children = self.children.iter().filter(|c| !c.delete && !replaced(c));
         let ends = sessions.map(|s| s.ends_at);
         ends.chain(children.map(|c| c.ends_at)).min()
-    }
-
-    fn duplicates_at(&self) -> Option<u64> {
-        let live = || self.children.iter().filter(|c| !c.delete);
-        if live().count() < 2 {
-            return None;
-        }
-        live().map(|c| c.born + SUPERSEDED_MS).max()
     }
 
     /// Sends the outstanding request again when due, or gives up.

@@ -180,6 +180,11 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// The peer found no sense in a message of ours.
+    pub(crate) fn unread() -> Self {
+        Refusal::Other("the peer could not read a message (INVALID_SYNTAX)".into())
+    }
+
     /// An SA whose time is over stands unreplaced.
     pub(crate) fn not_replaced() -> Self {
         Refusal::Other("the peer refused to replace keys whose time is over".into())

@@ -16,6 +16,7 @@ use crate::wire::isakmp::{Delete, Message, Notify, Payload, TrafficSelector, exc
 mod additional;
 mod announced;
 mod certified;
+mod ended;
 mod ppk;
 mod refused;
 

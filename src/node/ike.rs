@@ -147,6 +147,8 @@ struct Ike {
     inherited: bool,
     keyer_path: PathBuf,
     keyer: Option<Keyer>,
+    /// Since when there is none.
+    missing_since: Option<Instant>,
     unanswered: Unanswered,
     publish: watch::Sender<Vec<PeerStatus>>,
     changes: broadcast::Sender<PeerStatus>,
@@ -180,6 +182,7 @@ impl Ike {
             socket,
             keyer_path,
             keyer: None,
+            missing_since: None,
             unanswered: Unanswered::default(),
             publish,
             changes,
@@ -274,6 +277,9 @@ impl Ike {
             }
             Asked::Refresh => self.publish_status(),
             Asked::Arrived(peer, spi) => self.tunnels.handle_arrived(self.now(), peer, spi),
+            Asked::Standing(peer, spis) => {
+                self.tunnels.handle_standing(self.now(), peer, &spis);
+            }
             Asked::Blocked(peers) => self.tunnels.handle_blocked(self.now(), peers),
             Asked::Dropped(answer) => {
                 // Whoever asked may have gone.
@@ -363,22 +369,35 @@ impl Ike {
 
     async fn find_missing(&mut self) {
         if self.keyer.is_none() {
-            match Connection::connect(&self.keyer_path).await {
-                Ok(mut keyer) => match keyer.send_all(&self.unanswered.again()).await {
-                    Ok(()) => {
-                        self.keyer = Some(keyer);
-                        self.tunnels.keyer_back();
-                    }
-                    Err(error) => tracing::debug!("{error}"),
-                },
-                Err(error) => tracing::debug!("{error}"),
-            }
+            self.find_keyer().await;
         }
         if let (None, Some(local)) = (&self.socket, self.local) {
             let bound = socket::udp_freebind((local, ISAKMP_PORT).into());
             match bound.and_then(|bound| socket::wait_on(bound, Interest::READABLE)) {
                 Ok(socket) => self.socket = Some(socket),
                 Err(error) => tracing::error!("cannot bind UDP 500 on {local}: {error}"),
+            }
+        }
+    }
+
+    async fn find_keyer(&mut self) {
+        let found = async {
+            let mut keyer = Connection::connect(&self.keyer_path).await?;
+            keyer.send_all(&self.unanswered.again()).await?;
+            Ok::<_, ipc::IpcError>(keyer)
+        };
+        match found.await {
+            Ok(keyer) => {
+                self.keyer = Some(keyer);
+                self.missing_since = None;
+                self.tunnels.set_keyerless(self.now(), false);
+                self.tunnels.keyer_back();
+            }
+            Err(error) => {
+                let since = *self.missing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= KEYER_AWAY && self.tunnels.set_keyerless(self.now(), true) {
+                    tracing::warn!("no tunnel can come up: {error}");
+                }
             }
         }
     }

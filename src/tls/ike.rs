@@ -188,15 +188,37 @@ impl IkeCertificates {
         self.check_name(&own, address, id)
     }
 
-    /// Validates path, usage and revocation.
+    /// Validates path, usage and revocation. Of the lists of one issuer webpki asks the first alone:
+    /// after a change of the issuer's key that may be of the other key, so that each has its turn
+    /// until one is of the right key, which then is the one issued last.
     fn check_path(
         &self,
         own: &EndEntityCert<'_>,
         more: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), CertificateError> {
-        let lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
-        let revocation = RevocationOptionsBuilder::new(&lists).ok();
+        let mut failure = None;
+        for at in 0..self.revoked.len().max(1) {
+            let mut lists: Vec<&CertRevocationList<'_>> = self.revoked.iter().collect();
+            if let Some(upto) = lists.get_mut(..=at) {
+                upto.rotate_right(1);
+            }
+            match self.check_path_by(&lists, own, more, now) {
+                Err(error) if may_be_of_another_key(&error) => failure = failure.or(Some(error)),
+                judged => return judged.map_err(reason),
+            }
+        }
+        failure.map_or(Ok(()), |error| Err(reason(error)))
+    }
+
+    fn check_path_by(
+        &self,
+        lists: &[&CertRevocationList<'_>],
+        own: &EndEntityCert<'_>,
+        more: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let revocation = RevocationOptionsBuilder::new(lists).ok();
         let revocation = revocation.map(|options| {
             options
                 .with_expiration_policy(ExpirationPolicy::Enforce)
@@ -212,7 +234,6 @@ impl IkeCertificates {
             Some(&|path| self.check_issuers(path)),
         )
         .map(drop)
-        .map_err(reason)
     }
 
     /// Whether all that issue in this path may do so by their key usage, which webpki ignores
@@ -315,7 +336,18 @@ fn private_key_der(text: &[u8]) -> Option<Secret> {
     found.map(|(_, key)| key)
 }
 
-/// Of several lists of one issuer webpki asks the first: that is the one issued last.
+/// Whether a list may be why a path is bad that is signed by another key than its issuer's.
+fn may_be_of_another_key(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCrlSignatureForPublicKey
+            | Error::InvalidSignatureForPublicKey
+            | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+            | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+    )
+}
+
+/// Of several lists of one issuer the first counts: that is the one issued last.
 fn newest_first(lists: &[Vec<u8>]) -> Vec<&Vec<u8>> {
     let issued = |der: &&Vec<u8>| {
         let parsed = x509_parser::parse_x509_crl(der).ok();

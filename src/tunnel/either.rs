@@ -102,6 +102,10 @@ impl Either {
         both!(self.held())
     }
 
+    pub fn set_keyerless(&mut self, keyerless: bool) {
+        both!(self.set_keyerless(keyerless));
+    }
+
     pub fn set_blocked(&mut self, now: u64, blocked: bool) {
         both!(self.set_blocked(now, blocked));
     }

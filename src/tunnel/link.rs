@@ -337,16 +337,16 @@ impl Link {
                     // Only what stood before this exchange began (RFC 7296 section 2.4).
                     let began = connection.origin.began;
                     self.connections.retain(|c| c.established > began);
-                    // If its kernel kept its SAs, it receives on these until it has our answer.
-                    self.kernel.hold(now + ANSWERED_MS);
                 }
+                // It receives on the SAs of before, if its kernel kept them, until it has our answer.
+                self.kernel.hold(now + ANSWERED_MS);
                 // An attempt that is not authenticating yet has become pointless.
                 if !matches!(self.attempt, Some(Attempt::Auth(_))) {
                     self.attempt = None;
                 }
                 self.attempt_at = now;
-                if connection.children().is_empty() {
-                    self.fault.note(now, Refusal::NoProposal);
+                if let Some(refusal) = &connection.unpaired {
+                    self.fault.note(now, refusal.clone());
                 }
                 self.adopt(*connection);
             }
@@ -383,6 +383,10 @@ impl Link {
     pub fn held(&self) -> Vec<u32> {
         let all = self.connections.iter().flat_map(Connection::held);
         all.collect()
+    }
+
+    pub fn set_keyerless(&mut self, keyerless: bool) {
+        self.shown.set_keyerless(keyerless);
     }
 
     /// Whether AH of the peer arrives.

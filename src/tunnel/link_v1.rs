@@ -17,8 +17,6 @@ pub(crate) struct LinkV1 {
     pub peer: Peer,
     engine: Engine,
     pub(super) kernel: Kernel,
-    /// What the keyer could not do.
-    failure: Option<TunnelState>,
     /// Answers, and where they go.
     answers: Vec<(SocketAddr, Vec<u8>)>,
     shown: Shown,
@@ -30,7 +28,6 @@ impl LinkV1 {
             peer,
             engine: Engine::new(now, local > peer.address),
             kernel: Kernel::new(peer.address),
-            failure: None,
             answers: Vec::new(),
             shown: Shown::new(now),
         }
@@ -88,7 +85,7 @@ impl LinkV1 {
     fn judge(&mut self, now: u64) {
         let up = self.kernel.carrying && self.engine.outbound().is_some();
         let state = if up {
-            self.failure = None;
+            self.engine.works();
             TunnelState::Up {
                 certificate: self.engine.certificate(),
             }
@@ -97,8 +94,7 @@ impl LinkV1 {
                 Refusal::AuthenticationFailed => TunnelState::AuthenticationDoubted,
                 other => state_of(other),
             });
-            let shown = self.failure.clone().or(fault);
-            shown.unwrap_or(TunnelState::Connecting)
+            fault.unwrap_or(TunnelState::Connecting)
         };
         self.shown.set(now, state);
     }
@@ -117,6 +113,10 @@ impl LinkV1 {
 
     pub fn held(&self) -> Vec<u32> {
         self.engine.held().collect()
+    }
+
+    pub fn set_keyerless(&mut self, keyerless: bool) {
+        self.shown.set_keyerless(keyerless);
     }
 
     pub fn set_blocked(&mut self, now: u64, blocked: bool) {
@@ -166,15 +166,13 @@ impl LinkV1 {
     ) {
         let wanted = self.kernel.concerns(question);
         self.kernel.forget(question);
-        if wanted
-            || (*question == Question::Reload && *self.shown.state() == TunnelState::Connecting)
-        {
-            self.failure = Some(TunnelState::Failed(format!("keyer: {text}")));
-        }
+        let refusal = Refusal::Other(format!("keyer: {text}"));
         if wanted {
-            for bytes in self.engine.fail(context) {
+            for bytes in self.engine.fail(context, refusal) {
                 outbox.send(SocketAddr::new(self.peer.address, PORT), bytes);
             }
+        } else if *question == Question::Reload && *self.shown.state() == TunnelState::Connecting {
+            self.engine.hint(context.now, refusal);
         }
     }
 

@@ -94,6 +94,10 @@ pub struct Tunnels {
     missed: BTreeMap<IpAddr, u64>,
     /// Peers from which no AH arrives.
     blocked: Vec<IpAddr>,
+    /// Whether no keyer was there for a while.
+    keyerless: bool,
+    /// SAs that the kernel did not hold at the last look.
+    absent: BTreeMap<IpAddr, Vec<u32>>,
     /// What was told last, without its ages.
     reported: Vec<PeerStatus>,
     changed: bool,
@@ -129,6 +133,8 @@ impl Tunnels {
             changes: VecDeque::new(),
             missed: BTreeMap::new(),
             blocked: Vec::new(),
+            keyerless: false,
+            absent: BTreeMap::new(),
             reported: Vec::new(),
             changed: false,
         }
@@ -410,6 +416,32 @@ impl Tunnels {
         self.each_link(now, |_, _, _| {});
     }
 
+    /// No keyer is there, for so long that it matters; or one is again. Whether that is news.
+    pub fn set_keyerless(&mut self, now: u64, keyerless: bool) -> bool {
+        let news = keyerless != std::mem::replace(&mut self.keyerless, keyerless);
+        if news {
+            self.each_link(now, |_, _, _| {});
+        }
+        news
+    }
+
+    /// What the kernel holds of one peer, just read. Of an inbound SA that it lost it says nothing:
+    /// one that is not there twice in turn is replaced.
+    pub fn handle_standing(&mut self, now: u64, peer: IpAddr, spis: &[u32]) {
+        let before = self.absent.remove(&peer).unwrap_or_default();
+        let mut absent = Vec::new();
+        self.each_link(now, |link, context, _| {
+            if link.address() == peer && link.is_up() {
+                absent = link.spis();
+                absent.retain(|spi| !spis.contains(spi));
+                for spi in absent.iter().filter(|spi| before.contains(spi)) {
+                    link.expire(context.now, *spi);
+                }
+            }
+        });
+        self.absent.insert(peer, absent);
+    }
+
     /// Performs what is due; see [`Tunnels::poll_timeout`].
     pub fn handle_timeout(&mut self, now: u64) {
         if self.reload_at.take_if(|at| *at <= now).is_some() {
@@ -492,6 +524,7 @@ impl Tunnels {
                 dropped: Dropped::default(),
             };
             act(link, &mut context, &mut self.outbox);
+            link.set_keyerless(self.keyerless);
             link.set_blocked(now, self.blocked.contains(&link.address()));
             link.advance(&mut context, &mut self.outbox);
             self.dropped.add(&context.dropped);

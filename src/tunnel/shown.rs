@@ -4,6 +4,9 @@ use super::message::{AhSuite, LastError, Peer, PeerStatus, Presented, TunnelStat
 use crate::ike::Child;
 use crate::ike::suite::{Suite, Version};
 
+/// How it is shown that tunnels wait for `keyer`.
+const KEYERLESS: &str = "the keyer service does not run on this system: see its journal";
+
 /// A state and when it began.
 #[cfg_attr(test, derive(Clone))]
 pub(super) struct Shown {
@@ -11,6 +14,8 @@ pub(super) struct Shown {
     since: u64,
     /// Whether AH does not arrive by the tunnel while it is up.
     blocked: bool,
+    /// Whether there is nobody to give the kernel its SAs.
+    keyerless: bool,
     last: Option<Was>,
 }
 
@@ -43,6 +48,7 @@ impl Shown {
             state: TunnelState::Connecting,
             since: now,
             blocked: false,
+            keyerless: false,
             last: None,
         }
     }
@@ -52,6 +58,11 @@ impl Shown {
     }
 
     pub fn set(&mut self, now: u64, state: TunnelState) {
+        use TunnelState::{Connecting, Failed, NoAnswer};
+        let state = match state {
+            Connecting | NoAnswer if self.keyerless => Failed(KEYERLESS.into()),
+            state => state,
+        };
         if state == self.state {
             return;
         }
@@ -61,6 +72,11 @@ impl Shown {
         }
         let before = std::mem::replace(&mut self.state, state);
         self.left(now, before, self.blocked);
+    }
+
+    /// Whether nobody gives the kernel its SAs: then what a tunnel lacks is not the peer's answer.
+    pub fn set_keyerless(&mut self, keyerless: bool) {
+        self.keyerless = keyerless;
     }
 
     /// Whether what is sent arrives at the peer and nothing comes back: IP protocol 51 is blocked.

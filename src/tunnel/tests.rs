@@ -210,3 +210,51 @@ fn an_sa_that_is_lost_at_once_is_replaced_soon() {
         assert_ne!(sends_by(&world), before, "{:?}", profile.version);
     }
 }
+
+/// The kernel tells nothing of it; it showed as a firewall's fault until the next rekey.
+#[test]
+fn an_inbound_sa_that_the_kernel_lost_is_replaced_when_it_is_missing_twice() {
+    for profile in profiles() {
+        let mut world = World::up(&profile);
+        let spis = |world: &World| world.sides[0].links[0].spis();
+        let before = spis(&world);
+        let look = |world: &mut World, held: &[u32]| {
+            world.sides[0].handle_standing(world.now, address(1), held);
+            world.run(8_000);
+        };
+        let [inbound, outbound] = before[..] else {
+            panic!("{before:?}");
+        };
+        // One that is not there yet, or no more, when the kernel was asked.
+        look(&mut world, &[outbound]);
+        look(&mut world, &[inbound, outbound]);
+        look(&mut world, &[outbound]);
+        assert_eq!(spis(&world), before, "{:?}", profile.version);
+        look(&mut world, &[outbound]);
+        assert!(world.state(0).is_up());
+        assert_ne!(
+            spis(&world).last(),
+            Some(&outbound),
+            "{:?}",
+            profile.version
+        );
+    }
+}
+
+#[test]
+fn that_there_is_no_keyer_is_told_instead_of_silence() {
+    for profile in profiles() {
+        let mut world = World::new(&profile);
+        world.sides[0].set_keyerless(0, true);
+        let TunnelState::Failed(why) = world.state(0) else {
+            panic!("{:?}", world.state(0));
+        };
+        assert!(why.starts_with("the keyer service does not run"), "{why}");
+        world.sides[0].set_keyerless(0, false);
+        world.run(5_000);
+        assert!(world.state(0).is_up());
+        // What stands needs none.
+        world.sides[0].set_keyerless(world.now, true);
+        assert!(world.state(0).is_up());
+    }
+}

@@ -19,6 +19,7 @@ impl Connection {
         shape.option(self.childless_since, Shape::time);
         shape.option(self.sending, Shape::spi);
         shape.word(self.silent);
+        shape.word(self.closing);
         shape.word(self.lost);
         shape.word(self.tokens);
         shape.value(self.untaken.map(|c| (c.now, c.also)));

@@ -240,15 +240,26 @@ fn refusal(parts: &Parts<'_>, credentials: &Credentials) -> Refusal {
     }
 }
 
-/// Judges a request for an AH pair: what was chosen and our SPI, or the error to report.
-pub(super) fn accept_child(context: &mut Context<'_>, parts: &Parts<'_>) -> Result<(Ah, u32), u16> {
-    let ah = parts
+/// Judges a request for an AH pair: what was chosen and our SPI, or the error to report and how it
+/// is shown.
+pub(super) fn accept_child(
+    context: &mut Context<'_>,
+    parts: &Parts<'_>,
+) -> Result<(Ah, u32), (u16, Refusal)> {
+    let chosen = parts
         .sa
-        .and_then(|sa| proposal::choose_ah(context.profile, sa))
-        .filter(|_| parts.notify(kind::USE_TRANSPORT_MODE).is_some())
-        .ok_or(kind::NO_PROPOSAL_CHOSEN)?;
+        .and_then(|sa| proposal::choose_ah(context.profile, sa));
+    let Some(ah) = chosen else {
+        return Err((kind::NO_PROPOSAL_CHOSEN, Refusal::NoProposal));
+    };
+    let other = |text: &str| Refusal::Other(text.into());
+    if parts.notify(kind::USE_TRANSPORT_MODE).is_none() {
+        let refusal = other("the peer insists on tunnel mode");
+        return Err((kind::NO_PROPOSAL_CHOSEN, refusal));
+    }
     if !selectors_cover(context, parts, false) {
-        return Err(kind::TS_UNACCEPTABLE);
+        let refusal = other("the peer wants other traffic selectors");
+        return Err((kind::TS_UNACCEPTABLE, refusal));
     }
     Ok((ah, context.ah_spi()))
 }

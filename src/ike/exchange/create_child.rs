@@ -15,7 +15,7 @@ use crate::wire::isakmp::{Notify, Payload, protocol};
 /// lost a few times, and where two rekeys cross it takes longer until the loser is known.
 const HOLD_MS: u64 = 8_000;
 /// Pause before a rekey is tried again after a refusal.
-pub(super) const AGAIN_MS: u64 = 2_000;
+pub(in crate::ike) const AGAIN_MS: u64 = 2_000;
 const NO_ADDITIONAL_SAS: u16 = 35;
 pub(super) const NONCE_LEN: usize = 32;
 
@@ -86,7 +86,7 @@ impl Connection {
         if self.children.len() >= MAX_CHILDREN {
             return Err(notify(NO_ADDITIONAL_SAS, &[]));
         }
-        let (ah, spi) = accept_child(context, parts).map_err(|error| notify(error, &[]))?;
+        let (ah, spi) = accept_child(context, parts).map_err(|(error, _)| notify(error, &[]))?;
         let nr: [u8; NONCE_LEN] = context.bytes();
         let keys = self.sessions[at].keys.child(ah.integrity, ni, &nr);
         let mut child = Child::new(context, spi, ah, keys, false);
@@ -151,7 +151,7 @@ impl Connection {
         let parts = Parts::of(payloads);
         match parts.error() {
             None => {}
-            Some(kind::CHILD_SA_NOT_FOUND) => return self.forget_child(old),
+            Some(kind::CHILD_SA_NOT_FOUND) => return self.forget_child(context.now, old),
             Some(_) => {
                 let again = context.now + context.jitter(AGAIN_MS);
                 // A crossing rekey of the peer may have succeeded meanwhile.

@@ -299,6 +299,7 @@ impl HalfOpen {
             return self.refuse_with(exchange::IKE_AUTH, &payloads, None);
         }
         let mut session = self.session;
+        let mut unpaired = None;
         let child = match accept_child(context, parts) {
             Ok((ah, spi)) => {
                 payloads.extend(accepted(context, ah, spi));
@@ -306,8 +307,9 @@ impl HalfOpen {
                 let keys = session.keys.child(ah.integrity, ni, nr);
                 Some(Child::new(context, spi, ah, keys, false))
             }
-            Err(error) => {
+            Err((error, refusal)) => {
                 payloads.push(notify(error, &[]));
+                unpaired = Some(refusal);
                 None
             }
         };
@@ -323,7 +325,8 @@ impl HalfOpen {
             told: says,
             proven,
         };
-        let connection = Connection::new(context, session, child, origin);
+        let mut connection = Connection::new(context, session, child, origin);
+        connection.unpaired = unpaired;
         let initial = parts.notify(kind::INITIAL_CONTACT).is_some();
         HalfOpenStep::Established(Box::new(connection), bytes, initial)
     }

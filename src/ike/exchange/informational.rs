@@ -2,10 +2,9 @@
 //! requests inside an established IKE SA.
 
 use super::{Parts, complaint, notify};
-use crate::ike::Context;
 use crate::ike::connection::Connection;
 use crate::ike::crash;
-use crate::ike::ppk;
+use crate::ike::{Context, Refusal, ppk};
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{Delete, Payload, WireError, exchange, protocol};
 
@@ -42,10 +41,15 @@ impl Connection {
             session.token = Some(token);
             session.owes_token |= !session.told_token;
         }
-        if parts.notify(kind::AUTHENTICATION_FAILED).is_some() {
-            self.failure = Some(ppk::heard(context.credentials, parts));
-        }
-        if parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
+        // Either ends the IKE SA without a delete (sections 2.21.2 and 2.21.3).
+        let failure = match parts.error() {
+            Some(kind::AUTHENTICATION_FAILED) => Some(ppk::heard(context.credentials, parts)),
+            Some(kind::INVALID_SYNTAX) => Some(Refusal::unread()),
+            _ => None,
+        };
+        let failed = failure.is_some();
+        self.failure = failure.or(self.failure.take());
+        if failed || parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
             self.sessions[at].close(context.now);
             return Vec::new();
         }
@@ -62,7 +66,7 @@ impl Connection {
                 ours.push(child.spi_in.to_be_bytes().to_vec());
             }
             let spi_in = child.spi_in;
-            self.forget_child(spi_in);
+            self.forget_child(context.now, spi_in);
         }
         if !ours.is_empty() {
             answer.push(Payload::Delete(Delete {

@@ -283,7 +283,7 @@ impl Connection {
             None => self.sessions[at].delete = true,
         }
         // The peer has it, and hears of its end.
-        new.delete |= self.is_refused();
+        new.delete |= self.closing;
         self.sessions.push(new);
     }
 }

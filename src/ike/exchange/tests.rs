@@ -328,3 +328,36 @@ fn an_answer_that_does_not_say_that_the_post_quantum_key_was_taken_is_refused() 
     assert!(matches!(refusal, Refusal::Ppk(Mismatch::PeerHasNone)));
     assert!(!farewell.is_empty(), "the peer holds an SA for established");
 }
+
+#[test]
+fn what_is_wrong_with_a_pair_that_the_peer_wants_is_told() {
+    use super::auth::accept_child;
+    use crate::ike::proposal;
+    let judged = |transport: bool, wide: bool| {
+        with(1, |context| {
+            let mut payloads = vec![Payload::Sa(proposal::offer_ah(context.profile, 300))];
+            if transport {
+                payloads.push(notify(kind::USE_TRANSPORT_MODE, &[]));
+            }
+            if wide {
+                payloads.extend(selectors(context, false));
+            }
+            accept_child(context, &Parts::of(&payloads))
+                .map_err(|(kind, why)| (kind, why.to_string()))
+        })
+    };
+    assert!(judged(true, true).is_ok());
+    let (kind, why) = judged(false, true).unwrap_err();
+    assert_eq!(
+        (kind, why.as_str()),
+        (kind::NO_PROPOSAL_CHOSEN, "the peer insists on tunnel mode")
+    );
+    let (kind, why) = judged(true, false).unwrap_err();
+    assert_eq!(
+        (kind, why.as_str()),
+        (
+            kind::TS_UNACCEPTABLE,
+            "the peer wants other traffic selectors"
+        )
+    );
+}

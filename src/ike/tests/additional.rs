@@ -14,7 +14,7 @@ fn mixed() -> Profile {
     profile
 }
 
-fn plain() -> Profile {
+pub(super) fn plain() -> Profile {
     let mut profile = mixed();
     profile.ike.remove(0);
     profile

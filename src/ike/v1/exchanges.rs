@@ -1,7 +1,7 @@
-//! Messages of the peer: main mode, quick mode as either side, Informational.
+//! Messages of the peer: main mode, and quick mode as either side.
 
 use super::main_mode::{Responder, Step};
-use super::phase1::{AUTHENTICATION_FAILED, Answering, Asking, NOT_LISTED, PATIENCE_MS, Phase1};
+use super::phase1::{Answering, Asking, PATIENCE_MS, Phase1};
 use super::quick_mode::{self, Ah};
 use super::{Engine, Owned};
 use crate::ike::child::Child;
@@ -21,7 +21,7 @@ const MAX_FIRST: usize = 4_096;
 const MAX_PHASE1: usize = 4;
 const MAX_CHILDREN: usize = 6;
 const NONCE_LEN: usize = 32;
-const NO_PROPOSAL_CHOSEN: u16 = 14;
+pub(super) const NO_PROPOSAL_CHOSEN: u16 = 14;
 const INVALID_ID_INFORMATION: u16 = 18;
 /// Private: SHA-256 of a node certificate of the sender, in the first two messages of quick mode.
 const NODE_CERTIFICATE: u16 = 40_180;
@@ -59,37 +59,16 @@ impl Engine {
         self.advance(context);
     }
 
-    /// An error notification in the middle of main mode: worth showing, no reason to stop waiting.
-    /// Before the fifth message nothing protects it, and others are not authenticated yet.
-    fn refused(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
-        let Some(attempt) = self.attempt.as_mut().filter(|a| a.owns(header)) else {
-            context.dropped.no_sa += 1;
-            return;
-        };
-        let payloads = if header.is_encrypted() {
-            context.authentic(attempt.informed(header, bytes))
-        } else {
-            context.parse_v1(bytes).map(|(_, payloads)| payloads)
-        };
-        if let Some(error) = payloads.and_then(|payloads| Notify::first_error(&payloads)) {
-            let refusal = match error {
-                NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
-                AUTHENTICATION_FAILED => context.credentials.refused(),
-                NOT_LISTED if header.is_encrypted() => Refusal::NotListed,
-                other => Refusal::Other(format!("the peer refused main mode (notify {other})")),
-            };
-            attempt.hint(refusal.clone());
-            self.fault.note(context.now, refusal);
-        }
-    }
-
     pub(super) fn main(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
-        if let Some(again) = self.half_open.iter().find_map(|h| h.repeat(bytes)) {
+        // A cookie begins one exchange (RFC 2408 section 2.5.3), and one message is compared.
+        let begun = |h: &&Responder| h.began_with(header.cky_i);
+        let known = self.half_open.iter().find(begun);
+        if let Some(again) = known.and_then(|h| h.repeat(bytes)) {
             return self.out.push_back(again);
         }
         if header.cky_r == 0 && header.cky_i != 0 {
             // Ours goes first; the peer gives up its own when it hears of it.
-            if self.yields || self.attempt.is_none() {
+            if known.is_none() && (self.yields || self.attempt.is_none()) {
                 self.first(context, header, bytes);
             }
             return;
@@ -478,6 +457,7 @@ impl Engine {
         }
         self.heard = context.now;
         self.fault.clear();
+        self.paired = true;
         self.children.push(Owned {
             child,
             ours,
@@ -500,61 +480,6 @@ impl Engine {
     pub(super) fn must_announce(&self, ours: Presented) -> bool {
         let last = self.phase1.iter().any(|sa| sa.asking.is_some());
         self.certificate.is_some() && self.told.is_some_and(|told| told != ours) && !last
-    }
-
-    fn informational(
-        &mut self,
-        context: &mut Context<'_>,
-        at: usize,
-        header: &Header,
-        bytes: &[u8],
-    ) {
-        let said = self.phase1[at].informed(context, header, bytes);
-        let Some(said) = context.authentic(said) else {
-            return;
-        };
-        if said.fresh {
-            self.heard = context.now;
-        }
-        self.out.extend(said.answer);
-        if !said.deleted.is_empty() {
-            let before = self.children.len();
-            let gone = |o: &Owned| said.deleted.contains(&o.child.spi_out);
-            self.children.retain(|owned| !gone(owned));
-            if self.children.len() < before {
-                // The peer changed over to what is left.
-                for owned in &mut self.children {
-                    owned.confirmed = true;
-                }
-            }
-        }
-        if let Some(error) = said.error {
-            let asking = &mut self.phase1[at].asking;
-            if asking.take_if(|a| a.done.is_none()).is_some() {
-                self.fault.note(
-                    context.now,
-                    match error {
-                        NO_PROPOSAL_CHOSEN => Refusal::NoProposal,
-                        other => {
-                            Refusal::Other(format!("the peer refused quick mode (notify {other})"))
-                        }
-                    },
-                );
-                self.put_off_quick(context);
-            }
-        }
-        if said.error == Some(AUTHENTICATION_FAILED) {
-            self.fault.note(context.now, context.credentials.refused());
-        }
-        if said.closed {
-            let sa = self.phase1.remove(at);
-            for answering in sa.answering {
-                self.children
-                    .retain(|o| o.confirmed || o.child.spi_in != answering.spi);
-            }
-            self.closed(context);
-            self.evicted(context.now);
-        }
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! [`Engine`] holds all that stands between two systems: ISAKMP SAs, AH pairs and the exchanges
 //! under way. Aggressive mode is never answered. AH pairs outlive the ISAKMP SA under which they
-//! were made as long as another one stands. `exchanges` handles messages, `upkeep` what time
-//! demands.
+//! were made as long as another one stands. `exchanges` and `informational` handle messages,
+//! `upkeep` what time demands.
 //!
 //! IKEv1 has no tie-break for exchanges that cross, so here they never do: while one of its own is
 //! under way, the lower address ignores what the other begins, and the other gives up its own for
@@ -13,6 +13,7 @@ mod exchanges;
 mod homes;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
+mod informational;
 pub mod keys;
 pub mod main_mode;
 mod nat;
@@ -48,6 +49,13 @@ struct Owned {
     stood: bool,
 }
 
+impl Owned {
+    /// Whether it has hardly stood yet.
+    fn is_brief(&self, now: u64) -> bool {
+        now < self.child.born + upkeep::STOOD_MS
+    }
+}
+
 /// All that stands with one peer.
 #[cfg_attr(test, derive(Clone))]
 pub struct Engine {
@@ -64,6 +72,8 @@ pub struct Engine {
     phase1: Vec<Phase1>,
     /// Likewise.
     children: Vec<Owned>,
+    /// There was one since there is an ISAKMP SA.
+    paired: bool,
     /// Of before a peer's restart, which its kernel may have kept: they carry the traffic until
     /// there is a new one.
     left: Vec<Child>,
@@ -110,6 +120,7 @@ impl Engine {
             half_open: Vec::new(),
             phase1: Vec::new(),
             children: Vec::new(),
+            paired: false,
             left: Vec::new(),
             left_until: 0,
             certificate: None,
@@ -226,11 +237,17 @@ impl Engine {
 
     /// What it agreed to cannot be used here: all ends, with the farewells that nobody waits for,
     /// and is tried again later.
-    pub fn fail(&mut self, context: &mut Context<'_>) -> Vec<Vec<u8>> {
+    pub fn fail(&mut self, context: &mut Context<'_>, refusal: Refusal) -> Vec<Vec<u8>> {
         let farewells = self.abandon(context);
         self.closed(context);
         self.put_off(context);
+        self.fault.note(context.now, refusal);
         farewells
+    }
+
+    /// The tunnel carries traffic: what was wrong is over.
+    pub fn works(&mut self) {
+        self.fault.clear();
     }
 
     /// Ends all at once; the farewells that nobody waits for.

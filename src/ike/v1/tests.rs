@@ -1,6 +1,7 @@
 //! Main mode and quick mode against strongSwan's captured messages; wrong, repeated and replayed
 //! ones.
 
+mod apart;
 mod beside_charon;
 mod certified;
 mod refused;

@@ -1,10 +1,10 @@
 //! What time demands: beginning and repeating exchanges, replacing SAs, dead peer detection, and
 //! getting rid of what was replaced.
 
-use super::Engine;
 use super::homes::replaced_after;
 use super::main_mode::{Initiator, Responder};
-use super::phase1::Phase1;
+use super::phase1::{PATIENCE_MS, Phase1};
+use super::{Engine, Owned};
 use crate::ike::fault::RECENT_MS;
 use crate::ike::{Context, Refusal};
 
@@ -15,7 +15,7 @@ pub(super) const QUICK_WAIT_MS: u64 = 5_000;
 /// Pauses between attempts; the last repeats.
 const BACKOFF_MS: [u64; 5] = [1_000, 2_000, 4_000, 8_000, 15_000];
 /// A tunnel that stood for so long was no failure.
-const STOOD_MS: u64 = 5_000;
+pub(super) const STOOD_MS: u64 = 5_000;
 /// An attempt without answer this old shows as no answer.
 const NO_ANSWER_MS: u64 = 4_000;
 /// The peer is asked for a sign of life after this silence.
@@ -43,7 +43,7 @@ impl Engine {
         }
         for owned in &mut self.children {
             // Once: what is refused later is put off longer and longer.
-            if !owned.stood && owned.confirmed && now >= owned.child.born + STOOD_MS {
+            if !owned.stood && owned.confirmed && !owned.is_brief(now) {
                 owned.stood = true;
                 self.failures = 0;
             }
@@ -62,9 +62,15 @@ impl Engine {
             self.evicted(now);
         }
         if self.phase1.last().is_some_and(|sa| is_silent(sa, now)) {
-            self.phase1.clear();
-            self.fault.note(now, Refusal::NoAnswer);
-            self.closed(context);
+            if self.phase1.len() > 1 && now < self.heard + PATIENCE_MS {
+                // The peer, which speaks under an older one, never had this.
+                self.phase1.pop();
+                self.evicted(now);
+            } else {
+                self.phase1.clear();
+                self.fault.note(now, Refusal::NoAnswer);
+                self.closed(context);
+            }
         }
         self.settle_children(context);
         self.settle_phase1(context);
@@ -150,13 +156,14 @@ impl Engine {
     }
 
     /// An ISAKMP SA went away. AH pairs without any cannot be kept up. A pair that hardly stood was
-    /// a failure, whoever ended it.
+    /// a failure, whoever ended it, and so was an SA that never had one.
     pub(super) fn closed(&mut self, context: &mut Context<'_>) {
         if self.phase1.is_empty() {
-            let brief = |owned: &super::Owned| context.now < owned.child.born + STOOD_MS;
-            if self.children.last().is_some_and(brief) {
+            let brief = |owned: &Owned| owned.is_brief(context.now);
+            if !self.paired || self.children.last().is_some_and(brief) {
                 self.put_off(context);
             }
+            self.paired = false;
             self.children.clear();
             self.left.clear();
             self.certificate = None;
@@ -238,7 +245,7 @@ impl Engine {
             return;
         };
         let keep = last.spi_in;
-        let goes = |o: &mut super::Owned| o.confirmed && o.child.spi_in != keep;
+        let goes = |o: &mut Owned| o.confirmed && o.child.spi_in != keep;
         let gone = self.children.extract_if(.., |o| goes(o));
         for spi in gone.map(|owned| owned.child.spi_in).collect::<Vec<u32>>() {
             self.say_deleted(context, spi);
@@ -293,6 +300,10 @@ impl Engine {
 
     fn begin_main(&mut self, context: &mut Context<'_>) {
         let initial = self.phase1.is_empty();
+        if !self.yields {
+            // The two do not cross: the peer gives up its own for ours.
+            self.half_open.clear();
+        }
         match Initiator::start(context, initial) {
             Ok((attempt, bytes)) => {
                 self.out.push_back(bytes);
@@ -310,10 +321,11 @@ impl Engine {
         self.attempt_at = self.attempt_at.min(now + BACKOFF_MS[0]);
     }
 
-    /// Replaces the AH pair with this inbound or outbound SPI as soon as possible.
+    /// Replaces the AH pair with this inbound or outbound SPI as soon as possible, unless another
+    /// one came after it.
     pub fn expire(&mut self, now: u64, spi: u32) {
-        let named = |c: &crate::ike::Child| c.spi_in == spi || c.spi_out == spi;
-        for owned in self.children.iter_mut().filter(|o| named(&o.child)) {
+        let named = |o: &&mut Owned| o.child.spi_in == spi || o.child.spi_out == spi;
+        if let Some(owned) = self.children.last_mut().filter(named) {
             owned.child.rekey_at = owned.child.rekey_at.min(now);
         }
     }

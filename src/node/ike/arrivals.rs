@@ -2,7 +2,8 @@
 //! through and drops IP protocol 51 leaves every tunnel "up" and every packet lost.
 //!
 //! Only `serve` knows that something should arrive: it names the peers of whose link on port 4372
-//! nothing is heard. For those the kernel's counters decide: sent and nothing received is blocked.
+//! nothing is heard. For those the kernel's counters decide: sent and nothing received is blocked,
+//! unless an SA is not there, which is replaced.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -78,6 +79,10 @@ pub(super) async fn watch(
                     for counted in all {
                         let seen = seen.entry(counted.peer).or_default();
                         seen.note(now, &counted.standing);
+                        let spis = counted.standing.iter().map(|sa| sa.spi).collect();
+                        if ask.send(Asked::Standing(counted.peer, spis)).await.is_err() {
+                            return;
+                        }
                     }
                 }
                 Err(error) => tracing::debug!("no counters: {error}"),

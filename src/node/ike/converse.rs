@@ -19,6 +19,8 @@ pub(super) enum Asked {
     Dropped(oneshot::Sender<Dropped>),
     /// Traffic came by this inbound SA of a peer.
     Arrived(IpAddr, u32),
+    /// These SAs of a peer of whose link nothing is heard are in the kernel.
+    Standing(IpAddr, Vec<u32>),
     /// From these peers no AH arrives any more, or again.
     Blocked(Vec<IpAddr>),
 }

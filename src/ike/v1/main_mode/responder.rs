@@ -102,6 +102,11 @@ impl Responder {
         (self.request == datagram).then(|| self.reply.clone())
     }
 
+    /// Whether the peer began it with this cookie.
+    pub fn began_with(&self, cky_i: u64) -> bool {
+        self.cookies.0 == cky_i
+    }
+
     /// Whether `header` belongs to it.
     pub fn owns(&self, header: &Header) -> bool {
         (header.cky_i, header.cky_r) == self.cookies && header.exchange == exchange::MAIN

@@ -247,3 +247,25 @@ fn of_two_lists_of_one_issuer_the_one_issued_last_counts() {
     given.revoked = vec![older, root.list_of(2025, &[], 2049)];
     assert_eq!(judged(&given), Ok(()));
 }
+
+/// The list issued last was that of the other key, and every certificate of this one was refused.
+#[test]
+fn where_an_issuer_changed_its_key_each_key_s_own_list_counts() {
+    let (old, new) = (root(|_| {}), root(|_| {}));
+    for (ours, other, year) in [(&old, &new, 2023), (&new, &old, 2025)] {
+        let mut given = ours.leaf(ours, |p| p.serial_number = Some(SerialNumber::from(1u64)));
+        given.authorities = vec![old.der.clone(), new.der.clone()];
+        let before = ours.list_of(year - 1, &[], 2049);
+        let others = other.list_of(2024, &[], 2049);
+        given.revoked = vec![
+            before.clone(),
+            others.clone(),
+            ours.list_of(year, &[], 2049),
+        ];
+        assert_eq!(judged(&given), Ok(()), "{year}");
+        given.revoked = vec![before, others.clone(), ours.list_of(year, &[1], 2049)];
+        assert_eq!(judged(&given), refused("certificate revoked"), "{year}");
+        given.revoked = vec![others];
+        assert!(judged(&given).is_err(), "{year}: no list of its key");
+    }
+}
