@@ -66,6 +66,18 @@ const ADVICE: &[(&str, &str)] = &[
         "The tunnel service is not running",
         "Restart this system: Maintenance > Restart options. The journal of tutti-ike says why.",
     ),
+    (
+        "The key service is not running",
+        "Restart this system: Maintenance > Restart options. The journal of tutti-keyer says why.",
+    ),
+    (
+        "No answer but the first",
+        "Let datagrams on UDP 500 pass that are as large as the path takes, and their fragments.",
+    ),
+    (
+        "The peer ended the AH pair at once",
+        "Look into the journal of that system: its kernel does not take the AH pair.",
+    ),
 ];
 
 /// What to do about a state that needs somebody; none where nobody is needed.

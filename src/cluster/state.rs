@@ -256,6 +256,24 @@ mod tests {
             ),
             (failed(Refusal::Nat), none(), "NAT between us", Colour::Red),
             (
+                failed(Refusal::keyerless()),
+                none(),
+                "The key service is not running",
+                Colour::Red,
+            ),
+            (
+                failed(Refusal::unanswered()),
+                none(),
+                "No answer but the first: larger datagrams do not arrive",
+                Colour::Red,
+            ),
+            (
+                failed(Refusal::ended_at_once()),
+                none(),
+                "The peer ended the AH pair at once",
+                Colour::Red,
+            ),
+            (
                 failed(Refusal::Ppk(Mismatch::PeerHasNone)),
                 none(),
                 "Post-quantum key: the peer uses none",

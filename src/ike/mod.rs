@@ -180,6 +180,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Nobody gives the kernel its SAs.
+    pub(crate) fn keyerless() -> Self {
+        Refusal::Other("the key service is not running".into())
+    }
+
+    /// Silence after the peer's first answer.
+    pub(crate) fn unanswered() -> Self {
+        Refusal::Other("no answer but the first: larger datagrams do not arrive".into())
+    }
+
+    /// The peer deletes what it just agreed to, such as one whose kernel takes no AH.
+    pub(crate) fn ended_at_once() -> Self {
+        Refusal::Other("the peer ended the AH pair at once".into())
+    }
+
     /// The peer found no sense in a message of ours.
     pub(crate) fn unread() -> Self {
         Refusal::Other("the peer could not read a message (INVALID_SYNTAX)".into())

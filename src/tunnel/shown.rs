@@ -1,11 +1,9 @@
 //! What is shown of a tunnel, by whichever version of IKE, and since when.
 
+use super::link::state_of;
 use super::message::{AhSuite, LastError, Peer, PeerStatus, Presented, TunnelState};
-use crate::ike::Child;
 use crate::ike::suite::{Suite, Version};
-
-/// How it is shown that tunnels wait for `keyer`.
-const KEYERLESS: &str = "the keyer service does not run on this system: see its journal";
+use crate::ike::{Child, Refusal};
 
 /// A state and when it began.
 #[cfg_attr(test, derive(Clone))]
@@ -58,9 +56,10 @@ impl Shown {
     }
 
     pub fn set(&mut self, now: u64, state: TunnelState) {
-        use TunnelState::{Connecting, Failed, NoAnswer};
         let state = match state {
-            Connecting | NoAnswer if self.keyerless => Failed(KEYERLESS.into()),
+            TunnelState::Connecting | TunnelState::NoAnswer if self.keyerless => {
+                state_of(&Refusal::keyerless())
+            }
             state => state,
         };
         if state == self.state {

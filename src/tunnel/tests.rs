@@ -246,15 +246,39 @@ fn that_there_is_no_keyer_is_told_instead_of_silence() {
     for profile in profiles() {
         let mut world = World::new(&profile);
         world.sides[0].set_keyerless(0, true);
-        let TunnelState::Failed(why) = world.state(0) else {
-            panic!("{:?}", world.state(0));
-        };
-        assert!(why.starts_with("the keyer service does not run"), "{why}");
+        let words = TunnelState::Failed("the key service is not running".into());
+        assert_eq!(world.state(0), words);
         world.sides[0].set_keyerless(0, false);
         world.run(5_000);
         assert!(world.state(0).is_up());
         // What stands needs none.
         world.sides[0].set_keyerless(world.now, true);
         assert!(world.state(0).is_up());
+    }
+}
+
+#[test]
+fn a_peer_that_joins_or_leaves_the_list_changes_nothing_for_the_others() {
+    for profile in profiles() {
+        let mut world = World::up(&profile);
+        let spis = |world: &World| world.sides[0].links[0].spis();
+        let before = spis(&world);
+        let alone = world.sides[0].desired.clone().unwrap();
+        let mut more = alone.clone();
+        more.list.peers.push(Peer {
+            address: IpAddr::from([10, 0, 0, 3]),
+            reqid: reqid(2),
+        });
+        for desired in [more, alone] {
+            let (count, fake) = (desired.list.peers.len(), world.fakes[0].clone());
+            world.sides[0].configure(world.now, Some(desired), Some(fake));
+            let mut asked = std::iter::from_fn(|| world.sides[0].poll_keyer());
+            assert!(asked.all(|request| request == KeyerRequest::Reload));
+            world.sides[0].handle_keyer(world.now, KeyerReply::Done);
+            world.run(5_000);
+            assert_eq!(world.sides[0].links.len(), count);
+            assert!(world.state(0).is_up());
+            assert_eq!(spis(&world), before);
+        }
     }
 }

@@ -89,10 +89,6 @@ impl Handshake {
     }
 }
 
-/// How silence after the peer's first answer is told.
-const UNANSWERED: &str = "no answer on UDP 500 but the first: larger datagrams, or their \
-                          fragments, do not arrive";
-
 /// Our request before the IKE SA is established, and what it is part of.
 #[cfg_attr(test, derive(Clone))]
 pub(crate) struct Asked {
@@ -116,8 +112,7 @@ impl Asked {
 
     /// Sends again (`Ok`) or gives up (`Err`).
     pub fn timeout(&mut self, now: u64) -> Result<Option<Datagrams>, Refusal> {
-        let silent = || Refusal::Other(UNANSWERED.into());
-        self.session.repeat(now).ok_or_else(silent)
+        self.session.repeat(now).ok_or_else(Refusal::unanswered)
     }
 }
 

@@ -84,6 +84,5 @@ fn silence_after_the_first_answer_is_told_apart() {
     let (mut a, mut b) = (Side::new(1), Side::new(2));
     let (mut authenticating, ..) = about_to_authenticate(&mut a, &mut b);
     let refusal = authenticating.timeout(14_000).unwrap_err();
-    assert!(matches!(refusal, Refusal::Other(_)), "{refusal}");
-    assert!(refusal.to_string().starts_with("no answer on UDP 500 but"));
+    assert_eq!(refusal, Refusal::unanswered());
 }

@@ -87,9 +87,8 @@ impl Engine {
             owned.confirmed = true;
         }
         if self.children.is_empty() && last.is_brief(context.now) {
-            // Such as one whose kernel takes no AH: another one at once would end alike.
-            let why = "the peer ended the AH pair at once";
-            self.fault.note(context.now, Refusal::Other(why.into()));
+            // Another one at once would end alike.
+            self.fault.note(context.now, Refusal::ended_at_once());
             self.put_off_quick(context);
         }
     }

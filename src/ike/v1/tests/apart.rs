@@ -82,8 +82,8 @@ fn a_peer_that_ends_each_pair_at_once_is_asked_for_the_next_one_later_and_later(
         world.deliver();
     });
     assert!((3..=12).contains(&pairs), "{pairs} in a minute");
-    let fault = world.sides[0].engine.fault().map(ToString::to_string);
-    assert_eq!(fault.unwrap(), "the peer ended the AH pair at once");
+    let fault = world.sides[0].engine.fault();
+    assert_eq!(fault, Some(&Refusal::ended_at_once()));
 }
 
 #[test]
