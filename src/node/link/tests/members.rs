@@ -16,6 +16,8 @@ fn keep_linked(a: &Peer, b: &Peer) -> JoinHandle<()> {
             let left = run(left, a.0, a.1, events.clone());
             // One end that stops ends the other's stream.
             let _ = tokio::join!(left, run(right, b.0, b.1, events));
+            // Ends with the test also where both refuse at once.
+            tokio::task::yield_now().await;
         }
     })
 }
