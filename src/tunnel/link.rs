@@ -338,7 +338,7 @@ impl Link {
                     let began = connection.origin.began;
                     self.connections.retain(|c| c.established > began);
                 }
-                // It receives on the SAs of before, if its kernel kept them, until it has our answer.
+                // It receives on the SAs of before, if its kernel kept them, until our answer.
                 self.kernel.hold(now + ANSWERED_MS);
                 // An attempt that is not authenticating yet has become pointless.
                 if !matches!(self.attempt, Some(Attempt::Auth(_))) {
