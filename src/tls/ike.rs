@@ -188,9 +188,9 @@ impl IkeCertificates {
         self.check_name(&own, address, id)
     }
 
-    /// Validates path, usage and revocation. Of the lists of one issuer webpki asks the first alone.
-    /// After a change of the issuer's key that may be of the other key, so each has its turn until
-    /// one is of the right key, which then is the one issued last.
+    /// Validates path, usage and revocation. Of the lists of one issuer webpki asks the first
+    /// alone. After a change of the issuer's key that may be of the other key, so each has its turn
+    /// until one is of the right key, which then is the one issued last.
     fn check_path(
         &self,
         own: &EndEntityCert<'_>,
