@@ -32,6 +32,13 @@ fn start(world: &mut World) {
     world.start(1, b"key");
 }
 
+/// What stood has stood since this was asked last, at both sides.
+fn assert_nothing_ended(world: &mut World) {
+    for side in 0..2 {
+        assert_eq!(world.changes(side), [], "side {side}");
+    }
+}
+
 #[test]
 fn replayed_datagrams_make_and_remove_nothing() {
     for version in [1, 2] {
@@ -142,6 +149,7 @@ fn an_altered_octet_of_a_rekey_costs_at_most_a_repetition() {
             start(&mut world);
             world.run(3_000);
             world.assert_one_pair();
+            let _ = [0, 1].map(|side| world.changes(side));
             world
         };
         let rekeyed = |world: &mut World| {
@@ -150,6 +158,7 @@ fn an_altered_octet_of_a_rekey_costs_at_most_a_repetition() {
             world.run(30_000);
             world.assert_one_pair();
             assert_ne!(world.spis(0), before);
+            assert_nothing_ended(world);
         };
         let mut plain = up();
         let before = plain.lengths().len();
@@ -180,6 +189,7 @@ fn no_altered_octet_of_a_long_message_is_taken_for_the_true_one() {
     world.run(3_000);
     world.assert_one_pair();
     let before = world.spis(0);
+    let _ = [0, 1].map(|side| world.changes(side));
     world.net.delay = (20, 20);
     world.record = Some(Vec::new());
     world.rekey(0);
@@ -204,6 +214,8 @@ fn no_altered_octet_of_a_long_message_is_taken_for_the_true_one() {
     world.run(20_000);
     world.assert_one_pair();
     assert_ne!(world.spis(0), before);
+    assert_eq!(world.rekeys(0), (1, 1));
+    assert_nothing_ended(&mut world);
     assert!(longest > 1_000 && altered > 10_000, "{longest}, {altered}");
 }
 

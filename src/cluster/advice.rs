@@ -75,6 +75,10 @@ const ADVICE: &[(&str, &str)] = &[
         "Let datagrams on UDP 500 pass that are as large as the path takes, and their fragments.",
     ),
     (
+        "No answer to our authentication",
+        "Look into the journal of that system; with certificates, let fragments on UDP 500 pass.",
+    ),
+    (
         "The peer ended the AH pair at once",
         "Look into the journal of that system: its kernel does not take the AH pair.",
     ),

@@ -268,6 +268,12 @@ mod tests {
                 Colour::Red,
             ),
             (
+                failed(Refusal::unproven()),
+                none(),
+                "No answer to our authentication",
+                Colour::Red,
+            ),
+            (
                 failed(Refusal::ended_at_once()),
                 none(),
                 "The peer ended the AH pair at once",

@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use super::certificate::Proven;
 use super::child::Child;
 use super::crash;
-use super::exchange::{Parts, announce};
+use super::exchange::{Parts, announce, complaint};
 use super::session::{Incoming, Purpose, Session};
 use super::suite::Suite;
 use super::{Context, Presented, Refusal, keylog};
@@ -257,7 +257,7 @@ impl Connection {
                 match content.payloads {
                     Ok(payloads) => self.answered(context, at, waiting.purpose, &payloads),
                     // An answer we cannot read leaves the two sides with different states.
-                    Err(_) => self.sessions[at].delete = true,
+                    Err(_) => self.close(),
                 }
             }
         } else {
@@ -270,13 +270,14 @@ impl Connection {
                     self.heard = context.now;
                     let answer = match content.payloads {
                         Ok(payloads) => self.requested(context, at, header.exchange, &payloads),
-                        Err(error) => self.unreadable(at, error),
+                        Err(error) => vec![complaint(error)],
                     };
                     let bytes = self.sessions[at].respond(header.exchange, &answer);
                     self.out.extend(bytes);
                     // Fatal to both (section 2.21.3).
                     if Parts::of(&answer).error() == Some(kind::INVALID_SYNTAX) {
-                        self.sessions[at].delete |= self.sessions[at].closed.is_none();
+                        self.failure.get_or_insert_with(Refusal::unreadable);
+                        self.close();
                     }
                 }
             }
@@ -302,7 +303,7 @@ impl Connection {
         payloads: &[Payload],
     ) {
         if Parts::of(payloads).error() == Some(kind::INVALID_SYNTAX) {
-            self.failure = Some(Refusal::unread());
+            self.failure.get_or_insert_with(Refusal::unread);
             self.close();
         }
         match purpose {

@@ -190,9 +190,19 @@ impl Refusal {
         Refusal::Other("no answer but the first: larger datagrams do not arrive".into())
     }
 
+    /// Silence when larger datagrams had arrived.
+    pub(crate) fn unproven() -> Self {
+        Refusal::Other("no answer to our authentication".into())
+    }
+
     /// The peer deletes what it just agreed to, such as one whose kernel takes no AH.
     pub(crate) fn ended_at_once() -> Self {
         Refusal::Other("the peer ended the AH pair at once".into())
+    }
+
+    /// We found no sense in a message of the peer.
+    pub(crate) fn unreadable() -> Self {
+        Refusal::Other("a message of the peer could not be read".into())
     }
 
     /// The peer found no sense in a message of ours.

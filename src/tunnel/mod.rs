@@ -45,6 +45,10 @@ const RELOAD_MS: u64 = 5_000;
 const REPLACED_MS: u64 = 3_000;
 /// How long after a tunnel came up the kernel's word that traffic finds no SA may be of before.
 const SETTLED_MS: u64 = 2_000;
+/// How long the kernel lacks an SA that is not just about to be installed.
+const ABSENT_MS: u64 = 1_000;
+/// When one that was to be replaced for that is so again.
+const EXPIRED_MS: u64 = 15_000;
 /// Three fields, one of them ours; a few more do no harm.
 const MAX_PEERS: usize = 8;
 
@@ -96,8 +100,8 @@ pub struct Tunnels {
     blocked: Vec<IpAddr>,
     /// Whether no keyer was there for a while.
     keyerless: bool,
-    /// SAs that the kernel did not hold at the last look.
-    absent: BTreeMap<IpAddr, Vec<u32>>,
+    /// SAs that the kernel did not hold at the last look, and since when.
+    absent: BTreeMap<IpAddr, BTreeMap<u32, u64>>,
     /// What was told last, without its ages.
     reported: Vec<PeerStatus>,
     changed: bool,
@@ -426,16 +430,23 @@ impl Tunnels {
     }
 
     /// What the kernel holds of one peer, just read. Of an inbound SA that it lost it says nothing:
-    /// one that is not there twice in turn is replaced.
+    /// one that is missing for a while is replaced.
     pub fn handle_standing(&mut self, now: u64, peer: IpAddr, spis: &[u32]) {
         let before = self.absent.remove(&peer).unwrap_or_default();
-        let mut absent = Vec::new();
+        let mut absent = BTreeMap::new();
         self.each_link(now, |link, context, _| {
-            if link.address() == peer && link.is_up() {
-                absent = link.spis();
-                absent.retain(|spi| !spis.contains(spi));
-                for spi in absent.iter().filter(|spi| before.contains(spi)) {
-                    link.expire(context.now, *spi);
+            let missing = link.spis().into_iter().filter(|spi| !spis.contains(spi));
+            if link.address() != peer || !link.is_up() {
+                return;
+            }
+            for spi in missing.collect::<Vec<_>>() {
+                let since = before.get(&spi).copied().unwrap_or(now);
+                if now >= since + ABSENT_MS {
+                    // What comes of it is put off as other exchanges are.
+                    link.expire(context.now, spi);
+                    absent.insert(spi, now + EXPIRED_MS);
+                } else {
+                    absent.insert(spi, since);
                 }
             }
         });

@@ -56,11 +56,9 @@ impl Shown {
     }
 
     pub fn set(&mut self, now: u64, state: TunnelState) {
-        let state = match state {
-            TunnelState::Connecting | TunnelState::NoAnswer if self.keyerless => {
-                state_of(&Refusal::keyerless())
-            }
-            state => state,
+        let state = match self.keyerless && !state.is_up() {
+            true => state_of(&Refusal::keyerless()),
+            false => state,
         };
         if state == self.state {
             return;

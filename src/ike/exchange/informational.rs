@@ -1,12 +1,12 @@
 //! INFORMATIONAL (RFC 7296 section 1.4): liveness, deletes, errors; and the dispatch of all
 //! requests inside an established IKE SA.
 
-use super::{Parts, complaint, notify};
+use super::{Parts, notify};
 use crate::ike::connection::Connection;
 use crate::ike::crash;
 use crate::ike::{Context, Refusal, ppk};
 use crate::wire::isakmp::notify::kind;
-use crate::wire::isakmp::{Delete, Payload, WireError, exchange, protocol};
+use crate::wire::isakmp::{Delete, Payload, exchange, protocol};
 
 impl Connection {
     /// Handles an authentic request; the answer's payloads.
@@ -26,15 +26,6 @@ impl Connection {
         }
     }
 
-    /// An authentic request that does not parse ends the IKE SA (section 2.21.3), unless it only
-    /// holds a critical payload from the future.
-    pub(in crate::ike) fn unreadable(&mut self, at: usize, error: WireError) -> Vec<Payload> {
-        if !matches!(error, WireError::Critical(_)) {
-            self.sessions[at].delete = true;
-        }
-        vec![complaint(error)]
-    }
-
     fn informed(&mut self, context: &Context<'_>, at: usize, parts: &Parts<'_>) -> Vec<Payload> {
         if let Some(token) = crash::given(parts.notifies.iter().copied()) {
             let session = &mut self.sessions[at];
@@ -42,14 +33,14 @@ impl Connection {
             session.owes_token |= !session.told_token;
         }
         // Either ends the IKE SA without a delete (sections 2.21.2 and 2.21.3).
-        let failure = match parts.error() {
-            Some(kind::AUTHENTICATION_FAILED) => Some(ppk::heard(context.credentials, parts)),
-            Some(kind::INVALID_SYNTAX) => Some(Refusal::unread()),
-            _ => None,
-        };
-        let failed = failure.is_some();
-        self.failure = failure.or(self.failure.take());
-        if failed || parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
+        let refused = parts.notify(kind::AUTHENTICATION_FAILED).is_some();
+        let unread = parts.notify(kind::INVALID_SYNTAX).is_some();
+        if refused {
+            self.failure = Some(ppk::heard(context.credentials, parts));
+        } else if unread {
+            self.failure.get_or_insert_with(Refusal::unread);
+        }
+        if refused || unread || parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
             self.sessions[at].close(context.now);
             return Vec::new();
         }

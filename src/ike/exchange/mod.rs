@@ -17,7 +17,7 @@ mod tests;
 
 use crate::wire::isakmp::notify::kind;
 use crate::wire::isakmp::{
-    Certificate, Header, Notify, Payload, Proposal, Puzzle, TrafficSelector, WireError,
+    Certificate, Header, Notify, Payload, Proposal, Puzzle, TrafficSelector, WireError, exchange,
 };
 
 use super::auth::Signed;
@@ -112,7 +112,12 @@ impl Asked {
 
     /// Sends again (`Ok`) or gives up (`Err`).
     pub fn timeout(&mut self, now: u64) -> Result<Option<Datagrams>, Refusal> {
-        self.session.repeat(now).ok_or_else(Refusal::unanswered)
+        let intermediate = !self.handshake.int_auth.is_empty();
+        let silent = || match self.exchange == exchange::IKE_AUTH && intermediate {
+            true => Refusal::unproven(),
+            false => Refusal::unanswered(),
+        };
+        self.session.repeat(now).ok_or_else(silent)
     }
 }
 

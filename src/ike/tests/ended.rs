@@ -60,6 +60,25 @@ fn an_ike_sa_that_comes_after_the_end_was_decided_ends_as_well() {
     assert!(pair.initiator.is_closing());
 }
 
+#[test]
+fn an_ike_sa_that_comes_after_a_request_without_sense_ends_as_well() {
+    let mut pair = established_with(plain());
+    pair.responder.rekey_sa_alone(0);
+    pair.responder.advance(&mut pair.b.context(0));
+    let request = pair.responder.poll_transmit().unwrap();
+    let message = Message::parse(&request).unwrap();
+    let context = &mut pair.a.context(0);
+    pair.initiator.handle(context, &request, &message);
+    let answer = pair.initiator.poll_transmit().unwrap();
+    pair.ask(exchange::CREATE_CHILD_SA, &[]);
+    while pair.responder.poll_transmit().is_some() {}
+    let message = Message::parse(&answer).unwrap();
+    let context = &mut pair.b.context(0);
+    pair.responder.handle(context, &answer, &message);
+    assert_eq!(pair.responder.sessions.len(), 2, "the new one came");
+    assert!(pair.responder.is_closing());
+}
+
 /// It was never replaced again, and ended with all of it after twice its time.
 #[test]
 fn a_pair_whose_successor_the_peer_deletes_gets_another() {
@@ -81,8 +100,13 @@ fn a_pair_whose_successor_the_peer_deletes_gets_another() {
 /// It showed as `no answer on UDP 500`, though an answer had come.
 #[test]
 fn silence_after_the_first_answer_is_told_apart() {
-    let (mut a, mut b) = (Side::new(1), Side::new(2));
-    let (mut authenticating, ..) = about_to_authenticate(&mut a, &mut b);
-    let refusal = authenticating.timeout(14_000).unwrap_err();
-    assert_eq!(refusal, Refusal::unanswered());
+    for (profile, refusal) in [
+        (plain(), Refusal::unanswered()),
+        (Profile::default(), Refusal::unproven()),
+    ] {
+        let (mut a, mut b) = (Side::new(1), Side::new(2));
+        (a.profile, b.profile) = (profile.clone(), profile);
+        let (mut authenticating, ..) = about_to_authenticate(&mut a, &mut b);
+        assert_eq!(authenticating.timeout(14_000).unwrap_err(), refusal);
+    }
 }

@@ -60,15 +60,17 @@ impl Engine {
     }
 
     pub(super) fn main(&mut self, context: &mut Context<'_>, header: &Header, bytes: &[u8]) {
-        // A cookie begins one exchange (RFC 2408 section 2.5.3), and one message is compared.
-        let begun = |h: &&Responder| h.began_with(header.cky_i);
-        let known = self.half_open.iter().find(begun);
-        if let Some(again) = known.and_then(|h| h.repeat(bytes)) {
+        let mut begun = self
+            .half_open
+            .iter()
+            .filter(|h| h.began_with(header.cky_i))
+            .take(MAX_HALF_OPEN);
+        if let Some(again) = begun.find_map(|h| h.repeat(bytes)) {
             return self.out.push_back(again);
         }
         if header.cky_r == 0 && header.cky_i != 0 {
             // Ours goes first; the peer gives up its own when it hears of it.
-            if known.is_none() && (self.yields || self.attempt.is_none()) {
+            if self.yields || self.attempt.is_none() {
                 self.first(context, header, bytes);
             }
             return;
@@ -456,7 +458,6 @@ impl Engine {
             older.child.rekey_at = u64::MAX;
         }
         self.heard = context.now;
-        self.fault.clear();
         self.paired = true;
         self.children.push(Owned {
             child,

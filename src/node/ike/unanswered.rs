@@ -58,6 +58,13 @@ impl Unanswered {
             };
             if self.requests.range(at + 1..).any(undoes) {
                 self.requests[at] = KeyerRequest::Remove { peer, spi, inbound };
+                continue;
+            }
+            // It may stand already: what comes before it leaves it in its place.
+            for earlier in self.requests.range_mut(..at) {
+                if let KeyerRequest::Retain(spis) = earlier {
+                    spis.push(spi);
+                }
             }
         }
         self.requests.iter().cloned().collect()
@@ -119,6 +126,18 @@ mod tests {
         ] {
             assert_eq!(again(&[&first, later].concat()), [&gone, later].concat());
         }
+    }
+
+    #[test]
+    fn what_may_stand_already_is_not_taken_away_to_be_installed_anew() {
+        let asked = [
+            KeyerRequest::Retain(vec![299]),
+            install(2, 300, true),
+            install(2, 400, false),
+        ];
+        let retained = KeyerRequest::Retain(vec![299, 300, 400]);
+        assert_eq!(again(&asked)[0], retained);
+        assert_eq!(again(&asked)[1..], asked[1..]);
     }
 
     #[test]
