@@ -282,6 +282,15 @@ fn each_limit_of_a_frame_has_its_error() {
         offset: 2,
     };
     assert!(matches!(refused(begin), FrameError::Order(_)));
+    // What says nothing, of which any number would cost the sender nothing.
+    let chunk = |offset, bytes| Frame::SnapshotChunk { offset, bytes };
+    for empty in [
+        chunk(0, Vec::new()),
+        chunk(u64::MAX, vec![1]),
+        Frame::Transactions(Vec::new()),
+    ] {
+        assert!(matches!(refused(empty), FrameError::Order(_)));
+    }
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn a_donor_that_keeps_no_order_is_refused() {
         vec![begin(5, 500, 0), begin(5, 500, 0)],
         vec![begin(5, 500, 0), chunk(1, 5)],
         vec![begin(5, 500, 0), chunk(0, 501)],
+        vec![begin(5, 500, 0), chunk(0, 0)],
         vec![begin(5, 500, 0), chunk(0, 499), end.clone()],
         vec![begin(5, 5, 0), chunk(0, 5), end.clone(), end.clone()],
         vec![begin(5, 500, 0), transactions(2, 1, 1, 1)],
