@@ -8,10 +8,20 @@
 //! no number means two things. Where both were trimmed beyond that point no log tells of either
 //! part any more: then one takes the other's snapshot and writes over it what its rows hold.
 
+use std::collections::BTreeSet;
+
 use super::frontier::Position;
 
-/// The sequence numbers whose chain hashes are told: the last ones, then ever further apart,
-/// down to 1.
+/// The sequence numbers whose chain hashes are told, the latest first: those of ours, and those of a
+/// history that ends at `upto`, where the shorter one did when both greeted. Without these two
+/// histories of different length would hardly have a number in common.
+pub fn told(last: u64, upto: u64) -> Vec<u64> {
+    let both = [probes(last), probes(upto.min(last))].concat();
+    let distinct: BTreeSet<u64> = both.into_iter().collect();
+    distinct.into_iter().rev().collect()
+}
+
+/// The last ones of a history, then ever further apart, down to 1.
 pub fn probes(last: u64) -> Vec<u64> {
     let mut found = Vec::new();
     let mut step = 1;
@@ -92,6 +102,30 @@ mod tests {
         assert_eq!(found.last(), Some(&1));
         assert_eq!(probes(3), vec![3, 2, 1]);
         assert!(probes(0).is_empty());
+    }
+
+    /// It was placed at number 1 nearly always: all since was issued again, as newest.
+    #[test]
+    fn where_histories_of_different_length_part_is_known_closely() {
+        for (shorter, longer) in [(1_000, 5_000), (30, 31), (777, 100_000), (1, 9)] {
+            for fork in [shorter, shorter - shorter / 50, shorter / 2] {
+                let history = |last: u64, chain: u8| -> Vec<Position> {
+                    let seqs = told(last, shorter).into_iter();
+                    let mut all: Vec<_> = seqs
+                        .map(|seq| at(seq, if seq > fork { chain } else { 0 }))
+                        .collect();
+                    all.push(at(0, 0));
+                    assert!(all.len() < 90 && all[0].seq == last);
+                    all
+                };
+                let after = common(&history(shorter, 1), &history(longer, 2));
+                let back = shorter - fork;
+                assert!(
+                    after <= fork && after + back >= fork,
+                    "{shorter} {longer} {fork}: {after}"
+                );
+            }
+        }
     }
 
     #[test]

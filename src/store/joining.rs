@@ -238,6 +238,15 @@ impl Store {
         room("the cluster's snapshot", size.saturating_sub(offset), free)?;
         let name = format!("incoming-{:032x}.part", u128::from_be_bytes(id));
         let path = self.inner.path.with_file_name(name);
+        // Left by who was ended while it carried rows over: nothing ties a log to its database, so
+        // it would be replayed over what arrives now.
+        for suffix in ["-wal", "-shm", "-journal"] {
+            let beside = with(&path, suffix);
+            match fs::remove_file(&beside) {
+                Err(error) if error.kind() != ErrorKind::NotFound => named(&beside, Err(error))?,
+                _ => {}
+            }
+        }
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let mut file = named(&path, options.open(&path))?;

@@ -130,6 +130,8 @@ struct Inner {
     size_bound: Mutex<Option<u64>>,
     /// Held for reading by readers, for writing while a snapshot is swapped in.
     swap: RwLock<()>,
+    /// Rows that were carried over a snapshot, until somebody asked.
+    carried: AtomicU64,
     /// The database is closed: a snapshot takes its place, or did and could not be opened yet.
     closed: AtomicBool,
     changes: watch::Sender<u64>,
@@ -197,6 +199,7 @@ impl Store {
                 readers: Mutex::default(),
                 size_bound: Mutex::default(),
                 swap: RwLock::default(),
+                carried: AtomicU64::new(0),
                 closed: AtomicBool::new(false),
                 changes: watch::Sender::new(0),
                 migrations: Mutex::default(),

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::apart::{Apart, apart};
 use super::carry::frontier;
@@ -26,6 +27,8 @@ use crate::replica::value::decode_key;
 /// The transactions that are written over the snapshot.
 struct Over<'a> {
     new: &'a mut Writer,
+    /// How many rows were looked at.
+    carried: &'a AtomicU64,
     /// What both hold.
     deps: Vec<Dep>,
     fresh: Incarnation,
@@ -84,6 +87,11 @@ fn shared(old: &Frontier, new: &Frontier) -> Vec<Dep> {
 }
 
 impl Store {
+    /// Whether rows were carried over a snapshot since this was asked last. Nobody reads meanwhile.
+    pub fn is_carrying(&self) -> bool {
+        self.inner.carried.swap(0, Ordering::Relaxed) > 0
+    }
+
     /// Writes what `old` holds beyond the snapshot at `incoming` over that, under `fresh`, the
     /// writer being held.
     pub(super) fn carry_rows(
@@ -114,6 +122,7 @@ impl Store {
         let mut over = Over {
             deps: shared(&frontier(old), &seen),
             new: &mut new,
+            carried: &self.inner.carried,
             fresh,
             seq: 0,
             hlc,
@@ -244,6 +253,7 @@ fn rows(
             let Some(key) = decode_key(&encoded) else {
                 return Err(StoreError::Damaged("a row's key".into()));
             };
+            over.carried.fetch_add(1, Ordering::Relaxed);
             let other = Other::new(over.new, apart);
             let from = (&old.db, Some(&other));
             let found = again(from, &beyond, table, &encoded, &key, over.stamp())?;

@@ -76,14 +76,15 @@ impl Suffix {
 }
 
 impl Store {
-    /// Some of an origin's chain hashes, the latest first, to find out where histories part.
-    pub fn chains(&self, origin: Incarnation) -> Result<Vec<Position>, StoreError> {
+    /// Some of an origin's chain hashes, the latest first, to find out where its history parts from
+    /// one of which `upto` is known.
+    pub fn chains(&self, origin: Incarnation, upto: u64) -> Result<Vec<Position>, StoreError> {
         let last = self.frontier().seq(origin);
         let closed = lock(&self.inner.shown).closed.0.get(&origin).copied();
         self.read(|reader| {
             let db = reader.connection;
             let mut found: Vec<Position> = Vec::new();
-            for seq in fork::probes(last) {
+            for seq in fork::told(last, upto) {
                 if let Some(chain) = log::chain_at(db, origin, seq)? {
                     found.push(Position { seq, chain });
                 }

@@ -202,7 +202,7 @@ impl Driver {
             },
             Action::Read { .. } if source.byte() < 2 => Done::Forked { origin: 2 },
             Action::Claim => Done::Claimed(source.byte() < 200),
-            Action::Chains { origin } => Done::Chains {
+            Action::Chains { origin, .. } => Done::Chains {
                 origin,
                 chains: vec![
                     Position {

@@ -376,8 +376,8 @@ impl End {
                 self.ended = true;
                 return Ok(None);
             }
-            Action::Chains { origin } => {
-                let chains = store.chains(origin)?;
+            Action::Chains { origin, upto } => {
+                let chains = store.chains(origin, upto)?;
                 Done::Chains { origin, chains }
             }
             Action::Reissue { origin, after } => {

@@ -211,8 +211,8 @@ impl Files {
                 }
                 Done::Claimed(inner.place.is_some())
             }
-            Action::Chains { origin } => {
-                let chains = store.chains(origin)?;
+            Action::Chains { origin, upto } => {
+                let chains = store.chains(origin, upto)?;
                 Done::Chains { origin, chains }
             }
             Action::Reissue { origin, after } => {

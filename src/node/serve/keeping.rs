@@ -42,7 +42,12 @@ pub async fn run(node: Arc<Node>) {
         met.mark_unchanged();
         count(&node);
         let keeper = Arc::clone(&node);
-        let trimmed = tokio::task::spawn_blocking(move || keeper.store.trim()).await;
+        let trimmed = tokio::task::spawn_blocking(move || {
+            // A copy that nobody fetches holds back the log, also where no link stands.
+            keeper.store.expire_staged();
+            keeper.store.trim()
+        })
+        .await;
         match trimmed {
             Ok(Ok(trimmed)) => {
                 for peer in &trimmed.marked {

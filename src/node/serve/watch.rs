@@ -63,12 +63,23 @@ pub async fn run(node: Arc<Node>) {
     }
     loop {
         let looked = Arc::clone(&node);
-        let done = tokio::task::spawn_blocking(move || {
+        let mut done = tokio::task::spawn_blocking(move || {
             look(&looked, &mut seen);
             let shown = shown(&looked);
             (seen, shown)
         });
-        match done.await {
+        let done = loop {
+            tokio::select! {
+                done = &mut done => break done,
+                () = tokio::time::sleep(PERIOD) => {}
+            }
+            // It waits for rows that are carried over a snapshot, which may take long: to end that
+            // would be to begin it anew.
+            if node.store.is_carrying() {
+                pulse.beat();
+            }
+        };
+        match done {
             Ok((back, shown)) => {
                 pulse.beat();
                 seen = back;

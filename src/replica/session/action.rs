@@ -146,6 +146,8 @@ pub enum Action {
     Chains {
         /// Which origin.
         origin: Incarnation,
+        /// Where the shorter history ended when both greeted, as far as known.
+        upto: u64,
     },
     /// Issue our history of an origin beyond a number again; the link ends after it.
     Reissue {

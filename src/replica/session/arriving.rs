@@ -142,11 +142,11 @@ impl Session {
             peers: hello.peers.clone(),
             unmet: hello.unmet,
         });
+        self.target = Frontier::from_wire(&hello.frontier);
         match greeting::judge(&self.local, hello)? {
             Standing::Forked(origin) => self.part(now, origin),
             Standing::Rewound => self.part(now, self.local.incarnation),
             Standing::Members => {
-                self.target = Frontier::from_wire(&hello.frontier);
                 let sending = Sending::new(now, self.target.clone(), hello.partial);
                 let receiving = Receiving::new(self.local.partial);
                 let proving = Box::new(Proving::new(now, self.local.proofs));
@@ -192,7 +192,7 @@ impl Session {
     /// An origin has two histories: nothing else goes on until one yields.
     pub(super) fn part(&mut self, now: Now, origin: Incarnation) {
         self.state = State::Parting(Parting::new(now, origin, self.local.incarnation));
-        self.actions.push_back(Action::Chains { origin });
+        self.read_chains(origin);
     }
 
     /// The peer tells its history of an origin.
@@ -211,9 +211,19 @@ impl Session {
         let position = |&(seq, chain): &(u64, [u8; 32])| Position { seq, chain };
         let theirs = chains.iter().map(position).collect();
         let present = self.local.incarnation;
-        let action = parting.heard(now, origin, present, theirs);
+        let restarts = parting.restarts(now, origin, present);
+        let action = parting.heard(origin, theirs);
         self.decided(action);
+        if restarts {
+            self.read_chains(origin);
+        }
         Ok(())
+    }
+
+    fn read_chains(&mut self, origin: Incarnation) {
+        let (ours, theirs) = (&self.local.frontier, &self.target);
+        let upto = ours.seq(origin).min(theirs.seq(origin));
+        self.actions.push_back(Action::Chains { origin, upto });
     }
 
     /// Our own hashes are at hand.

@@ -55,26 +55,23 @@ impl Parting {
         self.failed = Some(SessionError::Fork { origin, seq });
     }
 
-    /// The peer's hashes; where it speaks of another origin, the lower one is settled first.
-    pub fn heard(
-        &mut self,
-        now: Now,
-        origin: Incarnation,
-        present: Incarnation,
-        theirs: Vec<Position>,
-    ) -> Option<Action> {
-        if origin > self.origin {
-            return None;
-        }
+    /// Whether the peer speaks of another origin than we do: the lower one is settled first, and our
+    /// hashes of it are to be read.
+    pub fn restarts(&mut self, now: Now, origin: Incarnation, present: Incarnation) -> bool {
         let restarts = origin < self.origin;
         if restarts {
             *self = Parting::new(now, origin, present);
         }
-        self.theirs = Some(theirs);
-        match restarts {
-            true => Some(Action::Chains { origin }),
-            false => self.decide(),
+        restarts
+    }
+
+    /// The peer's hashes.
+    pub fn heard(&mut self, origin: Incarnation, theirs: Vec<Position>) -> Option<Action> {
+        if origin != self.origin {
+            return None;
         }
+        self.theirs = Some(theirs);
+        self.decide()
     }
 
     /// Our hashes, to be told.

@@ -574,7 +574,7 @@ fn who_is_sent_more_of_its_own_than_it_issued_goes_on_under_another_incarnation(
         let mut session = member();
         session.handle_frame(at(1), frame).unwrap();
         let asked = actions(&mut session);
-        let chains = |a: &Action| matches!(a, Action::Chains { origin } if *origin == own);
+        let chains = |a: &Action| matches!(a, Action::Chains { origin, .. } if *origin == own);
         assert!(asked.iter().any(chains), "{asked:?}");
         assert!(
             !asked

@@ -575,3 +575,19 @@ fn a_staged_copy_is_kept_for_as_long_as_a_link_has_it_and_a_while() {
     assert!(after(20));
     assert!(!after(22));
 }
+
+/// It was replayed over a snapshot that came under the same name: nothing ties it to its database.
+#[test]
+fn a_log_that_an_ended_join_left_behind_is_not_there_for_the_next() {
+    let a = peer(1);
+    let part = a.dir.path().join(format!("incoming-{:032x}.part", 7));
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        fs::write(with(&part, suffix), b"of before").unwrap();
+    }
+    let id = 7_u128.to_be_bytes();
+    a.store.accept_snapshot(id, 9, 4, 1 << 30).unwrap();
+    assert_eq!(fs::read(&part).unwrap(), b"of b");
+    for suffix in ["-wal", "-shm", "-journal"] {
+        assert!(!with(&part, suffix).exists(), "{suffix}");
+    }
+}

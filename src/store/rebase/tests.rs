@@ -170,10 +170,11 @@ fn two_lives() -> (Peer, Peer) {
 
 /// `c` yields to `b`, neither of whose logs goes back to where the two lives part.
 fn become_one(b: &Peer, c: &Peer) {
-    let (ours, theirs) = (c.store.chains(1).unwrap(), b.store.chains(1).unwrap());
+    let (ours, theirs) = (c.store.chains(1, 9).unwrap(), b.store.chains(1, 9).unwrap());
     let after = fork::common(&ours, &theirs);
     assert!(fork::is_gone(&ours, &theirs, after), "of one length");
     rebase(c, b);
+    assert!(c.store.is_carrying() && !c.store.is_carrying());
     pull(b, c);
     assert_eq!(b.store.frontier(), c.store.frontier());
     assert_eq!(b.store.digest().unwrap(), c.store.digest().unwrap());

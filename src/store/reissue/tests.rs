@@ -43,6 +43,30 @@ fn converge(stores: &[&Store]) {
     }
 }
 
+/// All since its number 1 was issued again, as newest: old values came back everywhere.
+#[test]
+fn a_file_that_only_lags_has_nothing_to_issue_again() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.declare(ITEM).unwrap();
+    for id in 0..40 {
+        run(
+            &a.store,
+            &format!("INSERT INTO item VALUES ({id}, 'old', 0)"),
+        );
+    }
+    let (again, _dir) = put_back(&a);
+    for number in 0..150 {
+        run(&a.store, &format!("UPDATE item SET b = {number}"));
+    }
+    pull(&b.store, &a.store);
+    let last = again.frontier().seq(1);
+    let (ours, theirs) = (
+        again.chains(1, last).unwrap(),
+        b.store.chains(1, last).unwrap(),
+    );
+    assert_eq!(common(&ours, &theirs), last);
+}
+
 #[test]
 fn of_two_histories_the_shorter_is_issued_again_and_both_go_on() {
     let (a, b) = (peer(1), peer(2));
@@ -58,7 +82,7 @@ fn of_two_histories_the_shorter_is_issued_again_and_both_go_on() {
     run(&b.store, "UPDATE item SET b = 'seen' WHERE id = 3");
     run(&again, "UPDATE item SET b = 'second life' WHERE id = 1");
     assert!(again.log_start(&b.store.frontier()).is_err() || again.frontier().seq(1) == 3);
-    let (ours, theirs) = (again.chains(1).unwrap(), b.store.chains(1).unwrap());
+    let (ours, theirs) = (again.chains(1, 3).unwrap(), b.store.chains(1, 3).unwrap());
     let shared = common(&ours, &theirs);
     assert_eq!(shared, 2);
     assert!(yields(&ours, &theirs, shared));

@@ -229,7 +229,7 @@ fn a_closed_incarnation_that_goes_on_after_all_is_opened_again() {
     assert_eq!(b.store.open_frontier().seq(1), 0);
     // A fork of it is settled like one of what was trimmed.
     let last = b.store.frontier().0[&1];
-    assert_eq!(b.store.chains(1).unwrap(), [last]);
+    assert_eq!(b.store.chains(1, 0).unwrap(), [last]);
     run(&a, "INSERT INTO item VALUES (1, 'on')");
     let (found, _) = a.store.log_after(&b.store.frontier(), 0, 1_000).unwrap();
     // Where the disk refuses, it stays closed until the next try.

@@ -28,8 +28,12 @@ fn parted() -> Session {
     let mut theirs = local(2);
     theirs.frontier.0.insert(7, chains(&[(3, 99)])[0]);
     let mut session = greeted(ours, theirs);
-    assert_eq!(actions(&mut session), [Action::Chains { origin: 7 }]);
+    assert_eq!(actions(&mut session), [read(7, 3)]);
     session
+}
+
+fn read(origin: u64, upto: u64) -> Action {
+    Action::Chains { origin, upto }
 }
 
 fn ours_read(session: &mut Session, list: &[(u64, u8)]) {
@@ -116,16 +120,16 @@ fn a_fork_that_only_the_log_shows_is_told_to_the_peer() {
     let mut session = greeted(local(1), local(2));
     let _ = actions(&mut session);
     session.handle_done(at(1), Done::Forked { origin: 7 });
-    assert_eq!(actions(&mut session), [Action::Chains { origin: 7 }]);
+    assert_eq!(actions(&mut session), [read(7, 0)]);
     // The peer, which streams, hears of it by our hashes.
     let mut peer = member();
     peer.handle_frame(at(1), told(7, &[(3, 3)])).unwrap();
-    assert_eq!(actions(&mut peer), [Action::Chains { origin: 7 }]);
+    assert_eq!(actions(&mut peer), [read(7, 0)]);
     // Of two origins at once the lower one is settled first.
     session.handle_frame(at(2), told(9, &[(1, 1)])).unwrap();
     assert!(actions(&mut session).is_empty());
     session.handle_frame(at(2), told(5, &[(1, 1)])).unwrap();
-    assert_eq!(actions(&mut session), [Action::Chains { origin: 5 }]);
+    assert_eq!(actions(&mut session), [read(5, 0)]);
 }
 
 /// A session of incarnation 1 at `mine` with a peer that holds 5 of it, both hashes told.
@@ -143,7 +147,7 @@ fn rewound(mine: &[(u64, u8)]) -> Vec<Action> {
         ..local(2)
     };
     let mut session = greeted(ours, theirs);
-    assert_eq!(actions(&mut session), [Action::Chains { origin: 1 }]);
+    assert_eq!(actions(&mut session), [read(1, at_.min(5))]);
     let chains = chains(mine);
     session.handle_done(at(1), Done::Chains { origin: 1, chains });
     let theirs = told(1, &[(5, 5), (4, 4), (3, 3), (0, 0)]);
@@ -168,7 +172,7 @@ fn trimmed_beyond(number: u8) -> Session {
     let mut theirs = local(3 - number);
     theirs.frontier.0.insert(7, chains(&[(3, 99)])[0]);
     let mut session = greeted(ours, theirs);
-    assert_eq!(actions(&mut session), [Action::Chains { origin: 7 }]);
+    assert_eq!(actions(&mut session), [read(7, 3)]);
     ours_read(&mut session, &[(3, 3)]);
     session.handle_frame(at(2), told(7, &[(3, 99)])).unwrap();
     let _ = frames(&mut session, at(2));
