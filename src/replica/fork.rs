@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 
 use super::frontier::Position;
 
-/// The sequence numbers whose chain hashes are told, the latest first: those of ours, and those of a
-/// history that ends at `upto`, where the shorter one did when both greeted. Without these two
+/// The sequence numbers whose chain hashes are told, the latest first: those of ours, and those of
+/// a history that ends at `upto`, where the shorter one did when both greeted. Without these two
 /// histories of different length would hardly have a number in common.
 pub fn told(last: u64, upto: u64) -> Vec<u64> {
     let both = [probes(last), probes(upto.min(last))].concat();

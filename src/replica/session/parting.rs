@@ -55,8 +55,8 @@ impl Parting {
         self.failed = Some(SessionError::Fork { origin, seq });
     }
 
-    /// Whether the peer speaks of another origin than we do: the lower one is settled first, and our
-    /// hashes of it are to be read.
+    /// Whether the peer speaks of another origin than we do: the lower one is settled first, and
+    /// our hashes of it are to be read.
     pub fn restarts(&mut self, now: Now, origin: Incarnation, present: Incarnation) -> bool {
         let restarts = origin < self.origin;
         if restarts {
