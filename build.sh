@@ -143,19 +143,28 @@ matrix_tools() {
 
 # How long a check may take before it counts as hung; the lab gives itself 3,000 s.
 LIMIT=${TUTTI_LIMIT:-55m}
+timeout "$LIMIT" true 2>/dev/null || fail "TUTTI_LIMIT=$LIMIT is no time; such as 55m is"
 
 # limited CMD...: CMD in a session of its own, which ends with it, with us, or after LIMIT: then 124.
 limited() {
-    setsid "$@" &
+    # What is begun in the background would ignore Ctrl-C, and what it begins, too.
+    env --default-signal=INT,QUIT setsid "$@" &
     session=$!
     local ended=0
-    timeout --foreground "$LIMIT" tail --pid="$session" -f /dev/null || ended=124
-    [ "$ended" = 124 ] || wait "$session" || ended=$?
+    timeout --foreground "$LIMIT" tail --pid="$session" -f /dev/null || ended=$?
+    [ "$ended" != 0 ] || wait "$session" || ended=$?
     end_session
     return "$ended"
 }
+# It may clean up; what does not end by that is killed.
 end_session() {
-    [ -z "$session" ] || pkill -KILL -s "$session" || true
+    [ -n "$session" ] || return 0
+    pkill -TERM -s "$session" || true
+    for _ in $(seq 100); do
+        pgrep -s "$session" >/dev/null || break
+        sleep 0.2
+    done
+    pkill -KILL -s "$session" || true
     session=
 }
 session=

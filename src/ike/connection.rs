@@ -256,8 +256,14 @@ impl Connection {
                 self.heard = context.now;
                 match content.payloads {
                     Ok(payloads) => self.answered(context, at, waiting.purpose, &payloads),
+                    Err(_) if matches!(waiting.purpose, Purpose::DeleteSa) => {
+                        self.sessions[at].close(context.now);
+                    }
                     // An answer we cannot read leaves the two sides with different states.
-                    Err(_) => self.close(),
+                    Err(_) => {
+                        self.failure.get_or_insert_with(Refusal::unreadable);
+                        self.close();
+                    }
                 }
             }
         } else {

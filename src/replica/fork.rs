@@ -21,17 +21,18 @@ pub fn told(last: u64, upto: u64) -> Vec<u64> {
     distinct.into_iter().rev().collect()
 }
 
-/// The last ones of a history, then ever further apart, down to 1.
+/// The last eight of a history, then ever further apart, down to 1. Those are multiples of powers
+/// of two, so that histories that do not end quite alike have most of them in common.
 pub fn probes(last: u64) -> Vec<u64> {
     let mut found = Vec::new();
-    let mut step = 1;
+    let mut step: u64 = 1;
     let mut at = last;
     while at > 0 {
         found.push(at);
         if found.len() >= 8 {
-            step *= 2;
+            step = step.saturating_mul(2);
         }
-        at = at.saturating_sub(step);
+        at = (at - 1) / step * step;
     }
     if found.last().is_some_and(|lowest| *lowest > 1) {
         found.push(1);
@@ -104,26 +105,31 @@ mod tests {
         assert!(probes(0).is_empty());
     }
 
-    /// It was placed at number 1 nearly always: all since was issued again, as newest.
+    /// It was placed at number 1 nearly always: all since was issued again, as newest. Either side
+    /// may have gone on a little since both greeted.
     #[test]
     fn where_histories_of_different_length_part_is_known_closely() {
         for (shorter, longer) in [(1_000, 5_000), (30, 31), (777, 100_000), (1, 9)] {
             for fork in [shorter, shorter - shorter / 50, shorter / 2] {
-                let history = |last: u64, chain: u8| -> Vec<Position> {
-                    let seqs = told(last, shorter).into_iter();
-                    let mut all: Vec<_> = seqs
-                        .map(|seq| at(seq, if seq > fork { chain } else { 0 }))
-                        .collect();
-                    all.push(at(0, 0));
-                    assert!(all.len() < 90 && all[0].seq == last);
-                    all
-                };
-                let after = common(&history(shorter, 1), &history(longer, 2));
-                let back = shorter - fork;
-                assert!(
-                    after <= fork && after + back >= fork,
-                    "{shorter} {longer} {fork}: {after}"
-                );
+                for more in [0, 1, 3, 7, 8, 20] {
+                    let history = |last: u64, upto: u64, chain: u8| -> Vec<Position> {
+                        let seqs = told(last, upto).into_iter();
+                        let mut all: Vec<_> = seqs
+                            .map(|seq| at(seq, if seq > fork { chain } else { 0 }))
+                            .collect();
+                        all.push(at(0, 0));
+                        assert!(all.len() < 90 && all[0].seq == last);
+                        all
+                    };
+                    let ours = history(shorter + more, shorter + more, 1);
+                    let theirs = history(longer, shorter, 2);
+                    let after = common(&ours, &theirs);
+                    let back = shorter + more - fork;
+                    assert!(
+                        after <= fork && after + 2 * back + 8 >= fork,
+                        "{shorter}+{more} {longer} {fork}: {after}"
+                    );
+                }
             }
         }
     }

@@ -160,7 +160,8 @@ fn inbox(
     }
     let mut told = lost::Gathered::default();
     for table in &old.tables {
-        for key in later(old, table, &beyond)? {
+        for key in later(old, table, &beyond, over.carried)? {
+            over.carried.fetch_add(1, Ordering::Relaxed);
             let other = Other::new(over.new, apart);
             for lost in superseded::lost((&old.db, &other), table, &key, &beyond)? {
                 if let Some(body) = told.add(lost) {
@@ -223,9 +224,11 @@ fn later(
     old: &Writer,
     table: &Table,
     beyond: impl Fn(&Stamp) -> bool,
+    carried: &AtomicU64,
 ) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut keys = Vec::new();
     clocks::each(&old.db, table.id, &[], None, |key, clock| {
+        carried.fetch_add(1, Ordering::Relaxed);
         if beyond(&clock.row) || clock.columns.iter().any(|column| beyond(&column.1)) {
             keys.push(key);
         }
@@ -242,7 +245,7 @@ fn rows(
     beyond: impl Fn(&Stamp) -> bool,
 ) -> Result<(), StoreError> {
     for table in &old.tables {
-        let keys = later(old, table, &beyond)?;
+        let keys = later(old, table, &beyond, over.carried)?;
         let (mut rows, mut size): (Vec<RowChange>, usize) = (Vec::new(), 0);
         let write = |over: &mut Over<'_>, rows: &mut Vec<RowChange>| {
             let rows = std::mem::take(rows);

@@ -40,6 +40,9 @@ impl Connection {
         } else if unread {
             self.failure.get_or_insert_with(Refusal::unread);
         }
+        if refused || unread {
+            self.close();
+        }
         if refused || unread || parts.deletes.iter().any(|d| d.protocol == protocol::IKE) {
             self.sessions[at].close(context.now);
             return Vec::new();
