@@ -292,6 +292,8 @@ pub struct Comparison {
     common: Common,
     waiting: Vec<Part>,
     asked: Vec<Part>,
+    /// How many ranges one question may hold now.
+    at_once: usize,
     outcome: Outcome,
 }
 
@@ -319,6 +321,7 @@ impl Comparison {
             common,
             waiting,
             asked: Vec::new(),
+            at_once: MAX_PARTS,
             outcome,
         })
     }
@@ -329,12 +332,20 @@ impl Comparison {
             return None;
         }
         // The last first: depth first, so that what waits stays small.
-        let from = self.waiting.len().saturating_sub(MAX_PARTS);
+        let from = self.waiting.len().saturating_sub(self.at_once);
         self.asked = self.waiting.split_off(from);
         Some(Question {
             common: self.common.clone(),
             parts: self.asked.clone(),
         })
+    }
+
+    /// The last question, or the answer to it, is larger than a message may be, as where keys are
+    /// long: the next one has fewer ranges. Whether there are fewer.
+    pub fn fewer(&mut self) -> bool {
+        self.at_once = self.asked.len() / 2;
+        self.waiting.append(&mut self.asked);
+        self.at_once > 0
     }
 
     /// Takes in the answer to the last question.
@@ -348,6 +359,7 @@ impl Comparison {
             return Ok(Err(ProofError::Count(answer.len(), asked.len())));
         }
         self.outcome.exchanges += 1;
+        self.at_once = (2 * self.at_once).min(MAX_PARTS);
         for (part, reply) in asked.into_iter().zip(answer) {
             // It may have been dropped here since it was asked for.
             let reply = match rows.has_table(part.range.table) {

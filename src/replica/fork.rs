@@ -2,11 +2,13 @@
 //! whose memory was put back, or that runs twice, makes one.
 //!
 //! Both peers tell some of their chain hashes; the highest that agree is where the histories
-//! part. The shorter one yields, of two equally long ones that with the lower chain hash; but
-//! what was trimmed beyond that point stays, because every peer had it. Who yields issues its own
-//! part again under a fresh incarnation, with all that depends on it, so that nothing is lost and
-//! no number means two things. Where both were trimmed beyond that point no log tells of either
-//! part any more: then one takes the other's snapshot and writes over it what its rows hold.
+//! part. The shorter one yields, of two equally long ones that with the lower chain hash. Who
+//! yields issues its own part again under a fresh incarnation, with all that depends on it, so that
+//! nothing is lost and no number means two things.
+//!
+//! Where one was trimmed beyond that point, because every peer had that, nothing tells how much
+//! more of it both share: issued again, that would come back as newest. It stays, and the other
+//! takes its snapshot and writes over it what its own rows hold and nothing later has overwritten.
 
 use std::collections::BTreeSet;
 
@@ -63,24 +65,29 @@ pub fn common(ours: &[Position], theirs: &[Position]) -> u64 {
     }
 }
 
-/// Whether neither log goes back to `after`, up to where the histories are one.
-pub fn is_gone(ours: &[Position], theirs: &[Position], after: u64) -> bool {
-    trimmed(ours).min(trimmed(theirs)) > after
+/// Whether one is a part of the other, the histories being one up to `after`.
+fn is_part(ours: &[Position], theirs: &[Position], after: u64) -> bool {
+    let ends = |history: &[Position]| history.first().is_none_or(|last| last.seq == after);
+    ends(ours) || ends(theirs)
 }
 
-/// Whether ours yields, the histories being one up to `after`: exactly one does, or none where
-/// both are trimmed beyond `after` or one is a part of the other.
-pub fn yields(ours: &[Position], theirs: &[Position], after: u64) -> bool {
-    let (Some(mine), Some(other)) = (ours.first(), theirs.first()) else {
-        return false;
-    };
-    if after == mine.seq || after == other.seq {
+/// Whether only a snapshot helps: one of the two logs does not go back to `after`, up to where the
+/// histories are known to be one.
+pub fn is_gone(ours: &[Position], theirs: &[Position], after: u64) -> bool {
+    !is_part(ours, theirs, after) && trimmed(ours).max(trimmed(theirs)) > after
+}
+
+/// Whether ours yields, the histories being one up to `after`: exactly one does, or none where one
+/// is a part of the other. Where both are trimmed beyond `after`, `peer_is_lower` decides.
+pub fn yields(ours: &[Position], theirs: &[Position], after: u64, peer_is_lower: bool) -> bool {
+    if is_part(ours, theirs, after) {
         return false;
     }
-    let shorter = (mine.seq, mine.chain) < (other.seq, other.chain);
+    let end = |history: &[Position]| history.first().map(|last| (last.seq, last.chain));
     match (trimmed(ours) <= after, trimmed(theirs) <= after) {
-        (true, true) => shorter,
-        (able, other) => able && !other,
+        (true, true) => end(ours) < end(theirs),
+        (false, false) => peer_is_lower,
+        (able, _) => able,
     }
 }
 
@@ -153,29 +160,40 @@ mod tests {
             let after = common(&ours, &theirs);
             assert_eq!(after, 0);
             assert!(is_gone(&ours, &theirs, after) && is_gone(&theirs, &ours, after));
-            assert!(!yields(&ours, &theirs, after) && !yields(&theirs, &ours, after));
+            assert!(yields(&ours, &theirs, after, true) && !yields(&theirs, &ours, after, false));
         }
-        let whole = [at(9, 9), at(6, 66), at(1, 1), at(0, 0)];
-        assert!(!is_gone(&[at(6, 6)], &whole, common(&[at(6, 6)], &whole)));
     }
 
     #[test]
     fn exactly_one_side_yields() {
         for (a, b) in [(at(5, 1), at(6, 0)), (at(5, 1), at(5, 2))] {
             let [a, b] = [a, b].map(|last| [last, at(1, 1), at(0, 0)]);
-            assert!(yields(&a, &b, 1) && !yields(&b, &a, 1));
+            assert!(!is_gone(&a, &b, 1));
+            for lower in [false, true] {
+                assert!(yields(&a, &b, 1, lower) && !yields(&b, &a, 1, !lower));
+            }
         }
         let same = [at(5, 1)];
-        assert!(!yields(&same, &same, 5));
+        assert!(!yields(&same, &same, 5, true) && !is_gone(&same, &same, 5));
     }
 
+    /// Memory put back to before what the peer's log goes back to: all since its own log begins was
+    /// issued again, as newest.
     #[test]
-    fn what_was_trimmed_beyond_the_parting_stays() {
-        let trimmed = [at(7, 7), at(6, 6)];
-        let longer = [at(9, 9), at(6, 66), at(3, 3), at(0, 0)];
-        assert!(yields(&longer, &trimmed, 3) && !yields(&trimmed, &longer, 3));
-        let other = [at(9, 9), at(8, 8)];
-        let after = common(&trimmed, &other);
-        assert!(yields(&trimmed, &other, after) && after == 6);
+    fn what_was_trimmed_beyond_the_parting_stays_and_the_other_takes_a_snapshot() {
+        let back = [at(7, 7), at(6, 6)];
+        for (ours, theirs, shared) in [
+            (&[at(9, 9), at(6, 66), at(3, 3), at(0, 0)][..], &back, 0),
+            (&[at(5, 5), at(3, 3), at(0, 0)], &back, 0),
+            (&back, &[at(9, 9), at(8, 8)], 6),
+        ] {
+            let after = common(ours, theirs);
+            assert_eq!(after, shared);
+            assert!(is_gone(ours, theirs, after) && is_gone(theirs, ours, after));
+            for lower in [false, true] {
+                assert!(yields(ours, theirs, after, lower));
+                assert!(!yields(theirs, ours, after, !lower));
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::apply::{place, remove};
+use super::capture::{current, set_mixed};
 use super::memory::parked;
 use super::ranges::copy;
 use super::schema::Table;
@@ -153,7 +154,10 @@ impl Writer {
                 record_deleted(db, table, encoded, clock.row)?;
             }
             log::save_clock(db, table.id, encoded, clock)?;
-            let visible = super::capture::current(db, table, key)?;
+            if clock.generation > 1 {
+                set_mixed(db, table.id)?;
+            }
+            let visible = current(db, table, key)?;
             if visible.is_some() {
                 remove(db, table, key)?;
             }
@@ -170,6 +174,9 @@ impl Writer {
             parked(db)
         })?;
         self.memory.parked = parked;
+        if clock.generation > 1 {
+            self.memory.mixed.insert(table.id);
+        }
         let changed = Changed::Tables(std::slice::from_ref(&table.name));
         Ok(self.show(std::iter::empty(), &changed))
     }

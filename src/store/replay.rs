@@ -27,7 +27,9 @@ pub(super) fn fits(table: &Table, row: &RowChange) -> bool {
         && (1..=MAX_GENERATION).contains(&row.generation)
         && match &row.write {
             RowWrite::Insert(values) => values.len() == width,
-            RowWrite::Update(cells) => cells.iter().all(|cell| usize::from(cell.0) < width),
+            RowWrite::Update(cells) => {
+                !cells.is_empty() && cells.iter().all(|cell| usize::from(cell.0) < width)
+            }
             RowWrite::Delete => true,
         }
 }

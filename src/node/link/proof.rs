@@ -45,22 +45,30 @@ impl Proof {
                 self.at_once = (2 * self.at_once).min(COPIES);
             }
             Step::Smaller => self.smaller(),
-            Step::GiveUp => {
-                self.proven.stopped = true;
-                self.comparison = None;
-                self.left.clear();
+            Step::GiveUp => self.give_up(),
+        }
+        loop {
+            match self.ask() {
+                Some(message) if !message.fits() => self.smaller(),
+                Some(message) => return Ok(Ok(message)),
+                None => return Ok(Err(std::mem::take(&mut self.proven))),
             }
         }
-        Ok(self.next())
     }
 
-    /// What to ask next; nothing: what was found.
-    fn next(&mut self) -> Result<Message, Proven> {
+    fn give_up(&mut self) {
+        self.proven.stopped = true;
+        self.comparison = None;
+        self.left.clear();
+    }
+
+    /// What to ask next; nothing: what was found stands.
+    fn ask(&mut self) -> Option<Message> {
         if let Some(mut comparison) = self.comparison.take() {
             match comparison.question() {
                 Some(question) => {
                     self.comparison = Some(comparison);
-                    return Ok(Message::Question(question));
+                    return Some(Message::Question(question));
                 }
                 None => self.found(comparison.outcome()),
             }
@@ -68,9 +76,9 @@ impl Proof {
         if !self.left.is_empty() {
             let from = self.left.len().saturating_sub(self.at_once.max(1));
             self.wanted = self.left.split_off(from);
-            return Ok(Message::Wanted(self.wanted.clone()));
+            return Some(Message::Wanted(self.wanted.clone()));
         }
-        Err(std::mem::take(&mut self.proven))
+        None
     }
 
     fn found(&mut self, outcome: Outcome) {
@@ -81,9 +89,15 @@ impl Proof {
         self.at_once = COPIES;
     }
 
-    /// What was asked for is more than one message takes: less of it, and one row that is too large
-    /// by itself is a person's to look at.
+    /// What was asked for is more than one message takes: less of it. One range that is too large by
+    /// itself ends the proof, one row is a person's to look at.
     fn smaller(&mut self) {
+        if let Some(comparison) = &mut self.comparison {
+            if !comparison.fewer() {
+                self.give_up();
+            }
+            return;
+        }
         let mut wanted = std::mem::take(&mut self.wanted);
         if wanted.len() > 1 {
             self.at_once = wanted.len() / 2;

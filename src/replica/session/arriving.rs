@@ -4,7 +4,7 @@ use super::donor::Donor;
 use super::greeting::{self, Standing};
 use super::joiner::Joiner;
 use super::needy::{Needy, settled};
-use super::parting::Parting;
+use super::parting::{Parting, Snapshot};
 use super::proof::Proving;
 use super::receiving::Receiving;
 use super::sending::Sending;
@@ -82,7 +82,9 @@ impl Session {
                 self.donate(now, resume);
                 Ok(())
             }
-            (Frame::SnapshotRequest { resume }, State::Parting(parting)) if parting.is_gone() => {
+            (Frame::SnapshotRequest { resume }, State::Parting(parting))
+                if parting.snapshot() == Some(Snapshot::Give) =>
+            {
                 self.donate(now, resume);
                 Ok(())
             }
@@ -191,7 +193,7 @@ impl Session {
 
     /// An origin has two histories: nothing else goes on until one yields.
     pub(super) fn part(&mut self, now: Now, origin: Incarnation) {
-        self.state = State::Parting(Parting::new(now, origin, self.local.incarnation));
+        self.state = State::Parting(Parting::new(now, origin, &self.local, self.peer));
         self.read_chains(origin);
     }
 
@@ -210,8 +212,7 @@ impl Session {
         };
         let position = |&(seq, chain): &(u64, [u8; 32])| Position { seq, chain };
         let theirs = chains.iter().map(position).collect();
-        let present = self.local.incarnation;
-        let restarts = parting.restarts(now, origin, present);
+        let restarts = parting.restarts(now, origin, &self.local, self.peer);
         let action = parting.heard(origin, theirs);
         self.decided(action);
         if restarts {
@@ -238,10 +239,8 @@ impl Session {
 
     /// What parting came to, once both sides' hashes are known.
     fn decided(&mut self, action: Option<Action>) {
-        let yields = self.peer < self.local.node;
         if let State::Parting(parting) = &self.state
-            && parting.is_gone()
-            && yields
+            && parting.snapshot() == Some(Snapshot::Take)
         {
             self.actions.push_back(Action::Claim);
         }

@@ -1,13 +1,13 @@
 //! One origin with two histories (contract 6, `replica::fork`): both sides tell chain hashes, one
 //! of them yields and issues its part again. The link ends with it and the next one goes on.
 //!
-//! Where neither log goes back to where they part, nobody can. Then the one with the higher node
-//! id takes the other's snapshot on this link, as of two that gave each other up.
+//! Where a log does not go back to where they part, that cannot be: who yields takes the other's
+//! snapshot on this link, as of two that gave each other up.
 
-use super::{Action, Now, SessionError};
-use crate::replica::Incarnation;
+use super::{Action, Local, Now, SessionError};
 use crate::replica::fork;
 use crate::replica::frontier::Position;
+use crate::replica::{Incarnation, NodeId};
 use crate::wire::replication::Frame;
 
 /// How long two sides may take to settle it, in milliseconds.
@@ -18,31 +18,43 @@ pub(super) struct Parting {
     origin: Incarnation,
     /// Whether it is our own present incarnation.
     own: bool,
+    /// Whether the peer's node id is the lower one.
+    peer_is_lower: bool,
     ours: Option<Vec<Position>>,
     theirs: Option<Vec<Position>>,
     until_us: u64,
     /// Neither side can yield.
     failed: Option<SessionError>,
-    /// Neither log tells of its part: one of the two takes a snapshot.
-    gone: bool,
+    /// Only a snapshot helps.
+    snapshot: Option<Snapshot>,
+}
+
+/// Whose snapshot goes to whom, where a log does not go back to where two histories part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Snapshot {
+    /// We take the peer's.
+    Take,
+    /// The peer takes ours.
+    Give,
 }
 
 impl Parting {
-    pub fn new(now: Now, origin: Incarnation, present: Incarnation) -> Self {
+    pub fn new(now: Now, origin: Incarnation, local: &Local, peer: NodeId) -> Self {
         Parting {
             origin,
-            own: origin == present,
+            own: origin == local.incarnation,
+            peer_is_lower: peer < local.node,
             ours: None,
             theirs: None,
             until_us: now.us + PARTING_MS * 1_000,
             failed: None,
-            gone: false,
+            snapshot: None,
         }
     }
 
-    /// Whether only a snapshot helps.
-    pub fn is_gone(&self) -> bool {
-        self.gone
+    /// Who takes a snapshot, once both are known and where only that helps.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.snapshot
     }
 
     /// The place that an arriving snapshot has is another link's: the next link tries again.
@@ -57,10 +69,10 @@ impl Parting {
 
     /// Whether the peer speaks of another origin than we do: the lower one is settled first, and
     /// our hashes of it are to be read.
-    pub fn restarts(&mut self, now: Now, origin: Incarnation, present: Incarnation) -> bool {
+    pub fn restarts(&mut self, now: Now, origin: Incarnation, local: &Local, peer: NodeId) -> bool {
         let restarts = origin < self.origin;
         if restarts {
-            *self = Parting::new(now, origin, present);
+            *self = Parting::new(now, origin, local, peer);
         }
         restarts
     }
@@ -93,18 +105,23 @@ impl Parting {
         let (ours, theirs) = (self.ours.as_ref()?, self.theirs.as_ref()?);
         let origin = self.origin;
         let after = fork::common(ours, theirs);
+        let lower = self.peer_is_lower;
+        let yields = fork::yields(ours, theirs, after, lower);
         if fork::is_gone(ours, theirs, after) {
-            self.gone = true;
+            self.snapshot = Some(match yields {
+                true => Snapshot::Take,
+                false => Snapshot::Give,
+            });
             return None;
         }
         let mine = ours.first().map_or(0, |last| last.seq);
         // Our own numbers are in use beyond where we are: they must not mean two things.
         let renews = self.own && after == mine;
-        if renews || fork::yields(ours, theirs, after) {
+        if renews || yields {
             return Some(Action::Reissue { origin, after });
         }
         let theirs_ends = theirs.first().is_some_and(|last| last.seq == after);
-        let waits = fork::yields(theirs, ours, after) || (theirs_ends && mine > after);
+        let waits = fork::yields(theirs, ours, after, !lower) || (theirs_ends && mine > after);
         if !waits {
             let seq = mine;
             self.failed = Some(SessionError::Fork { origin, seq });

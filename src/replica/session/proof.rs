@@ -47,9 +47,8 @@ pub enum Message {
     Wanted(Vec<Difference>),
     /// Here they are, in that order.
     Copies(Vec<Copy>),
-    /// It would be larger than [`MAX_MESSAGE`] (then fewer copies may be asked for), or one of the
-    /// two needs a snapshot: the proof ends
-    /// undecided.
+    /// It would be larger than [`MAX_MESSAGE`], or one of the two needs a snapshot: less may be asked
+    /// for, and where that is of no use either the proof ends undecided.
     NoAnswer,
 }
 
@@ -60,6 +59,12 @@ impl Message {
             Ok((message, [])) if bytes.len() <= MAX_MESSAGE => Some(message),
             _ => None,
         }
+    }
+
+    /// Whether it may be sent as it is.
+    pub fn fits(&self) -> bool {
+        let size = postcard::serialize_with_flavor(self, postcard::ser_flavors::Size::default());
+        size.is_ok_and(|size| size <= MAX_MESSAGE)
     }
 
     /// Its bytes; what is too large becomes [`Message::NoAnswer`].
@@ -85,9 +90,9 @@ pub enum Step {
     Copies(Vec<Difference>),
     /// Repair ours by the peer's copies.
     Repair(Vec<Copy>),
-    /// The copies asked for are too large for one message: ask for fewer.
+    /// What was asked for is too large for one message: ask for less.
     Smaller,
-    /// The peer has no answer: end undecided.
+    /// Nothing is to be proven now: end undecided.
     GiveUp,
 }
 
@@ -184,8 +189,9 @@ impl Proving {
             Message::Wanted(rows) if rows.len() <= COPIES => Step::Copies(rows),
             Message::Answer(answer) if self.asked == Asked::Answer => Step::Take(answer),
             Message::Copies(copies) if self.asked == Asked::Copies => Step::Repair(copies),
-            Message::NoAnswer if self.asked == Asked::Answer => Step::GiveUp,
-            Message::NoAnswer if self.asked == Asked::Copies => Step::Smaller,
+            Message::NoAnswer if matches!(self.asked, Asked::Answer | Asked::Copies) => {
+                Step::Smaller
+            }
             _ => return Err(SessionError::Unexpected("a proof that nobody asked for")),
         };
         if matches!(step, Step::Answer(_) | Step::Copies(_)) {

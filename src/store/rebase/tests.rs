@@ -229,3 +229,37 @@ fn nor_is_it_where_both_have_folded_it_away() {
     fold_away(&b, &peer(5));
     become_one(&b, &c);
 }
+
+/// On a link all that its log held since its own trim point was issued again, as newest: what was
+/// changed since came back everywhere.
+#[test]
+fn memory_put_back_to_before_the_peers_log_brings_nothing_old_back() {
+    let (a, b) = (peer(1), peer(2));
+    a.store.set_peers([b.store.node()].into(), 0);
+    b.store.set_peers([a.store.node()].into(), 0);
+    a.store.declare(ITEM).unwrap();
+    for id in 0..20 {
+        run(&a, &format!("INSERT INTO item VALUES ({id}, 'old', 0)"));
+    }
+    let (store, dir) = put_back(&a);
+    let again = Peer { store, dir };
+    run(&a, "UPDATE item SET a = 'new'");
+    run(&a, "DELETE FROM item WHERE id = 7");
+    exchange(&a, &b);
+    tell(&a, &b);
+    tell(&b, &a);
+    b.store.set_log_bound(0);
+    assert!(b.store.trim().unwrap().transactions > 0);
+    run(&again, "INSERT INTO item VALUES (30, 'second life', 0)");
+    let last = again.store.frontier().seq(1);
+    let [ours, theirs] = [&again, &b].map(|peer| peer.store.chains(1, last).unwrap());
+    let after = fork::common(&ours, &theirs);
+    assert!(fork::is_gone(&ours, &theirs, after) && fork::yields(&ours, &theirs, after, false));
+    rebase(&again, &b);
+    pull(&b, &again);
+    assert_eq!(b.store.digest().unwrap(), again.store.digest().unwrap());
+    let values = rows(&b, "SELECT a, count(*) FROM item GROUP BY a");
+    let expected = [("new", 19), ("second life", 1)];
+    let expected = expected.map(|(a, n)| vec![a.into(), n.into()]);
+    assert_eq!(values, expected);
+}

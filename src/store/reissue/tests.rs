@@ -85,7 +85,7 @@ fn of_two_histories_the_shorter_is_issued_again_and_both_go_on() {
     let (ours, theirs) = (again.chains(1, 3).unwrap(), b.store.chains(1, 3).unwrap());
     let shared = common(&ours, &theirs);
     assert_eq!(shared, 2);
-    assert!(yields(&ours, &theirs, shared));
+    assert!(yields(&ours, &theirs, shared, false));
     assert_eq!(again.reissue(1, shared, 77).unwrap(), 1);
     assert_eq!(again.incarnation(), 77);
     converge(&[&again, &b.store]);

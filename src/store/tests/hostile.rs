@@ -1,7 +1,7 @@
 //! A peer that sends what no engine writes: transactions that are read, and then make no sense.
 
 use super::*;
-use crate::replica::change::{Body, Head, RowChange, RowWrite, TableChange, Transaction};
+use crate::replica::change::{Body, Dep, Head, RowChange, RowWrite, TableChange, Transaction};
 use crate::replica::clock::{Hlc, MAX_GENERATION, Stamp};
 use crate::replica::conflict::Conflict;
 use crate::replica::rows::Rows;
@@ -197,4 +197,26 @@ fn a_panic_in_a_transaction_rolls_it_back_and_stops_no_later_one() {
     run(&a, "INSERT INTO item VALUES (2, 2, 2)");
     let ids = super::rows(&a, "SELECT id FROM item");
     assert_eq!(ids, [[Integer(2)], [Integer(3)]]);
+}
+
+/// It stopped the whole link.
+#[test]
+fn a_change_of_no_column_changes_nothing() {
+    for seen in [false, true] {
+        let a = peer(1);
+        a.store.declare(ITEM).unwrap();
+        run(&a, "INSERT INTO item VALUES (1, 1, 1)");
+        let mut forged = forged(&a, vec![row(1, 1, RowWrite::Update(Vec::new()))]);
+        if seen {
+            let mut transaction = forged.decode(Hlc::default()).unwrap();
+            let frontier = a.store.frontier();
+            let deps = frontier.0.iter().map(|(id, at)| Dep::new(*id, at));
+            transaction.head.deps = deps.collect();
+            forged.bytes = transaction.encode(Hlc::default()).into();
+        }
+        a.store.apply(&[forged]).unwrap();
+        assert_eq!(a.store.frontier().seq(9), 1);
+        let left = super::rows(&a, "SELECT * FROM item");
+        assert_eq!(left, [[1.into(), 1.into(), 1.into()]]);
+    }
 }

@@ -97,22 +97,28 @@ fn where_histories_are_one_again_what_names_another_is_taken_and_the_link_ends_b
 }
 
 #[test]
-fn what_was_trimmed_stays_and_the_other_history_yields() {
+fn what_was_trimmed_stays_and_the_other_takes_a_snapshot() {
+    let request = || Frame::SnapshotRequest { resume: None };
     let mut session = parted();
     ours_read(&mut session, &[(3, 3), (2, 2)]);
     let other = told(7, &[(2, 9), (1, 8), (0, 0)]);
     session.handle_frame(at(2), other).unwrap();
-    assert!(actions(&mut session).is_empty(), "the peer can yield");
+    assert!(actions(&mut session).is_empty(), "the peer yields");
     assert_eq!(session.handle_timeout(at(3)), Ok(()));
+    session.handle_frame(at(3), request()).unwrap();
+    assert_eq!(actions(&mut session), [Action::Stage { wanted: None }]);
     let mut session = parted();
     ours_read(&mut session, &[(3, 3), (2, 2)]);
     let other = told(7, &[(9, 9), (8, 8)]);
     session.handle_frame(at(2), other).unwrap();
-    let yields = Action::Reissue {
-        origin: 7,
-        after: 2,
-    };
-    assert_eq!(actions(&mut session), [yields]);
+    assert_eq!(actions(&mut session), [Action::Claim]);
+    assert!(session.handle_frame(at(3), request()).is_err());
+}
+
+/// What it had written since its own log begins came back everywhere, as newest.
+#[test]
+fn whose_memory_was_put_back_to_before_the_peers_log_takes_a_snapshot() {
+    assert_eq!(rewound(&[(2, 2), (1, 1), (0, 0)]), [Action::Claim]);
 }
 
 #[test]
@@ -150,7 +156,7 @@ fn rewound(mine: &[(u64, u8)]) -> Vec<Action> {
     assert_eq!(actions(&mut session), [read(1, at_.min(5))]);
     let chains = chains(mine);
     session.handle_done(at(1), Done::Chains { origin: 1, chains });
-    let theirs = told(1, &[(5, 5), (4, 4), (3, 3), (0, 0)]);
+    let theirs = told(1, &[(5, 5), (4, 4), (3, 3)]);
     session.handle_frame(at(1), theirs).unwrap();
     actions(&mut session)
 }
