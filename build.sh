@@ -25,7 +25,7 @@ usage() {
 
 Caches live in ${XDG_CACHE_HOME:-~/.cache}/tutti, keyed by content; logs in out/logs.
 TUTTI_LIMIT is how long one check may take, else 55m. TUTTI_MIRROR overrides the Debian mirror, which is otherwise the machine's own. TUTTI_LAB_SUITE is
-the lab guest's Debian release, else trixie.
+the lab guest's Debian release, else trixie. TUTTI_PROFILE=release builds what the lab runs in half the time.
 USAGE
 }
 
@@ -34,6 +34,8 @@ LOGS="$PWD/out/logs"
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 export CACHE VERSION
 export TUTTI_CACHE="$CACHE"
+# Cargo's profile of what images and the lab run: `release` is built in half the time.
+PROFILE=${TUTTI_PROFILE:-appliance}
 mkdir -p "$CACHE/bin" "$LOGS"
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -93,8 +95,8 @@ toolchain() {
 
 binary() {
     toolchain
-    step compile cargo build --release --locked
-    TUTTI_BIN="$CARGO_TARGET_DIR/release/tutti"
+    step compile cargo build --profile "$PROFILE" --locked
+    TUTTI_BIN="$CARGO_TARGET_DIR/$PROFILE/tutti"
     export TUTTI_BIN
 }
 
@@ -315,7 +317,7 @@ suite_image_all() {
 # needs it waits for it, and tells what is wrong with it.
 ahead() {
     toolchain
-    nice -n 10 cargo build --release --locked >"$LOGS/compile-ahead.log" 2>&1 &
+    nice -n 10 cargo build --profile "$PROFILE" --locked >"$LOGS/compile-ahead.log" 2>&1 &
 }
 
 run_tests() {

@@ -8,7 +8,7 @@ base=${1:?base tree} work=${2:?work directory} cache=${3:?cache} version=${4:?ve
 keys=${5:?directory of keys}
 here=$(dirname "$(readlink -f "$0")")
 top=$(dirname "$here")
-binary=${TUTTI_BIN:-$top/target/release/tutti}
+binary=${TUTTI_BIN:-$top/target/appliance/tutti}
 root=$work/root boot=$work/boot
 
 # A mount namespace of our own: what is mounted for chroot ends with us, however we end.

@@ -181,6 +181,8 @@ impl Tunnels {
         let (kept, dropped): (Vec<_>, Vec<_>) =
             self.links.drain(..).partition(|link| same && listed(link));
         self.links = kept;
+        let kept = |peer: &IpAddr| self.links.iter().any(|link| link.peer() == *peer);
+        self.absent.retain(|peer, _| kept(peer));
         if let Some(old) = &self.desired {
             for mut link in dropped {
                 let mut context = Context {
@@ -450,7 +452,9 @@ impl Tunnels {
                 }
             }
         });
-        self.absent.insert(peer, absent);
+        if !absent.is_empty() {
+            self.absent.insert(peer, absent);
+        }
     }
 
     /// Performs what is due; see [`Tunnels::poll_timeout`].
