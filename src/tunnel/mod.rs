@@ -181,7 +181,7 @@ impl Tunnels {
         let (kept, dropped): (Vec<_>, Vec<_>) =
             self.links.drain(..).partition(|link| same && listed(link));
         self.links = kept;
-        let kept = |peer: &IpAddr| self.links.iter().any(|link| link.peer() == *peer);
+        let kept = |peer: &IpAddr| self.links.iter().any(|link| link.address() == *peer);
         self.absent.retain(|peer, _| kept(peer));
         if let Some(old) = &self.desired {
             for mut link in dropped {

@@ -89,8 +89,8 @@ impl Proof {
         self.at_once = COPIES;
     }
 
-    /// What was asked for is more than one message takes: less of it. One range that is too large by
-    /// itself ends the proof, one row is a person's to look at.
+    /// What was asked for is more than one message takes: less of it. One range that is too large
+    /// by itself ends the proof, one row is a person's to look at.
     fn smaller(&mut self) {
         if let Some(comparison) = &mut self.comparison {
             if !comparison.fewer() {

@@ -242,8 +242,8 @@ fn prove(ours: &Store, theirs: &Store) -> Proven {
     }
 }
 
-/// The answer was too large for a message, so that such a table was never proven; of longer ones the
-/// question was, too, which ended the link.
+/// The answer was too large for a message, so that such a table was never proven; of longer ones
+/// the question was, too, which ended the link.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_with_long_keys_are_found_and_put_right_by_smaller_questions() {
     for length in [2_000, 9_000] {

@@ -47,8 +47,8 @@ pub enum Message {
     Wanted(Vec<Difference>),
     /// Here they are, in that order.
     Copies(Vec<Copy>),
-    /// It would be larger than [`MAX_MESSAGE`], or one of the two needs a snapshot: less may be asked
-    /// for, and where that is of no use either the proof ends undecided.
+    /// It would be larger than [`MAX_MESSAGE`], or one of the two needs a snapshot: less may be
+    /// asked for, and where that is of no use either the proof ends undecided.
     NoAnswer,
 }
 
