@@ -273,7 +273,7 @@ pub struct Outcome {
     pub differences: Vec<Difference>,
     /// Tables that the peer lacks.
     pub no_table: Vec<DeclarationId>,
-    /// Whether it stopped at [`MAX_DIFFERENCES`].
+    /// Whether it stopped at [`MAX_DIFFERENCES`], or a range was too much to be compared.
     pub stopped: bool,
     /// How many questions were answered.
     pub exchanges: u32,
@@ -294,6 +294,8 @@ pub struct Comparison {
     asked: Vec<Part>,
     /// How many ranges one question may hold now.
     at_once: usize,
+    /// A range was not compared.
+    skipped: bool,
     outcome: Outcome,
 }
 
@@ -322,6 +324,7 @@ impl Comparison {
             waiting,
             asked: Vec::new(),
             at_once: MAX_PARTS,
+            skipped: false,
             outcome,
         })
     }
@@ -341,11 +344,13 @@ impl Comparison {
     }
 
     /// The last question, or the answer to it, is larger than a message may be, as where keys are
-    /// long: the next one has fewer ranges. Whether there are fewer.
-    pub fn fewer(&mut self) -> bool {
-        self.at_once = self.asked.len() / 2;
-        self.waiting.append(&mut self.asked);
-        self.at_once > 0
+    /// long: the next one has fewer ranges. A range that is too much by itself stays uncompared.
+    pub fn fewer(&mut self) {
+        self.at_once = (self.asked.len() / 2).max(1);
+        match self.asked.len() {
+            0 | 1 => self.skipped |= self.asked.pop().is_some(),
+            _ => self.waiting.append(&mut self.asked),
+        }
     }
 
     /// Takes in the answer to the last question.
@@ -423,7 +428,11 @@ impl Comparison {
 
     /// What was found, once there is nothing more to ask.
     pub fn outcome(self) -> Outcome {
-        self.outcome
+        let stopped = self.outcome.stopped || self.skipped;
+        Outcome {
+            stopped,
+            ..self.outcome
+        }
     }
 }
 

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
 
-use super::log::{self, sqlite};
+use super::log::{self, Origin, sqlite};
 use super::ranges::copy;
 use super::schema::Table;
 use super::writer::Writer;
 use super::{Store, StoreError, carry, clocks, lock, retention};
-use crate::replica::clock::{RowClock, Stamp};
+use crate::replica::clock::{Hlc, RowClock, Stamp};
 use crate::replica::fork::probes;
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{Incarnation, NodeId};
@@ -84,12 +84,23 @@ pub(super) fn may_differ(db: &Connection, theirs: &Frontier) -> Result<bool, Sto
     Ok(false)
 }
 
-/// Up to where a database holds an origin, one that was folded away included.
-fn position(writer: &Writer, origin: Incarnation) -> Option<Position> {
+/// What a database knows of an origin, one that was folded away included.
+fn known(writer: &Writer, origin: Incarnation) -> Option<&Origin> {
     let memory = &writer.memory;
     let known = memory.origins.get(&origin);
-    let known = known.or_else(|| memory.closed.get(&origin));
-    known.map(|known| known.position)
+    known.or_else(|| memory.closed.get(&origin))
+}
+
+/// Up to where a database holds an origin.
+fn position(writer: &Writer, origin: Incarnation) -> Option<Position> {
+    known(writer, origin).map(|known| known.position)
+}
+
+/// When the last that a database holds of an origin was written.
+fn latest(writer: &Writer, origin: Incarnation) -> Hlc {
+    known(writer, origin)
+        .map(|known| known.hlc)
+        .unwrap_or_default()
 }
 
 /// The chain hash of one transaction, as far as a database still knows it.
@@ -147,6 +158,8 @@ pub(super) struct Apart {
     pub shared: Position,
     /// Both hold that many, of whatever history.
     last: u64,
+    /// When the last of ours and of theirs was written.
+    ends: [Hlc; 2],
     /// The first transaction that they are known not to share.
     pub differs: Option<u64>,
     /// Up to where our log was trimmed.
@@ -180,6 +193,7 @@ pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, St
                 origin: *origin,
                 shared,
                 last,
+                ends: [latest(ours, *origin), latest(theirs, *origin)],
                 differs,
                 trimmed,
             });
@@ -193,8 +207,9 @@ pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, St
 }
 
 /// What rows tell where chain hashes do not: one version in both databases shows that both hold its
-/// transaction, and one that who holds its transaction would show, that it does not. Two histories
-/// may have stamped alike and written one value by chance: what is known to differ comes first.
+/// transaction. One that who holds its transaction would show, shows that it does not, and so does
+/// one that was written after the other history had passed its number. Two histories may have
+/// stamped alike and written one value by chance: what is known to differ comes first.
 fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), StoreError> {
     let mut told = Told::new(apart);
     for mine in &ours.tables {
@@ -202,8 +217,8 @@ fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), St
         if let Some(there) = there {
             let (mine, there) = ((ours, mine.as_ref()), (theirs, there.as_ref()));
             told.by_versions(mine, there)?;
-            told.by_absence(mine, there)?;
-            told.by_absence(there, mine)?;
+            told.by_absence(mine, there, 1)?;
+            told.by_absence(there, mine, 0)?;
         }
     }
     for apart in apart {
@@ -229,6 +244,7 @@ type At<'a> = (&'a Writer, &'a Table);
 /// What rows tell of one origin.
 struct Of {
     last: u64,
+    ends: [Hlc; 2],
     /// Transactions of which both hold a version.
     same: BTreeSet<u64>,
     /// The first that only one of them holds.
@@ -241,6 +257,7 @@ impl Told {
     fn new(apart: &[Apart]) -> Self {
         let of = |apart: &Apart| Of {
             last: apart.last,
+            ends: apart.ends,
             same: BTreeSet::new(),
             differs: apart.differs,
         };
@@ -301,11 +318,21 @@ impl Told {
         })
     }
 
-    /// By what `b` would hold if it held the transactions of what `a` holds.
-    fn by_absence(&mut self, a: At<'_>, b: At<'_>) -> Result<(), StoreError> {
+    /// By what `b`, of the two histories the one of this number, would hold if it held the
+    /// transactions of what `a` holds, and by when it ends.
+    fn by_absence(&mut self, a: At<'_>, b: At<'_>, number: usize) -> Result<(), StoreError> {
         let ended = b.0.memory.floors.get(&b.1.id).copied().unwrap_or(0);
         clocks::each(&a.0.db, a.1.id, &[], None, |key, clock| {
             if self.concerns(&clock) {
+                let columns = clock.columns.iter().map(|column| column.1);
+                for stamp in columns.chain([clock.row]) {
+                    if self
+                        .asked(&stamp)
+                        .is_some_and(|of| stamp.hlc > of.ends[number])
+                    {
+                        self.differs(&stamp);
+                    }
+                }
                 let there = log::load_clock(&b.0.db, b.1.id, &key)?;
                 for stamp in clock.beyond(there.as_ref(), ended) {
                     self.differs(&stamp);

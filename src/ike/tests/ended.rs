@@ -110,3 +110,36 @@ fn silence_after_the_first_answer_is_told_apart() {
         assert_eq!(authenticating.timeout(14_000).unwrap_err(), refusal);
     }
 }
+
+/// Of an answer to a Delete that could not be read came another Delete, and so on.
+#[test]
+fn an_answer_that_cannot_be_read_ends_the_ike_sa_and_one_to_a_delete_at_once() {
+    for deletes in [true, false] {
+        let mut pair = established();
+        match deletes {
+            true => pair.initiator.close(),
+            false => {
+                let spi = pair.initiator.children()[0].spi_in;
+                pair.initiator.expire(0, spi);
+            }
+        }
+        pair.initiator.advance(&mut pair.a.context(0));
+        let request = pair.initiator.poll_transmit().unwrap();
+        let message = Message::parse(&request).unwrap();
+        let theirs = &mut pair.responder.sessions[0];
+        let heard = theirs.receive(&mut Dropped::default(), &request, &message);
+        assert!(matches!(heard, Incoming::Fresh(_)));
+        let short = Payload::Other {
+            kind: Payload::Nonce(Vec::new()).kind(),
+            body: vec![1],
+        };
+        let answer = theirs.respond(message.header.exchange, &[short]);
+        let message = Message::parse(&answer[0]).unwrap();
+        let context = &mut pair.a.context(0);
+        pair.initiator.handle(context, &answer[0], &message);
+        pair.initiator.advance(&mut pair.a.context(0));
+        assert_eq!(pair.initiator.poll_transmit().is_none(), deletes);
+        assert_eq!(pair.initiator.ended().is_some(), deletes);
+        assert!(pair.initiator.is_closing());
+    }
+}

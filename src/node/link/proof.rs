@@ -45,7 +45,11 @@ impl Proof {
                 self.at_once = (2 * self.at_once).min(COPIES);
             }
             Step::Smaller => self.smaller(),
-            Step::GiveUp => self.give_up(),
+            Step::GiveUp => {
+                self.proven.stopped = true;
+                self.comparison = None;
+                self.left.clear();
+            }
         }
         loop {
             match self.ask() {
@@ -54,12 +58,6 @@ impl Proof {
                 None => return Ok(Err(std::mem::take(&mut self.proven))),
             }
         }
-    }
-
-    fn give_up(&mut self) {
-        self.proven.stopped = true;
-        self.comparison = None;
-        self.left.clear();
     }
 
     /// What to ask next; nothing: what was found stands.
@@ -90,13 +88,10 @@ impl Proof {
     }
 
     /// What was asked for is more than one message takes: less of it. One range that is too large
-    /// by itself ends the proof, one row is a person's to look at.
+    /// by itself stays uncompared, one row is a person's to look at.
     fn smaller(&mut self) {
         if let Some(comparison) = &mut self.comparison {
-            if !comparison.fewer() {
-                self.give_up();
-            }
-            return;
+            return comparison.fewer();
         }
         let mut wanted = std::mem::take(&mut self.wanted);
         if wanted.len() > 1 {

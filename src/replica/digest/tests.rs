@@ -164,3 +164,32 @@ proptest! {
         prop_assert!(!outcome.stopped);
     }
 }
+
+/// All that had been found was lost, and what waited was never compared.
+#[test]
+fn a_range_that_is_too_much_for_a_message_is_left_out_and_the_rest_is_compared() {
+    let (ours, mut theirs) = (Table::of(500), Table::of(500));
+    for n in [3, 200, 480] {
+        theirs.set(n, alive(n, 9_999));
+    }
+    let too_much = |part: &Part| {
+        let key = 200_u64.to_be_bytes().to_vec();
+        part.range.from <= key && part.range.to.as_ref().is_none_or(|to| key < *to)
+    };
+    let Ok(mut comparison) = Comparison::new(&ours, vec![(1, 1)], &[1]);
+    let mut asked = 0;
+    while let Some(question) = comparison.question() {
+        asked += 1;
+        // The whole table, once, for there is nothing smaller to ask for.
+        if asked > 1 && question.parts.iter().any(too_much) {
+            comparison.fewer();
+            continue;
+        }
+        let Ok(reply) = answer(&theirs, &question);
+        let Ok(result) = comparison.answered(&ours, reply);
+        result.unwrap();
+    }
+    let outcome = comparison.outcome();
+    assert!(outcome.stopped && !outcome.is_identical());
+    assert_eq!(keys(&outcome), [3, 480]);
+}

@@ -179,7 +179,7 @@ impl Session {
             return;
         };
         let swap = match (&mut self.state, &mut self.needy) {
-            (State::Parting(parting), _) if !ours => return parting.refused(),
+            (State::Parting(parting), _) if !ours => return parting.refused(now),
             (State::Parting(_), _) => Swap::Rebase,
             (_, Some(needy)) if !ours => return needy.refused(now),
             (_, Some(needy)) => needy.swap(),

@@ -4,6 +4,7 @@
 //! Where a log does not go back to where they part, that cannot be: who yields takes the other's
 //! snapshot on this link, as of two that gave each other up.
 
+use super::needy::AGAIN_MS;
 use super::{Action, Local, Now, SessionError};
 use crate::replica::fork;
 use crate::replica::frontier::Position;
@@ -22,6 +23,7 @@ pub(super) struct Parting {
     peer_is_lower: bool,
     ours: Option<Vec<Position>>,
     theirs: Option<Vec<Position>>,
+    /// When it ends, settled or not.
     until_us: u64,
     /// Neither side can yield.
     failed: Option<SessionError>,
@@ -57,14 +59,16 @@ impl Parting {
         self.snapshot
     }
 
-    /// The place that an arriving snapshot has is another link's: the next link tries again.
-    pub fn refused(&mut self) {
+    /// The place that an arriving snapshot has is another link's: the next link tries again, after
+    /// a while.
+    pub fn refused(&mut self, now: Now) {
         let (origin, last) = (
             self.origin,
             self.ours.as_ref().and_then(|ours| ours.first()),
         );
         let seq = last.map_or(0, |last| last.seq);
         self.failed = Some(SessionError::Fork { origin, seq });
+        self.until_us = now.us + AGAIN_MS * 1_000;
     }
 
     /// Whether the peer speaks of another origin than we do: the lower one is settled first, and
@@ -107,24 +111,30 @@ impl Parting {
         let after = fork::common(ours, theirs);
         let lower = self.peer_is_lower;
         let yields = fork::yields(ours, theirs, after, lower);
-        if fork::is_gone(ours, theirs, after) {
+        let gone = fork::is_gone(ours, theirs, after);
+        let mine = ours.first().map_or(0, |last| last.seq);
+        let theirs_ends = theirs.first().is_some_and(|last| last.seq == after);
+        // Our own numbers, and the ids that come with them, are in use beyond where both are one:
+        // none may mean two things. What a snapshot has to settle the next link finds.
+        if self.own && (after == mine || !theirs_ends) {
+            let after = if yields && !gone { after } else { mine };
+            return Some(Action::Reissue { origin, after });
+        }
+        if gone {
             self.snapshot = Some(match yields {
                 true => Snapshot::Take,
                 false => Snapshot::Give,
             });
             return None;
         }
-        let mine = ours.first().map_or(0, |last| last.seq);
-        // Our own numbers are in use beyond where we are: they must not mean two things.
-        let renews = self.own && after == mine;
-        if renews || yields {
+        if yields {
             return Some(Action::Reissue { origin, after });
         }
-        let theirs_ends = theirs.first().is_some_and(|last| last.seq == after);
         let waits = fork::yields(theirs, ours, after, !lower) || (theirs_ends && mine > after);
         if !waits {
             let seq = mine;
             self.failed = Some(SessionError::Fork { origin, seq });
+            self.until_us = 0;
         }
         // One is a part of the other: what names another history was written before that.
         let one = theirs_ends || after == mine;
@@ -135,17 +145,14 @@ impl Parting {
     }
 
     pub fn poll_timeout(&self) -> u64 {
-        match self.failed {
-            Some(_) => 0,
-            None => self.until_us,
-        }
+        self.until_us
     }
 
     pub fn handle_timeout(&self, now: Now) -> Result<(), SessionError> {
         match &self.failed {
+            _ if now.us < self.until_us => Ok(()),
             Some(error) => Err(error.clone()),
-            None if now.us >= self.until_us => Err(SessionError::Stalled),
-            None => Ok(()),
+            None => Err(SessionError::Stalled),
         }
     }
 }

@@ -318,6 +318,19 @@ mod tests {
     }
 
     #[test]
+    fn where_an_answer_or_copies_are_too_large_less_is_asked_for() {
+        let none = Message::NoAnswer.encode();
+        for asked in [Message::Question(question()), Message::Wanted(vec![])] {
+            let mut ours = proving();
+            ours.handle_timeout(at(Proofs::default().first_ms), || Some(vec![]));
+            let _ = steps(&mut ours);
+            ours.done(at(1), Ok(asked));
+            ours.arrived(&none, true).unwrap();
+            assert_eq!(steps(&mut ours), [Action::Prove(Step::Smaller)]);
+        }
+    }
+
+    #[test]
     fn what_nobody_asked_for_and_what_is_no_message_is_refused() {
         let encode = |message: Message| message.encode();
         let row = Difference {

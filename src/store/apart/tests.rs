@@ -17,12 +17,17 @@ fn tell(a: &Peer, b: &Peer) {
 
 /// The peer as it is now, to go on with the same memory at another time.
 fn copy(peer: &Peer) -> Peer {
+    copy_at(peer, 1_000)
+}
+
+/// That with the clock at `ms`.
+fn copy_at(peer: &Peer, ms: u64) -> Peer {
     let dir = tempfile::tempdir().unwrap();
     let name = dir.path().join("replicated.db").display().to_string();
     let db = Connection::open(&peer.store.inner.path).unwrap();
     db.execute("VACUUM INTO ?", [name]).unwrap();
     let (node, incarnation) = (peer.store.node(), peer.store.incarnation());
-    let clock: crate::store::Clock = Arc::new(|| 1_000);
+    let clock: crate::store::Clock = Arc::new(move || ms);
     let store = Store::open_with_clock(dir.path(), node, incarnation, clock).unwrap();
     Peer { store, dir }
 }
@@ -447,4 +452,35 @@ fn what_is_written_over_a_snapshot_has_not_seen_the_other_history_of_its_numbers
     // Nor does who takes that from it delete it unnoticed.
     pull(&donor, &member);
     assert!(is_kept(&donor, "lost unnoticed"));
+}
+
+/// Where the end of any row of its table is forgotten, one that was inserted for the first time was
+/// taken for one whose end was.
+#[test]
+fn what_was_written_after_the_other_history_had_passed_its_number_is_of_another() {
+    let (a, donor) = (peer(1), peer(2));
+    a.store.set_peers([donor.store.node()].into(), 0);
+    donor.store.set_peers([a.store.node()].into(), 0);
+    a.store.declare(ITEM).unwrap();
+    for id in 1..9 {
+        run(&a, &format!("INSERT INTO item VALUES ({id}, 'old')"));
+    }
+    let later = copy_at(&a, 1_100);
+    run(&a, "DELETE FROM item WHERE id = 7");
+    run(&a, "UPDATE item SET a = 'new'");
+    exchange(&a, &donor);
+    tell(&a, &donor);
+    tell(&donor, &a);
+    let gone = donor.store.trim().unwrap();
+    assert!(gone.transactions > 0 && gone.tombstones > 0, "{gone:?}");
+    run(&later, "INSERT INTO item VALUES (30, 'second life')");
+    let last = later.store.frontier().seq(1);
+    assert_eq!(later.store.reissue(1, last, 78).unwrap(), 0);
+    take(&later, &donor);
+    pull(&donor, &later);
+    for peer in [&later, &donor] {
+        let values = rows(peer, "SELECT a, count(*) FROM item GROUP BY a");
+        let expected = [("new", 7), ("second life", 1)];
+        assert_eq!(values, expected.map(|(a, n)| vec![a.into(), n.into()]));
+    }
 }

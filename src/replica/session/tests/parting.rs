@@ -1,5 +1,6 @@
 //! One origin with two histories.
 
+use super::super::needy::AGAIN_MS;
 use super::super::parting::PARTING_MS;
 use super::*;
 
@@ -115,10 +116,35 @@ fn what_was_trimmed_stays_and_the_other_takes_a_snapshot() {
     assert!(session.handle_frame(at(3), request()).is_err());
 }
 
-/// What it had written since its own log begins came back everywhere, as newest.
+/// What it had written since its own log begins came back everywhere, as newest. A snapshot takes
+/// its time, and meanwhile no number may mean two things.
 #[test]
-fn whose_memory_was_put_back_to_before_the_peers_log_takes_a_snapshot() {
-    assert_eq!(rewound(&[(2, 2), (1, 1), (0, 0)]), [Action::Claim]);
+fn whose_memory_was_put_back_to_before_the_peers_log_renews_and_takes_nothing_back() {
+    let (origin, after) = (1, 2);
+    let mine = [(2, 2), (1, 1), (0, 0)];
+    assert_eq!(rewound(&mine), [Action::Reissue { origin, after }]);
+}
+
+/// The ids of an engine's table that its first life had handed out were handed out again.
+#[test]
+fn whose_numbers_have_two_histories_renews_also_where_the_other_one_yields() {
+    for (theirs, after) in [(4, 5), (6, 3)] {
+        let ours = Local {
+            frontier: frontier(&[(1, 5)]),
+            ..local(1)
+        };
+        let mut session = greeted(ours, local(2));
+        session.handle_done(at(1), Done::Forked { origin: 1 });
+        let _ = actions(&mut session);
+        let chains = chains(&[(5, 5), (4, 4), (3, 3), (0, 0)]);
+        session.handle_done(at(1), Done::Chains { origin: 1, chains });
+        let theirs = told(1, &[(theirs, 99), (3, 3), (0, 0)]);
+        session.handle_frame(at(1), theirs).unwrap();
+        assert_eq!(
+            actions(&mut session),
+            [Action::Reissue { origin: 1, after }]
+        );
+    }
 }
 
 #[test]
@@ -225,7 +251,8 @@ fn who_finds_another_snapshot_arriving_tries_again_on_the_next_link() {
     let mut joiner = trimmed_beyond(2);
     joiner.handle_done(at(3), Done::Claimed(false));
     let fork = SessionError::Fork { origin: 7, seq: 3 };
-    assert_eq!(joiner.handle_timeout(at(3)), Err(fork));
+    assert_eq!(joiner.handle_timeout(at(AGAIN_MS)), Ok(()), "not at once");
+    assert_eq!(joiner.handle_timeout(at(AGAIN_MS + 3)), Err(fork));
     // Nobody is to be asked where one of the two can yield.
     let mut donor = parted();
     let request = Frame::SnapshotRequest { resume: None };
