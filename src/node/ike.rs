@@ -43,7 +43,7 @@ const ISAKMP_PORT: u16 = 500;
 const CHANGES: usize = 256;
 
 /// How long to wait before looking for `keyer`, or for our address, again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(200);
 
 /// How long what `keyer` has not answered waits for the next one. A peer waits longer for us.
 const KEYER_AWAY: Duration = Duration::from_secs(5);
@@ -149,6 +149,10 @@ struct Ike {
     keyer: Option<Keyer>,
     /// Since when there is none.
     missing_since: Option<Instant>,
+    /// When to look again for what is missing.
+    look_at: Instant,
+    /// Why the address cannot be used, as it was told.
+    unbound: String,
     unanswered: Unanswered,
     publish: watch::Sender<Vec<PeerStatus>>,
     changes: broadcast::Sender<PeerStatus>,
@@ -183,6 +187,8 @@ impl Ike {
             keyer_path,
             keyer: None,
             missing_since: None,
+            look_at: Instant::now(),
+            unbound: String::new(),
             unanswered: Unanswered::default(),
             publish,
             changes,
@@ -252,6 +258,7 @@ impl Ike {
                 self.socket = None;
             }
             self.local = local;
+            self.look_at = Instant::now();
         }
         let given = desired.as_ref().and_then(|d| d.certificates.as_ref());
         let certified: Option<Arc<dyn Certified>> = match given.map(|c| IkeCertificates::new(c)) {
@@ -316,7 +323,7 @@ impl Ike {
                     let now = self.now();
                     self.tunnels.handle_timeout(now);
                 }
-                () = tokio::time::sleep(RETRY), if missing => {}
+                () = tokio::time::sleep_until(self.look_at.into()), if missing => {}
                 () = pulse.due() => {}
             }
         }
@@ -367,15 +374,29 @@ impl Ike {
         }
     }
 
+    /// Whatever else there is to do meanwhile, it is looked for once in a while only.
     async fn find_missing(&mut self) {
+        if Instant::now() < self.look_at {
+            return;
+        }
+        self.look_at = Instant::now() + RETRY;
         if self.keyer.is_none() {
             self.find_keyer().await;
         }
         if let (None, Some(local)) = (&self.socket, self.local) {
             let bound = socket::udp_freebind((local, ISAKMP_PORT).into());
             match bound.and_then(|bound| socket::wait_on(bound, Interest::READABLE)) {
-                Ok(socket) => self.socket = Some(socket),
-                Err(error) => tracing::error!("cannot bind UDP 500 on {local}: {error}"),
+                Ok(socket) => {
+                    self.socket = Some(socket);
+                    self.unbound.clear();
+                }
+                Err(error) => {
+                    let why = format!("cannot bind UDP 500 on {local}: {error}");
+                    if self.unbound != why {
+                        tracing::error!("{why}");
+                        self.unbound = why;
+                    }
+                }
             }
         }
     }
@@ -505,87 +526,4 @@ impl crate::ike::Random for SystemRandom {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::tunnel::message::{Peer, PeerList, Profile, Secret, TunnelState};
-
-    fn desired(peers: &[&str]) -> Option<Box<Desired>> {
-        let peers = peers.iter().zip(300..).map(|(address, reqid)| Peer {
-            address: address.parse().unwrap(),
-            reqid,
-        });
-        Some(Box::new(Desired {
-            list: PeerList {
-                local: "127.78.8.1".parse().unwrap(),
-                peers: peers.collect(),
-            },
-            key: Secret(b"vary-9umbrella-Kilo42-tidal".to_vec()),
-            certificate: [7; 32].into(),
-            profile: Profile::default(),
-            certificates: None,
-            ppk: None,
-        }))
-    }
-
-    #[tokio::test]
-    async fn what_was_said_on_an_older_connection_does_not_undo_what_a_newer_one_said() {
-        let (publish, status) = watch::channel(Vec::new());
-        let news = (publish, broadcast::channel(1).0);
-        let mut ike = Ike::new("/nowhere".into(), news).unwrap();
-        let two = desired(&["127.78.8.2", "127.78.8.3"]);
-        ike.asked(Asked::Configure(3, two)).await;
-        ike.asked(Asked::Configure(2, desired(&["127.78.8.2"])))
-            .await;
-        ike.asked(Asked::Configure(1, None)).await;
-        ike.asked(Asked::Refresh).await;
-        assert_eq!(status.borrow().len(), 2);
-        // The same connection may change its mind.
-        ike.asked(Asked::Configure(3, desired(&["127.78.8.2"])))
-            .await;
-        ike.asked(Asked::Refresh).await;
-        assert_eq!(status.borrow().len(), 1);
-    }
-
-    /// An `ike` and the `keyer` it knows, which has read what it was asked.
-    async fn asked(ike: &mut Ike, keyers: &tokio::net::UnixListener) -> (Vec<KeyerRequest>, Conn) {
-        let allowed = Allowed::new("tutti-ike", &[]).unwrap();
-        let (mut keyer, ()) = tokio::join!(
-            async { ipc::accept(keyers, &allowed).await.unwrap() },
-            ike.act()
-        );
-        let mut requests: Vec<_> = keyer.recv().await.unwrap().into_iter().collect();
-        while let Some(request) = keyer.buffered().unwrap() {
-            requests.push(request);
-        }
-        (requests, keyer)
-    }
-
-    type Conn = Connection<KeyerReply, KeyerRequest>;
-
-    /// What it had not answered counted as refused, which ended IKE SAs that worked.
-    #[tokio::test]
-    async fn a_keyer_that_begins_again_is_asked_what_the_one_before_has_not_answered() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("keyer.sock");
-        let keyers = ipc::listen(&path, 0o600).unwrap();
-        let (publish, status) = watch::channel(Vec::new());
-        let news = (publish, broadcast::channel(1).0);
-        let mut ike = Ike::new(path, news).unwrap();
-        ike.asked(Asked::Configure(1, desired(&["127.78.8.2"])))
-            .await;
-        let (first, keyer) = asked(&mut ike, &keyers).await;
-        assert!(first.contains(&KeyerRequest::Reload), "{first:?}");
-        drop(keyer);
-        let reply = hear(ike.keyer.as_mut()).await;
-        ike.heard(reply);
-        let (again, mut keyer) = asked(&mut ike, &keyers).await;
-        assert_eq!(again[..first.len()], first);
-        for _ in &again {
-            keyer.send(&KeyerReply::Done).await.unwrap();
-            let reply = hear(ike.keyer.as_mut()).await;
-            ike.heard(reply);
-        }
-        ike.act().await;
-        assert_eq!(status.borrow()[0].state, TunnelState::Connecting);
-    }
-}
+mod tests;
