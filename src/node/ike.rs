@@ -323,7 +323,7 @@ impl Ike {
                     let now = self.now();
                     self.tunnels.handle_timeout(now);
                 }
-                () = tokio::time::sleep_until(self.look_at.into()), if missing => {}
+                () = tokio::time::sleep_until(self.look_at), if missing => {}
                 () = pulse.due() => {}
             }
         }

@@ -70,7 +70,7 @@ async fn a_keyer_that_begins_again_is_asked_what_the_one_before_has_not_answered
     drop(keyer);
     let reply = hear(ike.keyer.as_mut()).await;
     ike.heard(reply);
-    tokio::time::sleep_until(ike.look_at.into()).await;
+    tokio::time::sleep_until(ike.look_at).await;
     let (again, mut keyer) = asked(&mut ike, &keyers).await;
     assert_eq!(again[..first.len()], first);
     for _ in &again {
@@ -96,7 +96,7 @@ async fn a_keyer_that_is_away_is_looked_for_once_in_a_while_whatever_arrives() {
         ike.find_missing().await;
     }
     assert!(ike.keyer.is_none() || ike.look_at > before);
-    tokio::time::sleep_until(ike.look_at.into()).await;
+    tokio::time::sleep_until(ike.look_at).await;
     ike.find_missing().await;
     assert!(ike.keyer.is_some());
 }
