@@ -259,6 +259,7 @@ impl Ike {
             }
             self.local = local;
             self.look_at = Instant::now();
+            self.unbound.clear();
         }
         let given = desired.as_ref().and_then(|d| d.certificates.as_ref());
         let certified: Option<Arc<dyn Certified>> = match given.map(|c| IkeCertificates::new(c)) {

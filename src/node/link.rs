@@ -254,7 +254,9 @@ impl Link {
     fn begins(&mut self, action: &Action) {
         match action {
             Action::Prove(Step::Begin(_)) => self.proof_ms = self.now().wall_ms,
-            Action::Chains { origin, .. } => self.tell(LinkEvent::Forked { origin: *origin }),
+            Action::Chains { origin, .. } | Action::Renew { origin } => {
+                self.tell(LinkEvent::Forked { origin: *origin });
+            }
             _ => {}
         }
     }

@@ -83,6 +83,8 @@ enum State {
     Joining(Joiner),
     /// An origin has two histories.
     Parting(Parting),
+    /// Our present incarnation has: the link ends once we go on under another.
+    Renewing,
 }
 
 /// One link's session.
@@ -197,7 +199,7 @@ impl Session {
             State::Parting(parting) => Some(parting.poll_timeout()),
             State::Donating(donor) => donor.poll_timeout(),
             State::Joining(joiner) => joiner.poll_timeout(),
-            State::Greeting | State::AwaitingRequest => None,
+            State::Greeting | State::AwaitingRequest | State::Renewing => None,
         };
         let beat = self.heartbeat.poll_timeout();
         other.map_or(beat, |other| other.min(beat))
@@ -218,7 +220,7 @@ impl Session {
             State::Donating(donor) => donor.handle_timeout(now)?,
             State::Joining(joiner) => joiner.handle_timeout(now)?,
             State::Parting(parting) => parting.handle_timeout(now)?,
-            State::Greeting | State::AwaitingRequest => {}
+            State::Greeting | State::AwaitingRequest | State::Renewing => {}
         }
         self.drive(now);
         Ok(())
@@ -360,7 +362,11 @@ impl Session {
                 self.actions.extend(proving.work());
             }
             State::Donating(donor) => self.actions.extend(donor.work()),
-            State::Greeting | State::AwaitingRequest | State::Joining(_) | State::Parting(_) => {}
+            State::Greeting
+            | State::AwaitingRequest
+            | State::Joining(_)
+            | State::Parting(_)
+            | State::Renewing => {}
         }
     }
 

@@ -306,9 +306,17 @@ impl Store {
     /// members keep what they hold of the former one. Rows and log stay as they are. What was
     /// committed is durable when it returns.
     pub fn renew(&self, fresh: Incarnation) -> Result<(), StoreError> {
+        self.renew_from(self.incarnation(), fresh)
+    }
+
+    /// The same, unless this system goes on under another than `former` already.
+    pub fn renew_from(&self, former: Incarnation, fresh: Incarnation) -> Result<(), StoreError> {
         let commit = {
             let mut writer = self.writer()?;
             writer.ready()?;
+            if writer.incarnation != former {
+                return Ok(());
+            }
             writer.begin(fresh)?
         };
         self.inner.sync.wait(commit, &self.inner.shown)?;

@@ -215,8 +215,12 @@ impl Driver {
                     },
                 ],
             },
-            Action::Reissue { origin, after } => {
-                assert!(after < 3 || origin == OWN, "nothing to issue again");
+            Action::Renew { origin } => {
+                assert_eq!(origin, OWN, "nobody else's to go on with");
+                return;
+            }
+            Action::Reissue { after, .. } => {
+                assert!(after < 3, "nothing to issue again");
                 return;
             }
             Action::Trust { upto, .. } => {

@@ -380,6 +380,11 @@ impl End {
                 let chains = store.chains(origin, upto)?;
                 Done::Chains { origin, chains }
             }
+            Action::Renew { origin } => {
+                store.renew_from(origin, random.next())?;
+                self.ended = true;
+                return Ok(None);
+            }
             Action::Reissue { origin, after } => {
                 store.reissue(origin, after, random.next())?;
                 self.ended = true;

@@ -215,6 +215,10 @@ impl Files {
                 let chains = store.chains(origin, upto)?;
                 Done::Chains { origin, chains }
             }
+            Action::Renew { origin } => {
+                store.renew_from(origin, random()?)?;
+                return Ok(Outcome::Reissued { origin, count: 0 });
+            }
             Action::Reissue { origin, after } => {
                 let count = store.reissue(origin, after, random()?)?;
                 return Ok(Outcome::Reissued { origin, count });

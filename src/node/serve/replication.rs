@@ -122,10 +122,16 @@ pub(super) fn forked(node: &Node, peer: IpAddr, origin: Incarnation) {
 
 /// Our part of it was issued again.
 pub(super) fn reissued(node: &Node, peer: IpAddr, origin: Incarnation, count: usize) {
-    let text = format!(
-        "Our part of a history that parted was written again: {count} transactions of incarnation \
-         {origin:016x}"
-    );
+    let text = match count {
+        0 => format!(
+            "Incarnation {origin:016x} has two histories (a restored or copied system); of ours \
+             nothing had to be written again"
+        ),
+        _ => format!(
+            "Our part of a history that parted was written again: {count} transactions of \
+             incarnation {origin:016x}"
+        ),
+    };
     node.note(&Event {
         source: peer.to_string(),
         ..Event::new(Kind::Cluster, Level::Warning, text)

@@ -149,6 +149,12 @@ pub enum Action {
         /// Where the shorter history ended when both greeted, as far as known.
         upto: u64,
     },
+    /// Go on under a fresh incarnation, unless this is the present one no more; the link ends after
+    /// it.
+    Renew {
+        /// Our present incarnation, of which there is another history.
+        origin: Incarnation,
+    },
     /// Issue our history of an origin beyond a number again; the link ends after it.
     Reissue {
         /// Which origin.

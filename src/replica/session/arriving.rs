@@ -38,6 +38,7 @@ impl Session {
             frame => frame,
         };
         match (frame, &mut self.state) {
+            (_, State::Renewing) => Ok(()),
             // Our memory was put back, and the peer has learnt of it only now.
             (frame, State::Streaming(..)) if told(&frame, own) > ours.seq(own) => {
                 self.part(now, own);
@@ -193,7 +194,15 @@ impl Session {
 
     /// An origin has two histories: nothing else goes on until one yields.
     pub(super) fn part(&mut self, now: Now, origin: Incarnation) {
-        self.state = State::Parting(Parting::new(now, origin, &self.local, self.peer));
+        if origin == self.local.incarnation {
+            // Our memory was put back, or we run twice. Our numbers, and the ids that come with
+            // them, are in use elsewhere: before anything else none may come to mean two things.
+            self.state = State::Renewing;
+            self.actions.push_back(Action::Renew { origin });
+            return;
+        }
+        let peer_is_lower = self.peer < self.local.node;
+        self.state = State::Parting(Parting::new(now, origin, peer_is_lower));
         self.read_chains(origin);
     }
 
@@ -204,20 +213,20 @@ impl Session {
         origin: Incarnation,
         chains: &[(u64, [u8; 32])],
     ) -> Result<(), SessionError> {
-        if matches!(self.state, State::Streaming(..)) {
-            self.part(now, origin);
+        match &self.state {
+            State::Streaming(..) => self.part(now, origin),
+            // Of two at once the lower one is settled first, and our hashes of it are to be read.
+            State::Parting(parting) if origin < parting.origin() => self.part(now, origin),
+            State::Parting(_) => {}
+            _ => return Err(SessionError::Unexpected("a frame of another state")),
         }
         let State::Parting(parting) = &mut self.state else {
-            return Err(SessionError::Unexpected("a frame of another state"));
+            return Ok(());
         };
         let position = |&(seq, chain): &(u64, [u8; 32])| Position { seq, chain };
         let theirs = chains.iter().map(position).collect();
-        let restarts = parting.restarts(now, origin, &self.local, self.peer);
         let action = parting.heard(origin, theirs);
         self.decided(action);
-        if restarts {
-            self.read_chains(origin);
-        }
         Ok(())
     }
 

@@ -5,10 +5,10 @@
 //! snapshot on this link, as of two that gave each other up.
 
 use super::needy::AGAIN_MS;
-use super::{Action, Local, Now, SessionError};
+use super::{Action, Now, SessionError};
+use crate::replica::Incarnation;
 use crate::replica::fork;
 use crate::replica::frontier::Position;
-use crate::replica::{Incarnation, NodeId};
 use crate::wire::replication::Frame;
 
 /// How long two sides may take to settle it, in milliseconds.
@@ -17,8 +17,6 @@ pub(super) const PARTING_MS: u64 = 120_000;
 #[derive(Debug)]
 pub(super) struct Parting {
     origin: Incarnation,
-    /// Whether it is our own present incarnation.
-    own: bool,
     /// Whether the peer's node id is the lower one.
     peer_is_lower: bool,
     ours: Option<Vec<Position>>,
@@ -41,11 +39,10 @@ pub(super) enum Snapshot {
 }
 
 impl Parting {
-    pub fn new(now: Now, origin: Incarnation, local: &Local, peer: NodeId) -> Self {
+    pub fn new(now: Now, origin: Incarnation, peer_is_lower: bool) -> Self {
         Parting {
             origin,
-            own: origin == local.incarnation,
-            peer_is_lower: peer < local.node,
+            peer_is_lower,
             ours: None,
             theirs: None,
             until_us: now.us + PARTING_MS * 1_000,
@@ -71,14 +68,9 @@ impl Parting {
         self.until_us = now.us + AGAIN_MS * 1_000;
     }
 
-    /// Whether the peer speaks of another origin than we do: the lower one is settled first, and
-    /// our hashes of it are to be read.
-    pub fn restarts(&mut self, now: Now, origin: Incarnation, local: &Local, peer: NodeId) -> bool {
-        let restarts = origin < self.origin;
-        if restarts {
-            *self = Parting::new(now, origin, local, peer);
-        }
-        restarts
+    /// Whose histories they are.
+    pub fn origin(&self) -> Incarnation {
+        self.origin
     }
 
     /// The peer's hashes.
@@ -111,22 +103,15 @@ impl Parting {
         let after = fork::common(ours, theirs);
         let lower = self.peer_is_lower;
         let yields = fork::yields(ours, theirs, after, lower);
-        let gone = fork::is_gone(ours, theirs, after);
-        let mine = ours.first().map_or(0, |last| last.seq);
-        let theirs_ends = theirs.first().is_some_and(|last| last.seq == after);
-        // Our own numbers, and the ids that come with them, are in use beyond where both are one:
-        // none may mean two things. What a snapshot has to settle the next link finds.
-        if self.own && (after == mine || !theirs_ends) {
-            let after = if yields && !gone { after } else { mine };
-            return Some(Action::Reissue { origin, after });
-        }
-        if gone {
+        if fork::is_gone(ours, theirs, after) {
             self.snapshot = Some(match yields {
                 true => Snapshot::Take,
                 false => Snapshot::Give,
             });
             return None;
         }
+        let mine = ours.first().map_or(0, |last| last.seq);
+        let theirs_ends = theirs.first().is_some_and(|last| last.seq == after);
         if yields {
             return Some(Action::Reissue { origin, after });
         }

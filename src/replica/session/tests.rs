@@ -574,12 +574,9 @@ fn who_is_sent_more_of_its_own_than_it_issued_goes_on_under_another_incarnation(
         let mut session = member();
         session.handle_frame(at(1), frame).unwrap();
         let asked = actions(&mut session);
-        let chains = |a: &Action| matches!(a, Action::Chains { origin, .. } if *origin == own);
-        assert!(asked.iter().any(chains), "{asked:?}");
-        assert!(
-            !asked
-                .iter()
-                .any(|a| matches!(a, Action::Apply(_) | Action::WritePiece(_)))
-        );
+        let renews = |a: &Action| *a == Action::Renew { origin: own };
+        assert!(asked.iter().any(renews), "{asked:?}");
+        let takes = |a: &Action| matches!(a, Action::Apply(_) | Action::WritePiece(_));
+        assert!(!asked.iter().any(takes), "{asked:?}");
     }
 }

@@ -474,13 +474,41 @@ fn what_was_written_after_the_other_history_had_passed_its_number_is_of_another(
     let gone = donor.store.trim().unwrap();
     assert!(gone.transactions > 0 && gone.tombstones > 0, "{gone:?}");
     run(&later, "INSERT INTO item VALUES (30, 'second life')");
-    let last = later.store.frontier().seq(1);
-    assert_eq!(later.store.reissue(1, last, 78).unwrap(), 0);
+    later.store.renew(78).unwrap();
     take(&later, &donor);
     pull(&donor, &later);
     for peer in [&later, &donor] {
         let values = rows(peer, "SELECT a, count(*) FROM item GROUP BY a");
         let expected = [("new", 7), ("second life", 1)];
         assert_eq!(values, expected.map(|(a, n)| vec![a.into(), n.into()]));
+    }
+}
+
+/// What came to it since is later than all of the other history, and brought it back.
+#[test]
+fn a_row_whose_end_is_forgotten_stays_deleted_whatever_a_second_life_wrote_to_it() {
+    let (a, donor) = (peer(1), peer(2));
+    a.store.set_peers([donor.store.node()].into(), 0);
+    donor.store.set_peers([a.store.node()].into(), 0);
+    a.store.declare(ITEM).unwrap();
+    for id in 1..9 {
+        run(&a, &format!("INSERT INTO item VALUES ({id}, 'old')"));
+    }
+    let later = copy_at(&a, 1_100);
+    run(&a, "UPDATE item SET a = 'first life' WHERE id < 8");
+    exchange(&a, &donor);
+    run(&donor, "DELETE FROM item");
+    exchange(&a, &donor);
+    tell(&a, &donor);
+    tell(&donor, &a);
+    let gone = donor.store.trim().unwrap();
+    assert!(gone.transactions > 0 && gone.tombstones > 0, "{gone:?}");
+    run(&later, "UPDATE item SET a = 'second life' WHERE id = 8");
+    later.store.renew(78).unwrap();
+    take(&later, &donor);
+    pull(&donor, &later);
+    for peer in [&later, &donor] {
+        assert!(rows(peer, "SELECT * FROM item").is_empty());
+        assert!(is_kept(peer, "second life"));
     }
 }

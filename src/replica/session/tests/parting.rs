@@ -116,37 +116,6 @@ fn what_was_trimmed_stays_and_the_other_takes_a_snapshot() {
     assert!(session.handle_frame(at(3), request()).is_err());
 }
 
-/// What it had written since its own log begins came back everywhere, as newest. A snapshot takes
-/// its time, and meanwhile no number may mean two things.
-#[test]
-fn whose_memory_was_put_back_to_before_the_peers_log_renews_and_takes_nothing_back() {
-    let (origin, after) = (1, 2);
-    let mine = [(2, 2), (1, 1), (0, 0)];
-    assert_eq!(rewound(&mine), [Action::Reissue { origin, after }]);
-}
-
-/// The ids of an engine's table that its first life had handed out were handed out again.
-#[test]
-fn whose_numbers_have_two_histories_renews_also_where_the_other_one_yields() {
-    for (theirs, after) in [(4, 5), (6, 3)] {
-        let ours = Local {
-            frontier: frontier(&[(1, 5)]),
-            ..local(1)
-        };
-        let mut session = greeted(ours, local(2));
-        session.handle_done(at(1), Done::Forked { origin: 1 });
-        let _ = actions(&mut session);
-        let chains = chains(&[(5, 5), (4, 4), (3, 3), (0, 0)]);
-        session.handle_done(at(1), Done::Chains { origin: 1, chains });
-        let theirs = told(1, &[(theirs, 99), (3, 3), (0, 0)]);
-        session.handle_frame(at(1), theirs).unwrap();
-        assert_eq!(
-            actions(&mut session),
-            [Action::Reissue { origin: 1, after }]
-        );
-    }
-}
-
 #[test]
 fn a_fork_that_only_the_log_shows_is_told_to_the_peer() {
     let mut session = greeted(local(1), local(2));
@@ -164,35 +133,59 @@ fn a_fork_that_only_the_log_shows_is_told_to_the_peer() {
     assert_eq!(actions(&mut session), [read(5, 0)]);
 }
 
-/// A session of incarnation 1 at `mine` with a peer that holds 5 of it, both hashes told.
-fn rewound(mine: &[(u64, u8)]) -> Vec<Action> {
-    let at_ = mine[0].0;
+/// A session of incarnation 1 at `mine` of it with a peer that holds `theirs`.
+fn own(mine: u64, theirs: Position) -> Session {
+    let frontier = match mine {
+        0 => Frontier::default(),
+        mine => frontier(&[(1, mine)]),
+    };
     let ours = Local {
-        frontier: match at_ {
-            0 => Frontier::default(),
-            seq => frontier(&[(1, seq)]),
-        },
+        frontier,
         ..local(1)
     };
-    let theirs = Local {
-        frontier: frontier(&[(1, 5)]),
-        ..local(2)
-    };
-    let mut session = greeted(ours, theirs);
-    assert_eq!(actions(&mut session), [read(1, at_.min(5))]);
-    let chains = chains(mine);
-    session.handle_done(at(1), Done::Chains { origin: 1, chains });
-    let theirs = told(1, &[(5, 5), (4, 4), (3, 3)]);
-    session.handle_frame(at(1), theirs).unwrap();
-    actions(&mut session)
+    let mut peer = local(2);
+    peer.frontier.0.insert(1, theirs);
+    greeted(ours, peer)
+}
+
+/// A snapshot takes its time, and a frame of hashes may not arrive: meanwhile numbers, and ids of
+/// engine tables, were handed out that the first life had handed out.
+#[test]
+fn whose_numbers_have_another_history_goes_on_under_a_fresh_incarnation_before_anything_else() {
+    let renew = [Action::Renew { origin: 1 }];
+    for (mine, theirs) in [(3, (5, 5)), (0, (5, 5)), (5, (5, 99))] {
+        let mut session = own(mine, chains(&[theirs])[0]);
+        assert_eq!(actions(&mut session), renew, "{mine} {theirs:?}");
+    }
+    // The log alone shows it, or the peer tells.
+    let mut session = own(5, chains(&[(4, 4)])[0]);
+    let _ = actions(&mut session);
+    session.handle_done(at(1), Done::Forked { origin: 1 });
+    assert_eq!(actions(&mut session), renew);
+    let mut session = own(5, chains(&[(4, 4)])[0]);
+    let _ = actions(&mut session);
+    session.handle_frame(at(1), told(1, &[(4, 99)])).unwrap();
+    assert_eq!(actions(&mut session), renew);
+    // Also while another origin's histories are settled.
+    let mut session = parted();
+    let own = local(1).incarnation;
+    session.handle_frame(at(1), told(own, &[(4, 99)])).unwrap();
+    assert_eq!(actions(&mut session), [Action::Renew { origin: own }]);
 }
 
 #[test]
-fn whose_memory_was_put_back_goes_on_under_a_fresh_incarnation() {
-    for mine in [&[(3, 3), (2, 2), (0, 0)][..], &[(0, 0)]] {
-        let (origin, after) = (1, mine[0].0);
-        assert_eq!(rewound(mine), [Action::Reissue { origin, after }]);
+fn whatever_comes_while_a_fresh_incarnation_is_begun_ends_no_link() {
+    let mut session = own(3, chains(&[(5, 5)])[0]);
+    let _ = actions(&mut session);
+    for frame in [
+        told(1, &[(5, 5)]),
+        Frame::SnapshotRequest { resume: None },
+        transactions(2, 1, 1, 9),
+        ack(0, &[]),
+    ] {
+        assert_eq!(session.handle_frame(at(1), frame), Ok(()));
     }
+    assert!(actions(&mut session).is_empty() && frames(&mut session, at(1)).is_empty());
 }
 
 /// Of peers 1 and 2 the session of `number`, both logs trimmed beyond where the histories part.
