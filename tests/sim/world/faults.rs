@@ -231,10 +231,12 @@ impl World {
         }
     }
 
-    /// Tells each store its peers.
-    fn list(&self) {
+    /// Tells each store its peers. Whom one had given up is marked no more once it is off the list,
+    /// also where nothing is forgotten before it is listed again.
+    fn list(&mut self) {
         for node in 0..3 {
             self.store(node).set_peers(self.peers(node), 0);
+            self.note_unasked(node);
         }
     }
 

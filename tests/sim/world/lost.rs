@@ -61,7 +61,7 @@ impl World {
     /// Who is not on a node's list was not asked about what it forgot. That is noted at once: a copy
     /// of the node's disk may come back long after the other is listed again. Whose own frames are
     /// doubled takes answers to them for answers to others.
-    fn note_unasked(&mut self, node: usize) {
+    pub(super) fn note_unasked(&mut self, node: usize) {
         let listed = self.peers(node);
         let gone = self.gone(node);
         let fooled = self.hostile == Some(node);
