@@ -282,3 +282,41 @@ fn a_peer_that_joins_or_leaves_the_list_changes_nothing_for_the_others() {
         }
     }
 }
+
+/// How long a system whose peer answers nothing is silent from a time on, perhaps with traffic that
+/// waits since then.
+fn silence(profile: &Profile, at: u64, traffic: bool) -> u64 {
+    let mut world = World::new(profile);
+    let ours = &mut world.sides[0];
+    let (mut now, mut reached) = (0, false);
+    loop {
+        while ours.poll_keyer().is_some() {
+            ours.handle_keyer(now, KeyerReply::Done);
+        }
+        let sent = std::iter::from_fn(|| ours.poll_transmit()).count();
+        if sent > 0 && now > at {
+            return now - at;
+        }
+        let due = ours.poll_timeout().unwrap();
+        if !reached && due > at {
+            (now, reached) = (at, true);
+            if traffic {
+                let peer = address(1);
+                ours.handle_keyer(now, KeyerReply::Acquire { peer });
+            }
+            continue;
+        }
+        now = now.max(due);
+        ours.handle_timeout(now);
+    }
+}
+
+/// Not between two sendings of one message: those follow one schedule.
+#[test]
+fn traffic_that_waits_ends_the_pause_between_two_attempts() {
+    for profile in profiles() {
+        let ends =
+            |at| silence(&profile, at, false) > 5_000 && silence(&profile, at, true) <= 1_000;
+        assert!((60_000..120_000).step_by(3_000).any(ends));
+    }
+}

@@ -47,3 +47,22 @@ impl Fragment {
         out.extend_from_slice(&self.body);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_0_or_beyond_the_total_is_no_fragment() {
+        let parse = |number: u16, total: u16| {
+            Fragment::parse(0, &[number.to_be_bytes(), total.to_be_bytes()].concat())
+        };
+        for (number, total) in [(0, 0), (0, 1), (1, 0), (2, 1), (u16::MAX, u16::MAX - 1)] {
+            let refused = Err(WireError::Count("fragments"));
+            assert_eq!(parse(number, total), refused, "{number} of {total}");
+        }
+        for (number, total) in [(1, 1), (1, 2), (2, 2), (u16::MAX, u16::MAX)] {
+            assert!(parse(number, total).is_ok(), "{number} of {total}");
+        }
+    }
+}
