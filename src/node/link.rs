@@ -164,6 +164,15 @@ pub enum LinkError {
     /// A task of this process died.
     #[error("a storage task failed: {0}")]
     Task(#[from] JoinError),
+    /// Our present incarnation has another history.
+    #[error(
+        "our numbers of {origin:016x} are in use elsewhere (a restored or copied system): going on \
+         under a fresh incarnation"
+    )]
+    Renewed {
+        /// The former one.
+        origin: Incarnation,
+    },
     /// Two histories of one origin were made one again.
     #[error(
         "an origin had two histories (a restored or copied system): {count} of our transactions \
@@ -330,6 +339,7 @@ impl Link {
             }
             Outcome::Nothing => {}
             Outcome::Adopted(cluster) => return Ok(Some(cluster)),
+            Outcome::Renewed { origin } => return Err(LinkError::Renewed { origin }),
             Outcome::Reissued { origin, count } => {
                 return Err(LinkError::Reissued { origin, count });
             }

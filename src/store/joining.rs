@@ -306,22 +306,23 @@ impl Store {
     /// members keep what they hold of the former one. Rows and log stay as they are. What was
     /// committed is durable when it returns.
     pub fn renew(&self, fresh: Incarnation) -> Result<(), StoreError> {
-        self.renew_from(self.incarnation(), fresh)
+        self.renew_from(self.incarnation(), fresh).map(drop)
     }
 
-    /// The same, unless this system goes on under another than `former` already.
-    pub fn renew_from(&self, former: Incarnation, fresh: Incarnation) -> Result<(), StoreError> {
+    /// The same, unless this system goes on under another than `former` already; whether it did
+    /// not.
+    pub fn renew_from(&self, former: Incarnation, fresh: Incarnation) -> Result<bool, StoreError> {
         let commit = {
             let mut writer = self.writer()?;
             writer.ready()?;
             if writer.incarnation != former {
-                return Ok(());
+                return Ok(false);
             }
             writer.begin(fresh)?
         };
         self.inner.sync.wait(commit, &self.inner.shown)?;
         self.bump();
-        Ok(())
+        Ok(true)
     }
 
     /// Refuses what is no sound database with our tables, and what is stamped too far ahead

@@ -23,6 +23,7 @@ pub(super) enum Outcome {
     /// A snapshot is our database now.
     Adopted(ClusterId),
     /// Our history of an origin was issued again.
+    Renewed { origin: Incarnation },
     Reissued {
         /// Which origin.
         origin: Incarnation,
@@ -216,8 +217,10 @@ impl Files {
                 Done::Chains { origin, chains }
             }
             Action::Renew { origin } => {
-                store.renew_from(origin, random()?)?;
-                return Ok(Outcome::Reissued { origin, count: 0 });
+                return Ok(match store.renew_from(origin, random()?)? {
+                    true => Outcome::Renewed { origin },
+                    false => Outcome::Nothing,
+                });
             }
             Action::Reissue { origin, after } => {
                 let count = store.reissue(origin, after, random()?)?;

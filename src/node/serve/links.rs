@@ -315,9 +315,14 @@ where
                 while let Ok(event) = events.try_recv() {
                     note(attempt, event).await?;
                 }
-                if let Err(LinkError::Reissued { origin, count }) = result {
+                let healed = match result {
+                    Err(LinkError::Renewed { origin }) => Some((origin, None)),
+                    Err(LinkError::Reissued { origin, count }) => Some((origin, Some(count))),
+                    _ => None,
+                };
+                if let Some((origin, count)) = healed {
                     let keeper = Arc::clone(node);
-                    let told = move || replication::reissued(&keeper, peer, origin, count);
+                    let told = move || replication::healed(&keeper, peer, origin, count);
                     tokio::task::spawn_blocking(told).await?;
                 }
                 return Ok(result?);

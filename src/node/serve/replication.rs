@@ -121,13 +121,13 @@ pub(super) fn forked(node: &Node, peer: IpAddr, origin: Incarnation) {
 }
 
 /// Our part of it was issued again.
-pub(super) fn reissued(node: &Node, peer: IpAddr, origin: Incarnation, count: usize) {
+pub(super) fn healed(node: &Node, peer: IpAddr, origin: Incarnation, count: Option<usize>) {
     let text = match count {
-        0 => format!(
-            "Incarnation {origin:016x} has two histories (a restored or copied system); of ours \
-             nothing had to be written again"
+        None => format!(
+            "The numbers of incarnation {origin:016x} are in use elsewhere (this system was \
+             restored or copied): it goes on under a fresh one"
         ),
-        _ => format!(
+        Some(count) => format!(
             "Our part of a history that parted was written again: {count} transactions of \
              incarnation {origin:016x}"
         ),

@@ -215,8 +215,13 @@ impl Session {
     ) -> Result<(), SessionError> {
         match &self.state {
             State::Streaming(..) => self.part(now, origin),
-            // Of two at once the lower one is settled first, and our hashes of it are to be read.
-            State::Parting(parting) if origin < parting.origin() => self.part(now, origin),
+            // Of two at once the lower one is settled first, and our hashes of it are to be read;
+            // our own before all.
+            State::Parting(parting)
+                if origin == self.local.incarnation || origin < parting.origin() =>
+            {
+                self.part(now, origin);
+            }
             State::Parting(_) => {}
             _ => return Err(SessionError::Unexpected("a frame of another state")),
         }

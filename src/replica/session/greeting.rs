@@ -1,7 +1,7 @@
 //! Who may speak with whom: what a hello must say, and what follows from it.
 
 use super::{Local, SessionError};
-use crate::replica::frontier::Frontier;
+use crate::replica::frontier::{Frontier, Position};
 use crate::replica::{ClusterId, Incarnation};
 use crate::wire::replication::Hello;
 
@@ -53,21 +53,21 @@ pub(super) fn judge(local: &Local, hello: &Hello) -> Result<Standing, SessionErr
 
 /// Refuses a peer whose positions contradict ours.
 pub(super) fn compare(local: &Local, theirs: &Frontier) -> Result<(), SessionError> {
-    for (origin, theirs) in &theirs.0 {
-        let ours = local.frontier.0.get(origin);
-        if ours.is_some_and(|ours| ours.seq == theirs.seq && ours.chain != theirs.chain) {
-            return Err(SessionError::Fork {
-                origin: *origin,
-                seq: theirs.seq,
-            });
-        }
-    }
-    // Nobody but us issues in our present incarnation.
+    // Nobody but us issues in our present incarnation, and that is settled before all others.
     let own = local.incarnation;
     if theirs.seq(own) > local.frontier.seq(own) {
         return Err(SessionError::Unsent);
     }
-    Ok(())
+    let forked = |(origin, theirs): (&Incarnation, &Position)| {
+        let ours = local.frontier.0.get(origin)?;
+        let forked = ours.seq == theirs.seq && ours.chain != theirs.chain;
+        forked.then_some((*origin, theirs.seq))
+    };
+    let forked = theirs.0.iter().filter_map(forked);
+    match forked.min_by_key(|(origin, _)| (*origin != own, *origin)) {
+        Some((origin, seq)) => Err(SessionError::Fork { origin, seq }),
+        None => Ok(()),
+    }
 }
 
 /// The schema version of a hello: the first 64 bits of the SHA-256 of the statements, each with

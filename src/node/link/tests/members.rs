@@ -44,9 +44,11 @@ async fn both_sides_of_a_fork_are_told_of_it_and_one_issues_its_part_again() {
         .log_after(&c.store.frontier(), 0, 1 << 20)
         .unwrap();
     c.store.apply(&log).unwrap();
+    let renewed =
+        |end: &Result<(), LinkError>| matches!(end, Err(LinkError::Renewed { origin: 7 }));
     let issued = |end: &Result<(), LinkError>| match end {
-        Err(LinkError::Reissued { origin: 7, count }) => Some(*count > 0),
-        _ => None,
+        Err(LinkError::Reissued { origin: 7, count }) => *count > 0,
+        _ => false,
     };
     // On the first link whose numbers they are goes on under others.
     for renews in [true, false] {
@@ -64,9 +66,9 @@ async fn both_sides_of_a_fork_are_told_of_it_and_one_issues_its_part_again() {
         let [(left, mut left_events), (right, mut right_events)] = ends;
         let (left, right) = tokio::join!(left, right);
         let expected = if renews {
-            issued(&left) == Some(false) && issued(&right).is_none()
+            renewed(&left) && !renewed(&right)
         } else {
-            (issued(&left) == Some(true)) != (issued(&right) == Some(true))
+            issued(&left) != issued(&right)
         };
         assert!(expected, "{renews}: {left:?}, {right:?}");
         assert_ne!(here.store.incarnation(), 7);

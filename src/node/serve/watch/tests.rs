@@ -127,7 +127,7 @@ fn a_fork_is_an_alarm_that_outlives_a_restart_and_goes_a_day_after_it() {
     assert!(text.starts_with("system-b has two histories"), "{text}");
     assert!(action.contains("twice"), "{action}");
     assert_eq!(logged(&node, "incarnation 0000000000000016"), 1);
-    replication::reissued(&node, other(), 22, 3);
+    replication::healed(&node, other(), 22, Some(3));
     assert_eq!(
         logged(&node, "3 transactions of incarnation 0000000000000016"),
         1

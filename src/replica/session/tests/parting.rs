@@ -166,7 +166,13 @@ fn whose_numbers_have_another_history_goes_on_under_a_fresh_incarnation_before_a
     let _ = actions(&mut session);
     session.handle_frame(at(1), told(1, &[(4, 99)])).unwrap();
     assert_eq!(actions(&mut session), renew);
-    // Also while another origin's histories are settled.
+    // Also while another origin's histories are settled, or where those part, too.
+    let mut ours = local(1);
+    let mut theirs = local(2);
+    ours.frontier = frontier(&[(0, 3), (1, 5)]);
+    theirs.frontier.0.insert(0, chains(&[(3, 99)])[0]);
+    theirs.frontier.0.insert(1, chains(&[(5, 99)])[0]);
+    assert_eq!(actions(&mut greeted(ours, theirs)), renew);
     let mut session = parted();
     let own = local(1).incarnation;
     session.handle_frame(at(1), told(own, &[(4, 99)])).unwrap();
