@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use tempfile::TempDir;
 use tutti::replica::change::{Body, RowWrite, decode};
 use tutti::replica::value::Value;
+use tutti::store::StoreError;
 
 use super::{World, is_refusal, text};
 use crate::workload::{is_token, visible};
@@ -84,14 +85,15 @@ impl World {
         }
     }
 
-    /// What left a node's log: per origin the last number.
+    /// What left a node's log: per origin the last number. A damaged database tells nothing; another
+    /// takes its place.
     fn gone(&self, node: usize) -> Vec<(u64, u64)> {
         let sql = "SELECT origin, seq FROM _tutti_trimmed \
                    UNION ALL SELECT origin, seq FROM _tutti_closed";
-        let rows = self
-            .store(node)
-            .read(|reader| reader.query(sql, &[]))
-            .unwrap();
+        let rows = match self.store(node).read(|reader| reader.query(sql, &[])) {
+            Err(StoreError::Corrupt(_)) => return Vec::new(),
+            rows => rows.unwrap(),
+        };
         let numbers = |row: Vec<Value>| match row[..] {
             [Value::Integer(origin), Value::Integer(seq)] => (origin as u64, seq as u64),
             _ => panic!("{row:?}"),
