@@ -2,7 +2,17 @@
 
 use super::additional::plain;
 use super::*;
-use crate::ike::session::Incoming;
+use crate::ike::session::{Incoming, Session};
+
+/// What the initiator asks next arrives: which exchange it is, and who is to answer.
+fn heard(pair: &mut Pair) -> (u8, &mut Session) {
+    let request = pair.initiator.poll_transmit().unwrap();
+    let message = Message::parse(&request).unwrap();
+    let theirs = &mut pair.responder.sessions[0];
+    let heard = theirs.receive(&mut Dropped::default(), &request, &message);
+    assert!(matches!(heard, Incoming::Fresh(_)));
+    (message.header.exchange, theirs)
+}
 
 /// It stood as up until the peer's silence was noticed, and the reason was lost.
 #[test]
@@ -29,15 +39,8 @@ fn invalid_syntax_is_the_end_for_who_says_it_and_who_hears_it() {
     pair.initiator
         .expire(0, pair.initiator.children()[0].spi_in);
     pair.initiator.advance(&mut pair.a.context(0));
-    let request = pair.initiator.poll_transmit().unwrap();
-    let message = Message::parse(&request).unwrap();
-    let theirs = &mut pair.responder.sessions[0];
-    let heard = theirs.receive(&mut Dropped::default(), &request, &message);
-    assert!(matches!(heard, Incoming::Fresh(_)));
-    let answer = theirs.respond(
-        exchange::CREATE_CHILD_SA,
-        &[notify(kind::INVALID_SYNTAX, &[])],
-    );
+    let (exchange, theirs) = heard(&mut pair);
+    let answer = theirs.respond(exchange, &[notify(kind::INVALID_SYNTAX, &[])]);
     let message = Message::parse(&answer[0]).unwrap();
     let context = &mut pair.a.context(0);
     pair.initiator.handle(context, &answer[0], &message);
@@ -124,16 +127,12 @@ fn an_answer_that_cannot_be_read_ends_the_ike_sa_and_one_to_a_delete_at_once() {
             }
         }
         pair.initiator.advance(&mut pair.a.context(0));
-        let request = pair.initiator.poll_transmit().unwrap();
-        let message = Message::parse(&request).unwrap();
-        let theirs = &mut pair.responder.sessions[0];
-        let heard = theirs.receive(&mut Dropped::default(), &request, &message);
-        assert!(matches!(heard, Incoming::Fresh(_)));
+        let (exchange, theirs) = heard(&mut pair);
         let short = Payload::Other {
             kind: Payload::Nonce(Vec::new()).kind(),
             body: vec![1],
         };
-        let answer = theirs.respond(message.header.exchange, &[short]);
+        let answer = theirs.respond(exchange, &[short]);
         let message = Message::parse(&answer[0]).unwrap();
         let context = &mut pair.a.context(0);
         pair.initiator.handle(context, &answer[0], &message);

@@ -454,10 +454,8 @@ fn what_is_written_over_a_snapshot_has_not_seen_the_other_history_of_its_numbers
     assert!(is_kept(&donor, "lost unnoticed"));
 }
 
-/// Where the end of any row of its table is forgotten, one that was inserted for the first time was
-/// taken for one whose end was.
-#[test]
-fn what_was_written_after_the_other_history_had_passed_its_number_is_of_another() {
+/// Two with eight rows of the first, and the first again as it is then, to go on later.
+fn put_back() -> (Peer, Peer, Peer) {
     let (a, donor) = (peer(1), peer(2));
     a.store.set_peers([donor.store.node()].into(), 0);
     donor.store.set_peers([a.store.node()].into(), 0);
@@ -466,13 +464,26 @@ fn what_was_written_after_the_other_history_had_passed_its_number_is_of_another(
         run(&a, &format!("INSERT INTO item VALUES ({id}, 'old')"));
     }
     let later = copy_at(&a, 1_100);
+    (a, donor, later)
+}
+
+/// The log of what both have goes at the donor, and tombstones with it.
+fn forget(a: &Peer, donor: &Peer) {
+    tell(a, donor);
+    tell(donor, a);
+    let gone = donor.store.trim().unwrap();
+    assert!(gone.transactions > 0 && gone.tombstones > 0, "{gone:?}");
+}
+
+/// Where the end of any row of its table is forgotten, one that was inserted for the first time was
+/// taken for one whose end was.
+#[test]
+fn what_was_written_after_the_other_history_had_passed_its_number_is_of_another() {
+    let (a, donor, later) = put_back();
     run(&a, "DELETE FROM item WHERE id = 7");
     run(&a, "UPDATE item SET a = 'new'");
     exchange(&a, &donor);
-    tell(&a, &donor);
-    tell(&donor, &a);
-    let gone = donor.store.trim().unwrap();
-    assert!(gone.transactions > 0 && gone.tombstones > 0, "{gone:?}");
+    forget(&a, &donor);
     run(&later, "INSERT INTO item VALUES (30, 'second life')");
     later.store.renew(78).unwrap();
     take(&later, &donor);
@@ -487,22 +498,12 @@ fn what_was_written_after_the_other_history_had_passed_its_number_is_of_another(
 /// What came to it since is later than all of the other history, and brought it back.
 #[test]
 fn a_row_whose_end_is_forgotten_stays_deleted_whatever_a_second_life_wrote_to_it() {
-    let (a, donor) = (peer(1), peer(2));
-    a.store.set_peers([donor.store.node()].into(), 0);
-    donor.store.set_peers([a.store.node()].into(), 0);
-    a.store.declare(ITEM).unwrap();
-    for id in 1..9 {
-        run(&a, &format!("INSERT INTO item VALUES ({id}, 'old')"));
-    }
-    let later = copy_at(&a, 1_100);
+    let (a, donor, later) = put_back();
     run(&a, "UPDATE item SET a = 'first life' WHERE id < 8");
     exchange(&a, &donor);
     run(&donor, "DELETE FROM item");
     exchange(&a, &donor);
-    tell(&a, &donor);
-    tell(&donor, &a);
-    let gone = donor.store.trim().unwrap();
-    assert!(gone.transactions > 0 && gone.tombstones > 0, "{gone:?}");
+    forget(&a, &donor);
     run(&later, "UPDATE item SET a = 'second life' WHERE id = 8");
     later.store.renew(78).unwrap();
     take(&later, &donor);
