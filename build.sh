@@ -238,8 +238,12 @@ suite_sim() {
     check real-databases tests/real/all.sh
 }
 
+# What a stranger can cost is measured natively, on a loopback interface of its own: PROGRAM SECONDS.
+FLOOD=(unshare --net sh -c 'ip link set lo up; exec tests/bench/ike/flood.py "$1" "$2"' flood)
+
 suite_lab() {
     binary
+    check malformed-datagrams "${FLOOD[@]}" "$TUTTI_BIN" 2
     lab_root
     check lab tests/lab/all.sh
     # strongSwan has ML-KEM from 6.1 on, which only a later Debian than the guest's has.
@@ -407,9 +411,7 @@ case "${1:-image}" in
             ike)
                 binary
                 lab_root
-                # What a stranger can cost is measured natively, on a loopback interface of its own.
-                unshare --net sh -c 'ip link set lo up; exec tests/bench/ike/flood.py "$1" 10' \
-                    flood "$TUTTI_BIN"
+                "${FLOOD[@]}" "$TUTTI_BIN" 10
                 tests/lab/run.sh --timeout 1500 -- bench/guest.sh
                 TUTTI_LAB_ICOUNT=1 tests/lab/run.sh --timeout 900 -- env COUNTED=1 bench/guest.sh
                 ;;

@@ -4,18 +4,16 @@
 #![allow(clippy::unwrap_used)]
 
 // Each of the tests that share it uses a part of it.
-#[path = "sim_ike_world/authority.rs"]
-mod authority;
 #[allow(dead_code)]
 mod sim_ike_world;
 
 use std::net::IpAddr;
 
-use authority::{Authority, key, rsa_key};
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType, date_time_ymd,
 };
+use sim_ike_world::authority::{Authority, key, rsa_key};
 use sim_ike_world::{Net, World, address};
 use tutti::ike::Certified;
 use tutti::ike::certificate::{CertificateError, Claim, HASHES, Proof};

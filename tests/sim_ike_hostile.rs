@@ -12,9 +12,13 @@ mod mutant;
 #[allow(dead_code)]
 mod sim_ike_world;
 
+use rcgen::PKCS_ECDSA_P256_SHA256;
+use sim_ike_world::authority::{Authority, key, rsa_key};
+use sim_ike_world::claims::judged;
 use sim_ike_world::forger::datagrams_in_a_state;
 use sim_ike_world::{Net, World, seeds};
 use tutti::ike::suite::Profile;
+use tutti::tunnel::message::TunnelState;
 
 fn world(seed: u64, version: usize) -> World {
     let mut world = World::new(seed, Net::perfect());
@@ -180,24 +184,16 @@ fn an_altered_octet_of_a_rekey_costs_at_most_a_repetition() {
     }
 }
 
-/// Every octet of every message of a replacement with ML-KEM: the altered ones come just before the
-/// true one.
-#[test]
-fn no_altered_octet_of_a_long_message_is_taken_for_the_true_one() {
-    let mut world = world(4, 2);
-    start(&mut world);
-    world.run(3_000);
-    world.assert_one_pair();
-    let before = world.spis(0);
-    let _ = [0, 1].map(|side| world.changes(side));
+/// For ten seconds comes, just before each protected message, the same with each octet altered.
+fn alter_each_octet(world: &mut World) {
     world.net.delay = (20, 20);
     world.record = Some(Vec::new());
-    world.rekey(0);
     let (mut seen, mut longest, mut altered) = (0, 0, 0);
     for _ in 0..1_000 {
         world.run(10);
         let recorded = world.record.take().unwrap();
-        for (to, bytes) in &recorded[seen..] {
+        let protected = |bytes: &[u8]| [46, 53].contains(&bytes[16]);
+        for (to, bytes) in recorded[seen..].iter().filter(|(_, b)| protected(b)) {
             longest = longest.max(bytes.len());
             for at in 0..bytes.len() {
                 for change in [0x01, 0x80, 0xff] {
@@ -212,11 +208,62 @@ fn no_altered_octet_of_a_long_message_is_taken_for_the_true_one() {
         world.record = Some(recorded);
     }
     world.run(20_000);
+    assert!(longest > 1_000 && altered > 10_000, "{longest}, {altered}");
+}
+
+/// Both messages of IKE_INTERMEDIATE, and IKE_AUTH with its signatures, in fragments.
+#[test]
+fn no_altered_octet_of_a_handshake_by_certificates_is_taken_for_the_true_one() {
+    let authority = Authority::new("authority");
+    let kinds = [key(&PKCS_ECDSA_P256_SHA256), rsa_key()];
+    let mut world = world(4, 2);
+    world.certificates = [0, 1].map(|side| Some(authority.issue(side, &kinds[side], |_| {})));
+    start(&mut world);
+    alter_each_octet(&mut world);
+    world.assert_one_pair();
+    assert_eq!(world.installs(0), 2);
+    // It came up and stayed so.
+    for side in 0..2 {
+        let changes = world.changes(side);
+        let once = matches!(
+            changes[..],
+            [TunnelState::Connecting, TunnelState::Up { .. }]
+        );
+        assert!(once, "{changes:?}");
+    }
+}
+
+/// Every octet of every message of a replacement with ML-KEM.
+#[test]
+fn no_altered_octet_of_a_long_message_is_taken_for_the_true_one() {
+    let mut world = world(4, 2);
+    start(&mut world);
+    world.run(3_000);
+    world.assert_one_pair();
+    let before = world.spis(0);
+    let _ = [0, 1].map(|side| world.changes(side));
+    world.rekey(0);
+    alter_each_octet(&mut world);
     world.assert_one_pair();
     assert_ne!(world.spis(0), before);
     assert_eq!(world.rekeys(0), (1, 1));
     assert_nothing_ended(&mut world);
-    assert!(longest > 1_000 && altered > 10_000, "{longest}, {altered}");
+}
+
+/// What the fuzz target `ike_claims` does for long.
+#[test]
+fn no_altered_claim_by_certificates_holds() {
+    let mut random = mutant::Seeded(2);
+    let (mut held, mut refused) = (0, 0);
+    for seed in corpus::claims() {
+        for input in (0..50).map(|_| random.mutant(&seed)).chain([seed.clone()]) {
+            match judged(&input) {
+                Some(true) => held += 1,
+                _ => refused += 1,
+            }
+        }
+    }
+    assert!(held > 100 && refused > 1_000, "{held} {refused}");
 }
 
 /// What the fuzz target `ike_datagrams` does for long.

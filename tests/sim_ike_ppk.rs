@@ -6,14 +6,11 @@
 
 // Each of the tests that share it uses a part of it.
 #[allow(dead_code)]
-#[path = "sim_ike_world/authority.rs"]
-mod authority;
-#[allow(dead_code)]
 mod sim_ike_world;
 
-use authority::{Authority, key};
 use rcgen::PKCS_ECDSA_P256_SHA256;
-use sim_ike_world::{Net, World, address, histories, seeds};
+use sim_ike_world::authority::{Authority, key};
+use sim_ike_world::{Net, World, histories, seeds};
 use tutti::tunnel::message::{Ppk, Profile, Secret, TunnelState};
 use tutti::wire::isakmp::{Message, Payload, exchange};
 

@@ -4,16 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 // Each of the tests that share it uses a part of it.
-#[path = "sim_ike_world/authority.rs"]
-mod authority;
 #[allow(dead_code)]
 mod sim_ike_world;
 
-use authority::{Authority, key, rsa_key};
 use rcgen::{
     CertificateParams, ExtendedKeyUsagePurpose, KeyPair, PKCS_ECDSA_P256_SHA256,
     PKCS_ECDSA_P384_SHA384, PKCS_ED25519, SanType, date_time_ymd,
 };
+use sim_ike_world::authority::{Authority, key, rsa_key};
 use sim_ike_world::{Net, World, address};
 use tutti::ike::suite::Profile;
 use tutti::tunnel::message::{Certificates, TunnelState};

@@ -1,7 +1,7 @@
 //! Authentication by certificates, as the protocol core sees it (RFC 7427, RFC 4945): what it
 //! needs of certificates is behind [`Certified`], which `tls` implements.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod fake;
 
 use std::fmt;

@@ -25,6 +25,8 @@ pub mod presented;
 pub mod proposal;
 pub mod puzzle;
 pub mod retransmit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod seeded;
 pub mod session;
 #[cfg(test)]
 pub(crate) mod shape;

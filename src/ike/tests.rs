@@ -8,6 +8,7 @@ use super::exchange::half_open::{HalfOpen, HalfOpenStep};
 use super::exchange::init::{self, Answer, InitStep, Initiator};
 use super::exchange::intermediate::IntermediateStep;
 use super::exchange::{Parts, complaint, notify, selectors};
+use super::seeded::Seeded;
 use super::session::Purpose;
 use super::*;
 use crate::wire::isakmp::notify::kind;
@@ -20,22 +21,8 @@ mod ended;
 mod ppk;
 mod refused;
 
-struct Counting(u64);
-
-impl Random for Counting {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            *byte = (self.0 >> 56) as u8;
-        }
-    }
-}
-
 struct Side {
-    random: Counting,
+    random: Seeded,
     local: IpAddr,
     remote: IpAddr,
     credentials: Credentials,
@@ -45,7 +32,7 @@ struct Side {
 impl Side {
     fn new(n: u8) -> Self {
         Self {
-            random: Counting(u64::from(n)),
+            random: Seeded(u64::from(n)),
             local: IpAddr::from([10, 0, 0, n]),
             remote: IpAddr::from([10, 0, 0, 3 - n]),
             credentials: Credentials {

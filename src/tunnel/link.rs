@@ -114,6 +114,11 @@ impl Link {
         self.connections.iter().map(Connection::ike_sas).sum()
     }
 
+    #[cfg(test)]
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     /// The keys of established IKE SAs, for tshark.
     pub fn key_log(&self) -> Vec<keylog::Line> {
         self.connections

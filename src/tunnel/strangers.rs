@@ -142,26 +142,13 @@ pub(super) mod tests {
     use super::*;
     use crate::ike::cookie::Cookies;
     use crate::ike::exchange::init::{InitStep, Initiator};
-    use crate::ike::{Credentials, Dropped, Lifetimes, Profile, Random};
+    use crate::ike::seeded::Seeded;
+    use crate::ike::{Credentials, Dropped, Lifetimes, Profile};
     use crate::tunnel::{Outbox, PORT};
-
-    pub(super) struct Counting(u64);
-
-    impl Random for Counting {
-        fn fill(&mut self, bytes: &mut [u8]) {
-            for byte in bytes {
-                self.0 = self
-                    .0
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                *byte = (self.0 >> 56) as u8;
-            }
-        }
-    }
 
     /// A system that lists nobody.
     pub(super) struct System {
-        random: Counting,
+        random: Seeded,
         profile: Profile,
         pub dropped: Dropped,
         pub now: u64,
@@ -170,7 +157,7 @@ pub(super) mod tests {
     impl System {
         pub fn new(profile: Profile) -> Self {
             Self {
-                random: Counting(1),
+                random: Seeded(1),
                 profile,
                 dropped: Dropped::default(),
                 now: 0,

@@ -4,18 +4,7 @@ use super::message::{Peer, PeerList, Profile, TunnelState, reqid};
 use super::*;
 use crate::ike::certificate::CertificateError;
 use crate::ike::certificate::fake::Fake;
-
-struct Stream(u64);
-
-impl Random for Stream {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
-            self.0 = next.wrapping_add(1);
-            *byte = (self.0 >> 56) as u8;
-        }
-    }
-}
+use crate::ike::seeded::Seeded;
 
 fn address(side: usize) -> IpAddr {
     [IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2])][side]
@@ -26,35 +15,41 @@ struct World {
     now: u64,
     sides: [Tunnels; 2],
     fakes: [Arc<Fake>; 2],
+    /// What side 0 said in IKE SAs that it began, while that is held back.
+    held: Option<Vec<Vec<u8>>>,
+}
+
+/// A system that knows of nothing yet.
+fn system(side: usize, profile: &Profile, now: u64, fake: &Arc<Fake>) -> Tunnels {
+    let mut tunnels = Tunnels::new(Box::new(Seeded(side as u64 + now)));
+    let peer = Peer {
+        address: address(1 - side),
+        reqid: reqid(1),
+    };
+    let desired = Desired {
+        list: PeerList {
+            local: address(side),
+            peers: vec![peer],
+        },
+        key: Secret(b"key".to_vec()),
+        certificate: [side as u8; 32].into(),
+        profile: profile.clone(),
+        certificates: None,
+        ppk: None,
+    };
+    tunnels.configure(now, Some(desired), Some(fake.clone()));
+    tunnels
 }
 
 impl World {
     fn new(profile: &Profile) -> Self {
         let fakes = [Arc::new(Fake::new()), Arc::new(Fake::new())];
-        let sides = [0, 1].map(|side| {
-            let mut tunnels = Tunnels::new(Box::new(Stream(side as u64)));
-            let peer = Peer {
-                address: address(1 - side),
-                reqid: reqid(1),
-            };
-            let desired = Desired {
-                list: PeerList {
-                    local: address(side),
-                    peers: vec![peer],
-                },
-                key: Secret(b"key".to_vec()),
-                certificate: [side as u8; 32].into(),
-                profile: profile.clone(),
-                certificates: None,
-                ppk: None,
-            };
-            tunnels.configure(0, Some(desired), Some(fakes[side].clone()));
-            tunnels
-        });
+        let sides = [0, 1].map(|side| system(side, profile, 0, &fakes[side]));
         Self {
             now: 0,
             sides,
             fakes,
+            held: None,
         }
     }
 
@@ -78,11 +73,20 @@ impl World {
                 }
                 while let Some(transmit) = self.sides[side].poll_transmit() {
                     quiet = false;
-                    let from = SocketAddr::new(address(side), PORT);
-                    self.sides[1 - side].handle_datagram(self.now, from, &transmit.bytes);
+                    let as_initiator = transmit.bytes[16] == 46 && transmit.bytes[19] & 8 == 8;
+                    match &mut self.held {
+                        Some(held) if side == 0 && as_initiator => held.push(transmit.bytes),
+                        _ => self.arrive(1 - side, &transmit.bytes),
+                    }
                 }
             }
         }
+    }
+
+    /// `side` receives this of the other.
+    fn arrive(&mut self, side: usize, bytes: &[u8]) {
+        let from = SocketAddr::new(address(1 - side), PORT);
+        self.sides[side].handle_datagram(self.now, from, bytes);
     }
 
     fn run(&mut self, ms: u64) {
@@ -279,6 +283,41 @@ fn a_peer_that_joins_or_leaves_the_list_changes_nothing_for_the_others() {
             assert_eq!(world.sides[0].links.len(), count);
             assert!(world.state(0).is_up());
             assert_eq!(spis(&world), before);
+        }
+    }
+}
+
+/// The message that brings INITIAL_CONTACT is held back: of the SAs that the peer has by then, one
+/// was there when its exchange began, or came to be since.
+#[test]
+fn initial_contact_ends_only_what_stood_when_its_exchange_began() {
+    let profile = Profile {
+        ike: vec!["aes256gcm16-prfsha384-x25519".parse().unwrap()],
+        ..Profile::default()
+    };
+    for before in [true, false] {
+        let mut world = match before {
+            true => World::up(&profile),
+            false => World::new(&profile),
+        };
+        if before {
+            world.sides[0] = system(0, &profile, world.now, &world.fakes[0]);
+        }
+        world.held = Some(Vec::new());
+        while world.held.as_ref().is_some_and(Vec::is_empty) || world.sides[1].ike_sas() == 0 {
+            world.run(100);
+            assert!(world.now < 20_000);
+        }
+        assert_eq!(world.sides[1].ike_sas(), 1);
+        let held = world.held.take().unwrap();
+        world.arrive(1, &held[0]);
+        let connections = world.sides[1].links[0].newer().connections();
+        assert_eq!(connections, if before { 1 } else { 2 });
+        // Then one of the two goes.
+        world.run(30_000);
+        for side in 0..2 {
+            assert!(world.state(side).is_up());
+            assert_eq!(world.sides[side].ike_sas(), 1);
         }
     }
 }

@@ -134,9 +134,21 @@ pub fn in_states() -> Vec<Vec<u8>> {
     let sized = |bytes: &Vec<u8>| [&(bytes.len() as u16).to_be_bytes(), &bytes[..]].concat();
     let all: Vec<u8> = datagrams().iter().flat_map(sized).collect();
     let state = |n: u8| n * 4 + n % 4;
-    let states = (0..64).map(state);
-    states
-        .map(|state| [&[state, state >> 4], &all[..]].concat())
+    // Each way to stand, once with either version.
+    let how = |n: u8| (n / 2) ^ (n / 4);
+    (0..64)
+        .map(|n| [&[state(n), how(n)], &all[..]].concat())
+        .collect()
+}
+
+/// Claims of each kind of key by either version, as they should be, and with an edit of each kind in
+/// each part.
+pub fn claims() -> Vec<Vec<u8>> {
+    let kinds = (0..8).map(|n| [n / 2, n % 2]);
+    let edits = (0..16).map(|n| vec![n / 4, n % 4, 0, 40, 1]);
+    let edits: Vec<Vec<u8>> = edits.chain([Vec::new()]).collect();
+    kinds
+        .flat_map(|kind| edits.iter().map(move |edit| [&kind[..], edit].concat()))
         .collect()
 }
 
@@ -146,6 +158,7 @@ pub fn write(dir: &Path) -> std::io::Result<()> {
     sets.extend(IKEV2.map(|(name, kind)| (format!("ikev2_{name}"), ikev2(kind))));
     sets.extend(IKEV1.map(|(name, kind)| (format!("ikev1_{name}"), ikev1(kind))));
     sets.push(("ike_datagrams".to_string(), in_states()));
+    sets.push(("ike_claims".to_string(), claims()));
     for (target, seeds) in sets {
         let place = dir.join(target);
         fs::create_dir_all(&place)?;

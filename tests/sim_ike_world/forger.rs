@@ -1,10 +1,15 @@
 //! What somebody who can send from a peer's address does.
 
+use std::sync::OnceLock;
+
+use rcgen::PKCS_ECDSA_P256_SHA256;
 use tutti::ike::Random;
 use tutti::ike::suite::Profile;
+use tutti::tunnel::message::{Certificates, Ppk, Secret};
 use tutti::wire::isakmp::notify::kind;
 use tutti::wire::isakmp::{Message, Payload};
 
+use super::authority::{Authority, key};
 use super::{Net, World, socket};
 
 impl World {
@@ -175,30 +180,61 @@ pub fn without_puzzle(bytes: &[u8]) -> Vec<u8> {
     }
 }
 
+/// Certificates of both sides, of one authority.
+fn certificates() -> [Option<Certificates>; 2] {
+    static ISSUED: OnceLock<[Certificates; 2]> = OnceLock::new();
+    let issued = ISSUED.get_or_init(|| {
+        let authority = Authority::new("authority");
+        [0, 1].map(|side| authority.issue(side, &key(&PKCS_ECDSA_P256_SHA256), |_| {}))
+    });
+    issued.clone().map(Some)
+}
+
 /// Whole datagrams in a state: the first octet says which version, whether a rekey is under way and
-/// how far it or the handshake has come; the second to whom; then what a forger of the other's
-/// address sends, each behind its length. Nothing panics, and no SA stands whose ends hold different
-/// keys. The world as it is then.
+/// how far it or the handshake has come; the second to whom, whether with certificates, with a
+/// post-quantum key, beside so many first requests that puzzles are asked for, and whether the
+/// victim was started again; then what a forger of the other's address sends, each behind its
+/// length. Nothing panics, and no SA stands whose ends hold different keys. The world as it is then.
 pub fn datagrams_in_a_state(input: &[u8]) -> Option<World> {
-    let (&[state, victim], mut rest) = input.split_first_chunk()?;
+    let (&[state, how], mut rest) = input.split_first_chunk()?;
+    let victim = usize::from(how & 1);
     let mut world = World::new(1, Net::perfect());
     if state & 1 == 1 {
         let mut profile = Profile::guide_era();
         profile.ike = vec!["aes256-sha256-ecp256".parse().expect("a proposal")];
         world.profiles = [profile.clone(), profile];
     }
+    if how & 2 == 2 {
+        world.certificates = certificates();
+    }
+    if how & 4 == 4 {
+        let (id, secret) = ("id".to_owned(), Secret(vec![8; 32]));
+        world.ppks = [0, 1].map(|_| {
+            let (id, secret) = (id.clone(), secret.clone());
+            Some(Ppk { id, secret })
+        });
+    }
     world.start(0, b"key");
     world.start(1, b"key");
+    if how & 8 == 8 {
+        world.flood_with_cookies(1 - victim, victim, 8);
+    }
     world.run(u64::from(state >> 2));
+    if how & 16 == 16 {
+        world.run(2_000);
+        world.restart(victim);
+        world.start(victim, b"key");
+        world.run(u64::from(state >> 2));
+    }
     if state & 2 == 2 {
         world.run(2_000);
-        world.rekey(usize::from(victim & 1));
+        world.rekey(victim);
         world.run(u64::from(state >> 2));
     }
     while let Some((length, next)) = rest.split_first_chunk::<2>() {
         let length = usize::from(u16::from_be_bytes(*length)).min(next.len());
         let (datagram, next) = next.split_at(length);
-        world.inject(usize::from(victim & 1), datagram);
+        world.inject(victim, datagram);
         rest = next;
     }
     world.run(2_000);

@@ -1,6 +1,8 @@
 //! A world of two tunnel managers, two model kernels and a network that loses, repeats, delays
 //! and alters datagrams; one seed gives one history.
 
+pub mod authority;
+pub mod claims;
 pub mod forger;
 pub mod histories;
 mod kernel;

@@ -1,7 +1,8 @@
 //! Certificates for tests of the core: what is thought of the peer's is set by hand.
 
 use std::net::IpAddr;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::{CertificateError, Certified, Claim, Proven};
 use crate::ike::v1::signature::Scheme;
@@ -16,6 +17,8 @@ pub(crate) struct Fake {
     first: Mutex<Verdict>,
     /// What is said later.
     later: Mutex<Verdict>,
+    /// How often it judged who proves itself.
+    judged: AtomicUsize,
 }
 
 impl Fake {
@@ -26,23 +29,29 @@ impl Fake {
             names: vec![vec![0x30, 0]],
             first: Mutex::new(Ok(())),
             later: Mutex::new(Ok(())),
+            judged: AtomicUsize::new(0),
         }
     }
 
     /// What is said from now on of whoever proves itself.
     pub fn says_first(&self, verdict: Verdict) {
-        *self.first.lock().unwrap() = verdict;
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
     }
 
     /// What is said from now on of whoever has proved itself.
     pub fn says_later(&self, verdict: Verdict) {
-        *self.later.lock().unwrap() = verdict;
+        *self.later.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
     }
 
     /// Both.
     pub fn says(&self, verdict: Verdict) {
         self.says_first(verdict.clone());
         self.says_later(verdict);
+    }
+
+    /// How often it judged who proves itself.
+    pub fn judged(&self) -> usize {
+        self.judged.load(Ordering::Relaxed)
     }
 }
 
@@ -72,11 +81,14 @@ impl Certified for Fake {
     }
 
     fn verify(&self, _: &Claim<'_>) -> Verdict {
-        self.first.lock().unwrap().clone()
+        self.judged.fetch_add(1, Ordering::Relaxed);
+        let said = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        said.clone()
     }
 
     fn holds(&self, proven: &Proven, _: IpAddr) -> Verdict {
         assert_eq!(proven.chain, self.chain);
-        self.later.lock().unwrap().clone()
+        let said = self.later.lock().unwrap_or_else(PoisonError::into_inner);
+        said.clone()
     }
 }

@@ -3,19 +3,23 @@
 //! Before authentication that is anybody, since the first exchange gives keys to everybody.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::Handshake;
 use super::auth::{AuthStep, Authenticating};
 use super::half_open::{Effort, HalfOpen, HalfOpenStep};
+use crate::ike::certificate::CertificateError;
+use crate::ike::certificate::fake::Fake;
 use crate::ike::cipher::Opened;
 use crate::ike::connection::{Connection, Origin};
 use crate::ike::fragment::{Assembly, Part};
 use crate::ike::keys::{SaKeys, Seeds};
+use crate::ike::seeded::Seeded;
 use crate::ike::session::{Incoming, Purpose, Session};
 use crate::ike::suite::Profile;
-use crate::ike::{Context, Credentials, Datagrams, Dropped, Lifetimes, Ppk, Random};
+use crate::ike::{Context, Credentials, Datagrams, Dropped, Lifetimes, Ppk};
 use crate::wire::isakmp::{Message, Payload, exchange};
 
 /// Exchanges that a message may claim to be of.
@@ -27,11 +31,9 @@ const EXCHANGES: [u8; 5] = [
     exchange::IKE_FOLLOWUP_KE,
 ];
 
-pub(in crate::ike) struct Counting(pub u8);
-
 /// A system with the pre-shared key `key`.
 pub(in crate::ike) struct System {
-    random: Counting,
+    random: Seeded,
     credentials: Credentials,
     pub profile: Profile,
 }
@@ -39,7 +41,7 @@ pub(in crate::ike) struct System {
 impl System {
     pub fn new(seed: u8, profile: Profile) -> Self {
         Self {
-            random: Counting(seed),
+            random: Seeded(u64::from(seed)),
             credentials: Credentials {
                 key: Zeroizing::new(b"key".to_vec()),
                 certificate: [7; 32].into(),
@@ -49,6 +51,14 @@ impl System {
             },
             profile,
         }
+    }
+
+    /// The same with certificates, which takes nobody's.
+    pub fn certified(mut self) -> (Self, Arc<Fake>) {
+        let judge = Arc::new(Fake::new());
+        judge.says(Err(CertificateError::Untrusted));
+        self.credentials.certified = Some(judge.clone());
+        (self, judge)
     }
 
     pub fn context(&mut self) -> Context<'_> {
@@ -61,15 +71,6 @@ impl System {
             profile: &self.profile,
             lifetimes: Lifetimes::default(),
             dropped: Dropped::default(),
-        }
-    }
-}
-
-impl Random for Counting {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            self.0 = self.0.wrapping_mul(13).wrapping_add(101);
-            *byte = self.0;
         }
     }
 }
@@ -139,10 +140,11 @@ impl State {
 }
 
 /// Any payloads under the right keys, as request or answer, in each state. The input: a state, then
-/// messages, each an exchange (its high bit: an answer) and payloads.
-pub fn authentic(input: &[u8]) {
+/// messages, each an exchange (its high bit: an answer) and payloads. How many certificates were
+/// judged.
+pub fn authentic(input: &[u8]) -> usize {
     let mut input = Input(input);
-    let Some(state) = input.byte() else { return };
+    let Some(state) = input.byte() else { return 0 };
     let mut profile = Profile::default();
     if state & 1 == 1 {
         profile
@@ -155,10 +157,18 @@ pub fn authentic(input: &[u8]) {
         id: b"id".to_vec(),
         secret: Zeroizing::new(vec![8; 32]),
     });
+    let (mut system, judge) = match state & 64 {
+        0 => (system, None),
+        _ => {
+            let (system, judge) = system.certified();
+            (system, Some(judge))
+        }
+    };
     let mut context = system.context();
     let Some((state, mut peer, sent)) = begin(&mut context, state >> 1) else {
-        return;
+        return 0;
     };
+    let judged = || judge.as_ref().map_or(0, |judge| judge.judged());
     let mut states = Some(state);
     hear(&mut peer, &sent);
     while let (Some(kind), Some(payloads)) = (input.byte(), input.payloads()) {
@@ -175,15 +185,18 @@ pub fn authentic(input: &[u8]) {
             _ => peer.respond(exchange, &payloads),
         };
         for datagram in datagrams {
-            let Some(state) = states.take() else { return };
+            let Some(state) = states.take() else {
+                return judged();
+            };
             let Some((state, sent)) = state.handle(&mut context, &datagram) else {
-                return;
+                return judged();
             };
             hear(&mut peer, &sent);
             states = Some(state);
         }
         context.now += 100;
     }
+    judged()
 }
 
 /// A state and the other end of its IKE SA.
@@ -304,11 +317,17 @@ mod tests {
     /// Messages of every exchange with payloads of every kind, most of them with bodies that parse.
     #[test]
     fn an_authentic_peer_that_says_anything_breaks_nothing() {
-        let bodies: [&[u8]; 10] = [
+        let signed = [
+            &[14, 0, 0, 0, 12, 0x30, 10, 6, 8][..],
+            &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2],
+            &[7; 64],
+        ];
+        let signed = signed.concat();
+        let bodies: [&[u8]; 14] = [
             b"",
             &[2, 4, 0, 1, 0, 1, 0, 0],
             &[
-                0, 0, 0, 36, 1, 2, 4, 2, 0, 0, 1, 1, 3, 0, 0, 8, 3, 0, 0, 12, 0, 0, 0, 8, 5, 0, 0,
+                0, 0, 0, 28, 1, 2, 4, 2, 0, 0, 1, 1, 3, 0, 0, 8, 3, 0, 0, 12, 0, 0, 0, 8, 5, 0, 0,
                 1,
             ],
             &[0, 0, 0x40, 0x0b, 1, 2, 3, 4],
@@ -320,27 +339,62 @@ mod tests {
             &[
                 1, 0, 0, 0, 7, 0, 0, 16, 0, 0, 255, 255, 10, 0, 0, 1, 10, 0, 0, 1,
             ],
+            &[1, 0, 0, 0, 10, 0, 0, 2],
+            &[4, 0x30, 1, 0],
+            &[4, 0x30, 1, 1],
+            &signed,
         ];
-        let mut random = Counting(5);
-        let mut draw = |below: usize| {
-            let mut bytes = [0; 2];
-            random.fill(&mut bytes);
-            usize::from(u16::from_be_bytes(bytes)) % below
+        // IKE_AUTH by certificates of either side: IDi or IDr, CERT twice, AUTH, SA, TSi, TSr.
+        let auth = |of_initiator: bool| {
+            let id = if of_initiator { 35 } else { 36 };
+            let all = [
+                (id, 10),
+                (37, 11),
+                (37, 12),
+                (39, 13),
+                (33, 2),
+                (44, 9),
+                (45, 9),
+            ];
+            all.map(|(kind, body)| (kind, bodies[body].to_vec()))
         };
+        let mut random = Seeded(5);
+        let mut draw = |below: usize| random.draw(below);
+        let mut judged = 0;
         for _ in 0..3_000 {
-            let mut input = vec![draw(64) as u8];
+            let mut input = vec![draw(128) as u8];
             for _ in 0..1 + draw(4) {
-                let count = draw(8);
-                input.extend([draw(256) as u8, count as u8]);
-                for _ in 0..count {
-                    let body = bodies[draw(bodies.len())];
-                    let kind = 33 + draw(16) as u8;
+                let (mut exchange, answers) = (draw(128) as u8, draw(2) == 1);
+                let mut said: Vec<(u8, Vec<u8>)> = match draw(4) {
+                    0 => {
+                        exchange = 0;
+                        auth(!answers).to_vec()
+                    }
+                    _ => (0..draw(8))
+                        .map(|_| (33 + draw(16) as u8, bodies[draw(bodies.len())].to_vec()))
+                        .collect(),
+                };
+                for (kind, body) in &mut said {
+                    match draw(32) {
+                        0 => *kind = 33 + draw(16) as u8,
+                        1 => body.truncate(draw(body.len() + 1)),
+                        2 if !body.is_empty() => {
+                            let at = draw(body.len());
+                            body[at] = draw(256) as u8;
+                        }
+                        _ => {}
+                    }
+                }
+                input.extend([exchange | u8::from(answers) << 7, said.len() as u8]);
+                for (kind, body) in said {
                     input.extend([kind, 0, body.len() as u8]);
                     input.extend(body);
                 }
             }
-            authentic(&input);
+            judged += authentic(&input);
             fragments(&input);
         }
+        // Who is dropped at once would test nothing.
+        assert!(judged > 50, "{judged} certificates judged");
     }
 }

@@ -1,12 +1,15 @@
 //! A peer of IKEv1 that has the keys and says anything: for fuzzing, and the tests that go with it.
+//!
+//! In main mode with signatures that is anybody, since its keys follow from the key exchange.
 
 use super::Engine;
 use super::keys::{Keys, skeyid};
+use super::main_mode::{Initiator, Responder, Step};
 use super::phase1::Phase1;
 use crate::ike::Context;
 use crate::ike::exchange::hostile::{Input, System};
 use crate::ike::suite::{Prf, Profile};
-use crate::wire::isakmp::v1::{Payload, exchange};
+use crate::wire::isakmp::v1::{Header, Payload, exchange};
 
 /// Any payloads behind a right HASH in quick mode and Informational. The input: whether a quick
 /// mode of ours is under way, then messages, each an exchange, a message id and payloads. How many
@@ -74,11 +77,95 @@ pub fn authentic(input: &[u8]) -> usize {
     sent
 }
 
+/// Whom the peer of a main mode has before it.
+enum Role {
+    Initiator(Initiator),
+    Responder(Responder),
+}
+
+impl Role {
+    fn keys(&self) -> Option<(&Keys, [u8; 16])> {
+        match self {
+            Role::Initiator(initiator) => initiator.keys(),
+            Role::Responder(responder) => responder.keys(),
+        }
+    }
+}
+
+/// Any payloads under the right keys as the fifth or sixth message of main mode. The input: whether
+/// with signatures and to whom, then messages of payloads. How many proofs were looked at; none of
+/// them convinces.
+pub fn main_mode(input: &[u8]) -> usize {
+    let mut input = Input(input);
+    let Some(state) = input.byte() else { return 0 };
+    let signed = state & 1 == 1;
+    let mut profile = Profile::guide_era();
+    profile.ike = "aes256-sha256-ecp256".parse().into_iter().collect();
+    let system = |seed| {
+        let (system, judge) = System::new(seed, profile.clone()).certified();
+        match signed {
+            true => (system, Some(judge)),
+            false => (System::new(seed, profile.clone()), None),
+        }
+    };
+    let ((mut a, of_a), (mut b, of_b)) = (system(state), system(!state));
+    let (mut a, mut b) = (a.context(), b.context());
+    (b.local, b.remote) = (b.remote, b.local);
+    let Some((initiator, responder, cookies)) = until_proofs(&mut a, &mut b) else {
+        return 0;
+    };
+    let (mut victim, context, judge) = match state & 2 {
+        0 => (Role::Initiator(initiator), &mut a, of_a),
+        _ => (Role::Responder(responder), &mut b, of_b),
+    };
+    let mut hints = 0;
+    while let Some(payloads) = input.payloads() {
+        let payloads = payloads.into_iter();
+        let payloads: Vec<Payload> = payloads.map(|(k, b)| Payload::new(k, b.to_vec())).collect();
+        let header = Header::new(cookies, exchange::MAIN, true, 0);
+        let Some((keys, mut iv)) = victim.keys() else {
+            break;
+        };
+        let datagram = keys.seal(&header, &payloads, &mut iv);
+        let step = match &mut victim {
+            Role::Initiator(initiator) => initiator.receive(context, &header, &datagram),
+            Role::Responder(responder) => responder.receive(context, &datagram),
+        };
+        match step {
+            Step::Done(..) | Step::Send(_) => panic!("convinced by anything"),
+            Step::Hint(_) | Step::Refuse(..) => hints += 1,
+            Step::Nothing => {}
+        }
+    }
+    judge.map_or(hints, |judge| judge.judged())
+}
+
+/// Both sides of a main mode whose fifth message was not received yet, and its cookies.
+fn until_proofs(
+    a: &mut Context<'_>,
+    b: &mut Context<'_>,
+) -> Option<(Initiator, Responder, (u64, u64))> {
+    let (mut initiator, first) = Initiator::start(a, true).ok()?;
+    let header = |bytes: &[u8]| Some(Header::parse(bytes).ok()?.0);
+    let begun = Responder::start(b, &header(&first)?, &first)?;
+    let (mut responder, second) = begun.ok()?;
+    let Step::Send(third) = initiator.receive(a, &header(&second)?, &second) else {
+        return None;
+    };
+    let Step::Send(fourth) = responder.receive(b, &third) else {
+        return None;
+    };
+    let last = header(&fourth)?;
+    let Step::Send(_) = initiator.receive(a, &last, &fourth) else {
+        return None;
+    };
+    Some((initiator, responder, (last.cky_i, last.cky_r)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ike::Random;
-    use crate::ike::exchange::hostile::Counting;
+    use crate::ike::seeded::Seeded;
     use crate::ike::suite::Group;
     use crate::ike::v1::quick_mode;
     use crate::wire::isakmp::v1::{Id, encode_sa, kind};
@@ -117,12 +204,8 @@ mod tests {
     fn an_authentic_peer_of_main_mode_that_says_anything_breaks_nothing() {
         let bodies = bodies();
         let quick = [0, 2, 5, 6].map(|n| bodies[n].clone());
-        let mut random = Counting(5);
-        let mut draw = |below: usize| {
-            let mut bytes = [0; 2];
-            random.fill(&mut bytes);
-            usize::from(u16::from_be_bytes(bytes)) % below
-        };
+        let mut random = Seeded(5);
+        let mut draw = |below: usize| random.draw(below);
         let mut sent = 0;
         for _ in 0..3_000 {
             let mut input = vec![draw(4) as u8];
@@ -155,5 +238,56 @@ mod tests {
         }
         // Who is dropped at once would test nothing.
         assert!(sent > 300, "{sent} datagrams answered");
+    }
+
+    /// Proofs by the key and by signatures as they should be but for the proof itself, one payload
+    /// in eight of them damaged, and payloads of every kind.
+    #[test]
+    fn a_peer_that_says_anything_as_its_proof_of_main_mode_convinces_nobody() {
+        let mut all = bodies();
+        let cert = |n: u8| (kind::CERT, vec![4, 0x30, 1, n]);
+        all.extend([
+            cert(0),
+            cert(1),
+            (kind::SIG, vec![7; 64]),
+            (kind::CERTREQ, vec![4]),
+        ]);
+        let (id, hash, signature) = (all[6].clone(), all[11].clone(), all[14].clone());
+        let by_key = vec![id.clone(), hash];
+        let signed = vec![id, all[12].clone(), all[13].clone(), signature];
+        let mut random = Seeded(9);
+        let mut draw = |below: usize| random.draw(below);
+        let mut looked_at = [0; 4];
+        for _ in 0..1_000 {
+            let state = draw(4);
+            let mut input = vec![state as u8];
+            for _ in 0..1 + draw(4) {
+                let mut said = match (draw(4), state & 1) {
+                    (0, _) => (0..draw(8)).map(|_| all[draw(all.len())].clone()).collect(),
+                    (_, 0) => by_key.clone(),
+                    _ => signed.clone(),
+                };
+                for (number, body) in &mut said {
+                    match draw(24) {
+                        0 => *number = 1 + draw(20) as u8,
+                        1 => body.truncate(draw(body.len() + 1)),
+                        2 if !body.is_empty() => {
+                            let at = draw(body.len());
+                            body[at] = draw(256) as u8;
+                        }
+                        _ => {}
+                    }
+                }
+                input.push(said.len() as u8);
+                for (number, body) in said {
+                    input.push(number);
+                    input.extend((body.len() as u16).to_be_bytes());
+                    input.extend(body);
+                }
+            }
+            looked_at[state] += main_mode(&input);
+        }
+        // An initiator with a key takes note of nothing that does not convince.
+        assert!(looked_at[1..].iter().all(|n| *n > 50), "{looked_at:?}");
     }
 }

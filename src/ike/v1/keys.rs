@@ -295,4 +295,31 @@ mod tests {
         }
         assert_eq!(seen, 3);
     }
+
+    /// Some of NIST's cases whose values are whole octets, by the key and by signatures.
+    #[test]
+    fn derivation_agrees_with_nist() {
+        let mut seen = [0, 0];
+        for fields in lines(include_str!("../../../tests/vectors/nist-ikev1.txt")) {
+            let hash = match fields[0] {
+                "sha256" => Prf::Sha256,
+                "sha384" => Prf::Sha384,
+                _ => Prf::Sha512,
+            };
+            let value = |n: usize| hex(fields[n]);
+            let cookie = |n: usize| u64::from_str_radix(fields[n], 16).expect("a cookie");
+            let (ni, nr, shared) = (value(3), value(4), value(5));
+            let first = match fields[1] {
+                "psk" => skeyid(hash, &value(2), &ni, &nr),
+                _ => signed_skeyid(hash, &ni, &nr, &shared),
+            };
+            seen[usize::from(fields[1] == "psk")] += 1;
+            let keys = Keys::new(hash, first, &shared, (cookie(6), cookie(7))).unwrap();
+            assert_eq!(keys.skeyid[..], value(8));
+            assert_eq!(keys.d[..], value(9));
+            assert_eq!(keys.a[..], value(10));
+            assert_eq!(keys.encryption(), &value(11)[..KEY_LEN]);
+        }
+        assert_eq!(seen, [6, 6]);
+    }
 }

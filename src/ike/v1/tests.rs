@@ -12,8 +12,9 @@ use zeroize::Zeroizing;
 
 use super::keys::{Keys, Seeds, one, skeyid};
 use super::*;
+use crate::ike::seeded::Seeded;
 use crate::ike::suite::{Prf, Profile};
-use crate::ike::{Credentials, Dropped, Lifetimes, Random};
+use crate::ike::{Credentials, Dropped, Lifetimes};
 use crate::wire::isakmp::v1::{self, Header, Id, exchange, kind};
 
 const KEY: &[u8] = b"labpsk-0123456789abcdef0123456789abcdef";
@@ -135,22 +136,8 @@ fn captured_hashes_are_those_of_the_key_and_quick_mode_names_the_kernels_spis() 
     assert_eq!(spis, kernel);
 }
 
-struct Counting(u64);
-
-impl Random for Counting {
-    fn fill(&mut self, out: &mut [u8]) {
-        for byte in out {
-            self.0 = self
-                .0
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            *byte = (self.0 >> 56) as u8;
-        }
-    }
-}
-
 struct Side {
-    random: Counting,
+    random: Seeded,
     local: IpAddr,
     remote: IpAddr,
     credentials: Credentials,
@@ -163,7 +150,7 @@ impl Side {
         let mut profile = Profile::guide_era();
         profile.ike = vec!["aes256-sha256-ecp256".parse().unwrap()];
         Self {
-            random: Counting(u64::from(n)),
+            random: Seeded(u64::from(n)),
             local: IpAddr::from([10, 0, 0, n]),
             remote: IpAddr::from([10, 0, 0, 3 - n]),
             credentials: Credentials {
@@ -425,7 +412,7 @@ fn a_proposal_without_group_or_key_length_is_refused() {
 fn flood(b: &mut Side, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let mut stranger = Side::new(1);
-        stranger.random = Counting(seed);
+        stranger.random = Seeded(seed);
         stranger.act(0, |engine, context| engine.advance(context));
         b.handle(&stranger.sent()[0]);
     }
@@ -452,7 +439,7 @@ fn of_those_whose_cookie_came_back_the_latest_stay() {
     let mut b = Side::new(2);
     for seed in 10..30 {
         let mut stranger = Side::new(1);
-        stranger.random = Counting(seed);
+        stranger.random = Seeded(seed);
         stranger.act(0, |engine, context| engine.advance(context));
         let second = b.handle(&stranger.sent()[0]);
         let third = stranger.handle(&second[0]);

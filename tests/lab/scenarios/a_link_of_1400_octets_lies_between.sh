@@ -1,7 +1,8 @@
 # Two routers with a link of 1,400 octets between them, which neither peer knows of: IKE with ML-KEM
 # passes in its own fragments, never in IP's; TCP finds the path's size and a megabyte arrives whole,
 # in both directions, over IPv4 and IPv6. The same with strongSwan at the other end, whose certificate,
-# like ours, is longer than the link takes at once.
+# like ours, is longer than the link takes at once. The routers change what routers may: TTL and hop
+# limit, DSCP and flow label; no ICV minds, by the kernels or by scapy.
 link() { # NETNS:DEVICE NETNS:DEVICE MTU
   ip link add "${1#*:}" netns "${1%:*}" mtu "$3" type veth peer name "${2#*:}" netns "${2%:*}" mtu "$3"
   ip -n "${1%:*}" link set "${1#*:}" up
@@ -37,6 +38,17 @@ for route in "a 10.3.0.0/24 10.1.0.9" "r 10.3.0.0/24 10.2.0.2" "s 10.1.0.0/24 10
   set -- $route
   ip -n "$1" route add "$2" via "$3" || fail "no route: $route"
 done
+for host in r s; do
+  on $host nft -f - << X || fail "nft refused the marks"
+table inet marks {
+  chain forward { type filter hook forward priority 0
+    ip dscp set cs1
+    ip6 dscp set cs1
+    ip6 flowlabel set 77
+  }
+}
+X
+done
 v4() { case $1 in a) echo 10.1.0.1 ;; b) echo 10.3.0.2 ;; esac; }
 v6() { case $1 in a) echo fd01::1 ;; b) echo fd03::2 ;; esac; }
 head -c 1000000 /dev/urandom > /tmp/n/sent
@@ -64,6 +76,10 @@ end_watch() {
   wait $dump 2> /dev/null
   captured $1 'ip[6:2] & 0x3fff != 0 or ip6 proto 44' && fail "$1: IP fragments"
   captured $1 'greater 1415' && fail "$1: a frame larger than the link"
+  captured $1 'ip proto 51 and ip[1] & 0xfc = 0x20 and ip[8] = 63
+    or ip6 proto 51 and ip6[0:4] & 0x0fcfffff = 0x0200004d and ip6[7] = 63' ||
+    fail "$1: nothing was changed on the way"
+  states $1
 }
 for family in v4 v6; do
   watch $family

@@ -1,42 +1,43 @@
-# strongSwan stops with a word and dies without one; so do we. IKEv2 and main mode: each time one AH
-# pair stands again and TCP flows.
+# strongSwan stops with a word and dies without one; so do we. IKEv2 and main mode, over IPv4 and IPv6:
+# each time one AH pair stands again and TCP flows.
 . "$LAB/strongswan.sh"
 hosts a b
 capture wire
 start_charon() {
   rm -f /tmp/n/b/vici
   charon b
-  swan_peer b v4 "$KEY" a start
+  swan_peer b $family "$KEY" a start
 }
 again() {
-  until_true 90 renewed a 10.0.0.2 "$1" || fail "$2: $(tutti_on a tunnels; ip -n a xfrm state)"
-  until_true 30 tcp_crosses a b 10.0.0.2 8 || fail "$2: no TCP"
+  until_true 90 renewed a $B "$1" || fail "$2: $(tutti_on a tunnels; ip -n a xfrm state)"
+  until_true 30 tcp_crosses a b $B 8 || fail "$2: no TCP"
   mark "$2"
 }
-for version in 2 1; do
+for round in 'v4 2' 'v6 2' 'v4 1' 'v6 1'; do
+  family=${round% *} version=${round#* } B=$(${round% *} b)
   IKE=v$version SWAN_VERSION=$version
   if [ $version = 1 ]; then
     SWAN_PROPOSALS=aes256-sha256-ecp256 SWAN_AH=sha256-ecp256-esn-noesn
     PROPOSALS="\"$SWAN_PROPOSALS\""
   fi
   start_charon
-  start_tunnels a v4 "$KEY" a b
-  until_true 60 one_pair a 10.0.0.2 || fail "v$version: not up: $(tutti_on a tunnels)"
+  start_tunnels a $family "$KEY" a b
+  until_true 60 one_pair a $B || fail "$family, v$version: not up: $(tutti_on a tunnels)"
   for signal in TERM KILL; do
-    before=$(outbound a 10.0.0.2)
+    before=$(outbound a $B)
     kill_role b charon $signal
     if [ $signal = KILL ]; then
       ip -n b xfrm state flush
       ip -n b xfrm policy flush
     fi
     start_charon
-    again "$before" "v$version: strongSwan, $signal"
+    again "$before" "$family, v$version: strongSwan, $signal"
   done
   for signal in TERM KILL; do
-    before=$(outbound a 10.0.0.2)
+    before=$(outbound a $B)
     kill_role a ike $signal
     role a ike --desired /tmp/n/a/desired.toml
-    again "$before" "v$version: ours, $signal"
+    again "$before" "$family, v$version: ours, $signal"
   done
   kill_role a ike KILL
   kill_role a keyer KILL
@@ -49,4 +50,4 @@ for version in 2 1; do
 done
 end_capture wire
 # While strongSwan is away its kernel has no policies: what ours sends is judged.
-only_ipsec wire 'src host 10.0.0.1'
+only_ipsec wire '(src host 10.0.0.1 or src host fd00::1)'

@@ -6,6 +6,8 @@ use super::{
 use crate::ike::group::Exchange;
 use crate::ike::retransmit::Retry;
 use crate::ike::suite::Suite;
+#[cfg(any(test, fuzzing))]
+use crate::ike::v1::keys::Keys;
 use crate::ike::v1::keys::{Iv, one};
 use crate::ike::v1::nat;
 use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, Phase1, tell_why};
@@ -138,6 +140,15 @@ impl Initiator {
         let id = header.id.to_be_bytes();
         let opened = agreed.keys.open_hashed(bytes, &[&id], &iv)?;
         Some(opened.payloads)
+    }
+
+    /// The keys of the last message, and its IV.
+    #[cfg(any(test, fuzzing))]
+    pub fn keys(&self) -> Option<(&Keys, Iv)> {
+        match &self.stage {
+            Stage::Auth(agreed) => Some((&agreed.keys, agreed.iv)),
+            _ => None,
+        }
     }
 
     /// Handles a message of main mode for which [`Initiator::owns`] holds.

@@ -4,6 +4,8 @@ use super::{Agreed, Knows, NONCE_LEN, Step, Unproven, contribution, ke_message, 
 use crate::ike::group::Exchange;
 use crate::ike::suite::Suite;
 use crate::ike::v1::keys::one;
+#[cfg(any(test, fuzzing))]
+use crate::ike::v1::keys::{Iv, Keys};
 use crate::ike::v1::nat;
 use crate::ike::v1::phase1::{AUTHENTICATION_FAILED, NOT_LISTED, Phase1, tell_why};
 use crate::ike::v1::proposal::{choose, suites};
@@ -110,6 +112,15 @@ impl Responder {
     /// Whether `header` belongs to it.
     pub fn owns(&self, header: &Header) -> bool {
         (header.cky_i, header.cky_r) == self.cookies && header.exchange == exchange::MAIN
+    }
+
+    /// The keys of the fifth message, and its IV.
+    #[cfg(any(test, fuzzing))]
+    pub fn keys(&self) -> Option<(&Keys, Iv)> {
+        match &self.stage {
+            Stage::Auth(agreed) => Some((&agreed.keys, agreed.iv)),
+            _ => None,
+        }
     }
 
     /// Handles a message for which [`Responder::owns`] holds.
