@@ -114,9 +114,11 @@ impl Link {
         self.connections.iter().map(Connection::ike_sas).sum()
     }
 
+    /// When each connection was established.
     #[cfg(test)]
-    pub fn connections(&self) -> usize {
-        self.connections.len()
+    pub fn established(&self) -> Vec<u64> {
+        let all = self.connections.iter();
+        all.map(|connection| connection.established).collect()
     }
 
     /// The keys of established IKE SAs, for tshark.

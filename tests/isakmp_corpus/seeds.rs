@@ -129,10 +129,14 @@ pub fn ikev1(kind: u8) -> Vec<Vec<u8>> {
     found
 }
 
-/// All datagrams in every state, each behind its length: which state and who receives come first.
+/// All datagrams in every state, each as it is and with the SPIs, the message id or both of what was
+/// sent last, behind its length: which state and who receives come first.
 pub fn in_states() -> Vec<Vec<u8>> {
-    let sized = |bytes: &Vec<u8>| [&(bytes.len() as u16).to_be_bytes(), &bytes[..]].concat();
-    let all: Vec<u8> = datagrams().iter().flat_map(sized).collect();
+    let sized = |(n, bytes): (usize, &Vec<u8>)| {
+        let length = bytes.len() as u16 | (n as u16 % 4) << 14;
+        [&length.to_be_bytes(), &bytes[..]].concat()
+    };
+    let all: Vec<u8> = datagrams().iter().enumerate().flat_map(sized).collect();
     let state = |n: u8| n * 4 + n % 4;
     // Each way to stand, once with either version.
     let how = |n: u8| (n / 2) ^ (n / 4);

@@ -210,6 +210,15 @@ firewall() {
   on "$host" nft -f "/tmp/n/$host/root/etc/nftables.conf" || fail "nft refused the rules of $host"
 }
 
+# forget HOST...: their kernels hold no SA and no policy any more.
+forget() {
+  local host
+  for host in "$@"; do
+    ip -n "$host" xfrm state flush
+    ip -n "$host" xfrm policy flush
+  done
+}
+
 # listens PID PORT: somebody does in the network of that process.
 listens() { cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6" | grep -q "$(printf ':%04X .*:0000 0A ' "$2")"; }
 

@@ -39,6 +39,15 @@ swan() {
     swanctl "$@" --uri "unix:///tmp/n/$host/vici"
 }
 
+# charon_anew FAMILY [START_ACTION]: on b, with us as its peer. alone: it has one IKE or ISAKMP SA and
+# one AH pair.
+charon_anew() {
+  rm -f /tmp/n/b/vici
+  charon b
+  swan_peer b "$1" "$KEY" a ${2:-}
+}
+alone() { [ "$(swan b --list-sas | grep -cE ' ESTABLISHED| INSTALLED')" = 2 ]; }
+
 # What `fail` shows beside the kernels' SAs.
 explain() { swan b --list-sas 2>&1 | grep -E 'ESTABLISHED|INSTALLED|REKEYED|  (in|out) ' | sed 's/^/    charon: /'; }
 

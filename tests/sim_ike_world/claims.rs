@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use tutti::ike::Certified;
-use tutti::ike::certificate::{Claim, HASHES, Proof};
+use tutti::ike::certificate::{Claim, HASHES, Proof, Proven};
 use tutti::ike::v1::signature::Scheme;
 use tutti::tls::IkeCertificates;
 use tutti::wire::isakmp::Identification;
@@ -52,8 +52,8 @@ fn sound() -> &'static [Sound; 4] {
 }
 
 /// A claim in two octets and edits: which kind of key, whether for IKEv1, and edits of certificate,
-/// the other one, identity and signature, each which of them, where and what. It holds where
-/// nothing was changed that counts, and only there; whether it did.
+/// the other one, identity and signature, each which of them, where and what. It holds exactly where
+/// nothing was changed that counts; whether it does.
 pub fn judged(input: &[u8]) -> Option<bool> {
     let (&[kind, version], edits) = input.split_first_chunk()?;
     let sound = &sound()[usize::from(kind & 3)];
@@ -97,6 +97,13 @@ pub fn judged(input: &[u8]) -> Option<bool> {
         },
         proof,
     };
+    let proven = Proven {
+        chain: vec![own.clone(), other.clone()],
+        id: claim.id.clone(),
+    };
+    let still = sound.judge.holds(&proven, address(0));
+    let same = (own, data) == (&whole[0], &whole[2]);
+    assert_eq!(still.is_ok(), same, "{still:?}");
     let verdict = sound.judge.verify(&claim);
     assert_eq!(verdict.is_ok(), !changed, "{verdict:?}");
     Some(verdict.is_ok())

@@ -45,6 +45,7 @@ impl World {
         let mut opened = 0;
         for _ in 0..count {
             let mut stranger = World::new(self.random.next(), Net::perfect());
+            stranger.profiles = self.profiles.clone();
             stranger.start(from, b"stranger");
             let now = self.now;
             for _ in 0..2 {
@@ -194,11 +195,13 @@ fn certificates() -> [Option<Certificates>; 2] {
 /// how far it or the handshake has come; the second to whom, whether with certificates, with a
 /// post-quantum key, beside so many first requests that puzzles are asked for, and whether the
 /// victim was started again; then what a forger of the other's address sends, each behind its
-/// length. Nothing panics, and no SA stands whose ends hold different keys. The world as it is then.
+/// length, of which the highest bits put the SPIs, and the message id, of what the other sent last
+/// into it. Nothing panics, and no SA stands whose ends hold different keys. The world as it is then.
 pub fn datagrams_in_a_state(input: &[u8]) -> Option<World> {
     let (&[state, how], mut rest) = input.split_first_chunk()?;
     let victim = usize::from(how & 1);
     let mut world = World::new(1, Net::perfect());
+    world.record = Some(Vec::new());
     if state & 1 == 1 {
         let mut profile = Profile::guide_era();
         profile.ike = vec!["aes256-sha256-ecp256".parse().expect("a proposal")];
@@ -216,25 +219,37 @@ pub fn datagrams_in_a_state(input: &[u8]) -> Option<World> {
     }
     world.start(0, b"key");
     world.start(1, b"key");
-    if how & 8 == 8 {
-        world.flood_with_cookies(1 - victim, victim, 8);
-    }
-    world.run(u64::from(state >> 2));
     if how & 16 == 16 {
         world.run(2_000);
         world.restart(victim);
         world.start(victim, b"key");
-        world.run(u64::from(state >> 2));
     }
+    if how & 8 == 8 {
+        world.flood_with_cookies(1 - victim, victim, 8);
+    }
+    world.run(u64::from(state >> 2));
     if state & 2 == 2 {
         world.run(2_000);
         world.rekey(victim);
         world.run(u64::from(state >> 2));
     }
     while let Some((length, next)) = rest.split_first_chunk::<2>() {
-        let length = usize::from(u16::from_be_bytes(*length)).min(next.len());
+        let (marks, length) = (length[0] >> 6, [length[0] & 0x3f, length[1]]);
+        let length = usize::from(u16::from_be_bytes(length)).min(next.len());
         let (datagram, next) = next.split_at(length);
-        world.inject(victim, datagram);
+        let mut datagram = datagram.to_vec();
+        let recorded = world.record.iter().flatten();
+        if let Some((_, last)) = recorded.rev().find(|(to, _)| *to == victim)
+            && datagram.len() >= 28
+        {
+            if marks & 1 == 1 {
+                datagram[..16].copy_from_slice(&last[..16]);
+            }
+            if marks & 2 == 2 {
+                datagram[20..24].copy_from_slice(&last[20..24]);
+            }
+        }
+        world.inject(victim, &datagram);
         rest = next;
     }
     world.run(2_000);

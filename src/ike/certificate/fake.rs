@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{CertificateError, Certified, Claim, Proven};
 use crate::ike::v1::signature::Scheme;
@@ -17,6 +17,8 @@ pub(crate) struct Fake {
     first: Mutex<Verdict>,
     /// What is said later.
     later: Mutex<Verdict>,
+    /// The chains of those who proved themselves.
+    proven: Mutex<Vec<Vec<Vec<u8>>>>,
     /// How often it judged who proves itself.
     judged: AtomicUsize,
 }
@@ -29,18 +31,19 @@ impl Fake {
             names: vec![vec![0x30, 0]],
             first: Mutex::new(Ok(())),
             later: Mutex::new(Ok(())),
+            proven: Mutex::new(Vec::new()),
             judged: AtomicUsize::new(0),
         }
     }
 
     /// What is said from now on of whoever proves itself.
     pub fn says_first(&self, verdict: Verdict) {
-        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+        *lock(&self.first) = verdict;
     }
 
     /// What is said from now on of whoever has proved itself.
     pub fn says_later(&self, verdict: Verdict) {
-        *self.later.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+        *lock(&self.later) = verdict;
     }
 
     /// Both.
@@ -80,15 +83,18 @@ impl Certified for Fake {
         Some(vec![0; 64])
     }
 
-    fn verify(&self, _: &Claim<'_>) -> Verdict {
+    fn verify(&self, claim: &Claim<'_>) -> Verdict {
         self.judged.fetch_add(1, Ordering::Relaxed);
-        let said = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        said.clone()
+        lock(&self.proven).push(Proven::of(claim).chain);
+        lock(&self.first).clone()
     }
 
     fn holds(&self, proven: &Proven, _: IpAddr) -> Verdict {
-        assert_eq!(proven.chain, self.chain);
-        let said = self.later.lock().unwrap_or_else(PoisonError::into_inner);
-        said.clone()
+        assert!(lock(&self.proven).contains(&proven.chain));
+        lock(&self.later).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

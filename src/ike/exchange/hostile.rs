@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 use super::Handshake;
 use super::auth::{AuthStep, Authenticating};
 use super::half_open::{Effort, HalfOpen, HalfOpenStep};
+use super::intermediate::{IntermediateStep, Intermediating};
 use crate::ike::certificate::CertificateError;
 use crate::ike::certificate::fake::Fake;
 use crate::ike::cipher::Opened;
@@ -53,10 +54,12 @@ impl System {
         }
     }
 
-    /// The same with certificates, which takes nobody's.
-    pub fn certified(mut self) -> (Self, Arc<Fake>) {
+    /// The same with certificates, which takes everybody's or nobody's.
+    pub fn certified(mut self, takes: bool) -> (Self, Arc<Fake>) {
         let judge = Arc::new(Fake::new());
-        judge.says(Err(CertificateError::Untrusted));
+        if !takes {
+            judge.says(Err(CertificateError::Untrusted));
+        }
         self.credentials.certified = Some(judge.clone());
         (self, judge)
     }
@@ -105,6 +108,7 @@ impl<'a> Input<'a> {
 
 enum State {
     HalfOpen(Box<HalfOpen>),
+    Intermediating(Box<Intermediating>),
     Authenticating(Box<Authenticating>),
     Up(Box<Connection>),
 }
@@ -121,14 +125,29 @@ impl State {
                 HalfOpenStep::Reply(half_open, bytes, _) => {
                     Some((State::HalfOpen(half_open), bytes))
                 }
-                HalfOpenStep::Established(..) => panic!("established without the key"),
+                HalfOpenStep::Established(connection, bytes, _) => {
+                    assert!(is_proven(&connection), "established without proof");
+                    Some((State::Up(connection), bytes))
+                }
+            },
+            State::Intermediating(waiting) => match waiting.receive(context, bytes, &message) {
+                IntermediateStep::Ignored(waiting) => {
+                    Some((State::Intermediating(waiting), Datagrams::new()))
+                }
+                IntermediateStep::Failed(_) => None,
+                IntermediateStep::Next(waiting, sent) => {
+                    Some((State::Authenticating(waiting), sent))
+                }
             },
             State::Authenticating(waiting) => match waiting.receive(context, bytes, &message) {
                 AuthStep::Ignored(waiting) => {
                     Some((State::Authenticating(waiting), Datagrams::new()))
                 }
                 AuthStep::Failed(..) => None,
-                AuthStep::Established(_) => panic!("established without the key"),
+                AuthStep::Established(connection) => {
+                    assert!(is_proven(&connection), "established without proof");
+                    Some((State::Up(connection), Datagrams::new()))
+                }
             },
             State::Up(mut connection) => {
                 connection.handle(context, bytes, &message);
@@ -139,12 +158,20 @@ impl State {
     }
 }
 
-/// Any payloads under the right keys, as request or answer, in each state. The input: a state, then
-/// messages, each an exchange (its high bit: an answer) and payloads. How many certificates were
-/// judged.
+/// Nobody here knows the key, so that only a certificate which was taken can have proved anything.
+fn is_proven(connection: &Connection) -> bool {
+    connection.origin.proven.is_some()
+}
+
+/// Any payloads under the right keys, as request or answer, in each state. The input: a state in
+/// two octets (see [`begin`]; of the first the lowest bit is without ML-KEM, 32 with a post-quantum
+/// key, 64 with certificates, of the second 16 that anybody's are taken), then messages, each an
+/// exchange (its high bit: an answer) and payloads. How many certificates were judged.
 pub fn authentic(input: &[u8]) -> usize {
     let mut input = Input(input);
-    let Some(state) = input.byte() else { return 0 };
+    let (Some(state), Some(more)) = (input.byte(), input.byte()) else {
+        return 0;
+    };
     let mut profile = Profile::default();
     if state & 1 == 1 {
         profile
@@ -160,12 +187,12 @@ pub fn authentic(input: &[u8]) -> usize {
     let (mut system, judge) = match state & 64 {
         0 => (system, None),
         _ => {
-            let (system, judge) = system.certified();
+            let (system, judge) = system.certified(more & 16 == 16);
             (system, Some(judge))
         }
     };
     let mut context = system.context();
-    let Some((state, mut peer, sent)) = begin(&mut context, state >> 1) else {
+    let Some((state, mut peer, sent)) = begin(&mut context, state >> 1, more) else {
         return 0;
     };
     let judged = || judge.as_ref().map_or(0, |judge| judge.judged());
@@ -199,8 +226,11 @@ pub fn authentic(input: &[u8]) -> usize {
     judged()
 }
 
-/// A state and the other end of its IKE SA.
-fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagrams)> {
+/// A state and the other end of its IKE SA: half-open (by `more` perhaps to who is not listed, or
+/// without the post-quantum key that the peer wants), waiting for the answer to IKE_INTERMEDIATE (8
+/// of `more`) or to IKE_AUTH, or up as either side; 2 of `more` is that addresses are rewritten on
+/// the way.
+fn begin(context: &mut Context<'_>, state: u8, more: u8) -> Option<(State, Session, Datagrams)> {
     let suite = *context.profile.ike.first()?;
     let seeds = Seeds {
         shared: &[1; 32],
@@ -222,22 +252,35 @@ fn begin(context: &mut Context<'_>, state: u8) -> Option<(State, Session, Datagr
         request: vec![6; 100],
         answer: vec![7; 100],
         hashes: vec![2, 3],
-        nat: false,
+        nat: more & 2 == 2,
         ppk,
         int_auth: Vec::new(),
     };
     match state % 4 {
         0 => {
             let half_open = HalfOpen::new(session(false)?, handshake(), Effort::Nothing);
+            let half_open = half_open.wanting_ppk(more & 4 == 4);
+            let half_open = match more & 1 {
+                0 => half_open,
+                _ => half_open.unlisted(),
+            };
             let state = State::HalfOpen(Box::new(half_open));
             Some((state, session(true)?, Datagrams::new()))
         }
-        1 => {
-            let started = Authenticating::start(context, session(true)?, handshake());
-            let (waiting, sent) = started.ok()?;
-            let state = State::Authenticating(Box::new(waiting));
-            Some((state, session(false)?, sent))
-        }
+        1 => match suite.additional.filter(|_| more & 8 == 8) {
+            Some(method) => {
+                let (ours, handshake) = (session(true)?, handshake());
+                let (waiting, sent) = Intermediating::start(context, ours, handshake, method);
+                let state = State::Intermediating(Box::new(waiting));
+                Some((state, session(false)?, sent))
+            }
+            None => {
+                let started = Authenticating::start(context, session(true)?, handshake());
+                let (waiting, sent) = started.ok()?;
+                let state = State::Authenticating(Box::new(waiting));
+                Some((state, session(false)?, sent))
+            }
+        },
         role => {
             let origin = Origin {
                 began: 0,
@@ -360,9 +403,10 @@ mod tests {
         };
         let mut random = Seeded(5);
         let mut draw = |below: usize| random.draw(below);
-        let mut judged = 0;
-        for _ in 0..3_000 {
-            let mut input = vec![draw(128) as u8];
+        let mut judged = [0; 4];
+        for _ in 0..10_000 {
+            let state = draw(128);
+            let mut input = vec![state as u8, draw(32) as u8];
             for _ in 0..1 + draw(4) {
                 let (mut exchange, answers) = (draw(128) as u8, draw(2) == 1);
                 let mut said: Vec<(u8, Vec<u8>)> = match draw(4) {
@@ -391,10 +435,11 @@ mod tests {
                     input.extend(body);
                 }
             }
-            judged += authentic(&input);
+            judged[state >> 1 & 3] += authentic(&input);
             fragments(&input);
         }
         // Who is dropped at once would test nothing.
-        assert!(judged > 50, "{judged} certificates judged");
+        let [half_open, authenticating, ..] = judged;
+        assert!(half_open > 20 && authenticating > 20, "{judged:?}");
     }
 }

@@ -92,20 +92,24 @@ impl Role {
     }
 }
 
-/// Any payloads under the right keys as the fifth or sixth message of main mode. The input: whether
-/// with signatures and to whom, then messages of payloads. How many proofs were looked at; none of
-/// them convinces.
+/// Any payloads under the right keys as the fifth or sixth message of main mode, or as what tells
+/// an initiator why there is none. The input: whether with signatures, to whom, whether a responder
+/// lists the peer, whether anybody's certificate is taken; then messages, each what it is and
+/// payloads. How many proofs were looked at; with a key, how often a responder told why not.
 pub fn main_mode(input: &[u8]) -> usize {
     let mut input = Input(input);
     let Some(state) = input.byte() else { return 0 };
-    let signed = state & 1 == 1;
     let mut profile = Profile::guide_era();
     profile.ike = "aes256-sha256-ecp256".parse().into_iter().collect();
+    let takes = state & 8 == 8;
     let system = |seed| {
-        let (system, judge) = System::new(seed, profile.clone()).certified();
-        match signed {
-            true => (system, Some(judge)),
-            false => (System::new(seed, profile.clone()), None),
+        let system = System::new(seed, profile.clone());
+        match state & 1 {
+            0 => (system, None),
+            _ => {
+                let (system, judge) = system.certified(takes);
+                (system, Some(judge))
+            }
         }
     };
     let ((mut a, of_a), (mut b, of_b)) = (system(state), system(!state));
@@ -114,30 +118,56 @@ pub fn main_mode(input: &[u8]) -> usize {
     let Some((initiator, responder, cookies)) = until_proofs(&mut a, &mut b) else {
         return 0;
     };
-    let (mut victim, context, judge) = match state & 2 {
-        0 => (Role::Initiator(initiator), &mut a, of_a),
-        _ => (Role::Responder(responder), &mut b, of_b),
+    let (mut victim, context, judge) = match state & 6 {
+        0 | 4 => (Role::Initiator(initiator), &mut a, of_a),
+        2 => (Role::Responder(responder), &mut b, of_b),
+        _ => (Role::Responder(responder.unlisted()), &mut b, of_b),
     };
     let mut hints = 0;
-    while let Some(payloads) = input.payloads() {
+    while let (Some(kind), Some(payloads)) = (input.byte(), input.payloads()) {
         let payloads = payloads.into_iter();
         let payloads: Vec<Payload> = payloads.map(|(k, b)| Payload::new(k, b.to_vec())).collect();
-        let header = Header::new(cookies, exchange::MAIN, true, 0);
-        let Some((keys, mut iv)) = victim.keys() else {
+        let Some((keys, iv)) = victim.keys() else {
             break;
         };
-        let datagram = keys.seal(&header, &payloads, &mut iv);
+        let (main, telling) = messages(keys, iv, cookies, payloads);
+        let header = Header::new(cookies, exchange::MAIN, true, 0);
         let step = match &mut victim {
-            Role::Initiator(initiator) => initiator.receive(context, &header, &datagram),
-            Role::Responder(responder) => responder.receive(context, &datagram),
+            Role::Initiator(initiator) if kind & 1 == 1 => {
+                initiator.informed(&telling.0, &telling.1);
+                Step::Nothing
+            }
+            Role::Initiator(initiator) => initiator.receive(context, &header, &main),
+            Role::Responder(responder) => responder.receive(context, &main),
         };
         match step {
-            Step::Done(..) | Step::Send(_) => panic!("convinced by anything"),
+            Step::Done(sa, ..) => {
+                assert!(sa.proven.is_some(), "convinced by anything");
+                break;
+            }
+            // Who is not listed is told so.
+            Step::Send(_) => assert!(takes && state & 7 == 7, "convinced by anything"),
             Step::Hint(_) | Step::Refuse(..) => hints += 1,
             Step::Nothing => {}
         }
     }
     judge.map_or(hints, |judge| judge.judged())
+}
+
+/// The message that would be the last of main mode, and one of Informational, with these payloads.
+fn messages(
+    keys: &Keys,
+    iv: [u8; 16],
+    cookies: (u64, u64),
+    payloads: Vec<Payload>,
+) -> (Vec<u8>, (Header, Vec<u8>)) {
+    let header = Header::new(cookies, exchange::MAIN, true, 0);
+    let main = keys.seal(&header, &payloads, &mut iv.clone());
+    let header = Header::new(cookies, exchange::INFORMATIONAL, true, 7);
+    let mut iv = keys.exchange_iv(&iv, header.id);
+    let covered = header.id.to_be_bytes();
+    let telling = keys.seal_hashed(&header, &[&covered], payloads, &mut iv);
+    (main, (header, telling))
 }
 
 /// Both sides of a main mode whose fifth message was not received yet, and its cookies.
@@ -252,20 +282,23 @@ mod tests {
             (kind::SIG, vec![7; 64]),
             (kind::CERTREQ, vec![4]),
         ]);
-        let (id, hash, signature) = (all[6].clone(), all[11].clone(), all[14].clone());
-        let by_key = vec![id.clone(), hash];
-        let signed = vec![id, all[12].clone(), all[13].clone(), signature];
+        let (hash, signature) = (all[11].clone(), all[14].clone());
+        // The identity that the victim expects of its peer.
+        let id = |state: usize| all[if state & 2 == 2 { 5 } else { 6 }].clone();
+        let by_key = |state| vec![id(state), hash.clone()];
+        let (own, more) = (&all[12], &all[13]);
+        let signed = |state| vec![id(state), own.clone(), more.clone(), signature.clone()];
         let mut random = Seeded(9);
         let mut draw = |below: usize| random.draw(below);
         let mut looked_at = [0; 4];
         for _ in 0..1_000 {
-            let state = draw(4);
+            let state = draw(16);
             let mut input = vec![state as u8];
             for _ in 0..1 + draw(4) {
                 let mut said = match (draw(4), state & 1) {
                     (0, _) => (0..draw(8)).map(|_| all[draw(all.len())].clone()).collect(),
-                    (_, 0) => by_key.clone(),
-                    _ => signed.clone(),
+                    (_, 0) => by_key(state),
+                    _ => signed(state),
                 };
                 for (number, body) in &mut said {
                     match draw(24) {
@@ -278,14 +311,14 @@ mod tests {
                         _ => {}
                     }
                 }
-                input.push(said.len() as u8);
+                input.extend([draw(8) as u8 / 7, said.len() as u8]);
                 for (number, body) in said {
                     input.push(number);
                     input.extend((body.len() as u16).to_be_bytes());
                     input.extend(body);
                 }
             }
-            looked_at[state] += main_mode(&input);
+            looked_at[state & 3] += main_mode(&input);
         }
         // An initiator with a key takes note of nothing that does not convince.
         assert!(looked_at[1..].iter().all(|n| *n > 50), "{looked_at:?}");

@@ -103,11 +103,11 @@ def main():
             print(f"malformed_dropped_by_the_kernel: {drops() - before}")
             share, rate = flood(process.pid, STRANGER, datagrams, seconds)
             print(f"strangers_pps_cpu: {share:.2f}")
-            # It lives, and answers who may ask.
-            subprocess.run([tutti, "--run", run, "tunnels"], check=True, timeout=120,
-                           stdout=subprocess.DEVNULL)
             if process.poll() is not None:
                 sys.exit(f"tutti ike ended: {open(f'{run}/log').read()}")
+            # It answers who may ask.
+            subprocess.run([tutti, "--run", run, "tunnels"], check=True, timeout=120,
+                           stdout=subprocess.DEVNULL)
             for line in open(f"/proc/{process.pid}/status"):
                 if line.startswith("VmHWM"):
                     print(f"malformed_rss_mb: {int(line.split()[1]) / 1024:.1f}")

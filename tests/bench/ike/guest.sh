@@ -78,16 +78,19 @@ fi
 kill $watch
 wait $watch 2> /dev/null
 
-# resident HOST ROLE: the most memory it ever held, MiB.
-resident() {
-  awk '/^VmHWM/ { printf "%.1f\n", $2 / 1024 }' "/proc/$(role_pid "$1" "$2")/status"
+# note_resident HOST ROLE: the most memory it has held so far, MiB, kept for the end.
+note_resident() {
+  awk '/^VmHWM/ { printf "%.1f\n", $2 / 1024; found = 1 } END { exit !found }' \
+    "/proc/$(role_pid "$1" "$2")/status" >> "$OUT/resident-$2" || fail "no memory of $2 on $1"
 }
-for role in ike keyer; do
-  echo "rss_mb_$role: $(for host in a b; do resident $host $role; done | sort -n | tail -1)"
-done
-echo "rss_mb: $(for role in ike keyer; do for host in a b; do resident $host $role; done
-  done | sort -n | tail -1)"
-echo "rss_mb_charon: $(for host in c d; do resident $host charon; done | sort -n | tail -1)"
+note_ours() {
+  local host
+  for host in a b; do
+    note_resident $host ike
+    note_resident $host keyer
+  done
+}
+note_ours
 
 # TCP over our AH pair and over charon's, of the same algorithm with 64-bit sequence numbers.
 SWAN_VERSION=2 SWAN_PROPOSALS=aes256gcm16-prfsha256-x25519 SWAN_AH=sha256-esn
@@ -131,6 +134,10 @@ done
 kill -TERM "$(cat /tmp/n/stream.sender)"
 wait "$(cat /tmp/n/stream.sender)" || fail "the sender failed: $(cat "$OUT/stream-sent")"
 wait "$(cat /tmp/n/stream.receiver)"
+note_ours
+for host in c d; do note_resident $host charon; done
+for role in ike keyer charon; do echo "rss_mb_$role: $(sort -n "$OUT/resident-$role" | tail -1)"; done
+echo "rss_mb: $(sort -n "$OUT"/resident-{ike,keyer} | tail -1)"
 sent=$(tail -1 "$OUT/stream-sent") received=$(grep -x '[0-9]*' "$OUT/stream-received" | tail -1)
 echo "rekeys: $rekeys"
 echo "rekey_packets: $sent"

@@ -76,8 +76,8 @@ end_watch() {
   wait $dump 2> /dev/null
   captured $1 'ip[6:2] & 0x3fff != 0 or ip6 proto 44' && fail "$1: IP fragments"
   captured $1 'greater 1415' && fail "$1: a frame larger than the link"
-  captured $1 'ip proto 51 and ip[1] & 0xfc = 0x20 and ip[8] = 63
-    or ip6 proto 51 and ip6[0:4] & 0x0fcfffff = 0x0200004d and ip6[7] = 63' ||
+  captured $1 '(ip proto 51 and ip[1] & 0xfc = 0x20 and ip[8] = 63)
+    or (ip6 proto 51 and ip6[0:4] & 0x0fcfffff = 0x0200004d and ip6[7] = 63)' ||
     fail "$1: nothing was changed on the way"
   states $1
 }

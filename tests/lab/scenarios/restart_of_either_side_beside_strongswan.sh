@@ -3,34 +3,30 @@
 . "$LAB/strongswan.sh"
 hosts a b
 capture wire
-start_charon() {
-  rm -f /tmp/n/b/vici
-  charon b
-  swan_peer b $family "$KEY" a start
-}
 again() {
   until_true 90 renewed a $B "$1" || fail "$2: $(tutti_on a tunnels; ip -n a xfrm state)"
+  until_true 60 alone || fail "$2: several stay: $(swan b --list-sas)"
+  one_pair a $B || fail "$2: not one pair: $(tutti_on a tunnels)"
   until_true 30 tcp_crosses a b $B 8 || fail "$2: no TCP"
+  until_true 30 tcp_crosses b a $own 8 || fail "$2: no TCP back"
   mark "$2"
 }
 for round in 'v4 2' 'v6 2' 'v4 1' 'v6 1'; do
-  family=${round% *} version=${round#* } B=$(${round% *} b)
+  family=${round% *} version=${round#* } own=$(${round% *} a) B=$(${round% *} b)
   IKE=v$version SWAN_VERSION=$version
   if [ $version = 1 ]; then
     SWAN_PROPOSALS=aes256-sha256-ecp256 SWAN_AH=sha256-ecp256-esn-noesn
     PROPOSALS="\"$SWAN_PROPOSALS\""
   fi
-  start_charon
+  charon_anew $family start
   start_tunnels a $family "$KEY" a b
   until_true 60 one_pair a $B || fail "$family, v$version: not up: $(tutti_on a tunnels)"
+  until_true 60 alone || fail "$family, v$version: several stay: $(swan b --list-sas)"
   for signal in TERM KILL; do
     before=$(outbound a $B)
     kill_role b charon $signal
-    if [ $signal = KILL ]; then
-      ip -n b xfrm state flush
-      ip -n b xfrm policy flush
-    fi
-    start_charon
+    [ $signal = TERM ] || forget b
+    charon_anew $family start
     again "$before" "$family, v$version: strongSwan, $signal"
   done
   for signal in TERM KILL; do
@@ -42,11 +38,8 @@ for round in 'v4 2' 'v6 2' 'v4 1' 'v6 1'; do
   kill_role a ike KILL
   kill_role a keyer KILL
   kill_role b charon TERM
-  for host in a b; do
-    ip -n $host xfrm state flush
-    ip -n $host xfrm policy flush
-    rm -f /tmp/n/$host/run/*.sock
-  done
+  forget a b
+  rm -f /tmp/n/a/run/*.sock
 done
 end_capture wire
 # While strongSwan is away its kernel has no policies: what ours sends is judged.
