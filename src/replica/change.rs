@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::{Hlc, Stamp};
+use super::clock::{Hlc, MAX_GENERATION, Stamp};
 use super::conflict::Conflict;
 use super::frontier::{Position, tag};
 use super::payload::{LARGE, Payload, Window};
@@ -210,6 +210,15 @@ pub struct RowChange {
     pub generation: u32,
     /// The change.
     pub write: RowWrite,
+}
+
+impl RowChange {
+    /// Whether the generation is one that rows have after such a change.
+    pub fn has_its_generation(&self) -> bool {
+        let deletes = matches!(self.write, RowWrite::Delete);
+        (1..=MAX_GENERATION).contains(&self.generation)
+            && deletes == self.generation.is_multiple_of(2)
+    }
 }
 
 /// What was written to a row. Columns are numbered by their declaration, generated ones left out.

@@ -58,7 +58,7 @@ pub enum MergeError {
     /// An update of a row that its origin cannot have had.
     #[error("an update of a row that was never inserted")]
     NoSuchRow,
-    /// The generation's parity contradicts the change.
+    /// The generation is none that rows have after such a change.
     #[error("a change whose generation contradicts it")]
     Generation,
 }
@@ -72,8 +72,7 @@ pub fn merge(
     width: u16,
     covers: impl Fn(Stamp) -> bool,
 ) -> Result<Decision, MergeError> {
-    let deletes = matches!(change.write, RowWrite::Delete);
-    if deletes == (change.generation % 2 == 1) {
+    if !change.has_its_generation() {
         return Err(MergeError::Generation);
     }
     let fresh = || RowClock {

@@ -26,3 +26,8 @@ pub type ClusterId = [u8; 16];
 /// Names one start of one node: random, fresh at every start, so that a sequence number never
 /// means two things.
 pub type Incarnation = u64;
+
+/// A fresh one from random octets. It is never 0, of which nobody takes a transaction.
+pub fn fresh_incarnation(random: [u8; 8]) -> Incarnation {
+    u64::from_be_bytes(random).max(1)
+}

@@ -274,7 +274,10 @@ impl Writer {
                             self.settle(state)?;
                         }
                     }
-                    _ => inbox::park_row(&self.db, transaction.stamp(), change.table, row)?,
+                    _ => {
+                        let here = table.map(|table| &**table);
+                        inbox::park_row(&self.db, transaction.stamp(), change.table, here, row)?;
+                    }
                 }
             }
         }
@@ -333,7 +336,10 @@ impl Writer {
             Ok(decision) => decision,
             // A row of another declaration of this table was parked before: so is what follows
             // on it. One bad row never stops the stream.
-            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), table.tid, change),
+            Err(_) => {
+                let stamp = transaction.stamp();
+                return inbox::park_row(&self.db, stamp, table.tid, Some(table), change);
+            }
         };
         let visible = current(&self.db, table, &change.key)?;
         let old = match &visible {

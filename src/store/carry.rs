@@ -11,10 +11,10 @@ use super::snapshot::random;
 use super::superseded::Other;
 use super::writer::Writer;
 use super::{Store, StoreError, retention, shown};
-use crate::replica::Incarnation;
 use crate::replica::change::Logged;
 use crate::replica::frontier::{Frontier, Position};
 use crate::replica::session::Swap;
+use crate::replica::{Incarnation, fresh_incarnation};
 
 /// About how many bytes of the log are carried over at a time.
 const BYTES: usize = 4 << 20;
@@ -142,10 +142,10 @@ impl Store {
             true if incarnation != fresh => fresh,
             // Under that one something was issued again here already: links and blocks of ids that
             // began under it must not go on with another file.
-            true => u64::from_be_bytes(random()?).max(1),
+            true => fresh_incarnation(random()?),
             false => {
                 let ends: Vec<_> = apart.iter().map(|a| (a.origin, a.shared.seq)).collect();
-                let fresh = u64::from_be_bytes(random()?).max(1);
+                let fresh = fresh_incarnation(random()?);
                 let before = frontier(old);
                 old.reissue(&ends, Some(&Other::new(&new, &apart)), fresh)?;
                 self.history_changed(&frontier(old));

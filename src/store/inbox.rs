@@ -149,6 +149,7 @@ pub(super) fn park_row(
     db: &Connection,
     stamp: Stamp,
     table: DeclarationId,
+    here: Option<&Table>,
     row: &RowChange,
 ) -> Result<(), StoreError> {
     let value = match &row.write {
@@ -156,9 +157,14 @@ pub(super) fn park_row(
         RowWrite::Update(cells) => cells.iter().map(|cell| cell.1.clone()).collect(),
         RowWrite::Delete => return Ok(()),
     };
-    let known = declare::known(db)?;
-    let known = known.iter().find(|known| known.is.id == table);
-    let name = known.map_or_else(|| format!("{table:012x}"), |known| known.is.name.clone());
+    let name = match here {
+        Some(here) => here.label.clone(),
+        None => {
+            let known = declare::known(db)?;
+            let known = known.into_iter().find(|known| known.is.id == table);
+            known.map_or_else(|| format!("{table:012x}"), |known| known.is.name)
+        }
+    };
     let lost = whole_of(&name, encode_key(&row.key), stamp, stamp, &value);
     lost::keep(db, &lost)
 }

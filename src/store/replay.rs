@@ -15,16 +15,15 @@ use super::schema::{Table, quote};
 use super::spill::{self, Coming};
 use super::tx::Bind;
 use crate::replica::change::{Body, RowChange, RowWrite};
-use crate::replica::clock::MAX_GENERATION;
 use crate::replica::rows::Rows;
 use crate::replica::schema::DeclarationId;
 use crate::replica::value::Value;
 
-/// Whether a change has the table's shape, and a generation that rows can have.
+/// Whether a change has the table's shape, and a generation that rows have after it.
 pub(super) fn fits(table: &Table, row: &RowChange) -> bool {
     let width = table.columns.len();
     row.key.len() == table.key.len()
-        && (1..=MAX_GENERATION).contains(&row.generation)
+        && row.has_its_generation()
         && match &row.write {
             RowWrite::Insert(values) => values.len() == width,
             RowWrite::Update(cells) => {

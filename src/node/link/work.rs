@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::proof::Proof;
 use crate::replica::frontier::Frontier;
 use crate::replica::session::{Action, BATCH, CHUNK, Done, PIECES, Proven};
-use crate::replica::{ClusterId, Incarnation, NodeId};
+use crate::replica::{ClusterId, Incarnation, NodeId, fresh_incarnation};
 use crate::store::{Incoming, Partial, Place, Staged, Store, StoreError};
 use crate::sys::disk;
 use crate::wire::replication::Piece;
@@ -300,5 +300,5 @@ fn arriving() -> StoreError {
 pub(super) fn random() -> Result<Incarnation, StoreError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| StoreError::Refused(error.to_string()))?;
-    Ok(u64::from_be_bytes(bytes))
+    Ok(fresh_incarnation(bytes))
 }

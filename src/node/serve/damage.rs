@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::TABLES;
 use super::node::{Node, load, random};
-use crate::replica::NodeId;
+use crate::replica::{NodeId, fresh_incarnation};
 use crate::store::events::{Event, Kind, Level};
 use crate::store::{Store, StoreError, local::Local, set_aside};
 
@@ -37,7 +37,7 @@ fn has_peers(local: &Local, own: &[IpAddr]) -> Result<bool, StoreError> {
 }
 
 fn try_open(state: &Path, node: NodeId) -> Result<Store, StoreError> {
-    let store = Store::open(state, node, u64::from_be_bytes(random()))?;
+    let store = Store::open(state, node, fresh_incarnation(random()))?;
     store.migrate(TABLES)?;
     Ok(store)
 }

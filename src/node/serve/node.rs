@@ -19,7 +19,7 @@ use crate::cluster::{
     Authentication, Change, Checked, Field, Fields, LinkState, Path, Pem, Ppk, Problem, Roster,
     Saved, Standing, Step, next_step,
 };
-use crate::replica::ClusterId;
+use crate::replica::{ClusterId, fresh_incarnation};
 use crate::store::events::{Alarm, Event, Events, Kind, Level};
 use crate::store::{Store, StoreError, local::Local};
 use crate::tls::given;
@@ -246,7 +246,7 @@ impl Node {
         }
         self.keep(&new)?;
         if step == Step::Leave
-            && let Err(error) = self.store.renew(u64::from_be_bytes(random()))
+            && let Err(error) = self.store.renew(fresh_incarnation(random()))
         {
             // It takes no writes then, and the next start takes a fresh incarnation in any case.
             tracing::error!(%error, "no fresh incarnation could be begun on leaving the cluster");

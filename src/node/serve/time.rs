@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::node::{Node, random};
+use crate::replica::fresh_incarnation;
 use crate::store::events::{Event, Kind, Level};
 
 /// How often chrony is asked.
@@ -95,7 +96,7 @@ pub async fn run(node: Arc<Node>) {
         }
         if synchronized {
             let keeper = Arc::clone(&node);
-            let restamp = move || keeper.store.restamp(|| u64::from_be_bytes(random()));
+            let restamp = move || keeper.store.restamp(|| fresh_incarnation(random()));
             match tokio::task::spawn_blocking(restamp).await {
                 Ok(Ok(0)) => {}
                 Ok(Ok(count)) => tracing::warn!(

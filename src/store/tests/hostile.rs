@@ -9,21 +9,30 @@ use crate::wire::replication::MAX_ORIGINS;
 
 /// The first transaction of incarnation 9, which nobody here has seen: `rows` of the table `item`.
 fn forged(at: &Peer, rows: Vec<RowChange>) -> Logged {
+    told(changes(at, rows))
+}
+
+fn changes(at: &Peer, rows: Vec<RowChange>) -> Body {
     let writer = at.store.writer().unwrap();
     let table = writer.tables.iter().find(|table| table.name == "item");
     let table = table.unwrap().tid;
     drop(writer);
-    told(Body::Rows(Rows::Held(vec![TableChange { table, rows }])))
+    Body::Rows(Rows::Held(vec![TableChange { table, rows }]))
 }
 
 fn told(body: Body) -> Logged {
+    follows(Vec::new(), body)
+}
+
+/// The same by one who has seen `deps`.
+fn follows(deps: Vec<Dep>, body: Body) -> Logged {
     let transaction = Transaction {
         origin: 9,
         seq: 1,
         hlc: Hlc::default().tick(1_000),
         head: Head {
             node: Some([9; 16]),
-            deps: Vec::new(),
+            deps,
         },
         body,
     };
@@ -66,6 +75,38 @@ fn a_generation_beyond_what_rows_can_have_is_parked_and_breaks_no_later_write() 
         run(&a, &format!("INSERT INTO item VALUES ({id}, 1, 1)"));
         run(&a, &format!("DELETE FROM item WHERE id = {id}"));
     }
+}
+
+/// Replayed, such a row was there, and its clock said that it is deleted: no proof looked at it.
+#[test]
+fn a_generation_that_contradicts_its_change_is_parked_by_who_replays_and_by_who_merges() {
+    let [replays, merges] = [peer(1), peer(2)];
+    for one in [&replays, &merges] {
+        one.store.declare(ITEM).unwrap();
+    }
+    run(&merges, "INSERT INTO item VALUES (9, 'own', 'own')");
+    let rows = || {
+        vec![
+            row(1, 2, whole(1)),
+            row(2, 1, RowWrite::Delete),
+            row(9, 2, RowWrite::Update(vec![(1, "theirs".into())])),
+        ]
+    };
+    for (one, replayed) in [(&replays, true), (&merges, false)] {
+        let seen = one.store.frontier().0;
+        let seen = seen.iter().map(|(origin, at)| Dep::new(*origin, at));
+        // Of what the other one wrote nothing was seen.
+        let seen = seen.filter(|_| replayed).collect();
+        one.store
+            .apply(&[follows(seen, changes(one, rows()))])
+            .unwrap();
+        let kept = super::rows(one, "SELECT * FROM item WHERE a IS NOT 'own'");
+        assert!(kept.is_empty(), "{kept:?}");
+        let parked = one.store.conflicts(10).unwrap();
+        assert_eq!(parked.len(), 2);
+        assert!(parked.iter().all(|lost| lost.table == "item"));
+    }
+    assert_eq!(super::rows(&merges, "SELECT * FROM item").len(), 1);
 }
 
 /// Whatever a peer says was lost is listed as it said, and restored only where it can be.
