@@ -263,6 +263,8 @@ fn a_member_whose_disk_damaged_its_database_gets_everything_back_from_the_others
 #[test]
 fn no_other_process_reads_or_writes_the_database_of_a_system_that_runs() {
     let mut cluster = Cluster::start("owned");
+    // It opens the file to copy it; closed again, that would end SQLite's lock on it.
+    cluster.form_pair();
     let path = cluster.peers[0].database();
     let count = || {
         let db = Connection::open(&path).unwrap();

@@ -25,6 +25,8 @@ struct State {
     /// Up to which commit all is known to be on disk.
     durable: u64,
     waiting: Vec<Arc<Waiter>>,
+    #[cfg(test)]
+    syncs: usize,
 }
 
 /// Who waits for a sync.
@@ -138,6 +140,10 @@ impl GroupSync {
             lock(shown).set_durable(latest);
         }
         let mut state = lock(&self.state);
+        #[cfg(test)]
+        {
+            state.syncs += 1;
+        }
         let (told, result) = match result {
             Ok(()) => {
                 state.durable = state.durable.max(covers);
@@ -178,5 +184,37 @@ impl GroupSync {
         let file = Arc::new(opened);
         state.wal = Some(Arc::clone(&file));
         Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tests::{peer, run};
+
+    #[test]
+    fn all_who_wait_for_the_disk_at_once_are_served_by_one_sync() {
+        let a = peer(1);
+        a.store
+            .declare("CREATE TABLE item(id INTEGER PRIMARY KEY)")
+            .unwrap();
+        let sync = &a.store.inner.sync;
+        let before = {
+            let mut state = lock(&sync.state);
+            // As if one were under way, which is over only when all wait.
+            state.syncing = true;
+            state.syncs
+        };
+        thread::scope(|scope| {
+            for id in 0..8 {
+                let a = &a;
+                scope.spawn(move || run(a, &format!("INSERT INTO item VALUES ({id})")));
+            }
+            while lock(&sync.state).waiting.len() < 8 {
+                thread::sleep(std::time::Duration::from_millis(5));
+            }
+            sync.sync(&a.store.inner.shown).unwrap();
+        });
+        assert_eq!(lock(&sync.state).syncs, before + 1);
     }
 }

@@ -87,6 +87,7 @@ mod inbox;
 mod keys;
 mod large;
 mod parked;
+mod visible;
 
 const ITEM: &str = "CREATE TABLE item(id INTEGER PRIMARY KEY, a, b)";
 

@@ -126,3 +126,43 @@ fn a_key_that_only_its_index_compares_byte_by_byte_is_refused() {
     let fine = "CREATE TABLE t(a TEXT NOT NULL PRIMARY KEY COLLATE binary, b COLLATE NOCASE)";
     a.store.declare(fine).unwrap();
 }
+
+/// The trigger writes another row each time that it fires.
+#[test]
+fn a_trigger_fires_where_the_row_is_written_and_its_rows_come_like_others() {
+    let (a, b) = pair(&[
+        ITEM,
+        "CREATE TABLE told(id BLOB PRIMARY KEY NOT NULL, item)",
+        "CREATE TRIGGER item_told AFTER INSERT ON item BEGIN \
+         INSERT INTO told VALUES (randomblob(16), NEW.id); END",
+    ]);
+    // Replayed, and merged beside what was written at the other side.
+    for own in [false, true] {
+        run(
+            &a,
+            "INSERT INTO item(id) VALUES (abs(random()) % 1000000000)",
+        );
+        if own {
+            run(&b, "INSERT INTO item(id) VALUES (-1)");
+        }
+        exchange(&a, &b);
+        let counts = "SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM told)";
+        let [items, told] = &rows(&b, counts)[0][..] else {
+            panic!("two counts");
+        };
+        assert_eq!(items, told);
+    }
+}
+
+#[test]
+fn a_reader_sees_what_was_committed_while_a_transaction_is_open() {
+    let (a, _b) = pair(&[ITEM]);
+    run(&a, "INSERT INTO item VALUES (1, 1, 1)");
+    let count = || rows(&a, "SELECT count(*) FROM item");
+    let inside = a.store.transact(|tx| {
+        tx.execute("INSERT INTO item VALUES (2, 2, 2)", &[])?;
+        Ok(count())
+    });
+    assert_eq!(inside.unwrap(), [[Integer(1)]]);
+    assert_eq!(count(), [[Integer(2)]]);
+}

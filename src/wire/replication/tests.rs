@@ -320,7 +320,7 @@ proptest! {
     /// same value.
     #[test]
     fn mutated_frames_decode_to_themselves_or_to_a_named_error(
-        which in 0..17_usize,
+        which in 0..samples().len(),
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         keep in any::<prop::sample::Index>(),
         cut in any::<bool>(),
