@@ -8,7 +8,7 @@ use super::frontier::{Position, tag};
 use super::payload::{LARGE, Payload, Window};
 use super::rows::{LargeRows, Rows};
 use super::schema::{DeclarationId, Keys};
-use super::value::Value;
+use super::value::{Value, few};
 use super::{Incarnation, NodeId};
 use crate::wire::replication::Tag;
 
@@ -205,6 +205,7 @@ pub struct TableChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RowChange {
     /// The primary key's values, in key order.
+    #[serde(deserialize_with = "few")]
     pub key: Vec<Value>,
     /// The row's generation after this change: odd alive, even deleted.
     pub generation: u32,
@@ -225,9 +226,9 @@ impl RowChange {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum RowWrite {
     /// A new row, all its columns.
-    Insert(Vec<Value>),
+    Insert(#[serde(deserialize_with = "few")] Vec<Value>),
     /// Some columns of a living row.
-    Update(Vec<(u16, Value)>),
+    Update(#[serde(deserialize_with = "few")] Vec<(u16, Value)>),
     /// The row is gone.
     Delete,
 }

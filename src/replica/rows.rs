@@ -220,4 +220,19 @@ mod tests {
         more.push(0);
         assert!(!read(more, count));
     }
+
+    /// An octet each, they take thirty times as much memory.
+    #[test]
+    fn a_list_of_more_values_than_a_table_has_columns_is_not_read() {
+        let read = |count: usize| {
+            let row = RowChange {
+                key: vec![crate::replica::value::Value::Null; count],
+                generation: 2,
+                write: RowWrite::Delete,
+            };
+            let bytes = postcard::to_stdvec(&row).unwrap();
+            postcard::from_bytes::<RowChange>(&bytes).is_ok()
+        };
+        assert!(read(2_000) && !read(2_001));
+    }
 }

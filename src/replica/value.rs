@@ -33,6 +33,7 @@ impl PartialEq for Value {
 }
 
 /// A value as it counts in a key.
+#[derive(PartialEq)]
 enum Canonical<'a> {
     Integer(i64),
     Other(&'a Value),
@@ -50,6 +51,11 @@ impl Value {
             }
             other => Canonical::Other(other),
         }
+    }
+
+    /// Whether both count alike in a key.
+    pub fn is_same_key(&self, other: &Value) -> bool {
+        self.canonical() == other.canonical()
     }
 }
 
@@ -172,7 +178,44 @@ pub fn encode(values: &[Value]) -> Vec<u8> {
 
 /// Decodes what [`encode`] made; `None` on anything else.
 pub fn decode(bytes: &[u8]) -> Option<Vec<Value>> {
-    postcard::from_bytes(bytes).ok()
+    postcard::from_bytes(bytes).ok().map(|Few(values)| values)
+}
+
+/// A list that is as long as a row at most.
+#[derive(Deserialize)]
+struct Few(#[serde(deserialize_with = "few")] Vec<Value>);
+
+/// SQLite's tables have no more columns.
+const COLUMNS_MAX: usize = 2_000;
+
+/// Reads no list that is longer than a row can be: what takes an octet there may take thirty here.
+pub(super) fn few<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Visitor<T>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(to, "at most {COLUMNS_MAX} values")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut all: A) -> Result<Vec<T>, A::Error> {
+            let mut values = Vec::with_capacity(all.size_hint().unwrap_or(0).min(64));
+            while let Some(value) = all.next_element()? {
+                if values.len() == COLUMNS_MAX {
+                    return Err(serde::de::Error::invalid_length(COLUMNS_MAX + 1, &self));
+                }
+                values.push(value);
+            }
+            Ok(values)
+        }
+    }
+
+    deserializer.deserialize_seq(Visitor(std::marker::PhantomData))
 }
 
 impl From<i64> for Value {

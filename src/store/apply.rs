@@ -16,6 +16,7 @@ use super::log::{self, Origins};
 use super::memory::parked;
 use super::schema::{Table, touched};
 use super::settle::{self, Settle};
+use super::shape::fits;
 use super::shown::Changed;
 use super::tx::Bind;
 use super::writer::Writer;
@@ -268,7 +269,7 @@ impl Writer {
             }
             for row in rows {
                 match table {
-                    Some(table) if replay::fits(table, row) => {
+                    Some(table) if fits(table, row) => {
                         self.merge_row(state, transaction, table, row)?;
                         if state.settle.is_full() {
                             self.settle(state)?;
@@ -293,7 +294,7 @@ impl Writer {
         stamp: Stamp,
     ) -> Result<Option<usize>, StoreError> {
         let length = clocks::run_length(rows);
-        let (rows, fits) = (&rows[..length], |row| replay::fits(table, row));
+        let (rows, fits) = (&rows[..length], |row| fits(table, row));
         let ([Value::Integer(first)], [Value::Integer(last)]) = (match rows {
             [first, .., last] => (&first.key[..], &last.key[..]),
             _ => return Ok(None),

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row as Record, params};
 use super::capture::Collected;
 use super::inspected::Statements;
 use super::memory::parked;
-use super::schema::{self, Table};
+use super::schema::{self, Table, Unique};
 use super::settle::Settle;
 use super::tokens::{Statement, is_virtual, names_engine, statement, tokens};
 use super::tx::Reviewed;
@@ -181,6 +181,12 @@ fn parsed(sql: &str) -> Result<Statement, StoreError> {
              one of these is declared at a time",
         );
     };
+    if read.kind == Kind::Table && !read.drops && !read.lists_columns() {
+        return refuse(format!(
+            "table {}: made of a SELECT it has no PRIMARY KEY; name its columns",
+            read.name
+        ));
+    }
     let name = read.name.to_ascii_lowercase();
     if name.starts_with("sqlite_") || name.starts_with("_tutti_") || names_engine(&tokens(sql)) {
         return refuse(format!(
@@ -204,6 +210,30 @@ pub(super) fn present(
         .query_row(params![name, kind == Kind::Trigger], |row| row.get(0))
         .optional()?
         .flatten())
+}
+
+/// A parent of which columns are pointed at that are no key.
+fn no_key<'a, T: AsRef<Table>>(tables: &'a [T], child: &Table) -> Option<&'a str> {
+    for foreign in &child.foreign {
+        let mut all = tables.iter().map(AsRef::as_ref);
+        let named = |table: &&Table| table.name.eq_ignore_ascii_case(&foreign.parent);
+        let Some(parent) = all.find(named) else {
+            continue;
+        };
+        let at = |name: &String| parent.column(name);
+        let columns: Option<Vec<usize>> = foreign.parent_columns.iter().map(at).collect();
+        let is_key = |columns: &Vec<usize>| {
+            let same = |key: &Vec<usize>| {
+                key.len() == columns.len() && columns.iter().all(|at| key.contains(at))
+            };
+            let whole = parent.uniques.iter().filter(|u| u.predicate.is_none());
+            same(&parent.key) || whole.map(|unique| &unique.columns).any(same)
+        };
+        if !columns.as_ref().is_some_and(is_key) {
+            return Some(&parent.name);
+        }
+    }
+    None
 }
 
 impl Writer {
@@ -360,24 +390,34 @@ impl Writer {
 
     /// SQLite takes a FOREIGN KEY to columns that are no key, and then refuses every write.
     fn check_parents(&self, made: &Statement) -> Result<(), StoreError> {
-        for foreign in self.named(&made.name).iter().flat_map(|t| &t.foreign) {
-            let Some(parent) = self.named(&foreign.parent) else {
-                continue;
-            };
-            let at = |name: &String| parent.column(name);
-            let columns: Option<Vec<usize>> = foreign.parent_columns.iter().map(at).collect();
-            let is_key = |columns: &Vec<usize>| {
-                let same = |key: &Vec<usize>| {
-                    key.len() == columns.len() && columns.iter().all(|at| key.contains(at))
-                };
-                let whole = parent.uniques.iter().filter(|u| u.predicate.is_none());
-                same(&parent.key) || whole.map(|unique| &unique.columns).any(same)
-            };
-            if !columns.as_ref().is_some_and(is_key) {
+        let parent = self
+            .named(&made.name)
+            .and_then(|table| no_key(&self.tables, table));
+        match parent {
+            None => Ok(()),
+            Some(parent) => refuse(format!(
+                "table {}: its FOREIGN KEY points at columns of {parent} that are neither its \
+                 PRIMARY KEY nor UNIQUE",
+                made.name
+            )),
+        }
+    }
+
+    /// Whether without this index all that is pointed at is a key still.
+    fn keeps_parents(&self, index: &str) -> Result<(), StoreError> {
+        let without = self.tables.iter().map(|table| {
+            let mut table = Table::clone(table);
+            let other = |unique: &Unique| !unique.index.eq_ignore_ascii_case(index);
+            table.uniques.retain(other);
+            Arc::new(table)
+        });
+        let without: Vec<Arc<Table>> = without.collect();
+        for child in &without {
+            if let Some(parent) = no_key(&without, child) {
                 return refuse(format!(
-                    "table {}: its FOREIGN KEY points at columns of {} that are neither its \
-                     PRIMARY KEY nor UNIQUE",
-                    made.name, parent.name
+                    "table {} has a FOREIGN KEY to the columns of index {index} of {parent}; drop \
+                     that table first",
+                    child.name
                 ));
             }
         }
@@ -412,6 +452,9 @@ impl Writer {
                 "table {} has a FOREIGN KEY to {}; drop that table first",
                 child.name, read.name
             ));
+        }
+        if read.kind == Kind::Index {
+            self.keeps_parents(&name)?;
         }
         self.end(&on)?;
         Ok(Body::Schema {

@@ -58,6 +58,7 @@ mod schema;
 mod scratch;
 mod script;
 mod settle;
+mod shape;
 mod shown;
 mod snapshot;
 mod spill;

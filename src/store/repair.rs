@@ -222,7 +222,7 @@ fn fits(table: &Table, key: &[u8], copy: &Copy) -> bool {
                 .iter()
                 .all(|column| usize::from(column.0) < width)
     };
-    let own = |row: &Vec<Value>| row.len() == width && encode_key(&key_of(table, row)) == key;
+    let own = |row: &Vec<Value>| table.takes(row) && encode_key(&key_of(table, row)) == key;
     content.is_none_or(own) && copy.clock.as_ref().is_none_or(fine)
 }
 

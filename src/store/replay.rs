@@ -12,26 +12,13 @@ use super::StoreError;
 use super::apply::{place, remove};
 use super::capture::current;
 use super::schema::{Table, quote};
+use super::shape::fits;
 use super::spill::{self, Coming};
 use super::tx::Bind;
 use crate::replica::change::{Body, RowChange, RowWrite};
 use crate::replica::rows::Rows;
 use crate::replica::schema::DeclarationId;
 use crate::replica::value::Value;
-
-/// Whether a change has the table's shape, and a generation that rows have after it.
-pub(super) fn fits(table: &Table, row: &RowChange) -> bool {
-    let width = table.columns.len();
-    row.key.len() == table.key.len()
-        && row.has_its_generation()
-        && match &row.write {
-            RowWrite::Insert(values) => values.len() == width,
-            RowWrite::Update(cells) => {
-                !cells.is_empty() && cells.iter().all(|cell| usize::from(cell.0) < width)
-            }
-            RowWrite::Delete => true,
-        }
-}
 
 fn find<T: AsRef<Table>>(tables: &[T], id: DeclarationId) -> Option<&Table> {
     let mut tables = tables.iter().map(AsRef::as_ref);

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::StoreError;
 use super::definition::{Definition, joined};
 use super::scratch::Scratch;
-use super::tokens::{fallible, predicate, tokens};
+use super::shape::Kind;
+use super::tokens::{Token, fallible, predicate, tokens};
 use super::tx::row_values;
 use crate::replica::rows::Rows;
 use crate::replica::schema::{DeclarationId, Keys};
@@ -21,6 +22,8 @@ pub(super) struct Column {
     pub index: i32,
     /// What SQLite makes of its declared type.
     pub affinity: Affinity,
+    pub not_null: bool,
+    pub kind: Kind,
 }
 
 /// How values of a column are stored and compared (<https://sqlite.org/datatype3.html> 3.1), as far
@@ -88,6 +91,8 @@ pub(super) struct Table {
     pub foreign: Vec<ForeignKey>,
     /// Whether a FOREIGN KEY of another table points here.
     pub is_parent: bool,
+    /// The columns that it points at.
+    pub pointed_at: Vec<usize>,
     /// Columns of any kind that point at a text: SQLite finds a number's parent, and lets it go
     /// though the number is left.
     pub loose: Vec<usize>,
@@ -218,6 +223,7 @@ fn read(db: &Connection, name: &str) -> Result<(Table, Definition), StoreError> 
         uniques: Vec::new(),
         foreign: Vec::new(),
         is_parent: false,
+        pointed_at: Vec::new(),
         loose: Vec::new(),
         scratch: None,
         select: String::new(),
@@ -250,8 +256,11 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
     let mut statement = db.prepare_cached(
         "SELECT cid, name, \"notnull\", pk, hidden, type FROM pragma_table_xinfo(?1)",
     )?;
+    let is_strict = db
+        .prepare_cached("SELECT max(strict) FROM pragma_table_list(?1)")?
+        .query_row([name], |row| row.get(0))?;
     let mut rows = statement.query([name])?;
-    let (mut columns, mut key) = (Vec::new(), Vec::new());
+    let (mut columns, mut key) = (Vec::<Column>::new(), Vec::new());
     while let Some(row) = rows.next()? {
         let (notnull, pk, hidden): (bool, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
         if hidden != 0 {
@@ -264,6 +273,8 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
             index: row.get(0)?,
             name: row.get(1)?,
             affinity: Affinity::of(&row.get::<_, String>(5)?),
+            not_null: notnull,
+            kind: Kind::of(&row.get::<_, String>(5)?, is_strict),
         });
     }
     key.sort_unstable();
@@ -273,8 +284,12 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
             "has no PRIMARY KEY; declare one, rows are known to peers by it",
         );
     }
-    // The rowid is never NULL; all other keys allow NULL unless told.
-    if !has_rowid_key(db, name)? && key.iter().any(|part| !part.2) {
+    // The rowid is always an integer; all other keys allow NULL unless told.
+    if has_rowid_key(db, name)? {
+        for (_, at, _) in &key {
+            (columns[*at].not_null, columns[*at].kind) = (true, Kind::Integer);
+        }
+    } else if key.iter().any(|part| !part.2) {
         return refuse(
             name,
             "its PRIMARY KEY allows NULL; add NOT NULL to each of its columns",
@@ -315,7 +330,19 @@ fn never_fails(db: &Connection, table: &Table) -> Result<(), StoreError> {
     let list = statement.query_map([&table.name], |row| row.get(0))?;
     let list: Vec<Option<String>> = list.collect::<Result<_, _>>()?;
     for sql in list.iter().flatten() {
-        if let Some(what) = predicate(sql).and_then(|(_, words)| fallible(&words)) {
+        let Some((_, words)) = predicate(sql) else {
+            continue;
+        };
+        let rowid = |word: &str| {
+            let mut names = ["rowid", "oid", "_rowid_"].iter();
+            names.any(|name| name.eq_ignore_ascii_case(word)) && table.column(word).is_none()
+        };
+        if words.iter().filter_map(Token::name).any(rowid) {
+            let what = "the WHERE of an index names the rowid, which differs from peer to peer; \
+                        name a column there";
+            return refuse(&table.name, what);
+        }
+        if let Some(what) = fallible(&words) {
             let what = format!(
                 "the WHERE of an index uses {what}, which may fail on a peer's rows; compare \
                  plain columns there"
@@ -430,7 +457,7 @@ pub(super) fn link(tables: &mut [Table]) {
         .iter()
         .map(|table| (table.name.clone(), table.key_names()))
         .collect();
-    let mut parents: Vec<String> = Vec::new();
+    let mut parents: Vec<(String, Vec<String>)> = Vec::new();
     for table in tables.iter_mut() {
         for key in &mut table.foreign {
             let parent = keys.iter().find(|k| k.0.eq_ignore_ascii_case(&key.parent));
@@ -439,13 +466,16 @@ pub(super) fn link(tables: &mut [Table]) {
                 if key.parent_columns.is_empty() {
                     key.parent_columns = columns.clone();
                 }
-                parents.push(name.clone());
+                parents.push((name.clone(), key.parent_columns.clone()));
             }
         }
     }
     let loose: Vec<Vec<usize>> = tables.iter().map(|table| loose(tables, table)).collect();
     for (table, loose) in tables.iter_mut().zip(loose) {
-        table.is_parent = parents.contains(&table.name);
+        let named = parents.iter().filter(|parent| parent.0 == table.name);
+        let columns = named.clone().flat_map(|parent| &parent.1);
+        table.pointed_at = columns.filter_map(|name| table.column(name)).collect();
+        table.is_parent = named.count() > 0;
         table.loose = loose;
     }
 }

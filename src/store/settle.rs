@@ -522,5 +522,7 @@ pub(super) fn key_of(table: &Table, row: &Row) -> Row {
 pub(super) fn watches(table: &Table, column: u16) -> bool {
     let watched = |unique: &Unique| unique.watched.contains(&usize::from(column));
     let points = |foreign: &ForeignKey| foreign.columns.contains(&usize::from(column));
-    table.uniques.iter().any(watched) || table.foreign.iter().any(points)
+    table.uniques.iter().any(watched)
+        || table.foreign.iter().any(points)
+        || table.pointed_at.contains(&usize::from(column))
 }

@@ -133,6 +133,11 @@ pub(super) struct Statement {
 }
 
 impl Statement {
+    /// Whether a list of columns follows a table's name, and no SELECT.
+    pub fn lists_columns(&self) -> bool {
+        self.tokens.get(1) == Some(&Token::Sign('('))
+    }
+
     /// Its tokens as written.
     pub fn words(&self) -> Vec<String> {
         let word = |token: &Token| match token {

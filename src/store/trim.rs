@@ -13,7 +13,7 @@ use super::{StoreError, clocks};
 use crate::replica::Incarnation;
 use crate::replica::NodeId;
 use crate::replica::change::{Body, RowChange, RowWrite};
-use crate::replica::clock::Stamp;
+use crate::replica::clock::{MAX_GENERATION, Stamp};
 use crate::replica::frontier::Position;
 use crate::replica::retention::{Seqs, closed};
 use crate::replica::rows::Rows;
@@ -287,12 +287,16 @@ fn trim_index(db: &Connection, origin: Incarnation, seq: u64) -> Result<(), Stor
     Ok(())
 }
 
+/// Tombstones of later lives than anybody's rows have stay: keys that are new begin beyond the
+/// highest that went, and must have lives left.
+const BURIED_MAX: u32 = MAX_GENERATION / 2;
+
 enum Grave {
     /// The tombstone went.
     Gone,
     /// Not yet.
     Waits,
-    /// The row lives, or its tombstone is gone already.
+    /// The row lives, its tombstone is gone already, or stays.
     None,
 }
 
@@ -314,6 +318,9 @@ fn bury(
     };
     if !is_stable(&clock.row) {
         return Ok(Grave::Waits);
+    }
+    if clock.generation > BURIED_MAX {
+        return Ok(Grave::None);
     }
     clocks::forget(db, table, key)?;
     db.prepare_cached(

@@ -332,6 +332,13 @@ fn declarations_that_could_fail_at_a_peer_are_refused_with_advice() {
         ("CREATE TABLE _tutti_x(id INTEGER PRIMARY KEY)", "reserved"),
         ("CREATE TABLE x AS SELECT 1 AS a", "PRIMARY KEY"),
         (
+            // Made, it would never end.
+            "CREATE TABLE x AS WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n FROM c) \
+             SELECT count(*) FROM c",
+            "PRIMARY KEY",
+        ),
+        ("CREATE UNIQUE INDEX i ON t(a) WHERE rowid > 1", "rowid"),
+        (
             "CREATE TABLE x(id INTEGER PRIMARY KEY); DROP TABLE t",
             "ultiple",
         ),

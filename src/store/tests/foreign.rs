@@ -118,3 +118,50 @@ fn a_parent_with_another_number_of_key_columns_is_none() {
     exchange(&b, &c);
     assert!(rows(&c, "SELECT * FROM child").is_empty());
 }
+
+/// One drops the index that makes the parent's column a key, before it knows of the child.
+#[test]
+fn a_parent_whose_columns_are_no_key_any_more_still_has_its_children_looked_after() {
+    let [a, b, c] = [1, 2, 3].map(peer);
+    a.store
+        .declare("CREATE TABLE parent(id INTEGER PRIMARY KEY, code)")
+        .unwrap();
+    a.store
+        .declare("CREATE UNIQUE INDEX code ON parent(code)")
+        .unwrap();
+    run(&a, "INSERT INTO parent VALUES (1, 'x')");
+    pull(&b, &a);
+    pull(&c, &a);
+    a.store.declare("DROP INDEX code").unwrap();
+    c.store
+        .declare("CREATE TABLE child(id INTEGER PRIMARY KEY, code REFERENCES parent(code))")
+        .unwrap();
+    run(&c, "INSERT INTO child VALUES (10, 'x')");
+    run(&b, "UPDATE parent SET code = 'y'");
+    for (to, from) in [(&a, &c), (&a, &b), (&b, &c), (&b, &a), (&c, &b), (&c, &a)] {
+        pull(to, from);
+    }
+    for peer in [&a, &b, &c] {
+        assert!(rows(peer, "SELECT * FROM child").is_empty());
+    }
+}
+
+#[test]
+fn an_index_by_which_rows_are_pointed_at_is_not_dropped() {
+    let (a, _b) = pair(&[
+        "CREATE TABLE parent(id INTEGER PRIMARY KEY, code)",
+        "CREATE UNIQUE INDEX code ON parent(code)",
+        "CREATE TABLE child(id INTEGER PRIMARY KEY, code REFERENCES parent(code))",
+    ]);
+    let refused = a.store.declare("DROP INDEX code").unwrap_err().to_string();
+    assert!(
+        refused.contains("table child has a FOREIGN KEY"),
+        "{refused}"
+    );
+    // Another one does as well.
+    a.store
+        .declare("CREATE UNIQUE INDEX again ON parent(code)")
+        .unwrap();
+    a.store.declare("DROP INDEX code").unwrap();
+    a.store.declare("DROP INDEX again").unwrap_err();
+}

@@ -14,7 +14,7 @@ fn forged(at: &Peer, rows: Vec<RowChange>) -> Logged {
 
 fn changes(at: &Peer, rows: Vec<RowChange>) -> Body {
     let writer = at.store.writer().unwrap();
-    let table = writer.tables.iter().find(|table| table.name == "item");
+    let table = writer.tables.iter().find(|table| !table.is_engines());
     let table = table.unwrap().tid;
     drop(writer);
     Body::Rows(Rows::Held(vec![TableChange { table, rows }]))
@@ -107,6 +107,70 @@ fn a_generation_that_contradicts_its_change_is_parked_by_who_replays_and_by_who_
         assert!(parked.iter().all(|lost| lost.table == "item"));
     }
     assert_eq!(super::rows(&merges, "SELECT * FROM item").len(), 1);
+}
+
+/// Parked for its name, a row without a note would be tried, and refused by SQLite, when the name is
+/// free again: by each peer's transaction that frees it, and by each of our own.
+#[test]
+fn a_row_that_sqlite_would_refuse_is_no_row() {
+    let strict = "CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT UNIQUE, note INT NOT NULL)
+                  STRICT";
+    let values = |id: Value, name: Value, note: Value| RowWrite::Insert(vec![id, name, note]);
+    let one = || Value::from(1);
+    let poison = [
+        values(one(), "x".into(), Null),
+        values(one(), "x".into(), "text".into()),
+        values(one(), one(), one()),
+        values(2.into(), "x".into(), one()),
+        values("y".into(), "x".into(), one()),
+    ];
+    for write in poison {
+        let a = peer(1);
+        a.store.declare(strict).unwrap();
+        run(&a, "INSERT INTO person VALUES (5, 'x', 5)");
+        let named = match &write {
+            RowWrite::Insert(values) if values[0] == "y".into() => vec!["y".into()],
+            _ => vec![one()],
+        };
+        let change = RowChange {
+            key: named,
+            generation: 1,
+            write,
+        };
+        let said = format!("{change:?}");
+        a.store.apply(&[forged(&a, vec![change])]).unwrap();
+        assert_eq!(a.store.conflicts(9).unwrap().len(), 1, "{said}");
+        run(&a, "DELETE FROM person WHERE id = 5");
+        assert!(super::rows(&a, "SELECT * FROM person").is_empty(), "{said}");
+    }
+}
+
+/// A row would have another key than its clocks.
+#[test]
+fn an_update_that_names_another_key_is_parked() {
+    let a = peer(1);
+    a.store.declare(ITEM).unwrap();
+    run(&a, "INSERT INTO item VALUES (1, 1, 1)");
+    let cells = vec![(0, 7.into()), (1, 7.into())];
+    let change = row(1, 1, RowWrite::Update(cells));
+    a.store.apply(&[forged(&a, vec![change])]).unwrap();
+    let now = super::rows(&a, "SELECT * FROM item");
+    assert_eq!(now, [[Integer(1), Integer(1), Integer(1)]]);
+    assert_eq!(a.store.conflicts(9).unwrap().len(), 1);
+}
+
+/// Every new key would begin beyond the generation of a tombstone that went.
+#[test]
+fn a_tombstone_of_a_life_that_nobody_had_spoils_no_later_rows() {
+    let a = peer(1);
+    a.store.declare(ITEM).unwrap();
+    let last = row(1, MAX_GENERATION - 1, RowWrite::Delete);
+    a.store.apply(&[forged(&a, vec![last])]).unwrap();
+    a.store.set_peers(std::collections::BTreeSet::new(), 0);
+    a.store.trim().unwrap();
+    run(&a, "INSERT INTO item VALUES (2, 2, 2)");
+    run(&a, "DELETE FROM item WHERE id = 2");
+    assert!(super::rows(&a, "SELECT * FROM item").is_empty());
 }
 
 /// Whatever a peer says was lost is listed as it said, and restored only where it can be.
