@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod vectors;
+
 fn hello() -> Hello {
     Hello {
         protocol: PROTOCOL,
