@@ -207,7 +207,7 @@ python_pip() {
 suite_fast() {
     toolchain
     # netbase: nft takes protocols by name.
-    packages nftables iproute2 netbase
+    packages nftables iproute2 netbase python3
     deny_tool
     check format cargo fmt --check
     check lints cargo clippy --locked --all-targets -- -D warnings
@@ -219,6 +219,7 @@ suite_fast() {
     else
         check advisories false
     fi
+    check vectors sh -c 'python3 tests/vectors/replication.py | cmp - tests/vectors/replication.txt'
     check unit-tests cargo test --locked --lib --bins --tests
 }
 

@@ -109,8 +109,8 @@ fn a_generation_that_contradicts_its_change_is_parked_by_who_replays_and_by_who_
     assert_eq!(super::rows(&merges, "SELECT * FROM item").len(), 1);
 }
 
-/// Parked for its name, a row without a note would be tried, and refused by SQLite, when the name is
-/// free again: by each peer's transaction that frees it, and by each of our own.
+/// Parked for its name, a row without a note would be tried, and refused by SQLite, when the name
+/// is free again: by each peer's transaction that frees it, and by each of our own.
 #[test]
 fn a_row_that_sqlite_would_refuse_is_no_row() {
     let strict = "CREATE TABLE person(id INTEGER PRIMARY KEY, name TEXT UNIQUE, note INT NOT NULL)
