@@ -8,8 +8,9 @@ use super::frontier::{Position, tag};
 use super::payload::{LARGE, Payload, Window};
 use super::rows::{LargeRows, Rows};
 use super::schema::{DeclarationId, Keys};
-use super::value::{Value, few};
+use super::value::{Value, at_most, few};
 use super::{Incarnation, NodeId};
+use crate::wire::replication::MAX_ORIGINS;
 use crate::wire::replication::Tag;
 
 /// The largest encoded transaction, in bytes; a larger one is refused where it is written.
@@ -37,7 +38,13 @@ pub struct Head {
     pub node: Option<NodeId>,
     /// What the origin had applied of others, as far as it changed since its previous one. Of what
     /// was issued again the transaction before it, too ([`Transaction::is_again`]).
+    #[serde(deserialize_with = "origins")]
     pub deps: Vec<Dep>,
+}
+
+/// One for each origin, of which a hello has to name all.
+fn origins<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Dep>, D::Error> {
+    at_most(deserializer, MAX_ORIGINS)
 }
 
 /// A transaction that another had seen. The tag says of which history it is, should its number

@@ -145,6 +145,17 @@ impl Waiting {
         !self.beyond.is_empty()
     }
 
+    /// How many origins wait or found no room.
+    pub fn count(&self) -> usize {
+        let beyond = self.beyond.keys();
+        self.held.len() + beyond.filter(|id| !self.held.contains_key(id)).count()
+    }
+
+    /// Whether something of this origin waits or found no room.
+    pub fn names(&self, origin: Incarnation) -> bool {
+        self.held.contains_key(&origin) || self.beyond.contains_key(&origin)
+    }
+
     /// How often something was dropped because what it builds on no longer comes, or because it
     /// could not be applied. Peers believe
     /// that it is here: whoever sees this number change ends its links, and new ones bring all

@@ -188,26 +188,35 @@ struct Few(#[serde(deserialize_with = "few")] Vec<Value>);
 /// SQLite's tables have no more columns.
 const COLUMNS_MAX: usize = 2_000;
 
-/// Reads no list that is longer than a row can be: what takes an octet there may take thirty here.
+/// Reads no list that is longer than a row can be.
 pub(super) fn few<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    struct Visitor<T>(std::marker::PhantomData<T>);
+    at_most(deserializer, COLUMNS_MAX)
+}
+
+/// Reads no longer list: what takes an octet there may take thirty here.
+pub(super) fn at_most<'de, D, T>(deserializer: D, most: usize) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Visitor<T>(usize, std::marker::PhantomData<T>);
 
     impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
         type Value = Vec<T>;
 
         fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            write!(to, "at most {COLUMNS_MAX} values")
+            write!(to, "a list of at most {}", self.0)
         }
 
         fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut all: A) -> Result<Vec<T>, A::Error> {
             let mut values = Vec::with_capacity(all.size_hint().unwrap_or(0).min(64));
             while let Some(value) = all.next_element()? {
-                if values.len() == COLUMNS_MAX {
-                    return Err(serde::de::Error::invalid_length(COLUMNS_MAX + 1, &self));
+                if values.len() == self.0 {
+                    return Err(serde::de::Error::invalid_length(self.0 + 1, &self));
                 }
                 values.push(value);
             }
@@ -215,7 +224,7 @@ where
         }
     }
 
-    deserializer.deserialize_seq(Visitor(std::marker::PhantomData))
+    deserializer.deserialize_seq(Visitor(most, std::marker::PhantomData))
 }
 
 impl From<i64> for Value {

@@ -4,6 +4,7 @@
 //! hashes of where its peers were. Where that does not tell either, the rows do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, params};
 
@@ -173,8 +174,12 @@ impl Apart {
     }
 }
 
-/// The origins of which two databases hold two histories.
-pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, StoreError> {
+/// The origins of which two databases hold two histories. Each row that is looked at is counted.
+pub(super) fn apart(
+    ours: &mut Writer,
+    theirs: &Writer,
+    looked_at: &AtomicU64,
+) -> Result<Vec<Apart>, StoreError> {
     ours.fold_now()?;
     let mut found = Vec::new();
     for (origin, mine) in &carry::frontier(ours).0 {
@@ -200,7 +205,7 @@ pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, St
         }
     }
     if !found.is_empty() {
-        by_rows(ours, theirs, &mut found)?;
+        by_rows(ours, theirs, &mut found, looked_at)?;
         found.retain(|apart| apart.shared.seq < apart.last);
     }
     Ok(found)
@@ -210,8 +215,13 @@ pub(super) fn apart(ours: &mut Writer, theirs: &Writer) -> Result<Vec<Apart>, St
 /// transaction. One that who holds its transaction would show, shows that it does not, and so does
 /// one that was written after the other history had passed its number. Two histories may have
 /// stamped alike and written one value by chance: what is known to differ comes first.
-fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), StoreError> {
-    let mut told = Told::new(apart);
+fn by_rows(
+    ours: &Writer,
+    theirs: &Writer,
+    apart: &mut [Apart],
+    looked_at: &AtomicU64,
+) -> Result<(), StoreError> {
+    let mut told = Told::new(apart, looked_at);
     for mine in &ours.tables {
         let there = theirs.tables.iter().find(|there| there.tid == mine.tid);
         if let Some(there) = there {
@@ -222,7 +232,7 @@ fn by_rows(ours: &Writer, theirs: &Writer, apart: &mut [Apart]) -> Result<(), St
         }
     }
     for apart in apart {
-        let Some(told) = told.0.get(&apart.origin) else {
+        let Some(told) = told.of.get(&apart.origin) else {
             continue;
         };
         apart.differs = told.differs;
@@ -251,22 +261,28 @@ struct Of {
     differs: Option<u64>,
 }
 
-struct Told(BTreeMap<Incarnation, Of>);
+struct Told<'a> {
+    of: BTreeMap<Incarnation, Of>,
+    looked_at: &'a AtomicU64,
+}
 
-impl Told {
-    fn new(apart: &[Apart]) -> Self {
+impl<'a> Told<'a> {
+    fn new(apart: &[Apart], looked_at: &'a AtomicU64) -> Self {
         let of = |apart: &Apart| Of {
             last: apart.last,
             ends: apart.ends,
             same: BTreeSet::new(),
             differs: apart.differs,
         };
-        Told(apart.iter().map(|a| (a.origin, of(a))).collect())
+        Told {
+            of: apart.iter().map(|a| (a.origin, of(a))).collect(),
+            looked_at,
+        }
     }
 
     /// Whether this is a version of which both hold the transaction, or have another of its number.
     fn asked(&mut self, stamp: &Stamp) -> Option<&mut Of> {
-        let of = self.0.get_mut(&stamp.origin);
+        let of = self.of.get_mut(&stamp.origin);
         of.filter(|of| stamp.seq <= of.last)
     }
 
@@ -283,6 +299,7 @@ impl Told {
     }
 
     fn concerns(&mut self, clock: &RowClock) -> bool {
+        self.looked_at.fetch_add(1, Ordering::Relaxed);
         self.asked(&clock.row).is_some() || clock.columns.iter().any(|c| self.asked(&c.1).is_some())
     }
 

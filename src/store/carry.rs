@@ -55,7 +55,7 @@ impl Store {
     fn part(&self, new: &mut Writer, fresh: Incarnation) -> Result<bool, StoreError> {
         let mut old = self.writer()?;
         old.ready()?;
-        let apart = apart(&mut old, new)?;
+        let apart = apart(&mut old, new, &self.inner.carried)?;
         if apart.iter().any(Apart::is_trimmed) {
             return Ok(false);
         }
@@ -133,7 +133,7 @@ impl Store {
         let shown = shown::Shared::default();
         let mut new = Writer::open(incoming, self.inner.node, incarnation, clock, shown)?;
         // Another link may have brought meanwhile what was issued again.
-        let apart = apart(old, &new)?;
+        let apart = apart(old, &new, &self.inner.carried)?;
         if let Some(trimmed) = apart.iter().find(|apart| apart.is_trimmed()) {
             let (origin, seq) = (trimmed.origin, trimmed.shared.seq);
             return Err(StoreError::Fork { origin, seq });

@@ -104,7 +104,7 @@ impl Store {
         let (clock, shown) = (old.clock.clone(), shown::Shared::default());
         let mut new = Writer::open(incoming, self.inner.node, fresh, clock, shown)?;
         // Of another history the snapshot holds nothing beyond where the two part.
-        let apart = apart(old, &new)?;
+        let apart = apart(old, &new, &self.inner.carried)?;
         new.trust.all = true;
         let mut held = frontier(&new);
         held.0.extend(apart.iter().map(|a| (a.origin, a.shared)));
@@ -160,7 +160,7 @@ fn inbox(
     }
     let mut told = lost::Gathered::default();
     for table in &old.tables {
-        for key in later(old, table, &beyond, over.carried)? {
+        later(old, table, &beyond, over.carried, |key| {
             over.carried.fetch_add(1, Ordering::Relaxed);
             let other = Other::new(over.new, apart);
             for lost in superseded::lost((&old.db, &other), table, &key, &beyond)? {
@@ -168,7 +168,8 @@ fn inbox(
                     over.write(body)?;
                 }
             }
-        }
+            Ok(())
+        })?;
     }
     told.rest().map_or(Ok(()), |body| over.write(body))
 }
@@ -219,22 +220,35 @@ fn declarations(
     Ok(())
 }
 
-/// The keys of the rows of which something is beyond the snapshot.
+/// How many keys are in memory at a time.
+const PAGE: usize = if cfg!(test) { 3 } else { 4_096 };
+
+/// Hands out the keys of the rows of which something is beyond the snapshot.
 fn later(
     old: &Writer,
     table: &Table,
     beyond: impl Fn(&Stamp) -> bool,
     carried: &AtomicU64,
-) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut keys = Vec::new();
-    clocks::each(&old.db, table.id, &[], None, |key, clock| {
-        carried.fetch_add(1, Ordering::Relaxed);
-        if beyond(&clock.row) || clock.columns.iter().any(|column| beyond(&column.1)) {
-            keys.push(key);
+    mut each: impl FnMut(Vec<u8>) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut from = Vec::new();
+    loop {
+        let mut keys = Vec::new();
+        clocks::each(&old.db, table.id, &from, None, |key, clock| {
+            carried.fetch_add(1, Ordering::Relaxed);
+            if beyond(&clock.row) || clock.columns.iter().any(|column| beyond(&column.1)) {
+                keys.push(key);
+            }
+            Ok(keys.len() < PAGE)
+        })?;
+        let next = keys.last().filter(|_| keys.len() == PAGE).cloned();
+        keys.into_iter().try_for_each(&mut each)?;
+        match next {
+            // The least that comes after it.
+            Some(last) => from = [&last[..], &[0]].concat(),
+            None => return Ok(()),
         }
-        Ok(true)
-    })?;
-    Ok(keys)
+    }
 }
 
 /// Writes what rows hold, and what was deleted.
@@ -245,14 +259,13 @@ fn rows(
     beyond: impl Fn(&Stamp) -> bool,
 ) -> Result<(), StoreError> {
     for table in &old.tables {
-        let keys = later(old, table, &beyond, over.carried)?;
         let (mut rows, mut size): (Vec<RowChange>, usize) = (Vec::new(), 0);
         let write = |over: &mut Over<'_>, rows: &mut Vec<RowChange>| {
             let rows = std::mem::take(rows);
             let table = table.tid;
             over.write(Body::Rows(vec![TableChange { table, rows }].into()))
         };
-        for encoded in keys {
+        later(old, table, &beyond, over.carried, |encoded| {
             let Some(key) = decode_key(&encoded) else {
                 return Err(StoreError::Damaged("a row's key".into()));
             };
@@ -261,7 +274,7 @@ fn rows(
             let from = (&old.db, Some(&other));
             let found = again(from, &beyond, table, &encoded, &key, over.stamp())?;
             let Some((_, row)) = found else {
-                continue;
+                return Ok(());
             };
             let more = size_of(&encoded, &row);
             if size + more > CHUNK && !rows.is_empty() {
@@ -270,7 +283,8 @@ fn rows(
             }
             size += more;
             rows.push(row);
-        }
+            Ok(())
+        })?;
         if !rows.is_empty() {
             write(over, &mut rows)?;
         }

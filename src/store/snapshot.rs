@@ -26,6 +26,8 @@ use crate::wire::replication::SnapshotId;
 const RESERVE: u64 = 64 << 20;
 /// How old a copy may be that a new joiner gets.
 const FRESH: Duration = Duration::from_secs(60);
+/// How old a copy may get that somebody asks for again and again: nothing beyond it leaves the log.
+const OLD: Duration = Duration::from_secs(24 * 3_600);
 /// How long a copy is kept for a joiner that was cut off.
 const KEEP: Duration = Duration::from_secs(600);
 
@@ -81,6 +83,14 @@ pub struct Staged {
     since: Instant,
     used: Mutex<Instant>,
     hashed: Mutex<Hashed>,
+}
+
+impl Staged {
+    /// Whether who wants this copy, or any, gets it.
+    fn serves(&self, wanted: Option<SnapshotId>, now: Instant) -> bool {
+        let age = now.duration_since(self.since);
+        age < FRESH || (wanted == Some(self.id) && age < OLD)
+    }
 }
 
 impl Drop for Staged {
@@ -164,7 +174,7 @@ impl Store {
     ) -> Result<Arc<Staged>, StoreError> {
         let mut kept = lock(&self.inner.transfers.staged);
         if let Some(staged) = &*kept
-            && (wanted == Some(staged.id) || staged.since.elapsed() < FRESH)
+            && staged.serves(wanted, Instant::now())
             && staged.path.exists()
         {
             *lock(&staged.used) = Instant::now();

@@ -1,6 +1,7 @@
 //! Transactions stamped too far ahead wait in memory; what a restart or a cut loses of them is
 //! sent again, because it was never acknowledged.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use super::{Store, StoreError, lock, log};
@@ -8,6 +9,7 @@ use crate::replica::change::Logged;
 use crate::replica::frontier::Frontier;
 use crate::replica::skew::{Ahead, limit};
 use crate::replica::{Incarnation, NodeId};
+use crate::wire::replication::MAX_ORIGINS;
 
 /// From so many bytes on transactions come in bulk.
 const BULK: u64 = 16 << 10;
@@ -68,12 +70,23 @@ impl Store {
             let bound = self.inner.clock_bound.load(Ordering::Relaxed);
             let limit = limit((writer.clock)(), bound);
             let waiting = &mut lock(&self.inner.waiting);
+            let origins = transactions.iter().map(|logged| logged.origin);
+            let fresh: BTreeSet<Incarnation> = origins
+                .filter(|id| known(id).is_none() && !waiting.names(*id))
+                .collect();
+            if !fresh.is_empty() && held.0.len() + waiting.count() + fresh.len() > MAX_ORIGINS {
+                // A hello has to name them all; what waits is to be no way around that.
+                return Err(StoreError::Peer(format!(
+                    "a transaction beyond {MAX_ORIGINS} incarnations"
+                )));
+            }
             let (quiet, full) = (waiting.is_empty(), waiting.is_full());
             let released = waiting.released();
             let passes = waiting.passes(transactions, &held, at, limit);
             let ready = (!passes).then(|| waiting.admit(transactions, &held, at, limit));
             let waited = waiting.released() != released;
-            for ahead in waiting.ahead(at).iter().filter(|_| quiet) {
+            let news = if quiet { waiting.ahead(at) } else { Vec::new() };
+            for ahead in news {
                 let (origin, seq) = (ahead.origin, ahead.seq);
                 let ms = ahead.hlc.millis().saturating_sub((writer.clock)());
                 tracing::warn!(

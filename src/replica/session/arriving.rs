@@ -46,12 +46,12 @@ impl Session {
             }
             (Frame::Transactions(runs), State::Streaming(sending, receiving, _)) => {
                 for run in &runs {
-                    sending.has(run.origin, run.last());
+                    sending.has(run.origin, run.last())?;
                 }
                 receiving.transactions(ours, runs)
             }
             (Frame::Piece(piece), State::Streaming(sending, receiving, _)) => {
-                sending.has(piece.origin, piece.seq);
+                sending.has(piece.origin, piece.seq)?;
                 receiving.piece(ours, piece)
             }
             (Frame::Proof(message), State::Streaming(sending, _, proving)) => {

@@ -84,7 +84,12 @@ impl Sending {
     }
 
     /// The peer sent these itself.
-    pub fn has(&mut self, origin: Incarnation, seq: u64) {
+    pub fn has(&mut self, origin: Incarnation, seq: u64) -> Result<(), SessionError> {
+        if !self.acked.0.contains_key(&origin) && self.acked.0.len() >= MAX_ORIGINS {
+            return Err(SessionError::Unexpected(
+                "transactions of more origins than there are",
+            ));
+        }
         let position = Position {
             seq,
             chain: [0; 32],
@@ -92,6 +97,7 @@ impl Sending {
         let theirs = Frontier([(origin, position)].into());
         self.acked.advance(&theirs);
         self.sent.advance(&theirs);
+        Ok(())
     }
 
     fn is_free(&self) -> bool {

@@ -269,6 +269,33 @@ fn more_incarnations_than_a_hello_can_name_are_refused() {
     assert!(a.store.frontier().0.len() <= MAX_ORIGINS);
 }
 
+/// They waited in memory, and each look at what waits went through all of them.
+#[test]
+fn made_up_incarnations_that_are_ahead_of_the_clock_do_not_wait_beyond_that_number_either() {
+    let a = peer(1);
+    let ahead = |origin: u64| {
+        let transaction = Transaction {
+            origin,
+            seq: 1,
+            hlc: Hlc(1 << 62),
+            head: Head::default(),
+            body: Body::Rows(Rows::Held(Vec::new())),
+        };
+        Logged {
+            origin,
+            seq: 1,
+            bytes: transaction.encode(Hlc::default()).into(),
+            chain: None,
+        }
+    };
+    let some: Vec<Logged> = (1..100).map(ahead).collect();
+    a.store.apply(&some).unwrap();
+    let many: Vec<Logged> = (1..=MAX_ORIGINS as u64 + 1).map(ahead).collect();
+    let error = a.store.apply(&many).unwrap_err().to_string();
+    assert!(error.contains("8192 incarnations"), "{error}");
+    assert_eq!(a.store.ahead().unwrap().len(), 99);
+}
+
 /// All links of this system ended, those of other peers too, as often as somebody sent it.
 #[test]
 fn what_cannot_be_read_ends_no_link_but_its_own() {

@@ -154,3 +154,23 @@ fn after_a_large_frame_nothing_waits() {
     assert_eq!(frames(&mut session, at(1)).len(), 1);
     assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
 }
+
+#[test]
+fn transactions_that_name_ever_more_origins_are_refused() {
+    let mut session = member();
+    let mut refused = None;
+    for origin in 10..=10 + MAX_ORIGINS as u64 {
+        let now = at(origin);
+        let taken = session.handle_frame(now, transactions(origin, 1, 1, 3));
+        refused = taken.err();
+        if refused.is_some() {
+            break;
+        }
+        let _ = actions(&mut session);
+        session.handle_done(now, Done::Applied(frontier(&[])));
+    }
+    assert!(
+        matches!(refused, Some(SessionError::Unexpected(_))),
+        "{refused:?}"
+    );
+}
