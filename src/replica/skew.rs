@@ -145,10 +145,12 @@ impl Waiting {
         !self.beyond.is_empty()
     }
 
-    /// How many origins wait or found no room.
-    pub fn count(&self) -> usize {
+    /// How many origins wait or found no room of which `known` has nothing.
+    pub fn beside(&self, known: &Frontier) -> usize {
         let beyond = self.beyond.keys();
-        self.held.len() + beyond.filter(|id| !self.held.contains_key(id)).count()
+        let beyond = beyond.filter(|id| !self.held.contains_key(id));
+        let all = self.held.keys().chain(beyond);
+        all.filter(|id| !known.0.contains_key(id)).count()
     }
 
     /// Whether something of this origin waits or found no room.

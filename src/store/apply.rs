@@ -275,10 +275,7 @@ impl Writer {
                             self.settle(state)?;
                         }
                     }
-                    _ => {
-                        let here = table.map(|table| &**table);
-                        inbox::park_row(&self.db, transaction.stamp(), change.table, here, row)?;
-                    }
+                    _ => inbox::park_row(&self.db, transaction.stamp(), change.table, row)?,
                 }
             }
         }
@@ -337,10 +334,7 @@ impl Writer {
             Ok(decision) => decision,
             // A row of another declaration of this table was parked before: so is what follows
             // on it. One bad row never stops the stream.
-            Err(_) => {
-                let stamp = transaction.stamp();
-                return inbox::park_row(&self.db, stamp, table.tid, Some(table), change);
-            }
+            Err(_) => return inbox::park_row(&self.db, transaction.stamp(), table.tid, change),
         };
         let visible = current(&self.db, table, &change.key)?;
         let old = match &visible {

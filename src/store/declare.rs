@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row as Record, params};
 use super::capture::Collected;
 use super::inspected::Statements;
 use super::memory::parked;
-use super::schema::{self, Table, Unique};
+use super::schema::{self, ForeignKey, Table, Unique};
 use super::settle::Settle;
 use super::tokens::{Statement, is_virtual, names_engine, statement, tokens};
 use super::tx::Reviewed;
@@ -212,28 +212,21 @@ pub(super) fn present(
         .flatten())
 }
 
-/// A parent of which columns are pointed at that are no key.
-fn no_key<'a, T: AsRef<Table>>(tables: &'a [T], child: &Table) -> Option<&'a str> {
-    for foreign in &child.foreign {
-        let mut all = tables.iter().map(AsRef::as_ref);
-        let named = |table: &&Table| table.name.eq_ignore_ascii_case(&foreign.parent);
-        let Some(parent) = all.find(named) else {
-            continue;
+/// The parent of a FOREIGN KEY that points at columns of it which are no key.
+fn no_key<'a, T: AsRef<Table>>(tables: &'a [T], foreign: &ForeignKey) -> Option<&'a str> {
+    let mut all = tables.iter().map(AsRef::as_ref);
+    let parent = all.find(|table| table.name.eq_ignore_ascii_case(&foreign.parent))?;
+    let at = |name: &String| parent.column(name);
+    let columns: Option<Vec<usize>> = foreign.parent_columns.iter().map(at).collect();
+    let is_key = |columns: &Vec<usize>| {
+        let same = |key: &Vec<usize>| {
+            key.len() == columns.len() && columns.iter().all(|at| key.contains(at))
         };
-        let at = |name: &String| parent.column(name);
-        let columns: Option<Vec<usize>> = foreign.parent_columns.iter().map(at).collect();
-        let is_key = |columns: &Vec<usize>| {
-            let same = |key: &Vec<usize>| {
-                key.len() == columns.len() && columns.iter().all(|at| key.contains(at))
-            };
-            let whole = parent.uniques.iter().filter(|u| u.predicate.is_none());
-            same(&parent.key) || whole.map(|unique| &unique.columns).any(same)
-        };
-        if !columns.as_ref().is_some_and(is_key) {
-            return Some(&parent.name);
-        }
-    }
-    None
+        let whole = parent.uniques.iter().filter(|u| u.predicate.is_none());
+        same(&parent.key) || whole.map(|unique| &unique.columns).any(same)
+    };
+    let fine = columns.as_ref().is_some_and(is_key);
+    (!fine).then_some(&parent.name)
 }
 
 impl Writer {
@@ -390,9 +383,8 @@ impl Writer {
 
     /// SQLite takes a FOREIGN KEY to columns that are no key, and then refuses every write.
     fn check_parents(&self, made: &Statement) -> Result<(), StoreError> {
-        let parent = self
-            .named(&made.name)
-            .and_then(|table| no_key(&self.tables, table));
+        let keys = self.named(&made.name).into_iter().flat_map(|t| &t.foreign);
+        let parent = keys.filter_map(|key| no_key(&self.tables, key)).next();
         match parent {
             None => Ok(()),
             Some(parent) => refuse(format!(
@@ -412,12 +404,15 @@ impl Writer {
             Arc::new(table)
         });
         let without: Vec<Arc<Table>> = without.collect();
-        for child in &without {
-            if let Some(parent) = no_key(&without, child) {
+        for child in &self.tables {
+            let lost = |key: &&ForeignKey| {
+                no_key(&self.tables, key).is_none() && no_key(&without, key).is_some()
+            };
+            if let Some(key) = child.foreign.iter().find(lost) {
                 return refuse(format!(
-                    "table {} has a FOREIGN KEY to the columns of index {index} of {parent}; drop \
-                     that table first",
-                    child.name
+                    "table {} has a FOREIGN KEY to the columns of index {index} of {}; drop that \
+                     table first",
+                    child.name, key.parent
                 ));
             }
         }
@@ -442,7 +437,7 @@ impl Writer {
             return refuse(format!("there is no declared {kind} {}", read.name));
         }
         let child = self.tables.iter().find(|table| {
-            let points = |f: &schema::ForeignKey| f.parent.eq_ignore_ascii_case(&name);
+            let points = |f: &ForeignKey| f.parent.eq_ignore_ascii_case(&name);
             read.kind == Kind::Table
                 && !table.name.eq_ignore_ascii_case(&name)
                 && table.foreign.iter().any(points)

@@ -149,7 +149,6 @@ pub(super) fn park_row(
     db: &Connection,
     stamp: Stamp,
     table: DeclarationId,
-    here: Option<&Table>,
     row: &RowChange,
 ) -> Result<(), StoreError> {
     let value = match &row.write {
@@ -157,14 +156,10 @@ pub(super) fn park_row(
         RowWrite::Update(cells) => cells.iter().map(|cell| cell.1.clone()).collect(),
         RowWrite::Delete => return Ok(()),
     };
-    let name = match here {
-        Some(here) => here.label.clone(),
-        None => {
-            let known = declare::known(db)?;
-            let known = known.into_iter().find(|known| known.is.id == table);
-            known.map_or_else(|| format!("{table:012x}"), |known| known.is.name)
-        }
-    };
+    // As it is where the declaration does not stand: the name is part of the entry's.
+    let known = declare::known(db)?;
+    let known = known.into_iter().find(|known| known.is.id == table);
+    let name = known.map_or_else(|| format!("{table:012x}"), |known| known.is.name);
     let lost = whole_of(&name, encode_key(&row.key), stamp, stamp, &value);
     lost::keep(db, &lost)
 }

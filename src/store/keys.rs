@@ -12,7 +12,8 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, params};
 
 use super::capture;
-use super::schema::{Table, has_rowid_key, quote};
+use super::rowid::has_rowid_key;
+use super::schema::{Table, quote};
 use super::tokens::{Token, spans};
 use super::{StoreError, lock};
 use crate::replica::schema::{BLOCK_BITS, Keys, block};

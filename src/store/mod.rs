@@ -54,6 +54,7 @@ mod repair;
 mod replay;
 mod restore;
 mod retention;
+mod rowid;
 mod schema;
 mod scratch;
 mod script;

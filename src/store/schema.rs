@@ -6,9 +6,10 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::StoreError;
 use super::definition::{Definition, joined};
+use super::rowid::{has_rowid_key, names_rowid};
 use super::scratch::Scratch;
 use super::shape::Kind;
-use super::tokens::{Token, fallible, predicate, tokens};
+use super::tokens::{fallible, predicate, tokens};
 use super::tx::row_values;
 use crate::replica::rows::Rows;
 use crate::replica::schema::{DeclarationId, Keys};
@@ -298,16 +299,6 @@ fn columns(db: &Connection, name: &str) -> Result<(Vec<Column>, Vec<usize>), Sto
     Ok((columns, key.into_iter().map(|part| part.1).collect()))
 }
 
-/// Whether the table's PRIMARY KEY is its rowid: a key that has an index of its own is not, and
-/// `INTEGER PRIMARY KEY DESC` has one.
-pub(super) fn has_rowid_key(db: &Connection, name: &str) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM pragma_table_xinfo(?1) WHERE pk > 0) \
-               AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')";
-    Ok(db
-        .prepare_cached(sql)?
-        .query_row([name], |row| row.get(0))?)
-}
-
 const COLLATION: &str = "a PRIMARY KEY or UNIQUE with a collation other than BINARY does not \
                          replicate; store a folded copy of the text and make that UNIQUE";
 
@@ -325,19 +316,17 @@ fn compares_bytes(definition: &Definition, table: &Table) -> Result<(), StoreErr
 
 /// An index must not fail at a peer on rows that were fine where they were written.
 fn never_fails(db: &Connection, table: &Table) -> Result<(), StoreError> {
-    let sql = "SELECT sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1 COLLATE NOCASE";
+    let sql = "SELECT s.sql, l.\"unique\" FROM pragma_index_list(?1) l \
+               JOIN sqlite_schema s ON s.type = 'index' AND s.name = l.name \
+               WHERE s.sql IS NOT NULL";
     let mut statement = db.prepare_cached(sql)?;
-    let list = statement.query_map([&table.name], |row| row.get(0))?;
-    let list: Vec<Option<String>> = list.collect::<Result<_, _>>()?;
-    for sql in list.iter().flatten() {
+    let list = statement.query_map([&table.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let list: Vec<(String, bool)> = list.collect::<Result<_, _>>()?;
+    for (sql, is_unique) in &list {
         let Some((_, words)) = predicate(sql) else {
             continue;
         };
-        let rowid = |word: &str| {
-            let mut names = ["rowid", "oid", "_rowid_"].iter();
-            names.any(|name| name.eq_ignore_ascii_case(word)) && table.column(word).is_none()
-        };
-        if words.iter().filter_map(Token::name).any(rowid) {
+        if *is_unique && names_rowid(db, &table.name, &words)? {
             let what = "the WHERE of an index names the rowid, which differs from peer to peer; \
                         name a column there";
             return refuse(&table.name, what);

@@ -74,7 +74,8 @@ impl Store {
             let fresh: BTreeSet<Incarnation> = origins
                 .filter(|id| known(id).is_none() && !waiting.names(*id))
                 .collect();
-            if !fresh.is_empty() && held.0.len() + waiting.count() + fresh.len() > MAX_ORIGINS {
+            if !fresh.is_empty() && held.0.len() + waiting.beside(&held) + fresh.len() > MAX_ORIGINS
+            {
                 // A hello has to name them all; what waits is to be no way around that.
                 return Err(StoreError::Peer(format!(
                     "a transaction beyond {MAX_ORIGINS} incarnations"
