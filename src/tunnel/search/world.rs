@@ -446,7 +446,12 @@ impl World {
 
     pub fn lost(&self, side: usize, at: usize) -> World {
         let mut next = self.step(format!("lost to {side}: {}", named(&self.wire[side][at])));
-        next.wire[side].remove(at);
+        let bytes = next.wire[side].remove(at);
+        // Nobody repeats what never came.
+        let recorded = &mut next.recorded[side];
+        if let Some(at) = recorded.iter().rposition(|one| *one == bytes) {
+            recorded.remove(at);
+        }
         next.budget.losses[1 - side] -= 1;
         next.disturbed = self.now;
         next
