@@ -165,6 +165,7 @@ impl Store {
         new.trust.all = true;
         while carry(old, &mut new)? > 0 {}
         carry_inbox(old, &mut new)?;
+        new.fold_wal()?;
         Ok(fresh)
     }
 }

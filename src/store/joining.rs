@@ -393,6 +393,7 @@ impl Store {
             Swap::CatchUp => self.carry_over(&mut trial, incarnation)?,
             other => other,
         };
+        trial.fold_wal()?;
         drop(trial);
         is_whole(&path)?;
         named(&path, File::open(&path).and_then(|file| file.sync_all()))?;

@@ -132,6 +132,7 @@ impl Store {
         declarations(old, &mut over, beyond)?;
         rows(old, &mut over, &apart, beyond)?;
         let count = over.seq;
+        new.fold_wal()?;
         tracing::warn!(
             "neither log went back to what the peer holds: its database is here now, over which \
              what this system held beyond it was written again in {count} transactions"
