@@ -25,4 +25,31 @@ impl Seeded {
         self.fill(&mut bytes);
         usize::from(u16::from_be_bytes(bytes)) % below
     }
+
+    /// Adds payloads to the input of a fuzzer, their number first; one of `in_all` has another
+    /// kind, one is cut, one has another octet.
+    #[cfg(test)]
+    pub fn say(
+        &mut self,
+        input: &mut Vec<u8>,
+        said: Vec<(u8, Vec<u8>)>,
+        kinds: std::ops::Range<u8>,
+        in_all: usize,
+    ) {
+        input.push(said.len() as u8);
+        for (mut kind, mut body) in said {
+            match self.draw(in_all) {
+                0 => kind = kinds.start + self.draw(kinds.len()) as u8,
+                1 => body.truncate(self.draw(body.len() + 1)),
+                2 if !body.is_empty() => {
+                    let at = self.draw(body.len());
+                    body[at] = self.draw(256) as u8;
+                }
+                _ => {}
+            }
+            input.push(kind);
+            input.extend((body.len() as u16).to_be_bytes());
+            input.extend(body);
+        }
+    }
 }

@@ -166,7 +166,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::replica::change::RowWrite;
+    use crate::replica::change::{Dep, Head, RowWrite};
+    use crate::replica::frontier::Position;
 
     fn changes() -> Vec<TableChange> {
         let row = |key: i64| RowChange {
@@ -234,5 +235,14 @@ mod tests {
             postcard::from_bytes::<RowChange>(&bytes).is_ok()
         };
         assert!(read(2_000) && !read(2_001));
+        let seen = |count: usize| {
+            let head = Head {
+                node: None,
+                deps: vec![Dep::new(1, &Position::default()); count],
+            };
+            let bytes = postcard::to_stdvec(&head).unwrap();
+            postcard::from_bytes::<Head>(&bytes).is_ok()
+        };
+        assert!(seen(8_192) && !seen(8_193));
     }
 }

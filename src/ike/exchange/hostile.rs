@@ -402,38 +402,28 @@ mod tests {
             all.map(|(kind, body)| (kind, bodies[body].to_vec()))
         };
         let mut random = Seeded(5);
-        let mut draw = |below: usize| random.draw(below);
         let mut judged = [0; 4];
         for _ in 0..10_000 {
-            let state = draw(128);
-            let mut input = vec![state as u8, draw(32) as u8];
-            for _ in 0..1 + draw(4) {
-                let (mut exchange, answers) = (draw(128) as u8, draw(2) == 1);
-                let mut said: Vec<(u8, Vec<u8>)> = match draw(4) {
+            let state = random.draw(128);
+            let mut input = vec![state as u8, random.draw(32) as u8];
+            for _ in 0..1 + random.draw(4) {
+                let (mut exchange, answers) = (random.draw(128) as u8, random.draw(2) == 1);
+                let said: Vec<(u8, Vec<u8>)> = match random.draw(4) {
                     0 => {
                         exchange = 0;
                         auth(!answers).to_vec()
                     }
-                    _ => (0..draw(8))
-                        .map(|_| (33 + draw(16) as u8, bodies[draw(bodies.len())].to_vec()))
+                    _ => (0..random.draw(8))
+                        .map(|_| {
+                            (
+                                33 + random.draw(16) as u8,
+                                bodies[random.draw(bodies.len())].to_vec(),
+                            )
+                        })
                         .collect(),
                 };
-                for (kind, body) in &mut said {
-                    match draw(32) {
-                        0 => *kind = 33 + draw(16) as u8,
-                        1 => body.truncate(draw(body.len() + 1)),
-                        2 if !body.is_empty() => {
-                            let at = draw(body.len());
-                            body[at] = draw(256) as u8;
-                        }
-                        _ => {}
-                    }
-                }
-                input.extend([exchange | u8::from(answers) << 7, said.len() as u8]);
-                for (kind, body) in said {
-                    input.extend([kind, 0, body.len() as u8]);
-                    input.extend(body);
-                }
+                input.push(exchange | u8::from(answers) << 7);
+                random.say(&mut input, said, 33..49, 32);
             }
             judged[state >> 1 & 3] += authentic(&input);
             fragments(&input);

@@ -235,34 +235,18 @@ mod tests {
         let bodies = bodies();
         let quick = [0, 2, 5, 6].map(|n| bodies[n].clone());
         let mut random = Seeded(5);
-        let mut draw = |below: usize| random.draw(below);
         let mut sent = 0;
         for _ in 0..3_000 {
-            let mut input = vec![draw(4) as u8];
-            for _ in 0..1 + draw(4) {
-                let mut said: Vec<(u8, Vec<u8>)> = match draw(4) {
+            let mut input = vec![random.draw(4) as u8];
+            for _ in 0..1 + random.draw(4) {
+                let said: Vec<(u8, Vec<u8>)> = match random.draw(4) {
                     0 => quick.to_vec(),
-                    _ => (0..draw(8))
-                        .map(|_| bodies[draw(bodies.len())].clone())
+                    _ => (0..random.draw(8))
+                        .map(|_| bodies[random.draw(bodies.len())].clone())
                         .collect(),
                 };
-                for (number, body) in &mut said {
-                    match draw(16) {
-                        0 => *number = 1 + draw(20) as u8,
-                        1 => body.truncate(draw(body.len() + 1)),
-                        2 if !body.is_empty() => {
-                            let at = draw(body.len());
-                            body[at] = draw(256) as u8;
-                        }
-                        _ => {}
-                    }
-                }
-                input.extend([draw(4) as u8, draw(256) as u8, said.len() as u8]);
-                for (number, body) in said {
-                    input.push(number);
-                    input.extend((body.len() as u16).to_be_bytes());
-                    input.extend(body);
-                }
+                input.extend([random.draw(4) as u8, random.draw(256) as u8]);
+                random.say(&mut input, said, 1..21, 16);
             }
             sent += authentic(&input);
         }
@@ -289,34 +273,20 @@ mod tests {
         let (own, more) = (&all[12], &all[13]);
         let signed = |state| vec![id(state), own.clone(), more.clone(), signature.clone()];
         let mut random = Seeded(9);
-        let mut draw = |below: usize| random.draw(below);
         let mut looked_at = [0; 4];
         for _ in 0..1_000 {
-            let state = draw(16);
+            let state = random.draw(16);
             let mut input = vec![state as u8];
-            for _ in 0..1 + draw(4) {
-                let mut said = match (draw(4), state & 1) {
-                    (0, _) => (0..draw(8)).map(|_| all[draw(all.len())].clone()).collect(),
+            for _ in 0..1 + random.draw(4) {
+                let said = match (random.draw(4), state & 1) {
+                    (0, _) => (0..random.draw(8))
+                        .map(|_| all[random.draw(all.len())].clone())
+                        .collect(),
                     (_, 0) => by_key(state),
                     _ => signed(state),
                 };
-                for (number, body) in &mut said {
-                    match draw(24) {
-                        0 => *number = 1 + draw(20) as u8,
-                        1 => body.truncate(draw(body.len() + 1)),
-                        2 if !body.is_empty() => {
-                            let at = draw(body.len());
-                            body[at] = draw(256) as u8;
-                        }
-                        _ => {}
-                    }
-                }
-                input.extend([draw(8) as u8 / 7, said.len() as u8]);
-                for (number, body) in said {
-                    input.push(number);
-                    input.extend((body.len() as u16).to_be_bytes());
-                    input.extend(body);
-                }
+                input.extend([random.draw(8) as u8 / 7]);
+                random.say(&mut input, said, 1..21, 24);
             }
             looked_at[state & 3] += main_mode(&input);
         }

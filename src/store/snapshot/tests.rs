@@ -20,3 +20,16 @@ fn where_the_disk_refuses_the_kernels_copy_sqlite_makes_it_page_by_page() {
         .unwrap();
     assert_eq!(rows, 2);
 }
+
+/// Somebody who can never take it kept the log from being trimmed.
+#[test]
+fn a_copy_that_somebody_asks_for_again_and_again_gets_no_older_than_a_day() {
+    let a = peer(1);
+    let staged = a.store.stage_snapshot(None, u64::MAX).unwrap();
+    let serves = |wanted, hours: u64| {
+        let later = Instant::now() + Duration::from_secs(hours * 3_600);
+        staged.serves(wanted, later)
+    };
+    assert!(serves(Some(staged.id), 23) && !serves(Some(staged.id), 25));
+    assert!(serves(None, 0) && !serves(None, 1));
+}
