@@ -28,6 +28,8 @@ pub(super) struct Sending {
     sent: Frontier,
     position: Option<i64>,
     reading: bool,
+    /// Since that was asked for, the peer said or showed that it holds more.
+    further: bool,
     /// More may be in the log than was read; read it from this time on, in microseconds.
     pending_us: Option<u64>,
     /// Frames to be sent, with their cost.
@@ -59,6 +61,7 @@ impl Sending {
             sent: theirs,
             position: None,
             reading: false,
+            further: false,
             pending_us: Some(now.us),
             ready: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -96,7 +99,7 @@ impl Sending {
         };
         let theirs = Frontier([(origin, position)].into());
         self.acked.advance(&theirs);
-        self.sent.advance(&theirs);
+        self.further |= self.sent.advance(&theirs);
         Ok(())
     }
 
@@ -139,18 +142,23 @@ impl Sending {
         }
         self.pending_us = None;
         self.reading = true;
+        self.further = false;
         Some(Action::Read {
             frontier: self.sent.clone(),
             position: self.position,
         })
     }
 
-    /// Our log does not go back to what the peer holds: it is told, and asked again later, when
-    /// it may have got it from another.
+    /// Our log does not go back to what the peer held when it was asked for: unless it holds more
+    /// by now, it is told, and asked again later, when it may have got it from another.
     pub fn trimmed(&mut self, now: Now, apart: bool) {
-        self.apart = apart;
         self.reading = false;
         self.position = None;
+        if self.further {
+            self.pending_us = Some(now.us);
+            return;
+        }
+        self.apart = apart;
         self.trimmed = Some(false);
         self.pending_us = Some(now.us + AGAIN_MS * 1_000);
     }
@@ -296,7 +304,7 @@ impl Sending {
             ));
         }
         self.acked.advance(frontier);
-        self.sent.advance(frontier);
+        self.further |= self.sent.advance(frontier);
         Ok(news > 0)
     }
 }

@@ -144,6 +144,44 @@ fn a_peer_whose_log_is_trimmed_says_so_once_and_gives_a_snapshot() {
     assert_eq!(actions(&mut session), [Action::Stage { wanted: None }]);
 }
 
+/// The log was trimmed as the peer had told that it holds more; what was read for it by then asked
+/// from where it was before.
+#[test]
+fn a_peer_that_got_further_while_the_log_was_read_needs_no_snapshot() {
+    let further: [fn(&mut Session); 2] = [
+        |session| session.handle_frame(at(1), ack(0, &[(7, 3)])).unwrap(),
+        |session| {
+            let sent = transactions(7, 3, 1, 1);
+            session.handle_frame(at(1), sent).unwrap();
+        },
+    ];
+    for further in further {
+        let ours = Local {
+            frontier: frontier(&[(7, 3)]),
+            ..local(1)
+        };
+        let theirs = Local {
+            frontier: frontier(&[(7, 2)]),
+            ..local(2)
+        };
+        let mut session = greeted(ours, theirs);
+        assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
+        further(&mut session);
+        session.handle_done(at(2), Done::Trimmed { apart: true });
+        let again = actions(&mut session);
+        let Some(Action::Read { frontier, .. }) = again.last() else {
+            panic!("{again:?}");
+        };
+        assert_eq!(frontier.seq(7), 3);
+        let told = frames(&mut session, at(2));
+        let needs = |frame: &Frame| matches!(frame, Frame::NeedsSnapshot { .. });
+        assert!(!told.iter().any(needs), "{told:?}");
+        // Where its place is gone all the same, it is told.
+        session.handle_done(at(3), Done::Trimmed { apart: true });
+        assert!(frames(&mut session, at(3)).iter().any(needs));
+    }
+}
+
 /// The peer takes nothing before: it could not tell what was written on another history.
 #[test]
 fn who_may_hold_another_history_takes_the_snapshot_before_it_delivers() {
