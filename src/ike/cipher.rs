@@ -162,7 +162,17 @@ impl Cipher {
     pub fn seal(&mut self, header: Header, payloads: &[Payload], fragment: bool) -> Datagrams {
         let mut inner = Zeroizing::new(Vec::new());
         payload::encode_chain(payloads, &mut inner);
-        let first = payload::first_kind(payloads);
+        self.seal_octets(header, payload::first_kind(payloads), inner, fragment)
+    }
+
+    /// The same of a chain that is encoded already and begins with a payload of the kind `first`.
+    pub fn seal_octets(
+        &mut self,
+        header: Header,
+        first: u8,
+        inner: Zeroizing<Vec<u8>>,
+        fragment: bool,
+    ) -> Datagrams {
         let total = header::LEN + GENERIC_HEADER_LEN + inner.len() + self.overhead(inner.len());
         if fragment && total > DATAGRAM_LEN {
             return self.seal_fragments(header, first, &inner);

@@ -288,10 +288,14 @@ impl Session {
         payloads: &[Payload],
         purpose: Purpose,
     ) -> Datagrams {
+        let header = self.header(exchange, false, self.send_id);
+        let bytes = self.ours.seal(header, payloads, self.fragmentation);
+        self.asked(now, bytes, purpose)
+    }
+
+    fn asked(&mut self, now: u64, bytes: Datagrams, purpose: Purpose) -> Datagrams {
         let id = self.send_id;
         self.send_id += 1;
-        let header = self.header(exchange, false, id);
-        let bytes = self.ours.seal(header, payloads, self.fragmentation);
         self.in_flight = Some(InFlight {
             id,
             bytes: bytes.clone(),
@@ -299,6 +303,15 @@ impl Session {
             retry: Retry::start(now, PATIENCE_MS),
         });
         bytes
+    }
+
+    /// A request of octets that no payload of ours encodes to.
+    #[cfg(test)]
+    pub fn request_octets(&mut self, exchange: u8, first: u8, chain: &[u8]) -> Datagrams {
+        let header = self.header(exchange, false, self.send_id);
+        let chain = zeroize::Zeroizing::new(chain.to_vec());
+        let bytes = self.ours.seal_octets(header, first, chain, false);
+        self.asked(0, bytes, Purpose::Liveness)
     }
 
     /// When [`Session::repeat`] wants to be called.

@@ -7,7 +7,7 @@ use super::exchange::auth::{AuthStep, Authenticating};
 use super::exchange::half_open::{HalfOpen, HalfOpenStep};
 use super::exchange::init::{self, Answer, InitStep, Initiator};
 use super::exchange::intermediate::IntermediateStep;
-use super::exchange::{Parts, complaint, notify, selectors};
+use super::exchange::{Parts, notify, selectors};
 use super::seeded::Seeded;
 use super::session::Purpose;
 use super::*;
@@ -191,10 +191,19 @@ fn an_unknown_critical_payload_is_refused_and_the_sa_stays() {
     let (_, answer) = pair.ask(exchange::INFORMATIONAL, &[future]);
     assert!(answer.is_empty());
     assert!(!pair.responder.is_closing());
-    // Our own types cannot set the critical bit, so the parser's verdict is given by hand; the
-    // answer to it is not the one that is fatal.
-    let answer = [complaint(crate::wire::isakmp::WireError::Critical(99))];
+    // The same with the critical bit, which no payload of ours sets.
+    let critical = [0, 0x80, 0, 5, 1];
+    let session = &mut pair.initiator.sessions[0];
+    let request = session.request_octets(exchange::INFORMATIONAL, 99, &critical);
+    let answer = pair.deliver(&request.concat()).expect("an answer");
+    let message = Message::parse(&answer).unwrap();
+    let (_, content) = pair.initiator.sessions[0]
+        .answer(&mut Dropped::default(), &answer, &message)
+        .expect("an authentic answer");
+    let answer = content.payloads.unwrap();
     assert_eq!(error_of(&answer), Some(kind::UNSUPPORTED_CRITICAL_PAYLOAD));
+    assert!(!pair.responder.is_closing());
+    assert_eq!(pair.responder.children().len(), 1);
 }
 
 #[test]

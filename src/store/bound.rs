@@ -6,7 +6,7 @@ use std::io::Write;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::inbox::spoken;
+use super::inbox::{is_private, spoken};
 use super::joining::sync_directory;
 use super::snapshot::named;
 use super::{Store, StoreError, lock};
@@ -74,6 +74,12 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// Lets go of what an operator has dealt with; how many entries that were.
+fn dismissed(db: &Connection) -> Result<usize, StoreError> {
+    let sql = "DELETE FROM _tutti_conflict WHERE id IN (SELECT id FROM _tutti_dismissed)";
+    Ok(db.execute(sql, [])?)
+}
+
 impl Store {
     /// Where entries that the inbox cannot hold go, one JSON object a line.
     pub fn exported_path(&self) -> std::path::PathBuf {
@@ -92,9 +98,9 @@ impl Store {
         })
     }
 
-    /// Moves the oldest entries out where the inbox is too large: first to the file, durably, then
-    /// out of the database. A crash between leaves some in both. Where it cannot be done they stay
-    /// for now: what brought them is committed.
+    /// Moves the oldest entries out where the inbox is too large, those that are dismissed aside:
+    /// first to the file, durably, then out of the database. A crash between leaves some in both.
+    /// Where it cannot be done they stay for now: what brought them is committed.
     pub(super) fn bound_inbox(&self) {
         if let Err(error) = self.export_overflow() {
             tracing::warn!(%error, "the oldest conflicts could not leave the full inbox yet");
@@ -105,6 +111,10 @@ impl Store {
         let mut size = lock(&self.inner.inbox);
         let mut writer = self.writer()?;
         size.follow(&writer.db)?;
+        if size.over() && writer.atomically(|writer| dismissed(&writer.db))? > 0 {
+            *size = Size::default();
+            size.follow(&writer.db)?;
+        }
         while size.over() {
             let (rows, bytes, gone) = self.export(&writer.db)?;
             let Some(last) = rows.last().copied() else {
@@ -131,7 +141,8 @@ impl Store {
         Ok(())
     }
 
-    /// Appends the oldest entries to the file; their row numbers, bytes and number.
+    /// Appends the oldest entries to the file, but for administrators' rows, which are shown
+    /// nowhere; their row numbers, bytes and number.
     fn export(&self, db: &Connection) -> Result<(Vec<i64>, u64, u64), StoreError> {
         let path = self.exported_path();
         let held = std::fs::metadata(&path).map_or(0, |meta| meta.len());
@@ -161,12 +172,17 @@ impl Store {
             let (id, key, value): (Vec<u8>, Vec<u8>, Vec<u8>) =
                 (row.get(1)?, row.get(3)?, row.get(5)?);
             bytes += (key.len() + value.len()) as u64;
+            numbers.push(row.get(0)?);
+            let table: String = row.get(2)?;
+            if is_private(&table) {
+                continue;
+            }
             let texts = |values: Option<Vec<Value>>| -> Vec<String> {
                 values.unwrap_or_default().iter().map(text).collect()
             };
             let line = Line {
                 id: text(&Value::Blob(id)),
-                table: row.get(2)?,
+                table,
                 key: texts(decode_key(&key)),
                 column: row.get(4)?,
                 value: texts(decode(&value)),
@@ -175,7 +191,6 @@ impl Store {
             serde_json::to_writer(&mut lines, &line)
                 .map_err(|error| StoreError::Damaged(error.to_string()))?;
             lines.push(b'\n');
-            numbers.push(row.get(0)?);
         }
         if let Err(error) = file.write_all(&lines).and_then(|()| file.sync_data()) {
             // They come again, whole.

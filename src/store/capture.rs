@@ -106,7 +106,7 @@ impl Capture {
         if self.total > TOUCHED {
             return Err(StoreError::TooLarge {
                 size: usize::try_from(self.total).unwrap_or(usize::MAX),
-                max: MAX_TRANSACTION,
+                max: usize::try_from(TOUCHED).unwrap_or(usize::MAX),
             });
         }
         if self.held >= HELD {

@@ -53,8 +53,8 @@ pub struct ConflictRow {
     pub winner_ms: u64,
     /// The node that wrote what won.
     pub winner: Option<NodeId>,
-    /// Why: `later write`, `UNIQUE`, `FOREIGN KEY`, `no such table`, `table dropped`,
-    /// `declared differently` or `not replicable`.
+    /// Why: `later write`, `UNIQUE`, `FOREIGN KEY`, `does not fit`, `no such table`,
+    /// `table dropped`, `declared differently` or `not replicable`.
     pub reason: String,
 }
 
@@ -202,6 +202,12 @@ fn latest(clock: &RowClock, which: impl Fn(Stamp) -> bool) -> Option<Stamp> {
         .max()
 }
 
+/// Whether nobody is shown a table's rows.
+pub(super) fn is_private(table: &str) -> bool {
+    let mut private = PRIVATE_TABLES.iter();
+    private.any(|name| table.eq_ignore_ascii_case(name))
+}
+
 /// Gathers one page.
 struct Page<'a> {
     query: &'a ConflictQuery,
@@ -217,10 +223,7 @@ impl Page<'_> {
 
     /// Takes an entry in; `false` once the page is full.
     fn take(&mut self, row: ConflictRow) -> bool {
-        let private = PRIVATE_TABLES
-            .iter()
-            .any(|name| row.table.eq_ignore_ascii_case(name));
-        if !private && self.query.wants(&row) {
+        if !is_private(&row.table) && self.query.wants(&row) {
             if self.skipped < self.query.offset {
                 self.skipped += 1;
             } else if self.found.len() < self.query.limit {
@@ -247,7 +250,7 @@ pub(super) fn list(
     let go_on =
         query.limit > 0 && declarations(db, tables, &mut page)? && hidden(db, tables, &mut page)?;
     if go_on {
-        entries(db, &mut page)?;
+        entries(db, tables, &mut page)?;
     }
     Ok(page.found)
 }
@@ -373,26 +376,32 @@ fn hidden(db: &Connection, tables: &[Arc<Table>], page: &mut Page<'_>) -> Result
 }
 
 /// Values that lost.
-fn entries(db: &Connection, page: &mut Page<'_>) -> Result<(), StoreError> {
+fn entries(db: &Connection, tables: &[Arc<Table>], page: &mut Page<'_>) -> Result<(), StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT id, tbl, key, col, value, winner, loser FROM _tutti_conflict \
          WHERE id NOT IN (SELECT id FROM _tutti_dismissed) ORDER BY hlc DESC, id",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if !page.take(entry(page, row)?) {
+        if !page.take(entry(page, tables, row)?) {
             break;
         }
     }
     Ok(())
 }
 
-fn entry(page: &Page<'_>, row: &rusqlite::Row<'_>) -> Result<ConflictRow, StoreError> {
+fn entry(
+    page: &Page<'_>,
+    tables: &[Arc<Table>],
+    row: &rusqlite::Row<'_>,
+) -> Result<ConflictRow, StoreError> {
     let blob = |at: usize| row.get::<_, Vec<u8>>(at);
     let (winner, loser) = (lost::stamp(row, 5)?, lost::stamp(row, 6)?);
     let (table, column): (String, String) = (row.get(1)?, row.get(3)?);
+    let stands = tables.iter().any(|t| t.name.eq_ignore_ascii_case(&table));
     let reason = match (column.as_str(), table.as_str()) {
         (WHOLE, "") => "not replicable",
+        (WHOLE, _) if winner == loser && stands => "does not fit",
         (WHOLE, _) if winner == loser => "no such table",
         (WHOLE, _) => "table dropped",
         _ => "later write",

@@ -370,7 +370,8 @@ impl Store {
 
     fn table(&self, name: &str) -> Result<(Arc<schema::Table>, u64), StoreError> {
         let tables = lock(&self.inner.shown).versioned();
-        let found = tables.into_iter().find(|(table, _)| table.name == name);
+        let mut tables = tables.into_iter();
+        let found = tables.find(|(table, _)| table.name.eq_ignore_ascii_case(name));
         found.ok_or_else(|| StoreError::Schema(format!("table {name}: no such replicated table")))
     }
 

@@ -174,14 +174,17 @@ impl Store {
         // What both hold is folded; what commits from now on is beyond.
         self.fold()?;
         let tables = lock(&self.inner.shown).tables.clone();
-        self.read(|reader| {
+        let found = self.read(|reader| {
             work(&Ranges {
                 db: reader.connection,
                 tables: &tables,
                 within: Within::new(common),
                 fresh: fresh(reader.connection, &tables)?,
             })
-        })
+        })?;
+        // What was read leaves the machine, so it has to be on disk.
+        self.flush()?;
+        Ok(found)
     }
 
     /// Starts a comparison of every replicated table with a peer, through what both hold.

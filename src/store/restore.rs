@@ -58,6 +58,9 @@ impl Store {
                 "the name is taken by an earlier declaration; declare the table under another \
                  name and insert its rows there"
             }
+            "does not fit" => {
+                "it is no row of the table that has this name; insert there what is wanted of it"
+            }
             _ => "its table is not here; declare one and insert the row there",
         };
         Err(StoreError::Refused(why.into()))

@@ -294,10 +294,12 @@ impl Store {
         lock(&self.inner.kept).retention.is_marked(node)
     }
 
-    /// Forgets what may go, in slices between which writers have their turn. Where the log is
-    /// beyond its bound after that, the peer that holds back most of it is marked.
+    /// Forgets what may go, of the conflict inbox too, in slices between which writers have their
+    /// turn. Where the log is beyond its bound after that, the peer that holds back most of it is
+    /// marked.
     pub fn trim(&self) -> Result<Trimmed, StoreError> {
         let mut trimmed = Trimmed::default();
+        self.bound_inbox();
         self.unmark_who_kept_up()?;
         loop {
             self.drop_what_may_go(&mut trimmed)?;

@@ -81,7 +81,7 @@ pub(super) struct Table {
     /// Its number at every peer.
     pub tid: DeclarationId,
     pub name: String,
-    /// Its name for people, on a shelf too.
+    /// Its name as it was declared, on a shelf too.
     pub label: String,
     pub keys: Keys,
     pub columns: Vec<Column>,
@@ -187,13 +187,14 @@ pub(super) fn standing(db: &Connection, name: &str) -> Result<Table, StoreError>
 
 fn read(db: &Connection, name: &str) -> Result<(Table, Definition), StoreError> {
     // All that is asked here is asked of each table anew: its statements are kept.
-    let sql: Option<String> = db
+    let made: Option<(String, String)> = db
         .prepare_cached(
-            "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
+            "SELECT sql, name FROM sqlite_schema \
+             WHERE type = 'table' AND name = ?1 COLLATE NOCASE",
         )?
-        .query_row([name], |row| row.get(0))
+        .query_row([name], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some(sql) = sql else {
+    let Some((sql, label)) = made else {
         return refuse(name, "no such table");
     };
     let words = tokens(&sql);
@@ -216,7 +217,7 @@ fn read(db: &Connection, name: &str) -> Result<(Table, Definition), StoreError> 
         id: 0,
         tid: 0,
         name: name.to_owned(),
-        label: name.to_owned(),
+        label,
         keys: Keys::Natural,
         groups: Vec::new(),
         columns,

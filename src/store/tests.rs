@@ -263,7 +263,7 @@ fn a_child_whose_parent_was_deleted_elsewhere_is_parked_and_comes_back() {
 }
 
 #[test]
-fn triggers_and_cascades_fire_at_the_origin_only() {
+fn what_a_cascade_did_at_the_origin_comes_as_rows() {
     let (a, b) = pair(&[
         "CREATE TABLE p(id INTEGER PRIMARY KEY)",
         "CREATE TABLE c(id INTEGER PRIMARY KEY, p REFERENCES p ON DELETE SET NULL)",

@@ -109,6 +109,8 @@ fn three_nodes_converge_whatever_happens_between_them() {
         seen.set_aside,
         seen.cuts,
         seen.proofs,
+        seen.others,
+        seen.restamps,
     ];
     assert!(run < 100 || !all.contains(&0), "never seen: {seen:?}");
 }

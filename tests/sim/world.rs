@@ -109,6 +109,10 @@ pub struct Seen {
     pub differing: u64,
     /// Damage was met, and a new database took the place of the damaged one.
     pub set_aside: u64,
+    /// A node's database became another one, by a snapshot or because it issued something again.
+    pub others: u64,
+    /// What a wrong clock had stamped was stamped anew.
+    pub restamps: u64,
 }
 
 impl std::ops::AddAssign for Seen {
@@ -116,6 +120,8 @@ impl std::ops::AddAssign for Seen {
         self.rebases += other.rebases;
         self.failures += other.failures;
         self.set_aside += other.set_aside;
+        self.others += other.others;
+        self.restamps += other.restamps;
         self.cuts += other.cuts;
         self.mended += other.mended;
         self.to_mend += other.to_mend;
@@ -452,6 +458,7 @@ impl World {
     /// A node's database is another one now: its links greet again.
     fn another(&mut self, node: usize, now: Now) {
         self.snapshots += 1;
+        self.seen.others += 1;
         if !self.nodes[node].damaged {
             self.note_arrived(node);
         }

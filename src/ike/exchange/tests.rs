@@ -115,15 +115,40 @@ fn foreign_proposals_are_refused() {
     }
 }
 
+/// Groups that are too weak, are none of RFC 8247's or of anybody, and numbers that other daemons
+/// used for themselves (strongSwan's CVE-2014-9221).
+const FOREIGN_GROUPS: [u16; 14] = [
+    0, 1, 2, 3, 5, 22, 23, 24, 255, 1_023, 1_024, 1_033, 1_040, 65_535,
+];
+
 #[test]
 fn another_group_is_answered_with_ours() {
-    let bytes = request(|m| match &mut m.payloads[1] {
-        Payload::Ke(ke) => ke.group = 14,
-        other => panic!("{other:?}"),
-    });
-    let notify = refusal_notify(&bytes);
-    assert_eq!(notify.kind, kind::INVALID_KE_PAYLOAD);
-    assert_eq!(notify.data, 31u16.to_be_bytes());
+    for group in FOREIGN_GROUPS.into_iter().chain([14]) {
+        for len in [0, 1, 32, 256, 1_024] {
+            let bytes = request(|m| match &mut m.payloads[1] {
+                Payload::Ke(ke) => (ke.group, ke.data) = (group, vec![7; len]),
+                other => panic!("{other:?}"),
+            });
+            let notify = refusal_notify(&bytes);
+            assert_eq!(notify.kind, kind::INVALID_KE_PAYLOAD, "{group}");
+            assert_eq!(notify.data, 31u16.to_be_bytes());
+        }
+    }
+}
+
+#[test]
+fn a_proposal_of_a_foreign_group_is_refused() {
+    for group in FOREIGN_GROUPS {
+        let bytes = request(|m| {
+            transforms(m)[2].id = group;
+            match &mut m.payloads[1] {
+                Payload::Ke(ke) => ke.group = group,
+                other => panic!("{other:?}"),
+            }
+        });
+        let notify = refusal_notify(&bytes);
+        assert_eq!(notify.kind, kind::NO_PROPOSAL_CHOSEN, "{group}");
+    }
 }
 
 #[test]
@@ -244,9 +269,11 @@ fn the_group_a_peer_wants_is_tried_once_and_the_cookie_kept() {
 
 #[test]
 fn a_group_that_was_not_offered_or_was_used_is_not_tried() {
-    for data in [&[0, 14][..], &[0, 31], &[19], &[0, 2], &[]] {
+    let foreign = FOREIGN_GROUPS.map(|group| group.to_be_bytes().to_vec());
+    let others = [&[0, 14][..], &[0, 31], &[19], &[]].map(<[u8]>::to_vec);
+    for data in foreign.into_iter().chain(others) {
         let (initiator, first) = with(1, Initiator::start).unwrap();
-        let wish = notify(kind::INVALID_KE_PAYLOAD, data);
+        let wish = notify(kind::INVALID_KE_PAYLOAD, &data);
         let step = step(Box::new(initiator), &first, wish);
         assert!(matches!(step, InitStep::Hint(_, Refusal::NoProposal)));
     }

@@ -328,13 +328,14 @@ fn accounts(node: &Node, alarms: &mut Vec<Alarm>) {
     alarms.extend(default_password(names, root));
     if let Ok(count) = node.store.exported_conflicts()
         && count > 0
+        && node.store.exported_path().exists()
     {
         alarms.push(alarm(
             "conflicts",
             Level::Warning,
             &format!("{count} older conflicts did not fit into the inbox"),
-            "They are in conflicts-exported.jsonl beside the database. Restore or dismiss what \
-             is in Status > Conflicts.",
+            "They are in conflicts-exported.jsonl beside the database: move that file away once \
+             you have looked at it. Restore or dismiss what is in Status > Conflicts.",
         ));
     }
 }

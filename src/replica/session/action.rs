@@ -293,7 +293,7 @@ pub enum Event {
     },
     /// A proof ended.
     Proven(Proven),
-    /// A ping was answered, or a hello came (with no round trip known yet).
+    /// A ping was answered.
     RoundTrip {
         /// Microseconds there and back, of this ping.
         us: u64,

@@ -3,7 +3,7 @@
 use super::donor::Donor;
 use super::greeting::{self, Standing};
 use super::joiner::Joiner;
-use super::needy::{Needy, settled};
+use super::needy::{self, Needy, settled};
 use super::parting::{Parting, Snapshot};
 use super::proof::Proving;
 use super::receiving::Receiving;
@@ -45,12 +45,14 @@ impl Session {
                 Ok(())
             }
             (Frame::Transactions(runs), State::Streaming(sending, receiving, _)) => {
+                needy::reached(&mut self.needy);
                 for run in &runs {
                     sending.has(run.origin, run.last())?;
                 }
                 receiving.transactions(ours, runs)
             }
             (Frame::Piece(piece), State::Streaming(sending, receiving, _)) => {
+                needy::reached(&mut self.needy);
                 sending.has(piece.origin, piece.seq)?;
                 receiving.piece(ours, piece)
             }
@@ -78,7 +80,7 @@ impl Session {
                 Ok(())
             }
             (Frame::SnapshotRequest { resume }, State::Streaming(sending, ..))
-                if sending.is_trimmed() =>
+                if sending.has_told() =>
             {
                 self.donate(now, resume);
                 Ok(())
@@ -96,7 +98,11 @@ impl Session {
             }
             // What was under way when we asked for a snapshot as a member.
             (
-                Frame::NeedsSnapshot { .. } | Frame::Ack { .. } | Frame::Proof(_),
+                Frame::NeedsSnapshot { .. }
+                | Frame::Ack { .. }
+                | Frame::Proof(_)
+                | Frame::Transactions(_)
+                | Frame::Piece(_),
                 State::Joining(joiner),
             ) if self.needy.is_some() && !joiner.has_begun() => Ok(()),
             (Frame::Chains { origin, chains }, _) => self.chains(now, origin, &chains),

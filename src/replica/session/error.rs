@@ -1,6 +1,6 @@
 //! Why a session ends.
 
-use super::{SILENCE_MS, STALL_MS, UNANSWERED_MS};
+use super::{SILENCE_MS, UNANSWERED_MS};
 use crate::replica::Incarnation;
 use crate::replica::change::MAX_TRANSACTION;
 
@@ -73,7 +73,7 @@ pub enum SessionError {
     /// Pings stay unanswered for [`UNANSWERED_MS`]: the peer sends, but does not read.
     #[error("the peer has answered nothing for {} s", UNANSWERED_MS / 1000)]
     Unanswered,
-    /// What was promised or sent got no further for [`STALL_MS`].
-    #[error("the peer answers, but has got no further for {} s", STALL_MS / 1000)]
+    /// What was promised or sent got no further in the time that it has.
+    #[error("the peer answers, but gets no further")]
     Stalled,
 }

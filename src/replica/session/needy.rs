@@ -26,6 +26,12 @@ pub(super) fn settled(needy: Option<&Needy>, sending: &Sending) -> bool {
     needy.is_none() && sending.reaches()
 }
 
+/// The peer sends from its log after all: another brought what was missing in it. Who has asked
+/// goes on, for the answer is under way.
+pub(super) fn reached(needy: &mut Option<Needy>) {
+    needy.take_if(|needy| !needy.asked);
+}
+
 /// Since the peer said so.
 #[derive(Debug)]
 pub(super) struct Needy {

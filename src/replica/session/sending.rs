@@ -49,6 +49,8 @@ pub(super) struct Sending {
     partial: Option<Partial>,
     /// Our log no longer goes back to what the peer holds, and whether it was told.
     trimmed: Option<bool>,
+    /// It was told so on this link, and may ask for a snapshot.
+    told: bool,
     /// The peer may hold another history of that.
     apart: bool,
 }
@@ -72,6 +74,7 @@ impl Sending {
             large: None,
             partial,
             trimmed: None,
+            told: false,
             apart: false,
         }
     }
@@ -167,6 +170,12 @@ impl Sending {
         self.trimmed.is_some()
     }
 
+    /// Whether the peer was told that it needs a snapshot: it may have asked before the log reached
+    /// it again.
+    pub fn has_told(&self) -> bool {
+        self.told
+    }
+
     /// Whether our log goes back to what the peer holds, as far as that was looked at.
     pub fn reaches(&self) -> bool {
         self.position.is_some() && !self.is_trimmed()
@@ -244,6 +253,7 @@ impl Sending {
             let untold = self.trimmed == Some(false);
             self.trimmed = self.trimmed.map(|_| true);
             let apart = self.apart;
+            self.told |= untold;
             return untold.then_some(Frame::NeedsSnapshot { apart });
         };
         if self.in_flight.is_empty() {

@@ -89,6 +89,27 @@ fn a_write_to_a_row_that_the_disk_lost_here_passes_and_the_proof_brings_the_row(
     }
 }
 
+/// Power could take back what a peer has been told.
+#[test]
+fn what_a_proof_tells_of_is_on_disk_by_then() {
+    let tell: [fn(&Peer, &Peer); 2] = [
+        |a, b| drop(compare(b, a)),
+        |a, _| {
+            let key = encode_key(&[7.into()]);
+            let table = a.store.inner.shown.lock().unwrap().tables[0].tid;
+            drop(a.store.copies(&[Difference { table, key }]).unwrap());
+        },
+    ];
+    for tell in tell {
+        let (a, b) = filled(10);
+        a.store.set_durability(crate::store::Durability::Lazy);
+        run(&a, "UPDATE item SET a = 'late' WHERE id = 7");
+        let synced = a.store.frontier().seq(a.store.incarnation());
+        tell(&a, &b);
+        assert_eq!(a.store.frontier().seq(a.store.incarnation()), synced + 1);
+    }
+}
+
 #[test]
 fn a_row_without_a_clock_gives_way_to_one_that_claims_its_value() {
     let (a, b) = filled(3);

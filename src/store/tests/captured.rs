@@ -41,6 +41,23 @@ fn a_delete_of_everything_tells_of_each_row_whenever_it_was_prepared() {
 
 /// Had the group been one transaction of savepoints, the one whose foreign key fails at its COMMIT
 /// would fail all.
+/// SQLite deletes whatever has the values that a REPLACE writes, whichever key it has.
+#[test]
+fn all_that_a_replace_displaced_is_gone_everywhere() {
+    let (a, b) = pair(&["CREATE TABLE u(id INTEGER PRIMARY KEY, name UNIQUE, code UNIQUE)"]);
+    run(
+        &a,
+        "INSERT INTO u VALUES (1, 'x', 1), (2, 'y', 2), (3, 'z', 3)",
+    );
+    exchange(&a, &b);
+    run(&a, "REPLACE INTO u VALUES (4, 'x', 2)");
+    run(&a, "UPDATE OR REPLACE u SET code = 3 WHERE id = 4");
+    exchange(&a, &b);
+    let left = [[Integer(4), "x".into(), Integer(3)]];
+    assert_eq!(rows(&a, "SELECT * FROM u"), left);
+    assert_eq!(rows(&b, "SELECT * FROM u"), left);
+}
+
 #[test]
 fn of_writers_that_commit_together_only_the_one_whose_deferred_key_fails_is_refused() {
     let (a, b) = pair(&[

@@ -139,7 +139,11 @@ fn a_row_that_sqlite_would_refuse_is_no_row() {
         };
         let said = format!("{change:?}");
         a.store.apply(&[forged(&a, vec![change])]).unwrap();
-        assert_eq!(a.store.conflicts(9).unwrap().len(), 1, "{said}");
+        let kept = a.store.conflicts(9).unwrap();
+        assert_eq!(kept.len(), 1, "{said}");
+        assert_eq!(kept[0].reason, "does not fit");
+        let refused = a.store.restore_conflict(&kept[0].id).unwrap_err();
+        assert!(refused.to_string().contains("no row of the table"));
         run(&a, "DELETE FROM person WHERE id = 5");
         assert!(super::rows(&a, "SELECT * FROM person").is_empty(), "{said}");
     }

@@ -211,22 +211,104 @@ fn what_administrators_lost_is_never_shown_parked_rows_included() {
     let lost = "SELECT count(*) > 0 FROM _tutti_conflict";
     assert_eq!(rows(&a, lost), vec![vec![Integer(1)]]);
     assert!(a.store.conflicts(100).unwrap().is_empty());
+    // Nor do they leave for the file.
+    let count = bound::ENTRIES_MAX + 1;
+    for peer in [&a, &b] {
+        peer.store.migrate(&[ITEM]).unwrap();
+        fill(peer, count);
+    }
+    exchange(&a, &b);
+    let text = std::fs::read_to_string(a.store.exported_path()).unwrap();
+    assert!(text.contains("\"item\""));
+    assert!(!text.contains("administrator") && !text.contains("hash"));
+}
+
+/// Inserts rows with what only this peer says in them.
+fn fill(peer: &Peer, count: u64) {
+    let text = format!("from {}", peer.store.node()[0]);
+    let insert = "INSERT INTO item WITH RECURSIVE n(i) AS \
+                  (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i, ?, 0 FROM n";
+    let params = [Integer(count as i64), text.into()];
+    let filled = peer.store.transact(|tx| tx.execute(insert, &params));
+    filled.unwrap();
+}
+
+#[test]
+fn what_is_dismissed_takes_no_place_in_the_inbox_and_is_not_exported() {
+    let (a, b) = pair(&[ITEM]);
+    for peer in [&a, &b] {
+        fill(peer, bound::ENTRIES_MAX);
+    }
+    exchange(&a, &b);
+    let dismissed = "INSERT INTO _tutti_dismissed SELECT id FROM _tutti_conflict LIMIT 50";
+    a.store.corrupt(dismissed);
+    for peer in [&a, &b] {
+        for id in 1..=50 {
+            let update = format!("UPDATE item SET a = 'at {}' WHERE id = {id}", {
+                peer.store.node()[0]
+            });
+            run(peer, &update);
+        }
+    }
+    exchange(&a, &b);
+    assert_eq!(a.store.exported_conflicts().unwrap(), 0);
+    let kept = a.store.conflicts(usize::MAX).unwrap();
+    assert_eq!(kept.len() as u64, bound::ENTRIES_MAX);
+    assert!(b.store.exported_conflicts().unwrap() > 0);
+}
+
+/// Writes of one's own displace entries, too.
+#[test]
+fn an_inbox_that_grew_without_a_peer_is_bounded_with_the_log() {
+    let (a, b) = pair(&[ITEM]);
+    for peer in [&a, &b] {
+        fill(peer, bound::ENTRIES_MAX);
+    }
+    exchange(&a, &b);
+    let more = "INSERT INTO _tutti_conflict(id, tbl, key, col, winner, loser, hlc, value) \
+                SELECT x'00' || id, tbl, key, col, winner, loser, hlc, value FROM _tutti_conflict";
+    a.store.corrupt(more);
+    a.store.trim().unwrap();
+    assert!(a.store.exported_conflicts().unwrap() >= bound::ENTRIES_MAX);
+}
+
+/// A peer that merged while the table stood, and one where another had its name.
+#[test]
+fn an_entry_is_one_for_all_peers_however_its_table_is_spelled_and_wherever_it_is() {
+    let [first, writer, other, shelf] = [peer(1), peer(2), peer(3), peer(4)];
+    let declare = |peer: &Peer, columns| {
+        let sql = format!("CREATE TABLE Thing(id INTEGER PRIMARY KEY, {columns})");
+        peer.store.declare(&sql).unwrap();
+    };
+    declare(&first, "a");
+    exchange(&first, &shelf);
+    declare(&writer, "a, b");
+    run(&writer, "INSERT INTO Thing VALUES (1, 'first', 0)");
+    exchange(&writer, &other);
+    run(&writer, "UPDATE Thing SET a = 'second'");
+    run(&other, "UPDATE Thing SET a = 'third'");
+    exchange(&writer, &other);
+    pull(&shelf, &writer);
+    let ids = |peer: &Peer| rows(peer, "SELECT id FROM _tutti_conflict WHERE col = 'a'");
+    assert_eq!(ids(&writer).len(), 1);
+    assert_eq!(ids(&shelf), ids(&writer));
+    // The name is free again.
+    first.store.declare("DROP TABLE Thing").unwrap();
+    pull(&shelf, &first);
+    let entries = shelf.store.conflicts(10).unwrap();
+    let entry = entries.iter().find(|entry| entry.column == "a").unwrap();
+    assert_eq!(entry.table, "Thing");
+    shelf.store.restore_conflict(&entry.id).unwrap();
+    let restored = rows(&shelf, "SELECT a FROM Thing");
+    assert_eq!(restored, vec![vec!["second".into()]]);
 }
 
 #[test]
 fn past_its_bound_the_inbox_exports_the_oldest_entries_to_a_file() {
     let (a, b) = pair(&[ITEM]);
     let count = bound::ENTRIES_MAX + 10;
-    let fill = |peer: &Peer, text: &str| {
-        let insert = "INSERT INTO item WITH RECURSIVE n(i) AS \
-                      (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) SELECT i, ?, 0 FROM n";
-        let params = [Integer(count as i64), text.into()];
-        peer.store
-            .transact(|tx| tx.execute(insert, &params))
-            .unwrap();
-    };
-    fill(&a, "from a");
-    fill(&b, "from b");
+    fill(&a, count);
+    fill(&b, count);
     // A file that is full is set aside.
     let full = vec![b' '; 1 << 20];
     std::fs::write(a.store.exported_path(), &full).unwrap();
@@ -245,6 +327,6 @@ fn past_its_bound_the_inbox_exports_the_oldest_entries_to_a_file() {
             (&line["table"], &line["column"]),
             (&"item".into(), &"a".into())
         );
-        assert_eq!(line["value"][0], "from a");
+        assert_eq!(line["value"][0], "from 1");
     }
 }

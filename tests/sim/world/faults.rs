@@ -108,6 +108,7 @@ impl World {
         let random = &mut self.random;
         let store = self.nodes[node].store.clone().unwrap();
         if store.restamp(|| random.next()).unwrap() > 0 {
+            self.seen.restamps += 1;
             let now = self.now_us;
             let ours = self
                 .links

@@ -89,6 +89,96 @@ fn aggressive_mode_with_a_cookie_of_ours_is_ignored_at_every_step() {
     assert_eq!(x.key_in, y.key_out);
 }
 
+/// Groups that are too weak or unknown, and numbers that other daemons used for themselves
+/// (strongSwan's CVE-2014-9221).
+const FOREIGN_GROUPS: [u16; 12] = [0, 1, 2, 5, 22, 23, 24, 31, 255, 1_024, 1_033, 65_535];
+
+/// All short attributes of one type in a first proposal become `value`.
+fn overwrite(proposals: &mut [v1::Proposal], kind: u16, value: u16) {
+    let mut changed = 0;
+    for transform in &mut proposals[0].transforms {
+        for attribute in &mut transform.attributes {
+            if let Attribute::Short(of, old) = attribute
+                && *of == kind
+            {
+                *old = value;
+                changed += 1;
+            }
+        }
+    }
+    assert!(changed > 0);
+}
+
+#[test]
+fn foreign_groups_are_refused_in_main_mode_and_in_quick_mode() {
+    for group in FOREIGN_GROUPS {
+        let (mut a, mut b) = (Side::new(1), Side::new(2));
+        a.act(0, |engine, context| engine.advance(context));
+        let (header, mut payloads) = v1::parse(&a.sent()[0]).unwrap();
+        let mut proposals = v1::parse_sa(&payloads[0].body).unwrap();
+        overwrite(&mut proposals, 4, group);
+        payloads[0].body = v1::encode_sa(&proposals);
+        let answers = b.handle(&v1::encode(&header, &payloads));
+        let (header, payloads) = v1::parse(&answers[0]).unwrap();
+        assert_eq!(header.exchange, exchange::INFORMATIONAL, "{group}");
+        let notify = v1::Notify::parse(&payloads[0].body).unwrap();
+        assert_eq!(notify.kind, 14, "{group}");
+        assert!(b.engine.half_open.is_empty());
+
+        let (a, mut b, id, mut payloads) = about_to_replace();
+        let sa = payloads.iter_mut().find(|p| p.kind == kind::SA).unwrap();
+        let mut proposals = v1::parse_sa(&sa.body).unwrap();
+        overwrite(&mut proposals, 3, group);
+        sa.body = v1::encode_sa(&proposals);
+        let pairs = say(&a, &mut b, exchange::QUICK, id, payloads);
+        assert_eq!(pairs, 1, "{group}");
+    }
+}
+
+/// Libreswan's CVE-2023-38712: the second Delete, and the Notify, named what the first freed.
+#[test]
+fn an_isakmp_sa_that_is_deleted_twice_with_a_notify_ends_once() {
+    let payloads = |sa: &phase1::Phase1| {
+        let (i, r) = sa.cookies;
+        let spi = [i.to_be_bytes(), r.to_be_bytes()].concat();
+        let delete = v1::Delete {
+            protocol: 1,
+            spis: vec![spi.clone(), spi.clone()],
+        };
+        let notify = |kind| v1::Notify {
+            protocol: 1,
+            spi: spi.clone(),
+            kind,
+            data: vec![0, 0, 0, 7],
+        };
+        let (delete, alive) = (delete.payload(), notify(36_136).payload());
+        [
+            vec![delete.clone(), delete.clone(), alive.clone()],
+            vec![delete.clone(), alive.clone(), delete.clone()],
+            vec![alive, delete.clone(), notify(14).payload()],
+            vec![delete, notify(24).payload()],
+        ]
+    };
+    for order in 0..4 {
+        let (mut a, mut b) = (Side::new(1), Side::new(2));
+        handshake(&mut a, &mut b);
+        let sa = &a.engine.phase1[0];
+        let number = 77u32.to_be_bytes();
+        let said = payloads(sa)[order].clone();
+        let iv = &mut sa.exchange_iv(77);
+        let bytes = sa.seal(exchange::INFORMATIONAL, (77, &[&number]), said, iv);
+        for _ in 0..3 {
+            b.handle(&bytes);
+            assert!(b.engine.phase1.is_empty() && b.engine.children.is_empty());
+        }
+        // Nobody is the worse for it: the next one stands.
+        let (mut a, mut c) = (Side::new(1), Side::new(2));
+        std::mem::swap(&mut c.engine, &mut b.engine);
+        handshake(&mut a, &mut c);
+        assert_eq!((c.engine.phase1.len(), c.engine.children.len()), (1, 1));
+    }
+}
+
 /// A connection, and `a`'s request to replace its pair, opened: the id and what is behind the HASH.
 fn about_to_replace() -> (Side, Side, u32, Vec<v1::Payload>) {
     let (mut a, mut b) = (Side::new(1), Side::new(2));

@@ -233,6 +233,7 @@ fn conflicts_that_left_the_inbox_are_an_alarm_that_says_where_they_are() {
     assert_eq!(looked(&node, &mut seen, "conflicts"), None);
     node.store
         .corrupt("DELETE FROM _tutti_exported; INSERT INTO _tutti_exported VALUES (1000)");
+    std::fs::write(node.store.exported_path(), "{}").unwrap();
     // It is looked at every few rounds, and stands in between.
     seen.round = SLOW;
     for _ in 0..3 {
@@ -240,6 +241,10 @@ fn conflicts_that_left_the_inbox_are_an_alarm_that_says_where_they_are() {
         assert_eq!(text, "1000 older conflicts did not fit into the inbox");
         assert!(action.contains("conflicts-exported.jsonl"), "{action}");
     }
+    std::fs::remove_file(node.store.exported_path()).unwrap();
+    seen.round = SLOW;
+    let alarm = looked(&node, &mut seen, "conflicts");
+    assert_eq!(alarm, None, "the operator has seen to it");
 }
 
 #[test]

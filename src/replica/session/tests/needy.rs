@@ -182,6 +182,44 @@ fn a_peer_that_got_further_while_the_log_was_read_needs_no_snapshot() {
     }
 }
 
+/// Another peer brought what was missing, and the log is read on.
+#[test]
+fn what_was_said_to_be_needed_may_be_asked_for_though_the_log_reaches_again() {
+    let mut session = greeted(local(1), local(2));
+    let _ = actions(&mut session);
+    session.handle_done(at(0), Done::Trimmed { apart: false });
+    let _ = frames(&mut session, at(0));
+    session.handle_timeout(at(AGAIN_MS)).unwrap();
+    let _ = actions(&mut session);
+    session.handle_done(at(AGAIN_MS), nothing_read());
+    let request = Frame::SnapshotRequest { resume: None };
+    session.handle_frame(at(AGAIN_MS), request).unwrap();
+    assert_eq!(actions(&mut session), [Action::Stage { wanted: None }]);
+}
+
+#[test]
+fn who_is_sent_what_was_missing_after_all_needs_no_snapshot() {
+    let mut session = needy();
+    let sent = transactions(7, 1, 1, 1);
+    session.handle_frame(at(2), sent).unwrap();
+    session.handle_frame(at(3), ack(1, &[(1, 2)])).unwrap();
+    assert!(!actions(&mut session).contains(&Action::Claim));
+}
+
+#[test]
+fn what_is_sent_after_all_to_who_has_asked_is_passed_over() {
+    let mut session = needy();
+    session.handle_frame(at(2), ack(1, &[(1, 2)])).unwrap();
+    assert_eq!(actions(&mut session), [Action::Claim]);
+    let sent = transactions(7, 1, 1, 1);
+    session.handle_frame(at(3), sent.clone()).unwrap();
+    session.handle_done(at(3), Done::Claimed(true));
+    let asked = frames(&mut session, at(3));
+    let request = Frame::SnapshotRequest { resume: None };
+    assert!(asked.contains(&request), "{asked:?}");
+    assert_eq!(session.handle_frame(at(4), sent), Ok(()));
+}
+
 /// The peer takes nothing before: it could not tell what was written on another history.
 #[test]
 fn who_may_hold_another_history_takes_the_snapshot_before_it_delivers() {
