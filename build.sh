@@ -219,6 +219,10 @@ suite_fast() {
     else
         check advisories false
     fi
+    # Nothing is linked, so the engine behind the targets is not built.
+    check fuzz-targets env RUSTFLAGS="--cfg fuzzing" CUSTOM_LIBFUZZER_PATH=/none/libfuzzer.a \
+        cargo clippy --locked --manifest-path fuzz/Cargo.toml \
+        --target-dir "$CARGO_TARGET_DIR-fuzz-check" -- -D warnings
     check vectors sh -c 'python3 tests/vectors/replication.py | cmp - tests/vectors/replication.txt'
     check unit-tests cargo test --locked --lib --bins --tests
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
 use tutti::ike::cipher::{Cipher, OpenError};
 use tutti::ike::suite::{Encryption, Integrity};
 use tutti::wire::isakmp::{Message, Payload, WireError, payload};
@@ -80,6 +81,23 @@ fn encrypted_messages() -> Vec<(Vec<u8>, Message)> {
     parsed.filter(|(_, m)| encrypted(m)).collect()
 }
 
+/// The octets inside, by AES alone.
+fn decrypted(message: &Message) -> Vec<u8> {
+    let Some(Payload::Encrypted(sealed)) = message.payloads.last() else {
+        panic!("not encrypted");
+    };
+    let key = hex(SK[usize::from(!message.header.from_initiator)]);
+    let (iv, rest) = sealed.body.split_at(16);
+    let mut plain = rest[..rest.len() - 16].to_vec();
+    let mut cbc = cbc::Decryptor::<aes::Aes256>::new_from_slices(&key, iv).unwrap();
+    for block in plain.as_chunks_mut::<16>().0 {
+        cbc.decrypt_block(block.into());
+    }
+    let padding = usize::from(*plain.last().unwrap());
+    plain.truncate(plain.len() - 1 - padding);
+    plain
+}
+
 #[test]
 fn captured_encrypted_messages_open_with_their_keys() {
     let mut spis = Vec::new();
@@ -93,6 +111,9 @@ fn captured_encrypted_messages_open_with_their_keys() {
             }
         }
         opened += 1;
+        let mut again = Vec::new();
+        payload::encode_chain(&payloads, &mut again);
+        assert_eq!(again, decrypted(&message), "what is inside, written again");
         // The other direction's keys open nothing.
         let other = self::cipher(!message.header.from_initiator);
         assert_eq!(

@@ -98,7 +98,10 @@ fn keep(n: usize, request: KeyerRequest, kernel: &mut Kernel) {
 fn assert_mesh(all: &[Option<Tunnels>], kernel: &Kernel, now: u64) {
     let live: BTreeSet<usize> = (0..3).filter(|&n| all[n].is_some()).collect();
     for &n in &live {
-        for status in all[n].as_ref().unwrap().status(now) {
+        let tunnels = all[n].as_ref().unwrap();
+        let others = live.len() - 1;
+        assert_eq!(tunnels.ike_sas(), others, "one IKE SA for each living peer");
+        for status in tunnels.status(now) {
             let peer = (0..3).find(|&p| address(p) == status.address).unwrap();
             if !live.contains(&peer) {
                 assert_eq!(status.state, TunnelState::NoAnswer);

@@ -231,6 +231,20 @@ fn strangers_and_replays_amid_collisions_make_nothing() {
 #[test]
 fn whatever_crosses_in_whatever_state_ends_with_one_of_each() {
     let budget = budget(&[RekeyChild, RekeySa, Delete, Initiate], (1, 0));
+    run_shapes(budget);
+}
+
+/// Of the same number of disturbances, all by one side: with the test before, all ways to share
+/// them out.
+#[test]
+fn whatever_one_side_does_twice_ends_with_one_of_each() {
+    for side in 0..2 {
+        let budget = budget(&[RekeyChild, RekeySa, Delete, Initiate], (1, 0));
+        run_shapes(budget.by(side));
+    }
+}
+
+fn run_shapes(budget: Budget) {
     let figures = search_shapes(World::up(&v2(false), 0, budget.clone()), GRAIN_MS);
     assert!(figures.settled > 0);
     println!("IKEv2 by shapes, {budget}: {figures}");
@@ -241,9 +255,6 @@ fn whatever_crosses_in_whatever_state_ends_with_one_of_each() {
 #[test]
 fn the_same_twice_on_both_sides_ends_with_one_of_each() {
     for kind in [RekeyChild, RekeySa, Delete, Initiate] {
-        let budget = budget(&[kind], (1, 0));
-        let figures = search_shapes(World::up(&v2(false), 0, budget.clone()), GRAIN_MS);
-        assert!(figures.settled > 0);
-        println!("IKEv2 by shapes, {budget}: {figures}");
+        run_shapes(budget(&[kind], (1, 0)));
     }
 }

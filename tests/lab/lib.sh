@@ -222,27 +222,36 @@ forget() {
 # listens PID PORT: somebody does in the network of that process.
 listens() { cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6" | grep -q "$(printf ':%04X .*:0000 0A ' "$2")"; }
 
-# reaches FROM TO ADDRESS PORT [SECONDS]: a line sent there arrives.
+# reaches FROM TO ADDRESS PORT [SECONDS]: a line sent there arrives. Ends its shell with 3 where that
+# could not be tried.
 reaches() {
   local line="hello-$RANDOM-$RANDOM" server
   nsenter --net="/run/netns/$2" nc -l "$3" "$4" > "/tmp/n/$2/received-$4" &
   server=$!
-  until_true 60 listens $server "$4" || fail "nobody listens on $2"
+  until_true 60 listens $server "$4" || (fail "nobody listens on $2") || exit 3
   echo "$line" | on "$1" timeout "${5:-20}" nc -N -w "${5:-20}" "$3" "$4"
   kill "$server" 2> /dev/null
   wait "$server" 2> /dev/null
   grep -q "$line" "/tmp/n/$2/received-$4"
 }
+# never_came PID...: all of these were tried, and nothing arrived.
+never_came() {
+  local try code
+  for try in "$@"; do
+    code=0
+    wait "$try" || code=$?
+    [ "$code" = 1 ] || return 1
+  done
+}
 # none_reaches FROM TO ADDRESS PORT...: nothing arrives on any of these ports; all at once.
 none_reaches() {
-  local from=$1 to=$2 address=$3 port tries=() try
+  local from=$1 to=$2 address=$3 port tries=()
   shift 3
   for port in "$@"; do
     reaches "$from" "$to" "$address" "$port" 3 &
     tries+=($!)
   done
-  for try in "${tries[@]}"; do wait "$try" && return 1; done
-  return 0
+  never_came "${tries[@]}"
 }
 # tcp_crosses FROM TO ADDRESS [SECONDS]: the same, on a port that only hosts without rules take; under
 # which SAs is kept for the ICVs of the capture, if there is one.

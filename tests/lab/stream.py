@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A stream of numbered UDP datagrams between two hosts; UDP, because TCP would hide a loss.
 
-  stream.py send ADDRESS       until SIGTERM, then prints how many
+  stream.py send ADDRESS       until SIGTERM, then prints how many; one each STREAM_MS, else 10 ms
   stream.py receive ADDRESS [SENDER]    until the sender says it ended, prints how many arrived
 
 The last datagram (repeated, so that it arrives) carries the count. With the sender's address one
@@ -9,6 +9,7 @@ datagram goes there first, which it drops: the rules of whole nodes let no stran
 take what comes back as its answer.
 """
 
+import os
 import signal
 import socket
 import sys
@@ -35,6 +36,7 @@ if mode == "receive":
             seen.add(int(data))
 else:
     running = True
+    pause = float(os.environ.get("STREAM_MS", "10")) / 1000
 
     def stop(*_):
         global running
@@ -49,7 +51,7 @@ else:
             count += 1
             if count == 1:
                 print("started", flush=True)
-            time.sleep(0.01)
+            time.sleep(pause)
         time.sleep(1)
         for _ in range(5):
             sock.sendto(f"end {count}".encode(), (address, PORT))

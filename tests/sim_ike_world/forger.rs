@@ -158,6 +158,8 @@ impl World {
     pub fn flood_first_requests(&mut self, from: usize, to: usize, count: usize) {
         for _ in 0..count {
             let mut stranger = World::new(self.random.next(), Net::perfect());
+            // They speak what is understood.
+            stranger.profiles[from] = self.profiles[to].clone();
             stranger.start(from, b"stranger");
             let (_, bytes) = stranger.wire.values().next().cloned().unwrap();
             let now = self.now;

@@ -41,6 +41,12 @@ impl Budget {
         }
     }
 
+    /// The same, where one side does all that is done.
+    pub fn by(mut self, side: usize) -> Self {
+        self.actions[side] += std::mem::take(&mut self.actions[1 - side]);
+        self
+    }
+
     /// The same, and datagrams may overtake each other.
     pub fn reordered(mut self) -> Self {
         self.reorder = true;
@@ -50,12 +56,11 @@ impl Budget {
 
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (actions, losses) = (self.actions[0], self.losses[0]);
-        write!(
-            f,
-            "{actions} of {:?} and {losses} losses a side",
-            self.kinds
-        )?;
+        let (kinds, losses) = (&self.kinds, self.losses[0]);
+        match self.actions {
+            [a, b] if a == b => write!(f, "{a} of {kinds:?} and {losses} losses a side")?,
+            [a, b] => write!(f, "{a} and {b} of {kinds:?} and {losses} losses a side")?,
+        }
         f.write_str(if self.reorder { ", overtaking" } else { "" })
     }
 }

@@ -124,7 +124,7 @@ PYTHON
 
 # The kernel says again and again that the SA has reached its soft limit, while datagrams flow.
 outbound() { ip -n a xfrm state | grep -A1 '^src 10.0.0.1 dst' | grep -o '0x[0-9a-f]*'; }
-stream_start a b 10.0.0.2
+STREAM_MS=2 stream_start a b 10.0.0.2
 for round in $(seq $rekeys); do
   before=$(outbound)
   on a "$LAB/expire.py" 10.0.0.2 "$before" || fail "no expiry in round $round"
