@@ -468,6 +468,45 @@ fn of_those_whose_cookie_came_back_the_latest_stay() {
     assert_eq!(b.engine.half_open.len(), 8);
 }
 
+/// All messages between two sides at a time; at most `limit` are handed over, what is left is
+/// returned.
+fn talk(a: &mut Side, b: &mut Side, now: u64, limit: usize) -> Option<(usize, Vec<u8>)> {
+    a.act(now, |engine, context| engine.advance(context));
+    let mut wire: std::collections::VecDeque<_> = a.sent().into_iter().map(|m| (1, m)).collect();
+    for _ in 0..limit {
+        let (to, bytes) = wire.pop_front()?;
+        let receiver = if to == 0 { &mut *a } else { &mut *b };
+        receiver.act(now, |engine, context| engine.handle(context, &bytes));
+        wire.extend(receiver.sent().into_iter().map(|m| (1 - to, m)));
+    }
+    wire.pop_front()
+}
+
+/// The fifth message, which brings INITIAL-CONTACT, is held back: of the SAs that the peer has by
+/// then, one was there when its exchange began, or came to be since.
+#[test]
+fn initial_contact_ends_only_what_stood_when_main_mode_began() {
+    for (other_at, left) in [(0, 1), (2_000, 2)] {
+        let mut b = Side::new(2);
+        let other = |b: &mut Side| {
+            let mut other = Side::new(1);
+            other.random = Seeded(77);
+            assert_eq!(talk(&mut other, b, other_at, 100), None);
+            assert_eq!(b.engine.phase1.len(), 1);
+        };
+        if other_at == 0 {
+            other(&mut b);
+        }
+        let mut a = Side::new(1);
+        let fifth = talk(&mut a, &mut b, 1_000, 4).expect("a fifth message").1;
+        if other_at > 0 {
+            other(&mut b);
+        }
+        b.act(3_000, |engine, context| engine.handle(context, &fifth));
+        assert_eq!(b.engine.phase1.len(), left, "the other at {other_at}");
+    }
+}
+
 #[test]
 fn certificates_never_fall_back_to_the_key() {
     struct Nothing;
