@@ -56,6 +56,27 @@ fn a_restart_with_the_same_settings_loses_nothing() {
     }
 }
 
+/// Nobody else begins: the peer knows of no restart yet.
+#[test]
+fn who_carries_on_after_a_restart_begins_at_once_whichever_address_it_has() {
+    for (side, main_mode) in [(0, false), (1, false), (0, true), (1, true)] {
+        let mut world = World::new(1, Net::perfect());
+        if main_mode {
+            world.profiles = [main_mode_profile(), main_mode_profile()];
+        }
+        world.start(0, b"key");
+        world.start(1, b"key");
+        world.run(10_000);
+        world.keeps = true;
+        let before = world.spis(side);
+        world.restart(side);
+        world.start(side, b"key");
+        world.run(500);
+        assert!(world.state(side).is_up(), "side {side}, {main_mode}");
+        assert_ne!(world.spis(side), before);
+    }
+}
+
 #[test]
 fn what_was_kept_goes_after_a_while_if_nothing_new_comes_up() {
     let mut world = World::new(1, Net::perfect());

@@ -162,10 +162,15 @@ impl Either {
         both!(self.disturb(context, outbox, what));
     }
 
-    /// SAs of before a restart carry on until then: the peer need not end them.
-    pub fn keep_until(&mut self, at: u64) {
-        if let Either::V2(link) = self {
-            link.told_unknown = at;
+    /// SAs of before a restart carry on until then: the peer need not end them. It knows of no
+    /// restart yet, so nobody else begins.
+    pub fn carry_on(&mut self, now: u64, until: u64) {
+        match self {
+            Either::V1(link) => link.begin_at(now),
+            Either::V2(link) => {
+                link.told_unknown = until;
+                link.attempt_at = now;
+            }
         }
     }
 

@@ -55,7 +55,7 @@ pub(crate) struct Link {
     pub peer: Peer,
     yields: bool,
     attempt: Option<Attempt>,
-    attempt_at: u64,
+    pub(super) attempt_at: u64,
     /// Whether this attempt was put off for somebody who was about to authenticate.
     put_off: bool,
     /// A connection stood when it was looked at last.

@@ -33,6 +33,11 @@ impl LinkV1 {
         }
     }
 
+    /// See [`super::either::Either::carry_on`].
+    pub fn begin_at(&mut self, at: u64) {
+        self.engine.begin_at(at);
+    }
+
     pub fn ike_sas(&self) -> usize {
         self.engine.ike_sas()
     }

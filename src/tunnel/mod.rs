@@ -225,7 +225,9 @@ impl Tunnels {
                 if !known && peer.address != local {
                     let version = desired.profile.version;
                     let mut link = Either::new(version, now, *peer, local);
-                    link.keep_until(self.retain_at.unwrap_or(0));
+                    if let Some(until) = self.retain_at {
+                        link.carry_on(now, until);
+                    }
                     self.links.push(link);
                 }
             }

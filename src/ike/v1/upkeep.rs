@@ -316,6 +316,11 @@ impl Engine {
         }
     }
 
+    /// Main mode is not to wait for the peer's.
+    pub fn begin_at(&mut self, at: u64) {
+        self.attempt_at = at;
+    }
+
     /// Traffic waits: do not sleep through a back-off.
     pub fn acquire(&mut self, now: u64) {
         self.attempt_at = self.attempt_at.min(now + BACKOFF_MS[0]);
