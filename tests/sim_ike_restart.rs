@@ -77,6 +77,29 @@ fn who_carries_on_after_a_restart_begins_at_once_whichever_address_it_has() {
     }
 }
 
+/// A site that was without power: nobody waits for the other.
+#[test]
+fn two_that_carry_on_at_the_same_time_end_with_one_of_each() {
+    for (seed, main_mode) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let mut world = World::new(seed, Net::perfect());
+        world.net.delay = (1, 200);
+        if main_mode {
+            world.profiles = [main_mode_profile(), main_mode_profile()];
+        }
+        world.start(0, b"key");
+        world.start(1, b"key");
+        world.run(10_000);
+        world.keeps = true;
+        world.restart(0);
+        world.restart(1);
+        world.start(0, b"key");
+        world.start(1, b"key");
+        world.run(40_000);
+        world.assert_one_pair();
+        assert_eq!([0, 1].map(|side| world.ike_sas(side)), [1, 1]);
+    }
+}
+
 #[test]
 fn what_was_kept_goes_after_a_while_if_nothing_new_comes_up() {
     let mut world = World::new(1, Net::perfect());

@@ -44,17 +44,14 @@ impl Frontier {
         other.missing(self) == 0
     }
 
-    /// Takes over whatever is further in `other`; whether anything was.
-    pub fn advance(&mut self, other: &Frontier) -> bool {
-        let mut further = false;
+    /// Takes over whatever is further in `other`.
+    pub fn advance(&mut self, other: &Frontier) {
         for (origin, position) in &other.0 {
             let mine = self.0.entry(*origin).or_default();
             if position.seq > mine.seq {
                 *mine = *position;
-                further = true;
             }
         }
-        further
     }
 
     /// As sent on the wire.

@@ -279,7 +279,14 @@ impl Session {
                 },
                 State::Streaming(sending, ..),
             ) => sending.read(now, found, large, position),
-            (Done::Trimmed { apart }, State::Streaming(sending, ..)) => sending.trimmed(now, apart),
+            (
+                Done::Trimmed {
+                    origin,
+                    first,
+                    apart,
+                },
+                State::Streaming(sending, ..),
+            ) => sending.trimmed(now, (origin, first), apart),
             (Done::Forked { origin }, State::Streaming(..)) => self.part(now, origin),
             (Done::Claimed(ours), State::Streaming(..) | State::Parting(_)) => {
                 self.claimed(now, ours);

@@ -56,6 +56,17 @@ impl Size {
     }
 }
 
+/// What leaves the inbox at once.
+#[derive(Default)]
+struct Step {
+    /// The last row's number.
+    last: i64,
+    entries: u64,
+    bytes: u64,
+    /// How many of them are in the file.
+    written: u64,
+}
+
 /// One exported entry, a line of JSON.
 #[derive(serde::Serialize)]
 struct Line {
@@ -116,25 +127,26 @@ impl Store {
             size.follow(&writer.db)?;
         }
         while size.over() {
-            let (rows, bytes, gone) = self.export(&writer.db)?;
-            let Some(last) = rows.last().copied() else {
+            let step = self.export(&writer.db)?;
+            let (written, gone) = (step.written, step.entries);
+            if gone == 0 {
                 return Ok(());
-            };
+            }
             writer.atomically(|writer| {
                 let db = &writer.db;
-                db.execute("DELETE FROM _tutti_conflict WHERE rowid <= ?", [last])?;
+                db.execute("DELETE FROM _tutti_conflict WHERE rowid <= ?", [step.last])?;
                 let add = "UPDATE _tutti_exported SET entries = entries + ?";
-                if db.execute(add, [gone as i64])? == 0 {
+                if db.execute(add, [written as i64])? == 0 {
                     let first = "INSERT INTO _tutti_exported(entries) VALUES (?)";
-                    db.execute(first, params![gone as i64])?;
+                    db.execute(first, params![written as i64])?;
                 }
                 Ok(())
             })?;
             size.entries = size.entries.saturating_sub(gone);
-            size.bytes = size.bytes.saturating_sub(bytes);
+            size.bytes = size.bytes.saturating_sub(step.bytes);
             tracing::warn!(
                 alarm = "conflict inbox full",
-                "{gone} of the oldest conflicts moved to {}",
+                "{written} of the oldest conflicts moved to {}",
                 self.exported_path().display()
             );
         }
@@ -142,8 +154,8 @@ impl Store {
     }
 
     /// Appends the oldest entries to the file, but for administrators' rows, which are shown
-    /// nowhere; their row numbers, bytes and number.
-    fn export(&self, db: &Connection) -> Result<(Vec<i64>, u64, u64), StoreError> {
+    /// nowhere.
+    fn export(&self, db: &Connection) -> Result<Step, StoreError> {
         let path = self.exported_path();
         let held = std::fs::metadata(&path).map_or(0, |meta| meta.len());
         if held >= FILE_MAX {
@@ -167,12 +179,13 @@ impl Store {
              ORDER BY rowid LIMIT ?",
         )?;
         let mut rows = statement.query([STEP as i64])?;
-        let (mut numbers, mut bytes, mut lines) = (Vec::new(), 0, Vec::new());
+        let (mut step, mut lines) = (Step::default(), Vec::new());
         while let Some(row) = rows.next()? {
             let (id, key, value): (Vec<u8>, Vec<u8>, Vec<u8>) =
                 (row.get(1)?, row.get(3)?, row.get(5)?);
-            bytes += (key.len() + value.len()) as u64;
-            numbers.push(row.get(0)?);
+            step.bytes += (key.len() + value.len()) as u64;
+            step.entries += 1;
+            step.last = row.get(0)?;
             let table: String = row.get(2)?;
             if is_private(&table) {
                 continue;
@@ -191,13 +204,13 @@ impl Store {
             serde_json::to_writer(&mut lines, &line)
                 .map_err(|error| StoreError::Damaged(error.to_string()))?;
             lines.push(b'\n');
+            step.written += 1;
         }
         if let Err(error) = file.write_all(&lines).and_then(|()| file.sync_data()) {
             // They come again, whole.
             named(&path, file.set_len(held))?;
             return named(&path, Err(error));
         }
-        let gone = numbers.len() as u64;
-        Ok((numbers, bytes, gone))
+        Ok(step)
     }
 }

@@ -162,8 +162,8 @@ impl Either {
         both!(self.disturb(context, outbox, what));
     }
 
-    /// SAs of before a restart carry on until then: the peer need not end them. It knows of no
-    /// restart yet, so nobody else begins.
+    /// SAs of before a restart carry on until then: the peer need not end them. It hardly begins at
+    /// the same time, unless it restarted with us.
     pub fn carry_on(&mut self, now: u64, until: u64) {
         match self {
             Either::V1(link) => link.begin_at(now),

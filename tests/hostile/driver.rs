@@ -198,6 +198,8 @@ impl Driver {
                 }])
             }
             Action::Read { .. } if source.byte() < 6 => Done::Trimmed {
+                origin: u64::from(source.byte() & 3),
+                first: u64::from(source.byte()),
                 apart: source.byte() < 128,
             },
             Action::Read { .. } if source.byte() < 2 => Done::Forked { origin: 2 },

@@ -315,9 +315,13 @@ impl End {
                 settled(store.apply_partial(store.incarnation(), self.partial.take().unwrap()))?
             }
             Action::Read { frontier, position } => match read(store, &frontier, position) {
-                Err(StoreError::NeedsSnapshot { .. }) => {
+                Err(StoreError::NeedsSnapshot { origin, first, .. }) => {
                     let apart = store.may_differ(&frontier)?;
-                    Done::Trimmed { apart }
+                    Done::Trimmed {
+                        origin,
+                        first,
+                        apart,
+                    }
                 }
                 Err(StoreError::Fork { origin, .. }) => Done::Forked { origin },
                 other => other?,

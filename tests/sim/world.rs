@@ -433,7 +433,8 @@ impl World {
         for proven in proven {
             self.seen.proofs += u64::from(!proven.stopped);
             self.seen.differing += u64::from(proven.differing > 0);
-            let damaged = self.nodes.iter().any(|node| node.damaged);
+            let damaged = |node: &usize| self.nodes[*node].damaged;
+            let damaged = self.links[at].nodes.iter().any(damaged);
             let may = self.forgot || self.rewound || self.readded || damaged;
             assert!(may || proven.differing == 0, "link {at}: {proven:?}");
         }

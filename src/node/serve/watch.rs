@@ -333,9 +333,9 @@ fn accounts(node: &Node, alarms: &mut Vec<Alarm>) {
         alarms.push(alarm(
             "conflicts",
             Level::Warning,
-            &format!("{count} older conflicts did not fit into the inbox"),
-            "They are in conflicts-exported.jsonl beside the database: move that file away once \
-             you have looked at it. Restore or dismiss what is in Status > Conflicts.",
+            &format!("{count} older conflicts have left the inbox so far"),
+            "The latest are in conflicts-exported.jsonl beside the database: move that file away \
+             once you have looked at it. Restore or dismiss what is in Status > Conflicts.",
         ));
     }
 }

@@ -215,6 +215,10 @@ pub enum Done {
     },
     /// The log no longer goes back to what the peer holds; in place of [`Done::Read`].
     Trimmed {
+        /// An origin of which something left the log that the peer lacked when this was asked for.
+        origin: Incarnation,
+        /// The last of it that left.
+        first: u64,
         /// The peer may hold another history of what left the log: it is to deliver nothing before
         /// it has taken a snapshot.
         apart: bool,

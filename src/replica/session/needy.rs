@@ -27,9 +27,9 @@ pub(super) fn settled(needy: Option<&Needy>, sending: &Sending) -> bool {
 }
 
 /// The peer sends from its log after all: another brought what was missing in it. Who has asked
-/// goes on, for the answer is under way.
+/// goes on, for the answer is under way, as does he from whom the peer takes nothing before.
 pub(super) fn reached(needy: &mut Option<Needy>) {
-    needy.take_if(|needy| !needy.asked);
+    needy.take_if(|needy| !needy.asked && !needy.apart);
 }
 
 /// Since the peer said so.

@@ -28,8 +28,6 @@ pub(super) struct Sending {
     sent: Frontier,
     position: Option<i64>,
     reading: bool,
-    /// Since that was asked for, the peer said or showed that it holds more.
-    further: bool,
     /// More may be in the log than was read; read it from this time on, in microseconds.
     pending_us: Option<u64>,
     /// Frames to be sent, with their cost.
@@ -63,7 +61,6 @@ impl Sending {
             sent: theirs,
             position: None,
             reading: false,
-            further: false,
             pending_us: Some(now.us),
             ready: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -102,7 +99,7 @@ impl Sending {
         };
         let theirs = Frontier([(origin, position)].into());
         self.acked.advance(&theirs);
-        self.further |= self.sent.advance(&theirs);
+        self.sent.advance(&theirs);
         Ok(())
     }
 
@@ -145,19 +142,19 @@ impl Sending {
         }
         self.pending_us = None;
         self.reading = true;
-        self.further = false;
         Some(Action::Read {
             frontier: self.sent.clone(),
             position: self.position,
         })
     }
 
-    /// Our log does not go back to what the peer held when it was asked for: unless it holds more
-    /// by now, it is told, and asked again later, when it may have got it from another.
-    pub fn trimmed(&mut self, now: Now, apart: bool) {
+    /// Our log does not go back to what the peer held when it was asked for, of this origin to this
+    /// number: unless it holds that by now it is told, and asked again later, when it may have got
+    /// it from another.
+    pub fn trimmed(&mut self, now: Now, gone: (Incarnation, u64), apart: bool) {
         self.reading = false;
         self.position = None;
-        if self.further {
+        if self.sent.covers(gone.0, gone.1) {
             self.pending_us = Some(now.us);
             return;
         }
@@ -314,7 +311,7 @@ impl Sending {
             ));
         }
         self.acked.advance(frontier);
-        self.further |= self.sent.advance(frontier);
+        self.sent.advance(frontier);
         Ok(news > 0)
     }
 }

@@ -39,8 +39,6 @@ fn a_delete_of_everything_tells_of_each_row_whenever_it_was_prepared() {
     assert!(rows(&b, "SELECT * FROM item").is_empty());
 }
 
-/// Had the group been one transaction of savepoints, the one whose foreign key fails at its COMMIT
-/// would fail all.
 /// SQLite deletes whatever has the values that a REPLACE writes, whichever key it has.
 #[test]
 fn all_that_a_replace_displaced_is_gone_everywhere() {
@@ -58,6 +56,8 @@ fn all_that_a_replace_displaced_is_gone_everywhere() {
     assert_eq!(rows(&b, "SELECT * FROM u"), left);
 }
 
+/// Had the group been one transaction of savepoints, the one whose foreign key fails at its COMMIT
+/// would fail all.
 #[test]
 fn of_writers_that_commit_together_only_the_one_whose_deferred_key_fails_is_refused() {
     let (a, b) = pair(&[

@@ -238,7 +238,7 @@ fn conflicts_that_left_the_inbox_are_an_alarm_that_says_where_they_are() {
     seen.round = SLOW;
     for _ in 0..3 {
         let (text, action) = looked(&node, &mut seen, "conflicts").expect("an alarm");
-        assert_eq!(text, "1000 older conflicts did not fit into the inbox");
+        assert_eq!(text, "1000 older conflicts have left the inbox so far");
         assert!(action.contains("conflicts-exported.jsonl"), "{action}");
     }
     std::fs::remove_file(node.store.exported_path()).unwrap();

@@ -3,6 +3,15 @@
 use super::super::needy::{AGAIN_MS, STALEMATE_MS};
 use super::*;
 
+/// Something left the log that the peer lacks.
+fn trimmed(apart: bool) -> Done {
+    Done::Trimmed {
+        origin: 99,
+        first: 9,
+        apart,
+    }
+}
+
 /// A member that holds transactions 1 and 2 of its own, which the peer lacks, and was told that
 /// it needs a snapshot; its log is read and sent.
 fn needy() -> Session {
@@ -34,7 +43,7 @@ fn of_two_that_can_deliver_nothing_the_one_with_the_higher_id_yields() {
     for (node, yields) in [([0; 16], false), ([9; 16], true)] {
         let mut session = needy();
         session.local.node = node;
-        session.handle_done(at(2), Done::Trimmed { apart: false });
+        session.handle_done(at(2), trimmed(false));
         for ms in [20_000, 40_000] {
             session
                 .handle_frame(at(ms), Frame::Ping { sent_us: 0 })
@@ -130,7 +139,7 @@ fn a_peer_whose_log_is_trimmed_says_so_once_and_gives_a_snapshot() {
     let mut session = greeted(local(1), local(2));
     let _ = actions(&mut session);
     let request = Frame::SnapshotRequest { resume: None };
-    session.handle_done(at(0), Done::Trimmed { apart: false });
+    session.handle_done(at(0), trimmed(false));
     assert_eq!(
         frames(&mut session, at(0)),
         [Frame::NeedsSnapshot { apart: false }]
@@ -139,7 +148,7 @@ fn a_peer_whose_log_is_trimmed_says_so_once_and_gives_a_snapshot() {
     // It looks again later: another peer may have brought what was missing.
     session.handle_timeout(at(AGAIN_MS)).unwrap();
     assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
-    session.handle_done(at(AGAIN_MS), Done::Trimmed { apart: false });
+    session.handle_done(at(AGAIN_MS), trimmed(false));
     session.handle_frame(at(AGAIN_MS), request).unwrap();
     assert_eq!(actions(&mut session), [Action::Stage { wanted: None }]);
 }
@@ -167,7 +176,12 @@ fn a_peer_that_got_further_while_the_log_was_read_needs_no_snapshot() {
         let mut session = greeted(ours, theirs);
         assert!(matches!(actions(&mut session)[..], [Action::Read { .. }]));
         further(&mut session);
-        session.handle_done(at(2), Done::Trimmed { apart: true });
+        let gone = Done::Trimmed {
+            origin: 7,
+            first: 3,
+            apart: true,
+        };
+        session.handle_done(at(2), gone);
         let again = actions(&mut session);
         let Some(Action::Read { frontier, .. }) = again.last() else {
             panic!("{again:?}");
@@ -177,9 +191,21 @@ fn a_peer_that_got_further_while_the_log_was_read_needs_no_snapshot() {
         let needs = |frame: &Frame| matches!(frame, Frame::NeedsSnapshot { .. });
         assert!(!told.iter().any(needs), "{told:?}");
         // Where its place is gone all the same, it is told.
-        session.handle_done(at(3), Done::Trimmed { apart: true });
+        session.handle_done(at(3), trimmed(true));
         assert!(frames(&mut session, at(3)).iter().any(needs));
     }
+}
+
+/// It goes on writing, and would never be told.
+#[test]
+fn a_peer_that_got_further_elsewhere_needs_it_all_the_same() {
+    let mut session = greeted(local(1), local(2));
+    let _ = actions(&mut session);
+    let sent = transactions(7, 1, 1, 1);
+    session.handle_frame(at(1), sent).unwrap();
+    session.handle_done(at(2), trimmed(true));
+    let told = Frame::NeedsSnapshot { apart: true };
+    assert!(frames(&mut session, at(2)).contains(&told));
 }
 
 /// Another peer brought what was missing, and the log is read on.
@@ -187,7 +213,7 @@ fn a_peer_that_got_further_while_the_log_was_read_needs_no_snapshot() {
 fn what_was_said_to_be_needed_may_be_asked_for_though_the_log_reaches_again() {
     let mut session = greeted(local(1), local(2));
     let _ = actions(&mut session);
-    session.handle_done(at(0), Done::Trimmed { apart: false });
+    session.handle_done(at(0), trimmed(false));
     let _ = frames(&mut session, at(0));
     session.handle_timeout(at(AGAIN_MS)).unwrap();
     let _ = actions(&mut session);
@@ -204,6 +230,19 @@ fn who_is_sent_what_was_missing_after_all_needs_no_snapshot() {
     session.handle_frame(at(2), sent).unwrap();
     session.handle_frame(at(3), ack(1, &[(1, 2)])).unwrap();
     assert!(!actions(&mut session).contains(&Action::Claim));
+}
+
+/// The peer goes on dropping what it is sent until the link ends.
+#[test]
+fn who_may_hold_another_history_needs_it_whatever_is_sent() {
+    let mut session = needy();
+    session.handle_done(at(1), trimmed(false));
+    let told = Frame::NeedsSnapshot { apart: true };
+    session.handle_frame(at(2), told).unwrap();
+    let sent = transactions(7, 1, 1, 1);
+    session.handle_frame(at(3), sent).unwrap();
+    session.handle_frame(at(4), ack(1, &[(1, 2)])).unwrap();
+    assert!(actions(&mut session).contains(&Action::Claim));
 }
 
 #[test]
@@ -252,7 +291,7 @@ fn who_may_hold_another_history_takes_the_snapshot_before_it_delivers() {
 #[test]
 fn where_neither_log_reaches_the_other_side_both_do_not_take_a_snapshot_at_once() {
     let mut session = needy();
-    session.handle_done(at(2), Done::Trimmed { apart: true });
+    session.handle_done(at(2), trimmed(true));
     let frame = Frame::NeedsSnapshot { apart: true };
     session.handle_frame(at(5), frame).unwrap();
     assert!(actions(&mut session).is_empty());
@@ -267,7 +306,7 @@ fn a_link_on_which_somebody_needs_a_snapshot_proves_nothing() {
         let frame = Frame::NeedsSnapshot { apart: false };
         session.handle_frame(at(1), frame).unwrap();
     };
-    let tells = |session: &mut Session| session.handle_done(at(0), Done::Trimmed { apart: false });
+    let tells = |session: &mut Session| session.handle_done(at(0), trimmed(false));
     let reads = |session: &mut Session| session.handle_done(at(0), nothing_read());
     for (needs, proves) in [(None, true), (Some(true), false), (Some(false), false)] {
         let mut session = greeted(local(1), local(2));
