@@ -16,6 +16,19 @@ fn main_mode_profile() -> Profile {
     profile
 }
 
+/// Two systems with a tunnel between them; datagrams take up to `delay` milliseconds.
+fn up(seed: u64, main_mode: bool, delay: u64) -> World {
+    let mut world = World::new(seed, Net::perfect());
+    world.net.delay = (1, delay);
+    if main_mode {
+        world.profiles = [main_mode_profile(), main_mode_profile()];
+    }
+    world.start(0, b"key");
+    world.start(1, b"key");
+    world.run(10_000);
+    world
+}
+
 /// Milliseconds in which something that was sent would have been lost, after a restart.
 fn gap(world: &mut World, side: usize) -> u64 {
     world.restart(side);
@@ -33,14 +46,7 @@ fn gap(world: &mut World, side: usize) -> u64 {
 fn a_restart_with_the_same_settings_loses_nothing() {
     for (seed, main_mode) in (0..10).flat_map(|seed| [(seed, false), (seed, true)]) {
         for keeps in [true, false] {
-            let mut world = World::new(seed, Net::perfect());
-            world.net.delay = (1, 200);
-            if main_mode {
-                world.profiles = [main_mode_profile(), main_mode_profile()];
-            }
-            world.start(0, b"key");
-            world.start(1, b"key");
-            world.run(10_000);
+            let mut world = up(seed, main_mode, 200);
             world.keeps = keeps;
             for side in [0, 1, 1] {
                 let before = world.spis(side);
@@ -60,13 +66,7 @@ fn a_restart_with_the_same_settings_loses_nothing() {
 #[test]
 fn who_carries_on_after_a_restart_begins_at_once_whichever_address_it_has() {
     for (side, main_mode) in [(0, false), (1, false), (0, true), (1, true)] {
-        let mut world = World::new(1, Net::perfect());
-        if main_mode {
-            world.profiles = [main_mode_profile(), main_mode_profile()];
-        }
-        world.start(0, b"key");
-        world.start(1, b"key");
-        world.run(10_000);
+        let mut world = up(1, main_mode, 1);
         world.keeps = true;
         let before = world.spis(side);
         world.restart(side);
@@ -81,14 +81,7 @@ fn who_carries_on_after_a_restart_begins_at_once_whichever_address_it_has() {
 #[test]
 fn two_that_carry_on_at_the_same_time_end_with_one_of_each() {
     for (seed, main_mode) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
-        let mut world = World::new(seed, Net::perfect());
-        world.net.delay = (1, 200);
-        if main_mode {
-            world.profiles = [main_mode_profile(), main_mode_profile()];
-        }
-        world.start(0, b"key");
-        world.start(1, b"key");
-        world.run(10_000);
+        let mut world = up(seed, main_mode, 200);
         world.keeps = true;
         world.restart(0);
         world.restart(1);

@@ -233,21 +233,27 @@ fn fill(peer: &Peer, count: u64) {
     filled.unwrap();
 }
 
+/// Two peers whose inboxes hold as many entries as they can.
+fn full() -> (Peer, Peer) {
+    let (a, b) = pair(&[ITEM]);
+    fill(&a, bound::ENTRIES_MAX);
+    fill(&b, bound::ENTRIES_MAX);
+    exchange(&a, &b);
+    (a, b)
+}
+
 #[test]
 fn what_is_dismissed_takes_no_place_in_the_inbox_and_is_not_exported() {
-    let (a, b) = pair(&[ITEM]);
-    for peer in [&a, &b] {
-        fill(peer, bound::ENTRIES_MAX);
-    }
-    exchange(&a, &b);
+    let (a, b) = full();
     let dismissed = "INSERT INTO _tutti_dismissed SELECT id FROM _tutti_conflict LIMIT 50";
     a.store.corrupt(dismissed);
     for peer in [&a, &b] {
         for id in 1..=50 {
-            let update = format!("UPDATE item SET a = 'at {}' WHERE id = {id}", {
-                peer.store.node()[0]
-            });
-            run(peer, &update);
+            let at = peer.store.node()[0];
+            run(
+                peer,
+                &format!("UPDATE item SET a = 'at {at}' WHERE id = {id}"),
+            );
         }
     }
     exchange(&a, &b);
@@ -260,11 +266,7 @@ fn what_is_dismissed_takes_no_place_in_the_inbox_and_is_not_exported() {
 /// Writes of one's own displace entries, too.
 #[test]
 fn an_inbox_that_grew_without_a_peer_is_bounded_with_the_log() {
-    let (a, b) = pair(&[ITEM]);
-    for peer in [&a, &b] {
-        fill(peer, bound::ENTRIES_MAX);
-    }
-    exchange(&a, &b);
+    let (a, _b) = full();
     let more = "INSERT INTO _tutti_conflict(id, tbl, key, col, winner, loser, hlc, value) \
                 SELECT x'00' || id, tbl, key, col, winner, loser, hlc, value FROM _tutti_conflict";
     a.store.corrupt(more);
